@@ -1,0 +1,36 @@
+"""How the parameter tensors of a model lie in one flat row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Leaves laid end to end in a row of P numbers; `sizes` holds the number of weights of each of the L leaves."""
+
+    sizes: tuple[int, ...]
+
+    @staticmethod
+    def of_shapes(shapes: Sequence[Sequence[int]]) -> Layout:
+        """The layout of leaves with these shapes, in order."""
+        return Layout(tuple(int(np.prod(shape, dtype=np.int64)) for shape in shapes))
+
+    @property
+    def total(self) -> int:
+        """P, the length of a row."""
+        return sum(self.sizes)
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """[L] where each leaf begins."""
+        return np.concatenate([[0], np.cumsum(self.sizes)[:-1]]).astype(np.int64)
+
+    @cached_property
+    def leaf_of(self) -> np.ndarray:
+        """[P] the leaf that each place in a row belongs to."""
+        return np.repeat(np.arange(len(self.sizes)), self.sizes)

@@ -1,0 +1,152 @@
+"""The four mutations. Each returns only valid programs; a draw that does not check is drawn again.
+
+Insert, delete and modify are the Lion paper's (arXiv 2302.06675, section 2) and equally likely: the kind of mutation is
+drawn once and kept while its details are drawn again. Arguments and targets are drawn as in the released search space:
+uniformly among the variables that fit, a new constant (or a new name) counting as one more choice. Randomness comes
+only from `rng.random()` and `rng.gauss()`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from random import Random
+from typing import TypeVar
+
+from programs.dataflow import N_INPUTS
+from programs.errors import InputError
+from programs.ops import OPS, SCALAR, TREE
+from programs.program import Program, Statement
+
+ATTEMPTS = 50  # draws of the details before another kind of mutation is taken
+
+_OPS = tuple(OPS.values())
+_T = TypeVar("_T")
+
+
+def mutate(program: Program, rng: Random, max_statements: int = 64) -> tuple[Program, str]:
+    """A valid child by insertion, deletion or modification, and the name of what was done.
+
+    The three are equally likely. Where one is impossible (a deletion from a program of one statement, an insertion into
+    one of `max_statements`), another is drawn.
+    """
+    while True:
+        mutation = _choose(rng, (insert, delete, modify))
+        if mutation is insert and len(program) >= max_statements:
+            continue
+        for _ in range(ATTEMPTS):
+            child = mutation(program, rng)
+            if child is not None and _is_valid(child):
+                return child, mutation.__name__
+
+
+def insert(program: Program, rng: Random) -> Program | None:
+    """A random statement at a random place; its target is a new variable or one of the same kind."""
+    position = int(rng.random() * (len(program) + 1))
+    scope = _scope(program, position)
+    op = _choose(rng, _OPS)
+    args, kinds = [], []
+    for accepted in op.accepts:
+        argument = _draw_argument(rng, scope, accepted)
+        if argument is None:
+            return None
+        args.append(argument)
+        kinds.append(scope[argument] if isinstance(argument, str) else SCALAR)
+    target = _draw_target(program, rng, scope, op.result(kinds))
+    statement = Statement(target, op.name, tuple(args))
+    return Program((*program.statements[:position], statement, *program.statements[position:]))
+
+
+def delete(program: Program, rng: Random) -> Program | None:
+    """Without one random statement."""
+    position = int(rng.random() * len(program))
+    return Program(program.statements[:position] + program.statements[position + 1 :])
+
+
+def modify(program: Program, rng: Random) -> Program | None:
+    """One argument of one random statement changed; its function stays.
+
+    A constant is scaled by 2^a, a ~ N(0, 1), half of the time; otherwise the argument becomes another variable or a new
+    constant.
+    """
+    position = int(rng.random() * len(program))
+    statement = program.statements[position]
+    if not statement.args:
+        return None
+    place = int(rng.random() * len(statement.args))
+    old = statement.args[place]
+    if not isinstance(old, str) and rng.random() < 0.5:
+        return _with_argument(program, position, place, _scaled(old, rng))
+    new = _draw_argument(rng, _scope(program, position), OPS[statement.function].accepts[place])
+    return None if new is None or new == old else _with_argument(program, position, place, new)
+
+
+def tune(program: Program, rng: Random) -> tuple[Program, str]:
+    """One random constant scaled by 2^a, a ~ N(0, 1): mutation as hyperparameter tuning.
+
+    Raises:
+        InputError: the program has no constants.
+    """
+    places = [(i, j) for i, s in enumerate(program.statements) for j, a in enumerate(s.args) if not isinstance(a, str)]
+    if not places:
+        raise InputError("the program has no constants to tune; start from another one")
+    position, place = _choose(rng, places)
+    old = program.statements[position].args[place]
+    return _with_argument(program, position, place, _scaled(float(old), rng)), "tune"
+
+
+def _is_valid(program: Program) -> bool:
+    try:
+        _ = program.dataflow
+    except InputError:
+        return False
+    return True
+
+
+def _choose(rng: Random, items: Sequence[_T]) -> _T:
+    return items[int(rng.random() * len(items))]
+
+
+def _scope(program: Program, position: int) -> dict[str, int]:
+    """The variables that a statement at `position` can read, with their kinds there."""
+    scope = {"w": TREE, "g": TREE, "m": TREE, "v": TREE, "lr": SCALAR}
+    kinds = program.dataflow.kinds
+    for i in range(position):
+        scope[program.statements[i].target] = kinds[N_INPUTS + i]
+    return scope
+
+
+def _draw_argument(rng: Random, scope: dict[str, int], accepted: tuple[int, ...]) -> str | float | None:
+    choices: list[str | None] = [name for name, kind in scope.items() if kind in accepted]
+    if SCALAR in accepted:
+        choices.append(None)  # a new constant
+    if not choices:
+        return None
+    name = _choose(rng, choices)
+    return rng.gauss(0.0, 1.0) if name is None else name
+
+
+def _draw_target(program: Program, rng: Random, scope: dict[str, int], kind: int) -> str:
+    choices: list[str | None] = [name for name, k in scope.items() if k == kind]
+    choices.append(None)  # a new variable
+    name = _choose(rng, choices)
+    return _new_name(program) if name is None else name
+
+
+def _new_name(program: Program) -> str:
+    taken = {s.target for s in program.statements}
+    number = 1
+    while f"x{number}" in taken:
+        number += 1
+    return f"x{number}"
+
+
+def _scaled(constant: float, rng: Random) -> float:
+    scaled = constant * 2.0 ** rng.gauss(0.0, 1.0)
+    return scaled if math.isfinite(scaled) else constant
+
+
+def _with_argument(program: Program, position: int, place: int, argument: str | float) -> Program:
+    old = program.statements[position]
+    new = old._replace(args=(*old.args[:place], argument, *old.args[place + 1 :]))
+    return Program((*program.statements[:position], new, *program.statements[position + 1 :]))

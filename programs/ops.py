@@ -1,0 +1,167 @@
+"""The one table of functions. Every interpretation of a program reads it; none names a function.
+
+Kinds are ordered, so that broadcasting is `max`: a scalar is one number, a leaf-kind value one number for each
+parameter tensor, a tree one number for each weight. Arrays put values on the last axis: `[..., 1]`, `[..., L]`, `[..., P]`.
+
+The meaning of a function is its NumPy column. The torch column is source text with `{0}`, `{1}`, ... for the arguments,
+used both to run batches of programs and to write exported optimizers. The two agree up to rounding for finite values;
+`interp` uses the fused `torch.lerp`, which may turn an infinite argument into NaN where NumPy keeps the infinity.
+Guards (division, roots, logarithms) are as released with the Lion paper (arXiv 2302.06675).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+SCALAR, LEAF, TREE = 0, 1, 2
+KIND_NAMES = ("scalar", "leaf", "tree")
+
+ANY = (SCALAR, LEAF, TREE)
+EPS = 1e-8  # added to every divisor, and the value of get_eps
+
+
+def largest(kinds: Sequence[int]) -> int:
+    """Elementwise result: the arguments broadcast to the largest of their kinds."""
+    return max(kinds)
+
+
+def one_number(_kinds: Sequence[int]) -> int:
+    """Result of a reduction over everything."""
+    return SCALAR
+
+
+def per_leaf(kinds: Sequence[int]) -> int:
+    """Result of a reduction within each parameter tensor."""
+    return min(kinds[0], LEAF)
+
+
+def like_first(kinds: Sequence[int]) -> int:
+    """Result of a function that only rescales its first argument."""
+    return kinds[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One function of the language.
+
+    `accepts` holds, for each argument, the kinds it may have. `numpy` maps arrays to an array; where `uses_leaves` is
+    set it is called with the leaf boundaries (`[L]` start offsets) first. `torch` is the same as source text, in which
+    `leaf_norm` is the only name besides `torch` and `math`.
+    """
+
+    name: str
+    accepts: tuple[tuple[int, ...], ...]
+    result: Callable[[Sequence[int]], int]
+    numpy: Callable[..., Any]
+    torch: str
+    infix: str | None = None
+    commutative: bool = False
+    uses_leaves: bool = False
+
+    @property
+    def arity(self) -> int:
+        return len(self.accepts)
+
+
+def _all(x: np.ndarray) -> np.ndarray:
+    return np.add.reduce(x, axis=-1, keepdims=True)
+
+
+def _global_norm(x: np.ndarray) -> np.ndarray:
+    return np.sqrt(_all(x * x))
+
+
+def _leaf_norm(starts: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.add.reduceat(x * x, starts, axis=-1))
+
+
+def _sqrt(x: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.abs(x))
+
+
+def _log(log: np.ufunc) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda x: log(np.abs(x))
+
+
+def _clip(x: np.ndarray, c: np.ndarray) -> np.ndarray:
+    return x * np.minimum(1.0, c / _global_norm(x))
+
+
+def _constant(name: str, value: float) -> Op:
+    return Op(name, (), one_number, lambda: np.float64(value), repr(value))
+
+
+def _unary(name: str, numpy: Callable[..., Any], torch: str) -> Op:
+    return Op(name, (ANY,), largest, numpy, torch)
+
+
+def _binary(name: str, numpy: Callable[..., Any], torch: str, infix: str | None = None, commutative: bool = False) -> Op:
+    return Op(name, (ANY, ANY), largest, numpy, torch, infix, commutative)
+
+
+_TABLE = (
+    # --- constants ---------------------------------------------------------------------------------------------
+    _constant("get_pi", math.pi),
+    _constant("get_e", math.e),
+    _constant("get_eps", EPS),
+    # --- one argument, elementwise -----------------------------------------------------------------------------
+    _unary("abs", np.abs, "torch.abs({0})"),
+    _unary("cos", np.cos, "torch.cos({0})"),
+    _unary("sin", np.sin, "torch.sin({0})"),
+    _unary("tan", np.tan, "torch.tan({0})"),
+    _unary("arcsin", np.arcsin, "torch.arcsin({0})"),
+    _unary("arccos", np.arccos, "torch.arccos({0})"),
+    _unary("arctan", np.arctan, "torch.arctan({0})"),
+    _unary("sinh", np.sinh, "torch.sinh({0})"),
+    _unary("cosh", np.cosh, "torch.cosh({0})"),
+    _unary("tanh", np.tanh, "torch.tanh({0})"),
+    _unary("arcsinh", np.arcsinh, "torch.arcsinh({0})"),
+    _unary("arccosh", np.arccosh, "torch.arccosh({0})"),
+    _unary("arctanh", np.arctanh, "torch.arctanh({0})"),
+    _unary("exp", np.exp, "torch.exp({0})"),
+    _unary("exp2", np.exp2, "torch.exp2({0})"),
+    _unary("exp10", lambda x: np.power(x.dtype.type(10), x), "torch.pow(10.0, {0})"),
+    _unary("expm1", np.expm1, "torch.expm1({0})"),
+    _unary("log", _log(np.log), "torch.log(torch.abs({0}))"),
+    _unary("log2", _log(np.log2), "torch.log2(torch.abs({0}))"),
+    _unary("log10", _log(np.log10), "torch.log10(torch.abs({0}))"),
+    _unary("log1p", lambda x: np.log(np.abs(1 + x)), "torch.log(torch.abs(1 + {0}))"),
+    _unary("square", np.square, "torch.square({0})"),
+    _unary("sqrt", _sqrt, "torch.sqrt(torch.abs({0}))"),
+    _unary("cube", lambda x: x * x * x, "{0} * {0} * {0}"),
+    _unary("cbrt", np.cbrt, "torch.sign({0}) * torch.pow(torch.abs({0}), 1 / 3)"),
+    # torch.sign(NaN) is 0; NumPy's, and so ours, is NaN.
+    _unary("sign", np.sign, "torch.where({0} == {0}, torch.sign({0}), {0})"),
+    _unary("reciprocal", np.reciprocal, "torch.reciprocal({0})"),
+    _unary("negative", np.negative, "-{0}"),
+    # --- one argument, reducing --------------------------------------------------------------------------------
+    Op("norm", (ANY,), per_leaf, _leaf_norm, "leaf_norm({0})", uses_leaves=True),
+    Op("global_norm", (ANY,), one_number, _global_norm, "torch.sqrt(torch.sum({0} * {0}, -1, keepdim=True))"),
+    # --- two arguments, elementwise ----------------------------------------------------------------------------
+    _binary("add", np.add, "{0} + {1}", infix="+", commutative=True),
+    _binary("sub", np.subtract, "{0} - {1}", infix="-"),
+    _binary("mul", np.multiply, "{0} * {1}", infix="*", commutative=True),
+    _binary("div", lambda x, y: x / (y + EPS), "{0} / ({1} + 1e-08)", infix="/"),
+    _binary("maximum", np.maximum, "torch.maximum({0}, {1})", commutative=True),
+    _binary("minimum", np.minimum, "torch.minimum({0}, {1})", commutative=True),
+    _binary("power", np.power, "torch.pow({0}, {1})"),
+    # --- two arguments, reducing: a tree is one long vector ----------------------------------------------------
+    Op("dot", ((TREE,), (TREE,)), one_number, lambda x, y: _all(x * y),
+       "torch.sum({0} * {1}, -1, keepdim=True)", commutative=True),
+    Op("cosine_sim", ((TREE,), (TREE,)), one_number,
+       lambda x, y: _all(x * y) / (_global_norm(x) * _global_norm(y)),
+       "torch.sum({0} * {1}, -1, keepdim=True) / (torch.sqrt(torch.sum({0} * {0}, -1, keepdim=True))"
+       " * torch.sqrt(torch.sum({1} * {1}, -1, keepdim=True)))", commutative=True),
+    # --- clip by global norm, interpolation --------------------------------------------------------------------
+    Op("clip", (ANY, (SCALAR,)), like_first, _clip,
+       "{0} * torch.clamp({1} / torch.sqrt(torch.sum({0} * {0}, -1, keepdim=True)), max=1.0)"),
+    Op("interp", (ANY, ANY, (SCALAR,)), largest, lambda x, y, a: (1 - a) * x + a * y, "torch.lerp({0}, {1}, {2})"),
+)  # fmt: skip
+
+OPS: dict[str, Op] = {op.name: op for op in _TABLE}
+INFIX: dict[str, Op] = {op.infix: op for op in _TABLE if op.infix}

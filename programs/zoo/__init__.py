@@ -1,0 +1,43 @@
+"""Known optimizers written in the language.
+
+The other files of this folder are programs: valid Python, but read as text by `programs.parse` and never imported. In
+each, `lr = lr * c` sets the peak learning rate and `wd = w * c` the weight decay.
+"""
+
+from __future__ import annotations
+
+import ast
+from functools import lru_cache
+from importlib import resources
+
+from programs.errors import InputError
+from programs.program import Program, parse
+
+
+def names() -> list[str]:
+    """Names of all programs of the zoo, sorted."""
+    files = (f.name for f in resources.files(__package__).iterdir())
+    return sorted(name[:-3] for name in files if name.endswith(".py") and not name.startswith("_"))
+
+
+@lru_cache
+def load(name: str) -> Program:
+    """The program called `name`.
+
+    Raises:
+        InputError: there is none.
+    """
+    return parse(_text(name), f"zoo/{name}.py")
+
+
+def describe(name: str) -> str:
+    """The program's own description, its docstring."""
+    function = ast.parse(_text(name)).body[0]
+    assert isinstance(function, ast.FunctionDef)
+    return ast.get_docstring(function) or ""
+
+
+def _text(name: str) -> str:
+    if name not in names():
+        raise InputError(f"no program '{name}' in the zoo; there are {', '.join(names())}")
+    return (resources.files(__package__) / f"{name}.py").read_text(encoding="utf-8")
