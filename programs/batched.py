@@ -1,8 +1,11 @@
-"""Programs run with torch over many replicas at once, in place on flat rows `[R, P]`.
+"""Programs run with torch over many replicas at once, in place on flat rows `[R, W]`.
+
+W is the number of weights P rounded up (`Layout.width`), so that a row's values do not depend on its neighbours to the
+last bit. What stands in the padding is of no interest; it is kept out of reductions.
 
 For each program the source of one function over rows is generated from the table of functions and compiled. Constants
-are arguments of it, columns `[K, 1]`, so that K replicas whose programs differ in constants alone (seeds, a tuning grid)
-run as one call. What depends on constants alone is computed once, before training.
+are arguments of it, columns `[K, 1]`: K replicas whose programs differ in constants alone (seeds, a tuning grid) run as
+one call. What depends on constants alone is computed once, before training.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,7 +37,7 @@ class RowSource(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """The flat buffers of R replicas, `[R, P]` each: weights, gradients and both states."""
+    """The flat buffers of R replicas, `[R, W]` each: weights, gradients and both states."""
 
     w: Tensor
     g: Tensor
@@ -81,11 +85,13 @@ def row_source(program: Program) -> RowSource:
 
 
 def _expression(flow: Dataflow, node: int, args: list[str]) -> str:
-    """The torch code of one node; a leaf-kind argument of a tree is spread over the row."""
+    """The torch code of one node; leaf-kind arguments of trees are spread, padding is kept from reductions."""
     op, refs = flow.ops[node - N_INPUTS], flow.args[node - N_INPUTS]
     kinds = [flow.kinds[ref] if type(ref) is int else SCALAR for ref in refs]
-    if flow.kinds[node] == TREE:
+    if flow.kinds[node] == TREE and not op.reduces:
         args = [f"spread({a})" if kind == LEAF else a for a, kind in zip(args, kinds, strict=True)]
+    elif op.reduces:
+        args = [f"unpadded({a})" if kind == TREE else a for a, kind in zip(args, kinds, strict=True)]
     if not args:
         return f"number({op.torch})"
     if op.uses_leaves and kinds[0] != TREE:
@@ -96,16 +102,20 @@ def _expression(flow: Dataflow, node: int, args: list[str]) -> str:
 @lru_cache(maxsize=4096)
 def _compile(source: str, layout: Layout, device: torch.device) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """`prepare` and `step` as functions. The source is generated above from checked programs, never a stored text."""
-    leaf_of = torch.as_tensor(layout.leaf_of, device=device)
+    padding = layout.width - layout.total
+    leaf_of = torch.as_tensor(np.pad(layout.leaf_of, (0, padding)), device=device)
+    is_weight = torch.as_tensor(np.arange(layout.width) < layout.total, device=device)
     sizes = torch.as_tensor(layout.sizes, device=device)
 
-    def leaf_norm(x: Tensor) -> Tensor:  # [K, P] -> [K, L]
-        return torch.sqrt(torch.segment_reduce(x * x, "sum", lengths=sizes.expand(len(x), -1), axis=1))
+    def leaf_norm(x: Tensor) -> Tensor:  # [K, W] -> [K, L]
+        squares = torch.square(x[:, : layout.total])
+        return torch.sqrt(torch.segment_reduce(squares, "sum", lengths=sizes.expand(len(x), -1), axis=1))
 
-    namespace = {
+    namespace: dict[str, Any] = {
         "torch": torch,
         "leaf_norm": leaf_norm,
-        "spread": lambda x: x.index_select(1, leaf_of),  # [K, L] -> [K, P]
+        "spread": lambda x: x.index_select(1, leaf_of),  # [K, L] -> [K, W]
+        "unpadded": lambda x: torch.where(is_weight, x, 0.0) if padding else x,  # [K, W] -> [K, W]
         "number": lambda value: torch.full((1, 1), value, device=device),
     }
     exec(compile(source, "<update rule>", "exec"), namespace)  # noqa: S102 - generated here, from the table of functions
@@ -118,7 +128,7 @@ class UpdateRules:
     Args:
         sources: one for each replica, in the order of rows; rows with equal sources should stand side by side, since
             each run of equal sources is executed as one.
-        layout: how the leaves lie in a row of P numbers.
+        layout: how the leaves lie in a row.
         rows: the buffers that `step` reads and writes.
     """
 
@@ -130,7 +140,9 @@ class UpdateRules:
             while stop < len(sources) and sources[stop].source == sources[start].source:
                 stop += 1
             prepare, rule = _compile(sources[start].source, layout, rows.w.device)
-            columns = torch.tensor([s.constants for s in sources[start:stop]], dtype=torch.float32, device=rows.w.device)
+            columns = torch.tensor(
+                [s.constants for s in sources[start:stop]], dtype=torch.float32, device=rows.w.device
+            )
             prepared = prepare(*columns.unsqueeze(-1).unbind(1))
             self._groups.append((rule, Rows(*(buffer[start:stop] for buffer in rows)), prepared))
             start = stop

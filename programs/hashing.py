@@ -28,7 +28,9 @@ def _constant(value: float) -> bytes:
     return _digest(b"constant" + struct.pack("<d", value))
 
 
-_W, _G, _LR, _ZERO, _STATE_A, _STATE_B = (_digest(name) for name in (b"w", b"g", b"lr", b"zero", b"state a", b"state b"))
+_W, _G, _LR, _ZERO, _STATE_A, _STATE_B = (
+    _digest(name) for name in (b"w", b"g", b"lr", b"zero", b"state a", b"state b")
+)
 _TAGS = {name: name.encode() + b"|" for name in OPS}
 
 

@@ -8,6 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
+VECTOR = 32  # numbers that torch's elementwise loops take at once, two AVX-512 registers; fewer elsewhere
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -24,6 +26,11 @@ class Layout:
     def total(self) -> int:
         """P, the length of a row."""
         return sum(self.sizes)
+
+    @property
+    def width(self) -> int:
+        """P rounded up to whole vector registers: rows of this width are computed alike wherever they lie in memory."""
+        return -(-self.total // VECTOR) * VECTOR
 
     @cached_property
     def starts(self) -> np.ndarray:

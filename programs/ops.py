@@ -1,7 +1,7 @@
 """The one table of functions. Every interpretation of a program reads it; none names a function.
 
 Kinds are ordered, so that broadcasting is `max`: a scalar is one number, a leaf-kind value one number for each
-parameter tensor, a tree one number for each weight. Arrays put values on the last axis: `[..., 1]`, `[..., L]`, `[..., P]`.
+parameter tensor, a tree one number for each weight. Arrays have them on the last axis: `[.., 1]`, `[.., L]`, `[.., P]`.
 
 The meaning of a function is its NumPy column. The torch column is source text with `{0}`, `{1}`, ... for the arguments,
 used both to run batches of programs and to write exported optimizers. The two agree up to rounding for finite values;
@@ -67,28 +67,33 @@ class Op:
     def arity(self) -> int:
         return len(self.accepts)
 
+    @property
+    def reduces(self) -> bool:
+        """Whether values in different places of an argument meet."""
+        return bool(self.accepts) and self.result is not largest
 
-def _all(x: np.ndarray) -> np.ndarray:
+
+def _all(x: np.ndarray) -> Any:
     return np.add.reduce(x, axis=-1, keepdims=True)
 
 
-def _global_norm(x: np.ndarray) -> np.ndarray:
+def _global_norm(x: np.ndarray) -> Any:
     return np.sqrt(_all(x * x))
 
 
-def _leaf_norm(starts: np.ndarray, x: np.ndarray) -> np.ndarray:
+def _leaf_norm(starts: np.ndarray, x: np.ndarray) -> Any:
     return np.sqrt(np.add.reduceat(x * x, starts, axis=-1))
 
 
-def _sqrt(x: np.ndarray) -> np.ndarray:
+def _sqrt(x: np.ndarray) -> Any:
     return np.sqrt(np.abs(x))
 
 
-def _log(log: np.ufunc) -> Callable[[np.ndarray], np.ndarray]:
+def _log(log: np.ufunc) -> Callable[[np.ndarray], Any]:
     return lambda x: log(np.abs(x))
 
 
-def _clip(x: np.ndarray, c: np.ndarray) -> np.ndarray:
+def _clip(x: np.ndarray, c: np.ndarray) -> Any:
     return x * np.minimum(1.0, c / _global_norm(x))
 
 
@@ -100,7 +105,9 @@ def _unary(name: str, numpy: Callable[..., Any], torch: str) -> Op:
     return Op(name, (ANY,), largest, numpy, torch)
 
 
-def _binary(name: str, numpy: Callable[..., Any], torch: str, infix: str | None = None, commutative: bool = False) -> Op:
+def _binary(
+    name: str, numpy: Callable[..., Any], torch: str, infix: str | None = None, commutative: bool = False
+) -> Op:
     return Op(name, (ANY, ANY), largest, numpy, torch, infix, commutative)
 
 

@@ -91,7 +91,9 @@ def _body(text: str, source: str) -> list[ast.stmt]:
         body = ast.parse(text).body
     except SyntaxError as error:
         where = f"line {error.lineno}, column {error.offset}"
-        raise InputError(f"{source}: {where}: {error.msg}; expected assignments such as 'm = interp(g, m, 0.9)'") from None
+        raise InputError(
+            f"{source}: {where}: {error.msg}; expected assignments such as 'm = interp(g, m, 0.9)'"
+        ) from None
     except (ValueError, RecursionError, MemoryError) as error:  # null bytes; nesting too deep for the parser
         raise InputError(f"{source}: cannot be read as a program ({error or type(error).__name__})") from None
     if len(body) == 1 and isinstance(body[0], ast.FunctionDef):
@@ -146,7 +148,7 @@ def _argument(node: ast.expr, source: str) -> Argument:
     sign = 1.0
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         sign, node = -1.0, node.operand
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
         try:
             value = sign * float(node.value)
         except OverflowError:

@@ -86,12 +86,12 @@ def _instruction(
     return function, places, node
 
 
-def _leaf_function(op: Op, layout: Layout) -> Callable[[np.ndarray], np.ndarray]:
+def _leaf_function(op: Op, layout: Layout) -> Callable[[np.ndarray], Any]:
     return lambda x: op.numpy(layout.starts, x)
 
 
 def _with_spread(function: Callable[..., Any], spread: list[int], leaf_of: np.ndarray) -> Callable[..., Any]:
-    def spread_first(*args: np.ndarray) -> np.ndarray:
+    def spread_first(*args: np.ndarray) -> Any:
         widened = list(args)
         for i in spread:
             widened[i] = args[i][..., leaf_of]

@@ -1,0 +1,12 @@
+"""What a candidate is trained on, and the trainer. Knows programs only as update rules."""
+
+import os
+
+# Matrix products that do not depend, to the last bit, on alignment and on how many are computed together: with this the
+# outcome of a replica is the same whatever batch it is trained in. Read by MKL at its first call.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+
+from proxy_tasks.task import TASKS, Task, get_task
+from proxy_tasks.trainer import Outcome, Replica, configure_process, train
+
+__all__ = ["TASKS", "Outcome", "Replica", "Task", "configure_process", "get_task", "train"]

@@ -1,0 +1,21 @@
+"""The handwritten digits that come with scikit-learn: 1,797 images of 8x8 pixels (UCI; Alpaydin and Kaynak, 1998)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from proxy_tasks.datasets.dataset import Dataset
+
+TRAIN = 1000  # images; the other 797 are for validation
+
+
+def load_digits() -> Dataset:
+    """Pixels scaled to 0..1, `[N, 64]`; a fixed shuffled split, since the file is ordered by writer."""
+    from sklearn import datasets  # imported here: it takes a second, and other data sets do not need it
+
+    bunch = datasets.load_digits()
+    order = np.random.RandomState(0).permutation(len(bunch.target))
+    x = torch.from_numpy(bunch.data[order].astype(np.float32) / 16)
+    y = torch.from_numpy(bunch.target[order].astype(np.int64))
+    return Dataset(x[:TRAIN], y[:TRAIN], x[TRAIN:], y[TRAIN:], classes=10)

@@ -1,0 +1,39 @@
+"""A multilayer perceptron with ReLU and cross-entropy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from proxy_tasks.datasets.dataset import Dataset
+from proxy_tasks.models.model import Leaf, Model
+
+
+def mlp(dataset: Dataset, hidden: Sequence[int] = (32,)) -> Model:
+    """Fully connected layers of the given widths between the flattened input and the classes (He initialisation)."""
+    widths = [dataset.train_x[0].numel(), *hidden, dataset.classes]
+    leaves = []
+    for i, (n_in, n_out) in enumerate(pairwise(widths), start=1):
+        leaves += [Leaf(f"weight{i}", (n_in, n_out), std=math.sqrt(2 / n_in)), Leaf(f"bias{i}", (n_out,))]
+    return Model(tuple(leaves), _losses)
+
+
+def _losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
+    """`params`: weights [R, I, O] and biases [R, O] in turn; `x`: [1 or R, B, ...]; `y`: [1 or R, B] -> [R]."""
+    replicas = len(params[0])
+    h = x.flatten(2).expand(replicas, -1, -1)  # [R, B, I]
+    for i in range(0, len(params), 2):
+        if i > 0:
+            h = torch.relu(h)
+        h = torch.baddbmm(params[i + 1].unsqueeze(1), h, params[i])  # [R, B, O]
+    return cross_entropy(h, y)
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Mean cross-entropy of each replica, in nats: logits [R, B, C], labels [1 or R, B] -> [R]."""
+    log_p = torch.log_softmax(logits, dim=-1)
+    return -log_p.gather(2, y.expand(len(logits), -1).unsqueeze(2)).mean((1, 2))

@@ -1,0 +1,98 @@
+"""A task: everything that decides how good a program looks, apart from the program and the seed."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import torch
+
+from programs.errors import InputError
+
+from proxy_tasks.datasets import Dataset, load_dataset
+from proxy_tasks.models import MODELS, Model
+
+TRAINER_VERSION = 1  # to be raised with every change that alters what training computes
+
+CURVE_POINTS = 20
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to train, on what, for how long.
+
+    The learning-rate schedule that programs see as `lr` rises linearly to 1 over the first `warmup` share of the steps
+    and falls to 0 along a cosine. A replica whose mean training loss over one twentieth of the steps is not finite or
+    above `loss_bound` (nats, or the loss's own unit) has diverged. Fitness is minus the validation loss at the end.
+    """
+
+    name: str
+    dataset: str
+    model: str
+    model_args: tuple[tuple[str, Any], ...] = ()
+    steps: int = 500
+    batch_size: int = 128
+    warmup: float = 0.05
+    loss_bound: float = 100.0
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for two tasks on which every program fares equally; 32 hex digits."""
+        return _fingerprint(self)
+
+    def schedule(self) -> np.ndarray:
+        """[steps] values of `lr` in 0..1."""
+        warm = max(1, round(self.warmup * self.steps))
+        step = np.arange(self.steps)
+        cosine = 0.5 * (1 + np.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
+        return np.where(step < warm, (step + 1) / warm, cosine).astype(np.float32)
+
+    def minibatches(self, seed: int) -> np.ndarray:
+        """[steps, batch] indices into the training samples: shuffled epochs, a function of the seed alone."""
+        rng = np.random.default_rng((seed, 1))
+        samples = len(load_dataset(self.dataset).train_x)
+        epochs = math.ceil(self.steps * self.batch_size / samples)
+        stream = np.concatenate([rng.permutation(samples) for _ in range(epochs)])
+        return stream[: self.steps * self.batch_size].reshape(self.steps, self.batch_size)
+
+    def load(self) -> tuple[Dataset, Model]:
+        """Data and model, built once for each process."""
+        return _load(self.dataset, self.model, self.model_args)
+
+
+@lru_cache(maxsize=64)
+def _load(dataset: str, model: str, model_args: tuple[tuple[str, Any], ...]) -> tuple[Dataset, Model]:
+    data = load_dataset(dataset)
+    return data, MODELS[model](data, **dict(model_args))
+
+
+@lru_cache(maxsize=1024)
+def _fingerprint(task: Task) -> str:
+    settings = asdict(task) | {
+        "data": load_dataset(task.dataset).digest,
+        "trainer": TRAINER_VERSION,
+        "torch": ".".join(torch.__version__.split(".")[:2]),
+    }
+    del settings["name"]  # two names for one task share their evaluations
+    return sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
+
+
+TASKS = {
+    task.name: task for task in (Task("digits_mlp", dataset="digits", model="mlp", model_args=(("hidden", (32,)),)),)
+}
+
+
+def get_task(name: str) -> Task:
+    """The built-in task called `name`.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in TASKS:
+        raise InputError(f"unknown task '{name}'; `optsearch tasks` lists all: {', '.join(sorted(TASKS))}")
+    return TASKS[name]

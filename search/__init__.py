@@ -1,0 +1,1 @@
+"""The engine: evolutionary search over programs, its evaluators, its store and its commands."""

@@ -1,0 +1,242 @@
+"""The command `optsearch`.
+
+Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted (a run continues when started again).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from programs.errors import InputError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Search for optimizers and take the best home.",
+)
+
+# Recent versions of Typer carry a copy of click, older ones use click itself: the base of its errors is right in both.
+_UsageError: type[Any] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+StoreOption = Annotated[str, typer.Option("--store", help="Database: the path of a SQLite file, or a URL.")]
+SearchOption = Annotated[str | None, typer.Option("--search", help="Only this search.")]
+ProgramArgument = Annotated[
+    str, typer.Argument(metavar="ID|FILE|NAME", help="A program: ID in the store, file, or name in the zoo.")
+]
+RESULTS = "results.db"
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="YAML file of settings, such as configs/quickstart.yaml.")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: budget.programs=1000.")
+    ] = None,
+) -> None:
+    """Start a search, or continue it where it stopped."""
+    from search.config import load_settings
+
+    settings = load_settings(config, set_ or [])
+    from search.runner import run_search
+
+    if not run_search(settings):
+        raise SystemExit(130)
+
+
+@app.command()
+def status(store: StoreOption = RESULTS) -> None:
+    """Every search in the store: state, progress, rate and what is left."""
+    from search.display import console, number, show_table
+    from search.store import open_store
+
+    with _closing(open_store(store)) as database:
+        rows = database.rows(_STATUS)
+        settings = {r["name"]: found[1] for r in rows if (found := database.find_search(r["name"]))}
+    table = []
+    for r in rows:
+        budget = settings[r["name"]]["budget"]
+        left = "-" if budget["programs"] is None else str(max(0, budget["programs"] - r["births"]))
+        rate = r["births"] / r["seconds"] if r["seconds"] else 0.0
+        hits, redundant = 1 - r["trained"] / max(1, r["births"]), 1 - (r["live"] or 0) / (r["statements"] or 1)
+        table.append(
+            [r["name"], r["state"], str(r["births"]), str(r["trained"]), f"{hits:.1%}", f"{redundant:.1%}",
+             number(r["best"]), f"{rate:.0f}/s", left]
+        )  # fmt: skip
+    columns = ["search", "state", "programs", "trained", "cache hits", "redundant", "best", "rate", "programs left"]
+    show_table(f"searches in {store}", columns, table, left=["search", "state"])
+    if not rows:
+        console.print("no search yet; `optsearch run CONFIG` starts one")
+
+
+_STATUS = """
+    SELECT s.name, s.state, s.seconds, COUNT(i.id) AS births, MAX(i.fitness) AS best,
+           COALESCE(SUM(CASE WHEN i.answered_by = 'training' THEN 1 ELSE 0 END), 0) AS trained,
+           SUM(i.live_statements) AS live, SUM(i.statements) AS statements
+    FROM search s LEFT JOIN individual i ON i.search_id = s.id
+    GROUP BY s.id, s.name, s.state, s.seconds ORDER BY s.id
+"""
+
+
+@app.command()
+def leaderboard(
+    store: StoreOption = RESULTS,
+    search: SearchOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="Number of programs.")] = 20,
+) -> None:
+    """The best distinct programs, with their margins over the tuned baselines."""
+    from search.display import show_leaderboard
+    from search.store import open_store
+
+    with _closing(open_store(store)) as database:
+        _require_search(database, search)
+        show_leaderboard(database, search, limit)
+
+
+@app.command()
+def failures(store: StoreOption = RESULTS, search: SearchOption = None) -> None:
+    """What failed and why, counted over trained programs."""
+    from search.display import show_table
+    from search.store import open_store
+
+    with _closing(open_store(store)) as database:
+        _require_search(database, search)
+        condition = "WHERE search = :search" if search else ""
+        rows = database.rows(f"SELECT * FROM v_failures {condition}", search=search)
+    table = [[r["search"], r["status"], r["reason"] or "", str(r["programs"]), str(r["example_id"])] for r in rows]
+    columns = ["search", "status", "reason", "programs", "example id"]
+    show_table("failures", columns, table, left=["search", "status", "reason"], wrap=["reason"])
+
+
+@app.command()
+def show(
+    program_id: Annotated[int, typer.Argument(metavar="ID", help="ID of a program in the store.")],
+    store: StoreOption = RESULTS,
+) -> None:
+    """One program: source with dead statements marked, score, origin, loss curves."""
+    from search.show import show_individual
+    from search.store import open_store
+
+    with _closing(open_store(store)) as database:
+        show_individual(database, program_id)
+
+
+@app.command("eval")
+def evaluate(
+    program: ProgramArgument,
+    task: Annotated[str, typer.Option(help="A built-in task; `optsearch tasks` lists them.")] = "digits_mlp",
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, none of which searches train on.")] = 3,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps instead of the task's own.")] = None,
+    store: StoreOption = RESULTS,
+) -> None:
+    """Train a program on a task beside the tuned baselines. Trainings are kept in the store and never repeated."""
+    from proxy_tasks import get_task
+
+    from search.config import TaskChoice
+    from search.evaluate import evaluate_beside_baselines
+    from search.resolve import resolve
+    from search.store import open_store
+
+    get_task(task)
+    found = resolve(program, store)
+    choice = TaskChoice(name=task, steps=steps)
+    with _closing(open_store(store, create=True)) as database:
+        evaluate_beside_baselines(found.name, found.program, choice.task, seeds, database)
+
+
+@app.command()
+def export(
+    program: ProgramArgument,
+    to: Annotated[
+        str, typer.Option(metavar="torch|dsl", help="A torch.optim.Optimizer, or the program's text.")
+    ] = "torch",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; the terminal without it.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the class.")] = None,
+    store: StoreOption = RESULTS,
+) -> None:
+    """Write a program as a self-contained PyTorch optimizer."""
+    from search.export import export_program
+
+    text = export_program(program, to, name, store)
+    if output is None:
+        print(text, end="")
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written ({error.strerror}); name another file with -o") from None
+    typer.echo(f"wrote {output}")
+
+
+@app.command()
+def tasks() -> None:
+    """The built-in tasks."""
+    from proxy_tasks import TASKS
+
+    from search.display import show_table
+
+    rows = [
+        [t.name, t.dataset, t.model, str(t.load()[1].layout.total), str(t.steps), str(t.batch_size), t.fingerprint[:12]]
+        for t in TASKS.values()
+    ]
+    columns = ["task", "data", "model", "parameters", "steps", "batch size", "fingerprint"]
+    show_table("built-in tasks", columns, rows, left=["task", "data", "model"])
+
+
+@app.command()
+def zoo(
+    name: Annotated[str | None, typer.Argument(help="Print this program.")] = None,
+    functions: Annotated[bool, typer.Option("--functions", help="List the functions of the language instead.")] = False,
+) -> None:
+    """Known optimizers written in the language, and its functions."""
+    from programs import zoo as programs_zoo
+
+    from search.display import show_program
+    from search.zoo_tables import show_functions, show_zoo
+
+    if functions:
+        show_functions()
+    elif name:
+        show_program(programs_zoo.load(name))
+    else:
+        show_zoo()
+
+
+def _closing(store: Any) -> Any:
+    from contextlib import closing
+
+    return closing(store)
+
+
+def _require_search(database: Any, search: str | None) -> None:
+    if search is not None and database.find_search(search) is None:
+        names = ", ".join(r["name"] for r in database.rows("SELECT name FROM search ORDER BY id")) or "none yet"
+        raise InputError(f"{database.location}: no search '{search}'; there are: {names}")
+
+
+def main() -> None:
+    """Entry point: errors of the user in one line, no traceback."""
+    try:
+        code = app(standalone_mode=False)
+    except InputError as error:
+        code = _complain(str(error))
+    except _UsageError as error:
+        code = _complain(f"{error.format_message().rstrip('.')}; `optsearch --help` lists commands and options")
+    except (typer.Abort, KeyboardInterrupt):
+        code = 130
+    except BrokenPipeError:  # `optsearch leaderboard | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code or 0)
+
+
+def _complain(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2

@@ -1,0 +1,222 @@
+"""Settings of a search: YAML in, validated and immutable settings out, every mistake named with its line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from programs import zoo
+from programs.errors import InputError
+
+from proxy_tasks import Task, get_task
+
+from search.baselines import BASELINES
+
+PositiveInt = Annotated[int, Field(ge=1)]
+
+TUNING_SEED = 0  # searches train on seeds 0, 1, ...
+FRESH_SEED = 1000  # results are confirmed on seeds 1000, 1001, ... that no search trains on
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Strategy(_Settings):
+    """How children are made. Regularized evolution: the best of a tournament is mutated, the oldest dies."""
+
+    kind: Literal["evolution"] = "evolution"
+    population: Annotated[int, Field(ge=2)] = 100
+    tournament: PositiveInt = 2
+    start: str = "adamw"
+    """A program of the zoo."""
+    start_tuned: bool = False
+    """Start from the constants that tuning found for the baseline of this name."""
+    max_statements: PositiveInt = 64
+    """Longest genome that insertions may make."""
+
+    @field_validator("start")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        zoo.load(name)
+        return name
+
+
+class Budget(_Settings):
+    """When the run ends: at the first of these that is reached."""
+
+    programs: PositiveInt | None = None
+    """Births, trained or answered from the cache."""
+    evaluations: PositiveInt | None = None
+    """Programs trained; checked between batches."""
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    """Of this run; checked between batches."""
+
+    @model_validator(mode="after")
+    def _some_end(self) -> Budget:
+        if self.programs is None and self.evaluations is None and self.minutes is None:
+            raise ValueError("set at least one of programs, evaluations, minutes")
+        return self
+
+
+class TaskChoice(_Settings):
+    """A task to search on, and what to change of it."""
+
+    name: str
+    seeds: PositiveInt = 1
+    """Trainings of each program; their mean decides."""
+    steps: PositiveInt | None = None
+    batch_size: PositiveInt | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        get_task(name)
+        return name
+
+    @property
+    def task(self) -> Task:
+        changes = {key: value for key in ("steps", "batch_size") if (value := getattr(self, key)) is not None}
+        return replace(get_task(self.name), **changes)
+
+    @property
+    def training_seeds(self) -> range:
+        return range(TUNING_SEED, TUNING_SEED + self.seeds)
+
+
+class EvaluatorSettings(_Settings):
+    """Where programs are trained. `batch` and `lookahead` shape the history of a search, the others do not."""
+
+    kind: Literal["ray", "inline"] = "ray"
+    workers: PositiveInt | Literal["auto"] = "auto"
+    """Processes that train; auto takes the number of CPUs, at most `lookahead`."""
+    batch: PositiveInt = 32
+    """Programs trained together."""
+    lookahead: PositiveInt = 4
+    """Batches in the making at the same time."""
+
+
+class Settings(_Settings):
+    """One search."""
+
+    name: str = Field(pattern=r"^[\w.-]+$")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    strategy: Strategy = Strategy()
+    budget: Budget
+    tasks: Annotated[tuple[TaskChoice, ...], Field(min_length=1)]
+    evaluator: EvaluatorSettings = EvaluatorSettings()
+    baselines: tuple[str, ...] = ("adamw", "lion", "sgd_momentum")
+    """Known optimizers, tuned on the tasks when the run starts."""
+    store: str = "sqlite:///results.db"
+
+    @field_validator("baselines")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in BASELINES:
+                raise ValueError(f"unknown baseline '{name}'; there are {', '.join(BASELINES)}")
+        return names
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if self.strategy.start_tuned and self.strategy.start not in self.baselines:
+            raise ValueError(f"start_tuned needs '{self.strategy.start}' among the baselines")
+        names = [choice.name for choice in self.tasks]
+        if len(set(names)) < len(names):
+            raise ValueError("tasks: each task may be named once")
+        return self
+
+    def history(self) -> dict[str, Any]:
+        """The settings that decide the history of the search, as plain data; the others may change between runs."""
+        return self.model_dump(
+            mode="json", exclude={"name": True, "budget": True, "store": True, "evaluator": {"kind", "workers"}}
+        )
+
+
+def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
+    """Read a YAML file and apply `a.b=c` overrides.
+
+    Raises:
+        InputError: with file, line and key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); give the path of a YAML file of settings"
+        ) from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not text; expected a YAML file of settings") from None
+    try:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        raise InputError(f"{path}: {where}not valid YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected settings such as 'name: quickstart', found {type(data).__name__}")
+    for override in overrides:
+        _override(data, override)
+    try:
+        return Settings.model_validate(data)
+    except ValidationError as error:
+        raise InputError(_first_error(error, path, tree)) from None
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator:
+        raise InputError(f"--set {override}: expected key=value, such as --set budget.programs=1000")
+    *parents, last = key.split(".")
+    node: Any = data
+    try:
+        for name in parents:
+            node = node[int(name)] if isinstance(node, list) else node.setdefault(name, {})
+        node[int(last) if isinstance(node, list) else last] = yaml.safe_load(value)
+    except (TypeError, AttributeError, ValueError, IndexError, yaml.YAMLError):
+        raise InputError(f"--set {override}: the settings have no place '{key}'") from None
+
+
+def _first_error(error: ValidationError, path: Path, tree: yaml.Node | None) -> str:
+    details = error.errors()
+    first = details[0]
+    location = [
+        part for part in first["loc"] if isinstance(part, int) or not part.startswith(("constrained", "literal"))
+    ]
+    key = ".".join(map(str, location)) or "settings"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = "unknown setting; " + _known_settings(location[:-1])
+    elif "input" in first and not isinstance(first["input"], dict | list) and first["type"] != "missing":
+        message = f"{message}, got {first['input']!r}"
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    return f"{path}{_line(tree, location)}: {key}: {message}{more}"
+
+
+def _known_settings(location: Iterable[str | int]) -> str:
+    model: Any = Settings
+    nested = {"strategy": Strategy, "budget": Budget, "tasks": TaskChoice, "evaluator": EvaluatorSettings}
+    for part in location:
+        model = nested.get(str(part), model)
+    return f"known here: {', '.join(model.model_fields)}"
+
+
+def _line(tree: yaml.Node | None, location: Sequence[str | int]) -> str:
+    """`:LINE` of the deepest part of the location that the file holds."""
+    node, line = tree, None
+    for part in location:
+        if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line
+        elif isinstance(node, yaml.MappingNode):
+            found = [(k, v) for k, v in node.value if k.value == part]
+            if not found:
+                break
+            line, node = found[0][0].start_mark.line, found[0][1]
+    return "" if line is None else f":{line + 1}"

@@ -1,0 +1,111 @@
+"""Results as text for the terminal: tables of at most 100 columns, and programs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from programs.liveness import live, live_program
+from programs.program import Program
+
+from search.store import BaselineRow, Store
+from search.tuning import Trainings
+
+WIDTH = 100
+
+console = Console(width=None if Console().is_terminal else WIDTH, highlight=False)
+
+
+def number(value: float | None, sign: bool = False) -> str:
+    """Five significant digits, a dash for none."""
+    if value is None or math.isnan(value):
+        return "-"
+    return f"{value:+.5f}" if sign else f"{value:.5f}"
+
+
+def show_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    left: Sequence[str] = (),
+    wrap: Sequence[str] = (),
+) -> None:
+    """Print a table; columns are aligned right unless named in `left`, and kept on one line unless named in `wrap`."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(
+            column, justify="left" if column in left else "right", no_wrap=column not in wrap, overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def show_leaderboard(store: Store, search: str | None, limit: int) -> list[dict[str, Any]]:
+    """Print the best programs of a search, or of all; returns their rows."""
+    condition = "WHERE search = :search" if search else ""
+    rows = store.rows(f"SELECT * FROM v_leaderboard {condition} LIMIT :limit", search=search, limit=limit)
+    show_table(
+        "leaderboard" + (f" of {search}" if search else ""),
+        ["id", "search", "fitness", "over AdamW", "over best", "statements", "live", "states", "birth"],
+        [
+            [
+                str(r["id"]), r["search"], number(r["fitness"]), number(r["over_adamw"], sign=True),
+                number(r["over_best_baseline"], sign=True), str(r["statements"]), str(r["live_statements"]),
+                str(r["state_slots"]), str(r["birth"]),
+            ]
+            for r in rows
+        ],
+        left=["search"],
+    )  # fmt: skip
+    return rows
+
+
+def show_baselines(baselines: Iterable[BaselineRow]) -> None:
+    """Print tuned baselines with what tuning found."""
+    show_table(
+        "tuned baselines",
+        ["baseline", "fitness", "learning rate", "weight decay", "settings tried"],
+        [[b.name, number(b.fitness), f"{b.learning_rate:g}", f"{b.weight_decay:g}", str(b.trials)] for b in baselines],
+        left=["baseline"],
+    )
+
+
+def show_program(program: Program, dead_too: bool = True) -> None:
+    """Print a program as a function; dead statements, if wanted, are dimmed and marked."""
+    alive = set(live_program(program).statements) if dead_too else set()
+    shown = program if dead_too else live_program(program)
+    for line, statement in zip(shown.as_function().splitlines(), [None, *shown.statements, None], strict=True):
+        dead = dead_too and statement is not None and statement not in alive
+        console.print(f"    {line}{'    # dead' if dead else ''}", style="dim" if dead else None, markup=False)
+
+
+def describe(program: Program) -> str:
+    """Size and memory of a program in a phrase."""
+    slots = len(live(program.dataflow).states)
+    return (
+        f"{len(program)} statements, {len(live_program(program))} of them live,"
+        f" {slots} state slot{'s' * (slots != 1)} in use"
+    )
+
+
+def show_trainings(title: str, names: Sequence[str], trainings: Sequence[Sequence[Trainings]]) -> None:
+    """Print how programs fared on fresh seeds: one row for each program and task."""
+    show_table(
+        title,
+        ["program", "task", "fitness", "standard error", "seeds", "of each seed"],
+        [
+            [
+                name, t.task, number(t.mean), number(t.standard_error), str(len(t.fitness) + len(t.failures)),
+                " ".join([number(f) for f in t.fitness] + [f.split(":")[0] for f in t.failures]),
+            ]
+            for name, of_program in zip(names, trainings, strict=True)
+            for t in of_program
+        ],
+        left=["program", "task"],
+    )  # fmt: skip

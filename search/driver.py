@@ -1,0 +1,215 @@
+"""The loop that runs a search: draw, train, commit in birth order, until the budget is spent or someone stops it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from programs import zoo
+from programs.errors import InputError
+from programs.program import parse
+
+from search.config import Settings
+from search.evaluation import EvaluationService, TaskSeeds, scores
+from search.evaluators import Evaluator
+from search.history import TRAINING, Batch, History, Shape
+from search.store import BaselineRow, IndividualRow, Store
+from search.tuning import tune_baseline
+
+
+@dataclass
+class Progress:
+    """Where a search stands. Counts are over the whole search, `rate` is births per second in this run."""
+
+    births: int = 0
+    trained: int = 0
+    cache_hits: int = 0
+    statements: int = 0
+    live_statements: int = 0
+    best_fitness: float | None = None
+    baselines: dict[str, BaselineRow] = field(default_factory=dict)
+    rate: float = 0.0
+    seconds_left: float | None = None
+
+    def count(self, row: IndividualRow) -> None:
+        self.births += 1
+        self.trained += row.answered_by == TRAINING
+        self.cache_hits += row.answered_by != TRAINING
+        self.statements += row.statements
+        self.live_statements += row.live_statements
+        if row.fitness is not None and (self.best_fitness is None or row.fitness > self.best_fitness):
+            self.best_fitness = row.fitness
+
+    @property
+    def cache_hit_share(self) -> float:
+        return self.cache_hits / max(1, self.births)
+
+    @property
+    def redundant_share(self) -> float:
+        return 1 - self.live_statements / max(1, self.statements)
+
+    @property
+    def over_adamw(self) -> float | None:
+        """Best fitness minus that of tuned AdamW."""
+        adamw = self.baselines.get("adamw")
+        if adamw is None or adamw.fitness is None or self.best_fitness is None:
+            return None
+        return self.best_fitness - adamw.fitness
+
+
+class Driver:
+    """Runs one search to the end of its budget, from wherever the store says it stands.
+
+    Args:
+        settings: of the search.
+        store: where it is kept.
+        evaluator: where programs are trained; the caller closes it.
+        report: called with the progress after every commit.
+
+    Raises:
+        InputError: the store holds a search of this name with another history.
+    """
+
+    def __init__(
+        self, settings: Settings, store: Store, evaluator: Evaluator, report: Callable[[Progress], None]
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.tasks = [TaskSeeds(choice.task, tuple(choice.training_seeds)) for choice in settings.tasks]
+        self.service = EvaluationService(store, evaluator, settings.evaluator.batch)
+        self.progress = Progress()
+        self.stopping = False
+        self._search_id = open_search(settings, store)
+        self._report = report
+        self._started = self._noted = time.monotonic()
+        self._births_before = 0
+
+    def stop(self) -> None:
+        """Draw nothing more; what is in flight is still trained and committed."""
+        self.stopping = True
+
+    def run(self) -> Progress:
+        """Go on until the budget is spent or `stop` is called."""
+        search_id = self._search_id
+        self._tune_baselines(search_id)
+        if self.stopping:  # perhaps before there is anything to start from
+            self.store.update_search(search_id, "interrupted")
+            return self.progress
+        history = self._replay(search_id)
+        self._births_before = self.progress.births
+        self._report(self.progress)
+        requests: dict[int, Any] = {}
+        while True:
+            while len(history.window) < self.settings.evaluator.lookahead and not self._is_spent(history):
+                batch = history.draw(self.settings.budget.programs or float("inf"))
+                requests[batch.index] = self.service.request(batch.to_train(), self.tasks)
+            if not history.window:
+                break
+            head = history.window[0]
+            if not head.committed:
+                self._finish(head, requests.pop(head.index))
+                self._commit(search_id, history, head)
+            history.fold()
+        self.store.update_search(search_id, "interrupted" if self.stopping else "finished")
+        return self.progress
+
+    def _tune_baselines(self, search_id: int) -> None:
+        self.progress.baselines = self.store.baselines(search_id)
+        for name in self.settings.baselines:
+            if name not in self.progress.baselines and not self.stopping:
+                baseline = tune_baseline(name, self.service, self.tasks)
+                self.store.add_baseline(search_id, baseline)
+                self.progress.baselines[name] = baseline
+
+    def _replay(self, search_id: int) -> History:
+        strategy = self.settings.strategy
+        start = zoo.load(strategy.start)
+        if strategy.start_tuned:
+            start = parse(self.progress.baselines[strategy.start].genome)
+        evaluator = self.settings.evaluator
+        history = History(strategy, Shape(self.settings.seed, evaluator.batch, evaluator.lookahead), start)
+
+        def counted() -> Any:
+            for row in self.store.births(search_id):
+                self.progress.count(row)
+                yield row
+
+        history.replay(counted())
+        return history
+
+    def _is_spent(self, history: History) -> bool:
+        budget = self.settings.budget
+        drawn = sum(b.answered_by == TRAINING for batch in history.window if not batch.committed for b in batch.births)
+        return (
+            self.stopping
+            or (budget.programs is not None and history.next_birth >= budget.programs)
+            or (budget.evaluations is not None and self.progress.trained + drawn >= budget.evaluations)
+            or (budget.minutes is not None and time.monotonic() - self._started >= 60 * budget.minutes)
+        )
+
+    def _finish(self, batch: Batch, request: Any) -> None:
+        while request.missing:
+            self.service.poll()
+        batch.scores = scores(request)
+
+    def _commit(self, search_id: int, history: History, batch: Batch) -> None:
+        rows = history.rows(batch)
+        now = time.monotonic()
+        self.store.add_births(search_id, rows, now - self._noted)
+        self._noted = now
+        for row in rows:
+            self.progress.count(row)
+        self._estimate(now - self._started)
+        self._report(self.progress)
+
+    def _estimate(self, seconds: float) -> None:
+        """Rate and time left, by whichever limit of the budget is nearest."""
+        budget, progress = self.settings.budget, self.progress
+        progress.rate = (progress.births - self._births_before) / max(seconds, 1e-9)
+        left = []
+        if budget.programs is not None and progress.rate > 0:
+            left.append((budget.programs - progress.births) / progress.rate)
+        if budget.evaluations is not None and progress.rate > 0:
+            share = progress.trained / max(1, progress.births)
+            left.append((budget.evaluations - progress.trained) / max(share * progress.rate, 1e-9))
+        if budget.minutes is not None:
+            left.append(60 * budget.minutes - seconds)
+        progress.seconds_left = max(0.0, min(left)) if left else None
+
+
+def open_search(settings: Settings, store: Store) -> int:
+    """The id of the search in the store, new or old.
+
+    Raises:
+        InputError: the store holds a search of this name with another history.
+    """
+    data = settings.model_dump(mode="json")
+    found = store.find_search(settings.name)
+    if found is None:
+        return store.create_search(settings.name, data)
+    search_id, old = found
+    changes = _differences(_history_of(old), settings.history())
+    if changes:
+        raise InputError(
+            f"{store.location}: search '{settings.name}' was started with other settings ({'; '.join(changes)});"
+            " set them back, or start a new search with --set name=..."
+        )
+    store.update_search(search_id, "running", data)
+    return search_id
+
+
+def _history_of(settings: dict[str, Any]) -> dict[str, Any]:
+    """The part of stored settings that decides the history (as `Settings.history` for settings of this version)."""
+    kept = {key: value for key, value in settings.items() if key not in ("name", "budget", "store")}
+    kept["evaluator"] = {k: v for k, v in settings.get("evaluator", {}).items() if k not in ("kind", "workers")}
+    return kept
+
+
+def _differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Places where two plain structures differ, as `key: old -> new`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted(old.keys() | new.keys())
+        return [d for key in keys for d in _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))]
+    return [] if old == new else [f"{path}: {old} -> {new}"]

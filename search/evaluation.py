@@ -1,0 +1,128 @@
+"""Evaluations: what is asked of the evaluator, what comes back, and never asking twice.
+
+The store's evaluation table is consulted before anything is trained and written as soon as something has been, so that
+work once done serves every later request, in this search or another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, NamedTuple
+
+from programs.program import Program
+
+from proxy_tasks import Replica, Task
+from proxy_tasks.trainer import Outcome
+
+from search.evaluators.evaluator import Evaluator, Job
+
+if TYPE_CHECKING:
+    from search.store import Store
+
+POLL_SECONDS = 0.2  # how long to wait for the evaluator before looking at signals again
+
+
+class Candidate(NamedTuple):
+    """A program and the key under which its evaluations are kept."""
+
+    key: str
+    program: Program
+
+
+class TaskSeeds(NamedTuple):
+    """A task and the seeds to train with."""
+
+    task: Task
+    seeds: tuple[int, ...]
+
+
+class Score(NamedTuple):
+    """What evaluations say of a program: the mean fitness over tasks and seeds, None unless every training was ok."""
+
+    status: str
+    fitness: float | None
+    reason: str | None = None
+
+
+class EvaluationKey(NamedTuple):
+    """Two trainings with equal keys give equal outcomes."""
+
+    key: str
+    task_fingerprint: str
+    seed: int
+
+
+@dataclass
+class Request:
+    """Evaluations asked for together. Complete when `missing` is empty."""
+
+    wanted: list[EvaluationKey]
+    outcomes: dict[EvaluationKey, Outcome] = field(default_factory=dict)
+    missing: set[EvaluationKey] = field(default_factory=set)
+
+
+def score(outcomes: Iterable[Outcome]) -> Score:
+    """The first failure decides; without one, the mean fitness."""
+    total, number = 0.0, 0
+    for outcome in outcomes:
+        if outcome.fitness is None:
+            return Score(outcome.status, None, outcome.reason)
+        total += outcome.fitness
+        number += 1
+    return Score("ok", total / number)
+
+
+class EvaluationService:
+    """Answers requests from the store where it can and trains the rest in batches."""
+
+    def __init__(self, store: Store, evaluator: Evaluator, batch_size: int) -> None:
+        self._store = store
+        self._evaluator = evaluator
+        self._batch_size = batch_size
+        self._numbers = count()
+        self._jobs: dict[int, tuple[Request, Task, list[EvaluationKey]]] = {}
+        self.trained = 0
+
+    def request(self, candidates: Sequence[Candidate], tasks: Sequence[TaskSeeds]) -> Request:
+        """Ask for the candidates' outcomes on every task and seed; trainings start at once."""
+        programs = {candidate.key: candidate.program for candidate in candidates}
+        request = Request([])
+        for task, seeds in tasks:
+            wanted = [EvaluationKey(key, task.fingerprint, seed) for key in programs for seed in seeds]
+            known = self._store.evaluations(task.fingerprint, list(programs), seeds)
+            missing = [key for key in wanted if key not in known]
+            request.wanted += wanted
+            request.outcomes.update({key: known[key] for key in wanted if key in known})
+            request.missing.update(missing)
+            for start in range(0, len(missing), self._batch_size):
+                keys = missing[start : start + self._batch_size]
+                job = Job(next(self._numbers), task, tuple(Replica(programs[key.key], key.seed) for key in keys))
+                self._jobs[job.number] = request, task, keys
+                self._evaluator.submit(job)
+        return request
+
+    def poll(self) -> None:
+        """Take in what the evaluator has finished by now or finishes within a moment."""
+        for number, outcomes in self._evaluator.collect(POLL_SECONDS):
+            request, task, keys = self._jobs.pop(number)
+            self._store.add_evaluations(task, zip(keys, outcomes, strict=True))
+            self.trained += len(keys)
+            request.outcomes.update(zip(keys, outcomes, strict=True))
+            request.missing.difference_update(keys)
+
+    def evaluate(self, candidates: Sequence[Candidate], tasks: Sequence[TaskSeeds]) -> dict[str, Score]:
+        """Ask and wait; scores by key."""
+        request = self.request(candidates, tasks)
+        while request.missing:
+            self.poll()
+        return scores(request)
+
+
+def scores(request: Request) -> dict[str, Score]:
+    """Scores by key of a complete request."""
+    by_key: dict[str, list[Outcome]] = {}
+    for wanted in request.wanted:
+        by_key.setdefault(wanted.key, []).append(request.outcomes[wanted])
+    return {key: score(outcomes) for key, outcomes in by_key.items()}

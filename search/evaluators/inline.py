@@ -1,0 +1,32 @@
+"""Training in the driver's own process: simple, for tests, debugging and small runs."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from proxy_tasks import configure_process, train
+
+from search.evaluators.evaluator import Finished, Job
+
+
+class InlineEvaluator:
+    """Trains one job at each `collect`."""
+
+    def __init__(self) -> None:
+        configure_process()
+        self._jobs: deque[Job] = deque()
+
+    def submit(self, job: Job) -> None:
+        self._jobs.append(job)
+
+    def collect(self, timeout: float) -> list[Finished]:  # noqa: ARG002 - of the interface; training is not cut short
+        if not self._jobs:
+            return []
+        job = self._jobs.popleft()
+        return [Finished(job.number, train(job.task, job.replicas))]
+
+    def peak_memory(self) -> list[float]:
+        return []
+
+    def close(self) -> None:
+        self._jobs.clear()

@@ -1,0 +1,44 @@
+"""Programs of the store, of files and of the zoo as files that people use."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+
+from programs.errors import InputError
+from programs.export import export_torch
+from programs.hashing import dataflow_hash
+
+from search.resolve import Resolved, resolve
+from search.store import open_store
+
+TARGETS = ("torch", "dsl")
+
+
+def export_program(what: str, target: str, class_name: str | None, store: str) -> str:
+    """The text of the export. An export of a program of the store is noted there.
+
+    Raises:
+        InputError: unknown target or program, or an export that does not move weights as the program does.
+    """
+    if target not in TARGETS:
+        raise InputError(f"--to {target}: unknown target; there are {', '.join(TARGETS)}")
+    found = resolve(what, store)
+    if target == "dsl":
+        return f"{found.program.as_function()}\n"
+    class_name = class_name or "".join(part.capitalize() for part in re.findall(r"[A-Za-z0-9]+", found.name))
+    text = export_torch(found.program, class_name, _provenance(found, store))
+    if found.individual_id is not None:
+        with closing(open_store(store)) as database:
+            database.add_export(found.individual_id, target, class_name, text)
+    return text
+
+
+def _provenance(found: Resolved, store: str) -> dict[str, str]:
+    provenance = {"program": found.name, "hash": dataflow_hash(found.program)}
+    if found.individual_id is not None:
+        with closing(open_store(store)) as database:
+            row = database.individual(found.individual_id)
+        tasks = ", ".join(task["name"] for task in row["settings"]["tasks"])
+        provenance |= {"search": row["search"], "task": tasks, "fitness": f"{row['fitness']}"}
+    return provenance

@@ -1,0 +1,97 @@
+"""One run as the command line does it: evaluator, signals, progress, and what is said at the end."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from programs.program import parse
+
+from search.config import FRESH_SEED, Settings
+from search.display import console, describe, show_baselines, show_leaderboard, show_program, show_trainings
+from search.driver import Driver
+from search.evaluation import TaskSeeds
+from search.evaluators import Evaluator, open_evaluator
+from search.memory import peak_memory_mib
+from search.progress import ProgressLine
+from search.store import Store, open_store
+from search.tuning import train_programs
+
+FRESH_SEEDS = 3
+
+
+def run_search(settings: Settings) -> bool:
+    """Start or continue a search and say how it ended; False if it was stopped before its budget was spent."""
+    store = open_store(settings.store, create=True)
+    evaluator = open_evaluator(settings.evaluator)
+    try:
+        with ProgressLine() as line:
+            driver = Driver(settings, store, evaluator, line.update)
+            line.say(f"tuning baselines {', '.join(settings.baselines)}" if settings.baselines else "starting")
+            with _stopped_by_signals(driver):
+                driver.run()
+        if driver.stopping:
+            console.print(
+                f"stopped; `optsearch run` with the same settings goes on from birth {driver.progress.births}"
+            )
+            return False
+        _conclude(settings, store, driver)
+        _show_memory(evaluator)
+    finally:
+        evaluator.close()
+        store.close()
+    return True
+
+
+@contextmanager
+def _stopped_by_signals(driver: Driver) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM drains, the second stops at once."""
+
+    def handle(_number: int, _frame: Any) -> None:
+        if driver.stopping:
+            raise KeyboardInterrupt
+        driver.stop()
+        print("\nfinishing what is in flight; once more stops at once", file=sys.stderr)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _conclude(settings: Settings, store: Store, driver: Driver) -> None:
+    """The leaderboard, the winner, how it fares on fresh seeds, and what to do next."""
+    best = show_leaderboard(store, settings.name, limit=5)
+    if driver.progress.baselines:
+        show_baselines(driver.progress.baselines.values())
+    if not best:
+        console.print("no program trained well; `optsearch failures` says why")
+        return
+    winner = parse(best[0]["genome"])
+    console.print(f"the winner, program {best[0]['id']}, without its dead statements ({describe(winner)}):")
+    show_program(winner, dead_too=False)
+    seeds = tuple(range(FRESH_SEED, FRESH_SEED + FRESH_SEEDS))
+    tasks = [TaskSeeds(task, seeds) for task, _ in driver.tasks]
+    rivals = {f"program {best[0]['id']}": winner}
+    if "adamw" in driver.progress.baselines:
+        rivals["tuned AdamW"] = parse(driver.progress.baselines["adamw"].genome)
+    trainings = train_programs(list(rivals.values()), driver.service, tasks)
+    show_trainings(f"on {FRESH_SEEDS} fresh seeds, which no search trains on", list(rivals), trainings)
+    store_option = "" if settings.store == "sqlite:///results.db" else f" --store {shlex.quote(settings.store)}"
+    console.print(
+        f"{driver.service.trained} trainings in this run; everything is in {store.location}. Next:", soft_wrap=True
+    )
+    for command in (f"show {best[0]['id']}", f"export {best[0]['id']} --to torch -o optimizer.py", "leaderboard"):
+        console.print(f"    optsearch {command}{store_option}", soft_wrap=True)
+
+
+def _show_memory(evaluator: Evaluator) -> None:
+    workers = evaluator.peak_memory()
+    of_workers = f", workers {', '.join(f'{mib:.0f}' for mib in workers)} MiB" if workers else ""
+    console.print(f"peak memory: driver {peak_memory_mib():.0f} MiB{of_workers}")

@@ -1,0 +1,123 @@
+"""Tables of the store. The migrations make them; these definitions are what queries are written with."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+
+def _id() -> Column[int]:
+    return Column("id", Integer, primary_key=True)
+
+
+search = Table(
+    "search", metadata, _id(),
+    Column("name", String(200), nullable=False, unique=True),
+    Column("settings", JSON, nullable=False),
+    Column("state", String(20), nullable=False),  # running, interrupted, finished
+    Column("created", DateTime, nullable=False),
+    Column("updated", DateTime, nullable=False),
+    Column("seconds", Float, nullable=False, default=0.0),  # spent in runs so far
+)  # fmt: skip
+
+individual = Table(
+    "individual", metadata, _id(),
+    Column("search_id", ForeignKey("search.id"), nullable=False),
+    Column("birth", Integer, nullable=False),
+    Column("batch", Integer, nullable=False),
+    Column("parent_birth", Integer),
+    Column("mutation", String(20), nullable=False),  # start, insert, delete, modify
+    Column("genome", Text, nullable=False),
+    Column("key", String(32), nullable=False),
+    Column("answered_by", String(20), nullable=False),  # training, hash, in_flight
+    Column("statements", Integer, nullable=False),
+    Column("live_statements", Integer, nullable=False),
+    Column("state_slots", Integer, nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("fitness", Float),
+    Column("reason", Text),
+    UniqueConstraint("search_id", "birth"),
+    Index("ix_individual_fitness", "search_id", "answered_by", "fitness"),
+    Index("ix_individual_key", "key"),
+)  # fmt: skip
+
+evaluation = Table(
+    "evaluation", metadata, _id(),
+    Column("key", String(32), nullable=False),
+    Column("task_fingerprint", String(32), nullable=False),
+    Column("seed", Integer, nullable=False),
+    Column("task", String(200), nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("fitness", Float),
+    Column("curve", JSON, nullable=False),
+    Column("steps", Integer, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("device", String(50), nullable=False),
+    Column("reason", Text),
+    Column("created", DateTime, nullable=False),
+    UniqueConstraint("key", "task_fingerprint", "seed"),
+)  # fmt: skip
+
+baseline = Table(
+    "baseline", metadata, _id(),
+    Column("search_id", ForeignKey("search.id"), nullable=False),
+    Column("name", String(50), nullable=False),
+    Column("genome", Text, nullable=False),
+    Column("key", String(32), nullable=False),
+    Column("learning_rate", Float, nullable=False),
+    Column("weight_decay", Float, nullable=False),
+    Column("fitness", Float),
+    Column("trials", Integer, nullable=False),
+    UniqueConstraint("search_id", "name"),
+)  # fmt: skip
+
+selection = Table(
+    "selection", metadata, _id(),
+    Column("individual_id", ForeignKey("individual.id"), nullable=False),
+    Column("stage", Integer, nullable=False),
+    Column("task", String(200), nullable=False),
+    Column("task_fingerprint", String(32), nullable=False),
+    Column("seeds", Integer, nullable=False),
+    Column("fitness", Float),
+    Column("standard_error", Float),
+    Column("baseline_fitness", Float),
+    Column("passed", Integer, nullable=False),
+    Column("created", DateTime, nullable=False),
+    UniqueConstraint("individual_id", "stage", "task_fingerprint"),
+)  # fmt: skip
+
+simplification = Table(
+    "simplification", metadata, _id(),
+    Column("individual_id", ForeignKey("individual.id"), nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("before", Text, nullable=False),
+    Column("after", Text, nullable=False),
+    Column("evidence", JSON, nullable=False),
+    Column("accepted", Integer, nullable=False),
+    Column("created", DateTime, nullable=False),
+    UniqueConstraint("individual_id", "step"),
+)  # fmt: skip
+
+export = Table(
+    "export", metadata, _id(),
+    Column("individual_id", ForeignKey("individual.id"), nullable=False),
+    Column("target", String(20), nullable=False),
+    Column("class_name", String(200), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("created", DateTime, nullable=False),
+)  # fmt: skip

@@ -1,0 +1,65 @@
+"""The SQL views: the public face of a database. They are made anew at every upgrade."""
+
+from __future__ import annotations
+
+VIEWS = {
+    # The distinct programs of each search that trained well, best first; one row for each key, its first birth.
+    "v_leaderboard": """
+        SELECT s.name AS search, i.id, i.birth, i.key, i.fitness,
+               i.fitness - a.fitness AS over_adamw,
+               i.fitness - (SELECT MAX(b.fitness) FROM baseline b WHERE b.search_id = s.id) AS over_best_baseline,
+               i.statements, i.live_statements, i.state_slots, i.mutation, i.parent_birth, i.genome
+        FROM individual i
+        JOIN search s ON s.id = i.search_id
+        LEFT JOIN baseline a ON a.search_id = s.id AND a.name = 'adamw'
+        WHERE i.answered_by = 'training' AND i.fitness IS NOT NULL
+        ORDER BY i.fitness DESC, i.id
+    """,
+    # How each search went, batch by batch: counts within the batch and so far, and the best fitness so far.
+    "v_progress": """
+        SELECT search, batch, births, trained, cache_hits, redundant_share,
+               SUM(births) OVER so_far AS births_so_far,
+               SUM(trained) OVER so_far AS trained_so_far,
+               SUM(cache_hits) OVER so_far AS cache_hits_so_far,
+               MAX(best) OVER so_far AS best_so_far
+        FROM (
+            SELECT s.name AS search, i.batch,
+                   COUNT(*) AS births,
+                   SUM(CASE WHEN i.answered_by = 'training' THEN 1 ELSE 0 END) AS trained,
+                   SUM(CASE WHEN i.answered_by = 'training' THEN 0 ELSE 1 END) AS cache_hits,
+                   1.0 - 1.0 * SUM(i.live_statements) / SUM(i.statements) AS redundant_share,
+                   MAX(i.fitness) AS best
+            FROM individual i JOIN search s ON s.id = i.search_id
+            GROUP BY s.name, i.batch
+        ) AS batches
+        WINDOW so_far AS (PARTITION BY search ORDER BY batch)
+        ORDER BY search, batch
+    """,
+    # What failed and why, counted over trained programs; answers from the cache repeat their failure and do not count.
+    "v_failures": """
+        SELECT s.name AS search, i.status, i.reason, COUNT(*) AS programs, MIN(i.id) AS example_id
+        FROM individual i JOIN search s ON s.id = i.search_id
+        WHERE i.status <> 'ok' AND i.answered_by = 'training'
+        GROUP BY s.name, i.status, i.reason
+        ORDER BY s.name, COUNT(*) DESC, i.reason
+    """,
+    # Results of the funnel, stage by stage.
+    "v_funnel": """
+        SELECT s.name AS search, f.stage, f.task, i.id, i.birth, f.seeds, f.fitness, f.standard_error,
+               f.baseline_fitness, f.fitness - f.baseline_fitness AS over_baseline, f.passed
+        FROM selection f
+        JOIN individual i ON i.id = f.individual_id
+        JOIN search s ON s.id = i.search_id
+        ORDER BY s.name, f.stage, f.fitness DESC
+    """,
+    # Every program beside its parent.
+    "v_lineage": """
+        SELECT s.name AS search, i.id, i.birth, i.mutation, i.status, i.fitness, i.genome,
+               p.id AS parent_id, p.birth AS parent_birth, p.fitness AS parent_fitness,
+               i.fitness - p.fitness AS gain
+        FROM individual i
+        JOIN search s ON s.id = i.search_id
+        LEFT JOIN individual p ON p.search_id = i.search_id AND p.birth = i.parent_birth
+        ORDER BY i.id
+    """,
+}

@@ -1,0 +1,348 @@
+"""torch over rows against the NumPy reference: every function, whole programs, and many replicas at once.
+
+"Equal up to rounding" is, in float32, 4e-6 of the result (32 units in the last place; the worst found over all floats is
+nine, in `cbrt`). Where terms cancel it is 4e-6 of the sum of their magnitudes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracle import ARITIES, LEAF, SCALAR, TREE, expected_kind
+from runs import batched_weights, reference_weights, zero_rows
+from strategies import SIZES, Trajectory, case_program, kind_cases, mutated_program, programs, random_program, trajectory
+
+from programs import Program, Statement, parse, zoo
+from programs.batched import Rows, UpdateRules, row_source
+from programs.layout import Layout
+from programs.reference import State, numpy_step
+
+RTOL, TINY = 4e-6, 1e-44  # the latter: two units of the smallest denormals
+LAYOUT = Layout(SIZES)
+WIDTH = sum(SIZES)
+REDUCING = ("norm", "global_norm", "dot", "cosine_sim", "clip", "interp")
+SINH_LIMIT = 88.7  # beyond it torch overflows up to 0.7 too early, see below
+
+
+# --- one function at a time ----------------------------------------------------------------------------------------
+
+
+def next_m(program: Program, rows: Sequence[np.ndarray], lr: float) -> tuple[np.ndarray, np.ndarray]:
+    """The next state m `[P]` in float32: by the NumPy reference and by torch."""
+    w, g, m, v = (np.array(row, np.float32) for row in rows)
+    with np.errstate(all="ignore"):
+        _, state = numpy_step(program, LAYOUT, np.float32)(w, g, State(m, v), lr)
+    buffers = Rows(*(torch.from_numpy(x.copy())[None] for x in (w, g, m, v)))
+    UpdateRules([row_source(program)], LAYOUT, buffers).step(torch.tensor([lr], dtype=torch.float32))
+    assert state.m.dtype == np.float32
+    return state.m, buffers.m[0].numpy()
+
+
+def slack(function: str, kinds: Sequence[str], rows: Sequence[np.ndarray], scalars: Sequence[float]) -> float:
+    """How far two orders of summation may lie apart, in absolute terms: RTOL of the terms' magnitudes."""
+    largest = {TREE: iter(np.abs(rows[:2])), LEAF: iter(np.abs(rows[2::-2])), SCALAR: iter(np.abs(scalars))}
+    sizes = [np.asarray(next(largest[kind]), np.float64) for kind in kinds]
+    if function == "dot":
+        return RTOL * float(np.sum(sizes[0] * sizes[1]))
+    if function == "cosine_sim":
+        return RTOL
+    if function == "interp":
+        return RTOL * float(np.max((1 + sizes[2]) * np.max(sizes[0]) + sizes[2] * np.max(sizes[1])))
+    return 0.0
+
+
+def magnitudes(function: str) -> st.SearchStrategy[float]:
+    """Floats of all magnitudes, zeros and both signs; where squares are summed, none that over- or underflow."""
+    if function in REDUCING:
+        return st.one_of(st.just(0.0), st.floats(2**-50, 2**50, width=32), st.floats(-(2**50), -(2**-50), width=32))
+    numbers = st.one_of(
+        st.sampled_from([0.0, -0.0, 1.0, -1.0, 0.5, 2.0]),
+        st.floats(-4, 4, width=32),
+        st.floats(allow_nan=False, allow_infinity=False, width=32),
+    )
+    if function in ("sinh", "cosh"):
+        return numbers.filter(lambda x: not SINH_LIMIT < abs(x) < SINH_LIMIT + 1)
+    return numbers
+
+
+@st.composite
+def leaf_rows(draw: st.DrawFn) -> np.ndarray:
+    """[P] rows whose leaves hold one nonzero number, a power of two, so that their norms are exact."""
+    row = np.zeros(WIDTH, np.float32)
+    row[LAYOUT.starts] = draw(st.lists(st.integers(-6, 4).map(lambda k: 2.0**k), min_size=4, max_size=4))
+    return row
+
+
+@pytest.mark.parametrize(("function", "kinds"), kind_cases(), ids=lambda x: x if isinstance(x, str) else "-".join(x))
+@settings(max_examples=15)
+@given(data=st.data())
+def test_every_function_of_every_kinds_agrees_with_numpy(
+    function: str, kinds: tuple[str, ...], data: st.DataObject
+) -> None:
+    """Finite arguments. Scalars are constants alone (then folded before the first step) or lr among constants."""
+    number = magnitudes(function)
+    row = st.lists(number, min_size=WIDTH, max_size=WIDTH).map(lambda x: np.array(x, np.float32))
+    w, g = (data.draw(leaf_rows() if list(kinds).count(LEAF) == 2 else row) for _ in range(2))
+    m, v = data.draw(leaf_rows()), data.draw(leaf_rows()) * data.draw(st.sampled_from([0.0, 1.0]))
+    scalars = [data.draw(number) for _ in range(3)]
+    use_lr = data.draw(st.booleans())
+    program = case_program(function, kinds, ["lr", *scalars[1:]] if use_lr else scalars)
+    expected, got = next_m(program, (w, g, m, v), scalars[0])
+    atol = TINY + slack(function, kinds, (w, g, m, v), scalars)
+    np.testing.assert_allclose(got, expected, rtol=RTOL, atol=atol)
+
+
+SPECIAL = np.array([0.0, -0.0, 1.0, -1.0, 0.5, -2.0, 1e-8, 3e38, -3e38, 1e-42, np.inf, -np.inf, np.nan, 1 / 3], np.float32)
+
+
+@pytest.mark.parametrize("function", [f for f in ARITIES if ARITIES[f] and expected_kind(f, [TREE] * ARITIES[f]) == TREE])
+def test_elementwise_functions_agree_at_infinities_and_nan(function: str) -> None:
+    """All pairs of special numbers, NaN for NaN and infinity for infinity."""
+    pairs = np.array(list(itertools.product(SPECIAL, SPECIAL))).T  # [2, 196], in 28 rows of 7
+    for w, g in zip(*(x.reshape(-1, WIDTH) for x in pairs), strict=True):
+        zero = np.zeros(WIDTH)
+        expected, got = next_m(case_program(function, [TREE] * ARITIES[function]), (w, g, zero, zero), 1.0)
+        np.testing.assert_allclose(got, expected, rtol=RTOL, atol=TINY)
+
+
+@pytest.mark.parametrize("function", ["norm", "global_norm", "dot", "cosine_sim", "clip"])
+@pytest.mark.parametrize("special", [0.0, np.inf, -np.inf, np.nan, 3e38])
+def test_reductions_agree_at_infinities_nan_and_overflow(function: str, special: float) -> None:
+    """One special number in the row, and a row of nothing else."""
+    kinds = [TREE, SCALAR] if function == "clip" else [TREE] * ARITIES[function]
+    one = np.array([1.0, -2.0, special, 0.0, 0.5, 3.0, -1.0])
+    for w in (one, np.full(WIDTH, special)):
+        expected, got = next_m(case_program(function, kinds), (w, one[::-1], np.zeros(WIDTH), np.zeros(WIDTH)), 0.5)
+        np.testing.assert_allclose(got, expected, rtol=RTOL)
+
+
+@pytest.mark.parametrize(("x", "y"), list(itertools.product([np.inf, -np.inf, np.nan, 1.0], repeat=2)))
+@pytest.mark.parametrize("a", [-0.5, 0.0, 0.25, 0.75, 1.0, 1.5])
+def test_interp_of_infinities_is_numpys_value_or_nan(x: float, y: float, a: float) -> None:
+    """As `ops.py` says: the fused form may lose an infinity, and invents nothing else."""
+    rows = (np.full(WIDTH, x), np.full(WIDTH, y), np.zeros(WIDTH), np.zeros(WIDTH))
+    expected, got = next_m(case_program("interp", [TREE, TREE, SCALAR], [a]), rows, 1.0)
+    assert np.all(np.isnan(got) | np.isinf(got) | np.isclose(got, expected, rtol=RTOL))
+    if np.isfinite([x, y]).all():
+        np.testing.assert_allclose(got, expected, rtol=RTOL)
+
+
+@pytest.mark.parametrize(
+    ("function", "args"),
+    [
+        pytest.param("sinh", (89.0,), marks=pytest.mark.xfail(strict=False, reason="vectorised torch.sinh overflows early")),
+        pytest.param("cosh", (89.0,), marks=pytest.mark.xfail(strict=False, reason="vectorised torch.cosh overflows early")),
+        pytest.param("interp", (3e38, -3e38, 0.5), marks=pytest.mark.xfail(strict=True, reason="the difference overflows")),
+    ],
+)
+def test_large_finite_arguments_agree_too(function: str, args: tuple[float, ...]) -> None:
+    """Results that float32 can hold. torch's vector instructions differ between machines: not strict there."""
+    kinds, rows = [TREE, TREE, SCALAR][: len(args)], [np.full(WIDTH, x) for x in (*args[:2], 0.0, 0.0, 0.0)[:4]]
+    expected, got = next_m(case_program(function, kinds, args[2:]), rows, 1.0)
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(got, expected, rtol=RTOL)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=12).map(tuple), replicas=st.integers(1, 4), seed=st.integers(0, 99)
+)
+def test_norms_of_leaves_of_any_size(sizes: tuple[int, ...], replicas: int, seed: int) -> None:
+    """`norm(g)` spread over the row, replica by replica, against a loop over leaves."""
+    rows = zero_rows(replicas, np.zeros(sum(sizes)))
+    g = np.random.default_rng(seed).normal(size=(replicas, sum(sizes))).astype(np.float32)
+    rows.g.copy_(torch.from_numpy(g))
+    program = parse("n = norm(g)\nupdate = w - n")
+    UpdateRules([row_source(program)] * replicas, Layout(sizes), rows).step(torch.ones(1))
+    pieces = [np.split(row, np.cumsum(sizes)[:-1]) for row in g]
+    expected = [np.concatenate([np.full(len(p), np.linalg.norm(p)) for p in row]) for row in pieces]
+    np.testing.assert_allclose(rows.w.numpy(), expected, rtol=1e-6)
+
+
+@pytest.mark.xfail(strict=True, reason="np.add.reduceat gives an empty segment the next number")
+def test_the_norm_of_an_empty_leaf_is_zero() -> None:
+    step = numpy_step(parse("n = norm(g)\nx = global_norm(n)\nupdate = g * x"), Layout((2, 0, 1)))
+    zeros = np.zeros(3)
+    update, _ = step(zeros, np.array([3.0, 0.0, 4.0]), State(zeros, zeros), 1.0)
+    np.testing.assert_allclose(update, [15.0, 0.0, 20.0])
+
+
+# --- whole programs ------------------------------------------------------------------------------------------------
+
+
+def disagreement(program: Program, start: Trajectory) -> tuple[float, bool]:
+    """How much farther torch lies from NumPy than rounding explains, and whether the comparison is a sharp one.
+
+    Programs may magnify rounding without bound (the sign of a difference, the tangent of a large number). So NumPy in
+    float64, NumPy in float64 from slightly moved weights, and NumPy in float32 are run too; their spread is how much
+    rounding may do. Steps after the first non-finite number are left out.
+    """
+    exact = Trajectory(start.w.astype(np.float64), [g.astype(np.float64) for g in start.gradients], start.rates)
+    moved = exact._replace(w=exact.w * (1 + 1e-7))
+    runs = np.array([reference_weights(program, s) for s in (start, exact, moved)])  # [3, steps, P]
+    usable = np.logical_and.accumulate(np.all(np.abs(runs) < 1e15, axis=(0, 2)))  # [steps]
+    if not usable.any():
+        return 0.0, False
+    numpy, *others = runs[:, usable]
+    got = np.array(batched_weights([program], start))[usable, 0]
+    spread, size = np.abs(numpy - others).max(), np.abs(numpy).max()
+    return float(np.abs(got - numpy).max() / (100 * spread + 1e-5 * size)), bool(spread < 1e-4 * size)
+
+
+@pytest.mark.parametrize("make", [random_program, mutated_program])
+def test_random_programs_agree_with_numpy_over_steps(make: Callable[[Random, int], Program]) -> None:
+    """200 programs of each origin, four steps in which weights and states move; most comparisons are sharp."""
+    rng, sharp = Random(17), 0
+    for number in range(200):
+        program = make(rng, rng.randint(1, 25))
+        ratio, is_sharp = disagreement(program, trajectory(number, dtype=np.float32))
+        assert ratio <= 1.0, f"{ratio}\n{program}"
+        sharp += is_sharp
+    assert sharp > 120
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_the_zoo_agrees_with_numpy_over_steps(name: str) -> None:
+    start = trajectory(1, steps=10, dtype=np.float32)
+    got = np.array(batched_weights([zoo.load(name)], start))[:, 0]
+    np.testing.assert_allclose(got, reference_weights(zoo.load(name), start), rtol=2e-5, atol=1e-6)
+
+
+# --- many replicas -------------------------------------------------------------------------------------------------
+
+
+def one_by_one(batch: Sequence[Program], start: Trajectory) -> np.ndarray:
+    """[steps, R, P] each program trained alone."""
+    return np.concatenate([np.array(batched_weights([p], start)) for p in batch], axis=1)
+
+
+def variants(name: str, number: int) -> list[Program]:
+    """The same structure with other constants."""
+    rng = Random(number)
+
+    def vary(s: Statement) -> Statement:
+        return s._replace(args=tuple(a if isinstance(a, str) else a * rng.uniform(0.5, 1.0) for a in s.args))
+
+    return [Program(tuple(vary(s) for s in zoo.load(name).statements)) for _ in range(number)]
+
+
+@pytest.mark.parametrize("arrangement", ["equal", "mixed", "alternating"])
+def test_a_batch_equals_its_programs_one_by_one(arrangement: str) -> None:
+    """Programs of one structure (run as one), of many, and equal ones that do not stand side by side."""
+    names = [n for n in zoo.names() if n != "raw_lion"]
+    batch = {
+        "equal": variants("adamw", 7),
+        "mixed": [p for name in names for p in variants(name, 3)],
+        "alternating": [p for pair in zip(variants("adamw", 4), variants("lion", 4), strict=True) for p in pair],
+    }[arrangement]
+    start = trajectory(2, sizes=SIZES, steps=8, dtype=np.float32)
+    together = np.array(batched_weights(batch, start))
+    np.testing.assert_allclose(together, one_by_one(batch, start), rtol=1e-6, atol=1e-7)
+    assert len({row.tobytes() for row in together[-1]}) == len(batch)  # no replica got another's constants
+
+
+@settings(max_examples=40)
+@given(batch=st.lists(programs(longest=12), min_size=2, max_size=5), seed=st.integers(0, 1000))
+def test_what_the_neighbours_do_is_of_no_matter(batch: list[Program], seed: int) -> None:
+    """Random programs, each in two copies at different places: equal rows, whatever stands between them."""
+    together = np.array(batched_weights([*batch, *batch], trajectory(seed, dtype=np.float32)))
+    np.testing.assert_array_equal(together[:, : len(batch)], together[:, len(batch) :])
+
+
+@settings(max_examples=40)
+@given(batch=st.lists(programs(longest=12), min_size=2, max_size=5), seed=st.integers(0, 1000))
+def test_a_batch_of_random_programs_equals_them_one_by_one(batch: list[Program], seed: int) -> None:
+    """First step only (later ones may magnify the last bit), and NaN where NaN is."""
+    start = trajectory(seed, steps=1, dtype=np.float32)
+    np.testing.assert_allclose(np.array(batched_weights(batch, start)), one_by_one(batch, start), rtol=1e-3, atol=1e-5)
+
+
+def test_replicas_have_their_own_weights_gradients_and_states() -> None:
+    """Each row of a batch against NumPy from that row's start."""
+    rng = np.random.default_rng(4)
+    w, g, m, v = rng.normal(size=(4, 3, WIDTH)).astype(np.float32)
+    v = np.abs(v)
+    rows = Rows(*(torch.from_numpy(x.copy()) for x in (w, g, m, v)))
+    program = zoo.load("adamw")
+    UpdateRules([row_source(program)] * 3, LAYOUT, rows).step(torch.tensor([0.7]))
+    for r in range(3):
+        update, state = numpy_step(program, LAYOUT, np.float32)(w[r], g[r], State(m[r], v[r]), 0.7)
+        for got, expected in ((rows.w, w[r] - update), (rows.m, state.m), (rows.v, state.v), (rows.g, g[r])):
+            np.testing.assert_allclose(got[r].numpy(), expected, rtol=1e-6)
+
+
+def test_slots_that_are_not_in_use_are_not_written() -> None:
+    """A dead write, and a slot that is only read."""
+    rows = zero_rows(2, np.ones(WIDTH))
+    rows.g.fill_(2.0)
+    batch = [parse("update = g * v\nm = square(g)"), parse("v = g + v\nupdate = v * lr")]
+    UpdateRules([row_source(p) for p in batch], LAYOUT, rows).step(torch.ones(1))
+    assert rows.m.eq(0).all()
+    assert rows.v.tolist() == [[0.0] * WIDTH, [2.0] * WIDTH]
+    assert rows.w.tolist() == [[1.0] * WIDTH, [-1.0] * WIDTH]
+
+
+# --- generated source ----------------------------------------------------------------------------------------------
+
+
+def test_programs_that_differ_in_constants_alone_have_one_source() -> None:
+    sources = [row_source(p) for p in variants("adamw", 3)]
+    assert len({s.source for s in sources}) == 1
+    assert len({s.constants for s in sources}) == 3
+    assert row_source(zoo.load("lion")).source != row_source(zoo.load("signum")).source
+
+
+def test_constants_come_in_the_order_of_the_program() -> None:
+    assert row_source(zoo.load("adamw")).constants == (0.9, 0.999, 0.01, 0.001)
+
+
+def test_dead_statements_leave_no_trace_in_the_source() -> None:
+    bare, dead = parse("update = g * 0.5"), parse("x = sqrt(g)\nm = x * 0.25\nupdate = g * 0.5")
+    assert row_source(bare) == row_source(dead)
+
+
+FOLDING = """a = get_pi()
+b = a * 0.5
+c = sin(b)
+d = norm(c)
+e = global_norm(d)
+f = clip(e, 0.25)
+h = interp(f, 2.0, 0.5)
+x = g * h
+y = h * lr
+update = x + y"""
+
+
+def test_what_depends_on_constants_alone_is_computed_before_training() -> None:
+    """f = 0.25, h = (0.25 + 2) / 2; nothing of it is left in the step, and the result is the reference's."""
+    program = parse(FOLDING)
+    prepare, step = row_source(program).source.split("def step")
+    assert "sin" in prepare and "sin" not in step
+    assert "clamp" in prepare and "clamp" not in step
+    start = trajectory(3, dtype=np.float32)
+    np.testing.assert_allclose(
+        np.array(batched_weights([program], start))[:, 0], reference_weights(program, start), rtol=1e-5, atol=1e-6
+    )
+    first = start.w - 1.125 * (start.gradients[0] + start.rates[0])
+    np.testing.assert_allclose(batched_weights([program], start)[0][0], first, rtol=1e-5, atol=1e-6)
+
+
+def test_folded_constants_of_replicas_stay_apart() -> None:
+    """Three programs of one structure whose folded constants differ, beside three of another."""
+    batch = [parse(f"a = square({c})\nb = a + 1.0\nupdate = g * b") for c in (0.5, 1.0, 2.0)]
+    batch += [parse(f"a = sqrt({c})\nupdate = g * a") for c in (0.25, 1.0, 4.0)]
+    start = trajectory(5, steps=1, dtype=np.float32)
+    expected = [start.w - np.float32(c) * start.gradients[0] for c in (1.25, 2.0, 5.0, 0.5, 1.0, 2.0)]
+    np.testing.assert_allclose(batched_weights(batch, start)[0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_program_without_constants_runs() -> None:
+    start = trajectory(6, steps=2, dtype=np.float32)
+    program = parse("update = g * lr")
+    np.testing.assert_allclose(np.array(batched_weights([program] * 3, start))[:, 1], reference_weights(program, start))

@@ -1,0 +1,111 @@
+"""Kinds: which calls fit, what they give, and what a program must end with."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from oracle import ARITIES, KINDS, SCALAR, TREE, expected_kind
+from strategies import programs
+
+from programs import InputError, Program, Statement, parse
+from programs.dataflow import N_INPUTS
+from programs.ops import KIND_NAMES
+
+OF_KIND = {"scalar": ("lr", "s", 0.5), "leaf": ("l", "l", "l"), "tree": ("w", "g", "m")}
+PREFIX = (Statement("s", "dot", ("w", "g")), Statement("l", "norm", ("w",)))
+ALL_CALLS = [(f, kinds) for f, arity in ARITIES.items() for kinds in itertools.product(KINDS, repeat=arity)]
+
+
+def kinds_of(program: Program) -> list[str]:
+    """The kind of each statement's value."""
+    return [KIND_NAMES[kind] for kind in program.dataflow.kinds[N_INPUTS:]]
+
+
+def call_of(function: str, kinds: tuple[str, ...]) -> Program:
+    args = tuple(OF_KIND[kind][i] for i, kind in enumerate(kinds))
+    return Program((*PREFIX, Statement("x", function, args), Statement("update", "mul", ("g", "lr"))))
+
+
+@pytest.mark.parametrize(("function", "kinds"), ALL_CALLS, ids=lambda x: x if isinstance(x, str) else "-".join(x))
+def test_every_call_of_every_kinds_fits_or_not_as_specified(function: str, kinds: tuple[str, ...]) -> None:
+    """All 44 functions, all combinations of kinds."""
+    program = call_of(function, kinds)
+    expected = expected_kind(function, kinds)
+    if expected is None:
+        with pytest.raises(InputError, match=rf"line 3: argument \d of {function} is a"):
+            _ = program.dataflow
+    else:
+        assert kinds_of(program)[2] == expected
+
+
+def test_the_expectation_spells_out_the_design() -> None:
+    """A few rows of the specification in full, against a slip in the oracle itself."""
+    rows = {
+        ("norm", (TREE,)): "leaf",
+        ("norm", ("leaf",)): "leaf",
+        ("norm", (SCALAR,)): "scalar",
+        ("global_norm", ("leaf",)): "scalar",
+        ("dot", (TREE, TREE)): "scalar",
+        ("dot", (TREE, "leaf")): None,
+        ("cosine_sim", (SCALAR, TREE)): None,
+        ("clip", ("leaf", SCALAR)): "leaf",
+        ("clip", (TREE, "leaf")): None,
+        ("interp", (SCALAR, TREE, SCALAR)): "tree",
+        ("interp", (TREE, TREE, TREE)): None,
+        ("add", ("leaf", SCALAR)): "leaf",
+        ("power", (SCALAR, TREE)): "tree",
+        ("get_pi", ()): "scalar",
+    }
+    assert {row: expected_kind(*row) for row in rows} == rows
+
+
+@pytest.mark.parametrize("output", ["update", "m", "v"])
+@pytest.mark.parametrize(("call", "kind"), [("norm(g)", "leaf"), ("dot(g, w)", "scalar"), ("get_pi()", "scalar")])
+def test_outputs_must_end_as_trees(output: str, call: str, kind: str) -> None:
+    with pytest.raises(InputError, match=f"'{output}' ends as a {kind}, expected a tree"):
+        parse(f"update = g * lr\n{output} = {call}")
+
+
+@pytest.mark.parametrize("output", ["update", "m", "v"])
+def test_an_output_may_hold_anything_on_the_way(output: str) -> None:
+    assert kinds_of(parse(f"{output} = dot(g, w)\n{output} = norm(g)\n{output} = g * w\nupdate = g * g"))[-2:] == [
+        TREE,
+        TREE,
+    ]
+
+
+@pytest.mark.parametrize("name", ["w", "g", "lr", "x"])
+@pytest.mark.parametrize("call", ["norm(g)", "dot(g, w)", "square(w)"])
+def test_inputs_and_other_variables_may_become_anything(name: str, call: str) -> None:
+    parse(f"{name} = {call}\nupdate = m * {name}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["update = g * update", "update = g * x\nx = g * g", "update = x * x", "x = sqrt(y)\ny = g * g\nupdate = g * g"],
+)
+def test_a_variable_must_be_assigned_before_it_is_read(text: str) -> None:
+    with pytest.raises(InputError, match="before it is assigned"):
+        parse(text)
+
+
+def test_a_reassigned_input_is_read_in_its_new_meaning() -> None:
+    flow = parse("g = dot(g, w)\nupdate = w * g").dataflow
+    assert [flow.args[1][0], flow.args[1][1]] == [0, N_INPUTS]
+    assert KIND_NAMES[flow.kinds[N_INPUTS]] == SCALAR
+
+
+@given(program=programs())
+def test_kinds_of_random_programs_follow_the_specification(program: Program) -> None:
+    """Statement by statement, names resolved independently."""
+    scope = {"w": TREE, "g": TREE, "m": TREE, "v": TREE, "lr": SCALAR}
+    expected = []
+    for target, function, args in program.statements:
+        kind = expected_kind(function, [scope[a] if isinstance(a, str) else SCALAR for a in args])
+        assert kind is not None
+        expected.append(kind)
+        scope[target] = kind
+    assert kinds_of(program) == expected
+    assert [scope[name] for name in ("update", "m", "v")] == [TREE, TREE, TREE]
