@@ -62,6 +62,8 @@ class Op:
     infix: str | None = None
     commutative: bool = False
     uses_leaves: bool = False
+    unguarded: Callable[..., Any] | None = None
+    """NumPy meaning with an infinitesimal guard, where the function has one."""
 
     @property
     def arity(self) -> int:
@@ -91,6 +93,10 @@ def _sqrt(x: np.ndarray) -> Any:
 
 def _log(log: np.ufunc) -> Callable[[np.ndarray], Any]:
     return lambda x: log(np.abs(x))
+
+
+def _divide(guard: float) -> Callable[..., Any]:
+    return lambda x, y: x / (y + guard)
 
 
 def _clip(x: np.ndarray, c: np.ndarray) -> Any:
@@ -153,7 +159,7 @@ _TABLE = (
     _binary("add", np.add, "{0} + {1}", infix="+", commutative=True),
     _binary("sub", np.subtract, "{0} - {1}", infix="-"),
     _binary("mul", np.multiply, "{0} * {1}", infix="*", commutative=True),
-    _binary("div", lambda x, y: x / (y + EPS), "{0} / ({1} + 1e-08)", infix="/"),
+    Op("div", (ANY, ANY), largest, _divide(EPS), "{0} / ({1} + 1e-08)", infix="/", unguarded=_divide(1e-100)),
     _binary("maximum", np.maximum, "torch.maximum({0}, {1})", commutative=True),
     _binary("minimum", np.minimum, "torch.minimum({0}, {1})", commutative=True),
     _binary("power", np.power, "torch.pow({0}, {1})"),

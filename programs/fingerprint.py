@@ -1,0 +1,111 @@
+"""What a program does, as a key: programs that move weights alike share it, however they are written.
+
+The idea is the behavioural hash of *Unified Functional Hashing* (Gillard et al., arXiv 2302.05433): run the program on a
+small fixed problem, cut the mantissas of what it gives, and mix them. Here the problem is a few steps of a small tree in
+float64, on two gradient sequences at once, and what is hashed are the updates of every step.
+
+Two choices make equal behaviour give equal keys:
+
+- Values are rounded to `bits` mantissa bits, and what is too small to move a float32 weight counts as zero. Two ways of
+  computing one thing differ in the last of 52 bits, far below the cut. They can still fall on either side of a rounding
+  boundary, or differ by more after cancellation; then equal programs get different keys, which costs a training and
+  nothing else.
+- The guard of the division counts as infinitesimal, so that m / sqrt(m * m) is sign(m) whatever the size of m.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import blake2b
+from typing import NamedTuple
+
+import numpy as np
+
+from programs.dataflow import G
+from programs.layout import Layout
+from programs.liveness import live
+from programs.program import Program
+from programs.reference import State, numpy_step
+
+DEFAULT_BITS = 24
+MOST_BITS = 40  # beyond it the last bits of equal computations show
+NEGLIGIBLE = 2.0**-40  # an update below this leaves a float32 weight of ordinary size as it is
+
+LAYOUT = Layout((5, 4, 2))
+SCHEDULE = (0.3, 1.0, 0.7, 0.2)
+
+
+class Fingerprint(NamedTuple):
+    """`key`: 32 hex digits. `rejection`: why the program need not be trained, None if it must be."""
+
+    key: str
+    rejection: str | None
+
+
+class _Problem(NamedTuple):
+    w: np.ndarray  # [2, P]
+    gradients: np.ndarray  # [steps, 2, P]
+
+
+@lru_cache
+def _problem() -> _Problem:
+    """Weights and gradients of different scale in each leaf; two sequences of gradients that differ everywhere.
+
+    In each leaf one weight never has a gradient, and others miss theirs at single steps, so that what programs do at an
+    exact zero shows. Signs change, magnitudes range over four decades.
+    """
+    rng = np.random.default_rng(20230213)
+    scales = np.repeat([1.0, 0.03, 4.0], LAYOUT.sizes)
+    w = np.repeat(rng.normal(size=(1, LAYOUT.total)) * scales, 2, axis=0)
+    shape = (len(SCHEDULE), 2, LAYOUT.total)
+    gradients = rng.normal(size=shape) * 10.0 ** rng.uniform(-3, 1, size=shape[-1]) * np.sqrt(scales)
+    gradients[rng.random(shape) < 0.1] = 0.0
+    gradients[:, :, LAYOUT.starts] = 0.0
+    return _Problem(w, gradients)
+
+
+def fingerprint(program: Program, bits: int = DEFAULT_BITS) -> Fingerprint:
+    """Key and, if there is one, the reason not to train.
+
+    Args:
+        program: a checked program.
+        bits: mantissa bits that decide, 1..40. Fewer merge more programs, and in the end different ones.
+    """
+    updates = _updates(program)  # [steps, 2, P]
+    return Fingerprint(_key(updates, bits), _rejection(program, updates))
+
+
+def _updates(program: Program) -> np.ndarray:
+    problem = _problem()
+    step = numpy_step(program, LAYOUT, infinitesimal_guard=True)
+    w = problem.w
+    state = State(np.zeros_like(w), np.zeros_like(w))
+    updates = []
+    with np.errstate(all="ignore"):
+        for gradient, lr in zip(problem.gradients, SCHEDULE, strict=True):
+            update, state = step(w, gradient, state, lr)
+            updates.append(update)
+            w = w - update
+    return np.stack(updates)
+
+
+def _rejection(program: Program, updates: np.ndarray) -> str | None:
+    if not np.isfinite(updates[0]).any():
+        return "updates are not finite from the first step"
+    if G not in live(program.dataflow).nodes or _same(updates[:, 0], updates[:, 1]):
+        return "updates do not depend on the gradient"
+    if not updates.any():
+        return "updates are zero"
+    return None
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return bool(np.array_equal(a, b, equal_nan=True)) and bool(a.any())
+
+
+def _key(updates: np.ndarray, bits: int) -> str:
+    mantissa, exponent = np.frexp(updates)  # 0.5 <= |mantissa| < 1
+    cut = np.ldexp(np.rint(np.ldexp(mantissa, bits)), exponent - bits)
+    cut[np.abs(cut) < NEGLIGIBLE] = 0.0  # both signs of zero
+    cut[np.isnan(cut)] = np.nan  # one of many NaNs
+    return blake2b(bytes([bits]) + (cut + 0.0).astype("<f8").tobytes(), digest_size=16).hexdigest()
