@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from programs import zoo
 from programs.errors import InputError
+from programs.fingerprint import DEFAULT_BITS, MOST_BITS
 
 from proxy_tasks import Task, get_task
 
@@ -45,6 +46,21 @@ class Strategy(_Settings):
     def _known(cls, name: str) -> str:
         zoo.load(name)
         return name
+
+
+class Dedup(_Settings):
+    """How programs already known are recognised, so that none is trained twice. Equal dataflow always counts."""
+
+    fingerprint: bool = True
+    """Also merge programs that move weights alike, and reject without training those that cannot learn."""
+    bits: Annotated[int, Field(ge=1, le=MOST_BITS)] = DEFAULT_BITS
+    """Mantissa bits of the updates that decide whether they are alike."""
+    reevaluate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Probability that a known program is trained once more, on fresh seeds; selection uses the mean."""
+    remutate: Annotated[int, Field(ge=0)] = 0
+    """Most further mutations of a child that does the same as its parent."""
+    cache: PositiveInt = 200_000
+    """Programs remembered by the driver; the store remembers all."""
 
 
 class Budget(_Settings):
@@ -109,6 +125,7 @@ class Settings(_Settings):
     strategy: Strategy = Strategy()
     budget: Budget
     tasks: Annotated[tuple[TaskChoice, ...], Field(min_length=1)]
+    dedup: Dedup = Dedup()
     evaluator: EvaluatorSettings = EvaluatorSettings()
     baselines: tuple[str, ...] = ("adamw", "lion", "sgd_momentum")
     """Known optimizers, tuned on the tasks when the run starts."""
@@ -201,7 +218,9 @@ def _first_error(error: ValidationError, path: Path, tree: yaml.Node | None) -> 
 
 def _known_settings(location: Iterable[str | int]) -> str:
     model: Any = Settings
-    nested = {"strategy": Strategy, "budget": Budget, "tasks": TaskChoice, "evaluator": EvaluatorSettings}
+    nested = {
+        "strategy": Strategy, "budget": Budget, "tasks": TaskChoice, "dedup": Dedup, "evaluator": EvaluatorSettings
+    }  # fmt: skip
     for part in location:
         model = nested.get(str(part), model)
     return f"known here: {', '.join(model.model_fields)}"

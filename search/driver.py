@@ -12,20 +12,22 @@ from programs.errors import InputError
 from programs.program import parse
 
 from search.config import Settings
-from search.evaluation import EvaluationService, TaskSeeds, scores
+from search.evaluation import EvaluationService, Request, Score, TaskSeeds, scores
 from search.evaluators import Evaluator
-from search.history import TRAINING, Batch, History, Shape
+from search.history import TRAINED, History, Shape
 from search.store import BaselineRow, IndividualRow, Store
 from search.tuning import tune_baseline
 
 
 @dataclass
 class Progress:
-    """Where a search stands. Counts are over the whole search, `rate` is births per second in this run."""
+    """Where a search stands. Counts are over the whole search, `rate` is births per second in this run.
+
+    What was not trained counts as a cache hit, whatever answered it.
+    """
 
     births: int = 0
     trained: int = 0
-    cache_hits: int = 0
     statements: int = 0
     live_statements: int = 0
     best_fitness: float | None = None
@@ -35,8 +37,7 @@ class Progress:
 
     def count(self, row: IndividualRow) -> None:
         self.births += 1
-        self.trained += row.answered_by == TRAINING
-        self.cache_hits += row.answered_by != TRAINING
+        self.trained += row.answered_by in TRAINED
         self.statements += row.statements
         self.live_statements += row.live_statements
         if row.fitness is not None and (self.best_fitness is None or row.fitness > self.best_fitness):
@@ -44,7 +45,7 @@ class Progress:
 
     @property
     def cache_hit_share(self) -> float:
-        return self.cache_hits / max(1, self.births)
+        return 1 - self.trained / max(1, self.births)
 
     @property
     def redundant_share(self) -> float:
@@ -100,7 +101,7 @@ class Driver:
         history = self._replay(search_id)
         self._births_before = self.progress.births
         self._report(self.progress)
-        requests: dict[int, Any] = {}
+        requests: dict[int, Request] = {}
         while True:
             while len(history.window) < self.settings.evaluator.lookahead and not self._is_spent(history):
                 batch = history.draw(self.settings.budget.programs or float("inf"))
@@ -109,8 +110,8 @@ class Driver:
                 break
             head = history.window[0]
             if not head.committed:
-                self._finish(head, requests.pop(head.index))
-                self._commit(search_id, history, head)
+                rows = history.finish(head, self._wait(requests.pop(head.index)))
+                self._commit(search_id, rows)
             history.fold()
         self.store.update_search(search_id, "interrupted" if self.stopping else "finished")
         return self.progress
@@ -119,7 +120,7 @@ class Driver:
         self.progress.baselines = self.store.baselines(search_id)
         for name in self.settings.baselines:
             if name not in self.progress.baselines and not self.stopping:
-                baseline = tune_baseline(name, self.service, self.tasks)
+                baseline = tune_baseline(name, self.service, self.tasks, self.settings.dedup)
                 self.store.add_baseline(search_id, baseline)
                 self.progress.baselines[name] = baseline
 
@@ -129,7 +130,9 @@ class Driver:
         if strategy.start_tuned:
             start = parse(self.progress.baselines[strategy.start].genome)
         evaluator = self.settings.evaluator
-        history = History(strategy, Shape(self.settings.seed, evaluator.batch, evaluator.lookahead), start)
+        seeds = max(len(task.seeds) for task in self.tasks)
+        shape = Shape(self.settings.seed, evaluator.batch, evaluator.lookahead, seeds)
+        history = History(strategy, self.settings.dedup, shape, start)
 
         def counted() -> Any:
             for row in self.store.births(search_id):
@@ -141,7 +144,7 @@ class Driver:
 
     def _is_spent(self, history: History) -> bool:
         budget = self.settings.budget
-        drawn = sum(b.answered_by == TRAINING for batch in history.window if not batch.committed for b in batch.births)
+        drawn = sum(len(batch.to_train()) for batch in history.window if not batch.committed)
         return (
             self.stopping
             or (budget.programs is not None and history.next_birth >= budget.programs)
@@ -149,13 +152,12 @@ class Driver:
             or (budget.minutes is not None and time.monotonic() - self._started >= 60 * budget.minutes)
         )
 
-    def _finish(self, batch: Batch, request: Any) -> None:
+    def _wait(self, request: Request) -> dict[str, Score]:
         while request.missing:
             self.service.poll()
-        batch.scores = scores(request)
+        return scores(request)
 
-    def _commit(self, search_id: int, history: History, batch: Batch) -> None:
-        rows = history.rows(batch)
+    def _commit(self, search_id: int, rows: list[IndividualRow]) -> None:
         now = time.monotonic()
         self.store.add_births(search_id, rows, now - self._noted)
         self._noted = now

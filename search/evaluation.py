@@ -25,10 +25,11 @@ POLL_SECONDS = 0.2  # how long to wait for the evaluator before looking at signa
 
 
 class Candidate(NamedTuple):
-    """A program and the key under which its evaluations are kept."""
+    """A program and the key under which its evaluations are kept. `round` counts its earlier evaluations."""
 
     key: str
     program: Program
+    round: int = 0
 
 
 class TaskSeeds(NamedTuple):
@@ -39,11 +40,27 @@ class TaskSeeds(NamedTuple):
 
 
 class Score(NamedTuple):
-    """What evaluations say of a program: the mean fitness over tasks and seeds, None unless every training was ok."""
+    """What evaluations say of a program: the mean fitness over tasks and seeds, None unless every training was ok.
+
+    A program evaluated in several `rounds`, each on seeds of its own, has their mean, and `variance` between them.
+    """
 
     status: str
     fitness: float | None
     reason: str | None = None
+    rounds: int = 1
+    variance: float | None = None
+
+    def joined(self, new: Score) -> Score:
+        """With one more round; a failure in any round is a failure (running moments after Welford, 1962)."""
+        rounds = self.rounds + 1
+        if self.fitness is None or new.fitness is None:
+            failed = self if self.fitness is None else new
+            return failed._replace(rounds=rounds)
+        step = new.fitness - self.fitness
+        mean = self.fitness + step / rounds
+        squares = (self.variance or 0.0) * (self.rounds - 1) + step * (new.fitness - mean)
+        return Score("ok", mean, None, rounds, squares / (rounds - 1))
 
 
 class EvaluationKey(NamedTuple):
@@ -86,19 +103,23 @@ class EvaluationService:
         self.trained = 0
 
     def request(self, candidates: Sequence[Candidate], tasks: Sequence[TaskSeeds]) -> Request:
-        """Ask for the candidates' outcomes on every task and seed; trainings start at once."""
-        programs = {candidate.key: candidate.program for candidate in candidates}
+        """Ask for the candidates' outcomes on every task and seed of their round; trainings start at once."""
+        asked = {candidate.key: candidate for candidate in candidates}
         request = Request([])
         for task, seeds in tasks:
-            wanted = [EvaluationKey(key, task.fingerprint, seed) for key in programs for seed in seeds]
-            known = self._store.evaluations(task.fingerprint, list(programs), seeds)
+            wanted = [
+                EvaluationKey(key, task.fingerprint, seed + number * len(seeds))
+                for key, _, number in asked.values()
+                for seed in seeds
+            ]
+            known = self._store.evaluations(task.fingerprint, list(asked), sorted({key.seed for key in wanted}))
             missing = [key for key in wanted if key not in known]
             request.wanted += wanted
             request.outcomes.update({key: known[key] for key in wanted if key in known})
             request.missing.update(missing)
             for start in range(0, len(missing), self._batch_size):
                 keys = missing[start : start + self._batch_size]
-                job = Job(next(self._numbers), task, tuple(Replica(programs[key.key], key.seed) for key in keys))
+                job = Job(next(self._numbers), task, tuple(Replica(asked[key.key].program, key.seed) for key in keys))
                 self._jobs[job.number] = request, task, keys
                 self._evaluator.submit(job)
         return request

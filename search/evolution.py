@@ -16,6 +16,7 @@ class Member(NamedTuple):
 
     birth: int
     program: Program
+    key: str
     fitness: float = -math.inf
 
 
@@ -26,9 +27,9 @@ class Population:
         self._members = deque(members, maxlen=size)
 
     @classmethod
-    def of_start(cls, size: int, start: Program) -> Population:
+    def of_start(cls, size: int, start: Program, key: str) -> Population:
         """All members are the start program, birth 0."""
-        return cls(size, [Member(0, start)] * size)
+        return cls(size, [Member(0, start, key)] * size)
 
     def copy(self) -> Population:
         return Population(self._members.maxlen or 0, self._members)
@@ -36,6 +37,11 @@ class Population:
     def add(self, member: Member) -> None:
         """The newest joins; at full size the oldest dies."""
         self._members.append(member)
+
+    def correct(self, key: str, fitness: float) -> None:
+        """What is known of the members with this key has changed."""
+        members = [m._replace(fitness=fitness) if m.key == key else m for m in self._members]
+        self._members = deque(members, maxlen=self._members.maxlen)
 
     def tournament(self, rng: Random, contestants: int) -> Member:
         """The fittest of some members drawn with replacement; of equals, the first drawn."""

@@ -1,6 +1,6 @@
 """The history of a search as a pure function of its settings: drawing batches of births, folding them when committed.
 
-Batch j is drawn from the population and the scores as they stand after batch j - lookahead, plus its own births whose
+Batch j is drawn from the population and the cache as they stand after batch j - lookahead, plus its own births whose
 score was already known, which join at once. So nothing here depends on who trains what, when, or how often the search
 was interrupted.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from random import Random
@@ -21,58 +21,74 @@ from programs.liveness import live
 from programs.mutation import mutate
 from programs.program import Program, parse
 
-from search.config import Strategy
+from search.cache import Cache
+from search.config import FRESH_SEED, Dedup, Strategy
 from search.evaluation import Candidate, Score
 from search.evolution import Member, Population
+from search.identity import identify
 from search.store import IndividualRow
 
 MOST_BIRTHS = 64  # times the batch size: a batch ends here even if hardly any birth is new
 
-TRAINING, BY_HASH, IN_FLIGHT = "training", "hash", "in_flight"
+# How a birth got its score: the last two were trained, the others answered.
+BY_HASH, BY_FINGERPRINT, IN_FLIGHT, BY_REJECTION = "hash", "fingerprint", "in_flight", "rejection"
+TRAINING, REEVALUATION = "training", "reevaluation"
+TRAINED = (TRAINING, REEVALUATION)
 
 
 class Birth(NamedTuple):
-    """One program drawn. `score` is known at the draw only if the cache holds it."""
+    """One program drawn. `score` is what is known of it at the draw: for a reevaluation, what new rounds join."""
 
     number: int
     parent: int | None
     mutation: str
     program: Program
+    dataflow_hash: str
     key: str
     answered_by: str
     score: Score | None
 
+    @property
+    def is_trained(self) -> bool:
+        return self.answered_by in TRAINED
+
 
 @dataclass
 class Batch:
-    """Births drawn together, and the scores of those that had to be trained once these are known."""
+    """Births drawn together, and their scores once these are known."""
 
     index: int
     births: list[Birth] = field(default_factory=list)
-    scores: dict[str, Score] = field(default_factory=dict)
+    scores: list[Score] = field(default_factory=list)
     committed: bool = False
 
     def to_train(self) -> list[Candidate]:
-        return [Candidate(b.key, b.program) for b in self.births if b.answered_by == TRAINING]
+        return [
+            Candidate(b.key, b.program, b.score.rounds if b.score is not None else 0) for b in self.births if b.is_trained
+        ]
 
 
 class Shape(NamedTuple):
-    """What shapes the history besides the strategy."""
+    """What shapes the history besides strategy and dedup. `seeds`: the most trainings of a program on any task."""
 
     seed: int
     batch: int
     lookahead: int
+    seeds: int = 1
 
 
 class History:
-    """Population and scores after some batch, and the window of batches drawn since."""
+    """Population and cache after some batch, and the window of batches drawn since."""
 
-    def __init__(self, strategy: Strategy, shape: Shape, start: Program) -> None:
+    def __init__(self, strategy: Strategy, dedup: Dedup, shape: Shape, start: Program) -> None:
         self._strategy = strategy
+        self._dedup = dedup
         self._shape = shape
         self._start = start
-        self._population = Population.of_start(strategy.population, start)
-        self._scores: dict[str, Score] = {}
+        start_key = identify(start, dataflow_hash(start), dedup).key
+        self._population = Population.of_start(strategy.population, start, start_key)
+        # Large enough that what is in flight is never forgotten before its twins are committed.
+        self._cache = Cache(max(dedup.cache, MOST_BIRTHS * shape.batch * shape.lookahead))
         self.window: deque[Batch] = deque()
         self.next_birth = 0
         self.next_batch = 0
@@ -93,7 +109,7 @@ class History:
         ):
             birth = self._bear(population, in_flight)
             batch.births.append(birth)
-            if birth.answered_by == TRAINING:
+            if birth.is_trained:
                 in_flight.add(birth.key)
                 new += 1
             elif birth.score is not None:
@@ -104,52 +120,81 @@ class History:
         return batch
 
     def _bear(self, population: Population, in_flight: set[str]) -> Birth:
-        number = self.next_birth
-        if number == 0:
-            parent, program, mutation = None, self._start, "start"
+        rng = Random((self._shape.seed << 64) | self.next_birth)
+        if self.next_birth == 0:
+            return self._recognise(rng, None, "start", self._start, in_flight)
+        winner = population.tournament(rng, self._strategy.tournament)
+        program, mutation = mutate(winner.program, rng, self._strategy.max_statements)
+        birth = self._recognise(rng, winner.birth, mutation, program, in_flight)
+        for extra in range(1, self._dedup.remutate + 1):
+            if birth.key != winner.key:
+                break
+            program, _ = mutate(program, rng, self._strategy.max_statements)
+            birth = self._recognise(rng, winner.birth, f"{mutation}+{extra}", program, in_flight)
+        return birth
+
+    def _recognise(
+        self, rng: Random, parent: int | None, mutation: str, program: Program, in_flight: set[str]
+    ) -> Birth:
+        """Hash first; the fingerprint only of a hash not seen; then what is known under the key."""
+        hashed = dataflow_hash(program)
+        key = self._cache.key_of(hashed)
+        rejection = None
+        if known_hash := key is not None:
+            score = self._cache.score_of(key)
         else:
-            rng = Random((self._shape.seed << 64) | number)
-            winner = population.tournament(rng, self._strategy.tournament)
-            program, mutation = mutate(winner.program, rng, self._strategy.max_statements)
-            parent = winner.birth
-        key = dataflow_hash(program)
-        score = self._scores.get(key)
-        answered_by = BY_HASH if score else IN_FLIGHT if key in in_flight else TRAINING
-        return Birth(number, parent, mutation, program, key, answered_by, score)
+            key, rejection = identify(program, hashed, self._dedup)
+            score = self._cache.score_of(key)
+        if rejection is not None:
+            answered_by, score = BY_REJECTION, Score("rejected", None, rejection)
+        elif key in in_flight:
+            answered_by, score = IN_FLIGHT, None
+        elif score is None:
+            answered_by = TRAINING
+        elif self._wants_another_round(rng, score):
+            answered_by = REEVALUATION
+        else:
+            answered_by = BY_HASH if known_hash else BY_FINGERPRINT
+        return Birth(self.next_birth, parent, mutation, program, hashed, key, answered_by, score)
+
+    def _wants_another_round(self, rng: Random, score: Score) -> bool:
+        """With the probability set, for a program that trains, as long as its seeds stay clear of the fresh ones."""
+        if self._dedup.reevaluate == 0 or score.fitness is None:
+            return False
+        return rng.random() < self._dedup.reevaluate and (score.rounds + 1) * self._shape.seeds <= FRESH_SEED
 
     # --- committing ----------------------------------------------------------------------------------------------
 
-    def rows(self, batch: Batch) -> list[IndividualRow]:
-        """The births of the window's first batch as rows, its scores being known; those in the store are left out."""
-        rows = []
+    def finish(self, batch: Batch, scores: Mapping[str, Score]) -> list[IndividualRow]:
+        """Give the window's first batch the scores of its trainings; its births as rows, without those in the store.
+
+        A twin of a program in flight takes the score that an earlier batch or an earlier birth of this one brought.
+        """
+        brought: dict[str, Score] = {}
         for birth in batch.births:
-            if birth.number < self.committed_births:
-                continue
-            score = self._final_score(birth, batch)
-            liveness = live(birth.program.dataflow)
-            live_statements = sum(node >= N_INPUTS for node in liveness.nodes)
-            rows.append(
-                IndividualRow(
-                    birth.number, batch.index, birth.parent, birth.mutation, str(birth.program), birth.key,
-                    birth.answered_by, len(birth.program), live_statements, len(liveness.states), *score,
-                )
-            )  # fmt: skip
-        return rows
+            score = birth.score
+            if birth.is_trained:
+                score = scores[birth.key] if score is None else score.joined(scores[birth.key])
+                brought[birth.key] = score
+            elif score is None:
+                score = brought.get(birth.key) or self._cache.score_of(birth.key)
+            assert score is not None
+            batch.scores.append(score)
+        pairs = zip(batch.births, batch.scores, strict=True)
+        return [_row(birth, batch.index, score) for birth, score in pairs if birth.number >= self.committed_births]
 
     def fold(self) -> None:
         """The first batch of the window, its scores known, joins population and cache."""
-        batch = self.window[0]
-        for birth in batch.births:
-            self._population.add(_member(birth, self._final_score(birth, batch)))
-        self._scores.update(batch.scores)
+        batch = self.window.popleft()
+        for birth, score in zip(batch.births, batch.scores, strict=True):
+            self._join(_member(birth, score), birth.answered_by)
+            self._cache.note(birth.dataflow_hash, birth.key, score, replace=birth.is_trained)
         self.committed_births = max(self.committed_births, batch.births[-1].number + 1)
-        self.window.popleft()
 
-    def _final_score(self, birth: Birth, batch: Batch) -> Score:
-        """A twin of a program in flight takes its score, which an earlier batch or this one has brought."""
-        if birth.score is not None:
-            return birth.score
-        return batch.scores.get(birth.key) or self._scores[birth.key]
+    def _join(self, member: Member, answered_by: str) -> None:
+        if answered_by == REEVALUATION:
+            self._population.correct(member.key, member.fitness)
+        self._population.add(member)
 
     # --- going on ------------------------------------------------------------------------------------------------
 
@@ -171,35 +216,49 @@ class History:
         while len(waiting) >= self._shape.lookahead:
             self._remember(waiting.popleft(), recent)
         for row in recent:
-            self._population.add(_member(_birth(row), _score(row)))
-        self.window.extend(_committed_batch(group) for group in waiting)
+            self._join(_member(_birth(row), _score(row)), row.answered_by)
+        self.window.extend(
+            Batch(group[0].batch, [_birth(row) for row in group], [_score(row) for row in group], committed=True)
+            for group in waiting
+        )
         last = waiting[-1][-1] if waiting else recent[-1] if recent else None
         if last is not None:
             self.next_batch, self.next_birth = last.batch + 1, last.birth + 1
 
     def _remember(self, group: list[IndividualRow], recent: deque[IndividualRow]) -> None:
         """Fold a batch without reading its genomes: only the youngest members will be needed."""
-        self._scores.update((row.key, _score(row)) for row in group if row.answered_by == TRAINING)
+        for row in group:
+            self._cache.note(row.dataflow_hash, row.key, _score(row), replace=row.answered_by in TRAINED)
         recent.extend(group)
 
     def _is_full(self, group: list[IndividualRow]) -> bool:
-        trained = sum(row.answered_by == TRAINING for row in group)
+        trained = sum(row.answered_by in TRAINED for row in group)
         return trained == self._shape.batch or len(group) == MOST_BIRTHS * self._shape.batch
 
 
+def _fitness(score: Score) -> float:
+    return -math.inf if score.fitness is None else score.fitness
+
+
 def _member(birth: Birth, score: Score) -> Member:
-    return Member(birth.number, birth.program, -math.inf if score.fitness is None else score.fitness)
+    return Member(birth.number, birth.program, birth.key, _fitness(score))
+
+
+def _row(birth: Birth, batch: int, score: Score) -> IndividualRow:
+    liveness = live(birth.program.dataflow)
+    live_statements = sum(node >= N_INPUTS for node in liveness.nodes)
+    return IndividualRow(
+        birth.number, batch, birth.parent, birth.mutation, str(birth.program), birth.dataflow_hash, birth.key,
+        birth.answered_by, len(birth.program), live_statements, len(liveness.states), *score,
+    )  # fmt: skip
 
 
 def _score(row: IndividualRow) -> Score:
-    return Score(row.status, row.fitness, row.reason)
+    return Score(row.status, row.fitness, row.reason, row.rounds, row.variance)
 
 
 def _birth(row: IndividualRow) -> Birth:
     program = parse(row.genome, f"program of birth {row.birth} in the store")
-    return Birth(row.birth, row.parent_birth, row.mutation, program, row.key, row.answered_by, _score(row))
-
-
-def _committed_batch(group: list[IndividualRow]) -> Batch:
-    scores = {row.key: _score(row) for row in group if row.answered_by == TRAINING}
-    return Batch(group[0].batch, [_birth(row) for row in group], scores, committed=True)
+    return Birth(
+        row.birth, row.parent_birth, row.mutation, program, row.dataflow_hash, row.key, row.answered_by, _score(row)
+    )

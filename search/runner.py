@@ -81,7 +81,7 @@ def _conclude(settings: Settings, store: Store, driver: Driver) -> None:
     rivals = {f"program {best[0]['id']}": winner}
     if "adamw" in driver.progress.baselines:
         rivals["tuned AdamW"] = parse(driver.progress.baselines["adamw"].genome)
-    trainings = train_programs(list(rivals.values()), driver.service, tasks)
+    trainings = train_programs(list(rivals.values()), driver.service, tasks, settings.dedup)
     show_trainings(f"on {FRESH_SEEDS} fresh seeds, which no search trains on", list(rivals), trainings)
     store_option = "" if settings.store == "sqlite:///results.db" else f" --store {shlex.quote(settings.store)}"
     console.print(

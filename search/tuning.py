@@ -7,19 +7,21 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from programs.hashing import dataflow_hash
 from programs.program import Program
 
 from search.baselines import trials
-from search.evaluation import Candidate, EvaluationService, TaskSeeds
+from search.config import Dedup
+from search.evaluation import EvaluationService, TaskSeeds
+from search.identity import candidate
 from search.store import BaselineRow
 
 
-def tune_baseline(name: str, service: EvaluationService, tasks: Sequence[TaskSeeds]) -> BaselineRow:
+def tune_baseline(name: str, service: EvaluationService, tasks: Sequence[TaskSeeds], dedup: Dedup) -> BaselineRow:
     """The best of the baseline's grid over the tasks."""
     grid = trials(name)
-    keys = [dataflow_hash(trial.program) for trial in grid]
-    scores = service.evaluate([Candidate(key, trial.program) for key, trial in zip(keys, grid, strict=True)], tasks)
+    candidates = [candidate(trial.program, dedup) for trial in grid]
+    keys = [c.key for c in candidates]
+    scores = service.evaluate(candidates, tasks)
     fitness = [scores[key].fitness for key in keys]
     ranks = [-math.inf if f is None else f for f in fitness]
     best = ranks.index(max(ranks))
@@ -46,15 +48,15 @@ class Trainings(NamedTuple):
 
 
 def train_programs(
-    programs: Sequence[Program], service: EvaluationService, tasks: Sequence[TaskSeeds]
+    programs: Sequence[Program], service: EvaluationService, tasks: Sequence[TaskSeeds], dedup: Dedup
 ) -> list[list[Trainings]]:
     """For each program its trainings on every task, each seed apart."""
-    keys = [dataflow_hash(program) for program in programs]
-    request = service.request([Candidate(key, program) for key, program in zip(keys, programs, strict=True)], tasks)
+    candidates = [candidate(program, dedup) for program in programs]
+    request = service.request(candidates, tasks)
     while request.missing:
         service.poll()
     results = []
-    for key in keys:
+    for key in (c.key for c in candidates):
         of_program = []
         for task, seeds in tasks:
             outcomes = [

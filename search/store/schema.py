@@ -40,16 +40,19 @@ individual = Table(
     Column("birth", Integer, nullable=False),
     Column("batch", Integer, nullable=False),
     Column("parent_birth", Integer),
-    Column("mutation", String(20), nullable=False),  # start, insert, delete, modify
+    Column("mutation", String(20), nullable=False),  # start, insert, delete, modify; +n for n more
     Column("genome", Text, nullable=False),
     Column("key", String(32), nullable=False),
-    Column("answered_by", String(20), nullable=False),  # training, hash, in_flight
+    Column("answered_by", String(20), nullable=False),  # training, reevaluation, hash, fingerprint, in_flight, rejection
     Column("statements", Integer, nullable=False),
     Column("live_statements", Integer, nullable=False),
     Column("state_slots", Integer, nullable=False),
     Column("status", String(20), nullable=False),
     Column("fitness", Float),
     Column("reason", Text),
+    Column("dataflow_hash", String(32), nullable=False, server_default=""),
+    Column("rounds", Integer, nullable=False, server_default="1"),
+    Column("variance", Float),
     UniqueConstraint("search_id", "birth"),
     Index("ix_individual_fitness", "search_id", "answered_by", "fitness"),
     Index("ix_individual_key", "key"),

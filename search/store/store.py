@@ -32,6 +32,7 @@ class IndividualRow(NamedTuple):
     parent_birth: int | None
     mutation: str
     genome: str
+    dataflow_hash: str
     key: str
     answered_by: str
     statements: int
@@ -40,6 +41,8 @@ class IndividualRow(NamedTuple):
     status: str
     fitness: float | None
     reason: str | None
+    rounds: int
+    variance: float | None
 
 
 class BaselineRow(NamedTuple):

@@ -15,18 +15,25 @@ VIEWS = {
         WHERE i.answered_by = 'training' AND i.fitness IS NOT NULL
         ORDER BY i.fitness DESC, i.id
     """,
-    # How each search went, batch by batch: counts within the batch and so far, and the best fitness so far.
+    # How each search went, batch by batch: births by how they got their score, within the batch and so far, the
+    # redundant share of their statements, and the best fitness so far.
     "v_progress": """
-        SELECT search, batch, births, trained, cache_hits, redundant_share,
+        SELECT search, batch, births, trained, by_hash, by_fingerprint, in_flight, rejected, redundant_share,
                SUM(births) OVER so_far AS births_so_far,
                SUM(trained) OVER so_far AS trained_so_far,
-               SUM(cache_hits) OVER so_far AS cache_hits_so_far,
+               SUM(by_hash) OVER so_far AS by_hash_so_far,
+               SUM(by_fingerprint) OVER so_far AS by_fingerprint_so_far,
+               SUM(in_flight) OVER so_far AS in_flight_so_far,
+               SUM(rejected) OVER so_far AS rejected_so_far,
                MAX(best) OVER so_far AS best_so_far
         FROM (
             SELECT s.name AS search, i.batch,
                    COUNT(*) AS births,
-                   SUM(CASE WHEN i.answered_by = 'training' THEN 1 ELSE 0 END) AS trained,
-                   SUM(CASE WHEN i.answered_by = 'training' THEN 0 ELSE 1 END) AS cache_hits,
+                   SUM(CASE WHEN i.answered_by IN ('training', 'reevaluation') THEN 1 ELSE 0 END) AS trained,
+                   SUM(CASE WHEN i.answered_by = 'hash' THEN 1 ELSE 0 END) AS by_hash,
+                   SUM(CASE WHEN i.answered_by = 'fingerprint' THEN 1 ELSE 0 END) AS by_fingerprint,
+                   SUM(CASE WHEN i.answered_by = 'in_flight' THEN 1 ELSE 0 END) AS in_flight,
+                   SUM(CASE WHEN i.answered_by = 'rejection' THEN 1 ELSE 0 END) AS rejected,
                    1.0 - 1.0 * SUM(i.live_statements) / SUM(i.statements) AS redundant_share,
                    MAX(i.fitness) AS best
             FROM individual i JOIN search s ON s.id = i.search_id
@@ -35,11 +42,11 @@ VIEWS = {
         WINDOW so_far AS (PARTITION BY search ORDER BY batch)
         ORDER BY search, batch
     """,
-    # What failed and why, counted over trained programs; answers from the cache repeat their failure and do not count.
+    # What failed and why, counted over programs trained or rejected; answers from the cache repeat a failure.
     "v_failures": """
         SELECT s.name AS search, i.status, i.reason, COUNT(*) AS programs, MIN(i.id) AS example_id
         FROM individual i JOIN search s ON s.id = i.search_id
-        WHERE i.status <> 'ok' AND i.answered_by = 'training'
+        WHERE i.status <> 'ok' AND i.answered_by IN ('training', 'reevaluation', 'rejection')
         GROUP BY s.name, i.status, i.reason
         ORDER BY s.name, COUNT(*) DESC, i.reason
     """,
