@@ -92,7 +92,7 @@ class _Plan:
             constant = np.full(1, op.numpy(), self._dtype)
             return lambda: constant
         if op.uses_leaves:
-            is_tree = self._flow.kinds[places[0]] == TREE
+            is_tree = places[0] < len(self._flow.kinds) and self._flow.kinds[places[0]] == TREE
             return (lambda x: op.numpy(self._layout.starts, x)) if is_tree else np.abs
         return op.unguarded if op.unguarded and self._infinitesimal_guard else op.numpy
 
