@@ -1,8 +1,8 @@
 """What a program does, as a key: programs that move weights alike share it, however they are written.
 
-The idea is the behavioural hash of *Unified Functional Hashing* (Gillard et al., arXiv 2302.05433): run the program on a
-small fixed problem, cut the mantissas of what it gives, and mix them. Here the problem is a few steps of a small tree in
-float64, on two gradient sequences at once, and what is hashed are the updates of every step.
+The idea is the behavioural hash of *Unified Functional Hashing* (Gillard et al., arXiv 2302.05433): run the program on
+a small fixed problem, cut the mantissas of what it gives, and mix them. Here the problem is a few steps of a small tree
+in float64, on two gradient sequences at once, and what is hashed are the updates of every step.
 
 Two choices make equal behaviour give equal keys:
 

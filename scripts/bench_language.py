@@ -71,9 +71,7 @@ def main() -> None:
     reference = microseconds(pure_python_pass, drawn)
     print(f"{children} children of {len(parents)} parents with {STATEMENTS} statements, one core")
     for name, time_each in rows:
-        print(
-            f"{name:22}{time_each:8.1f} us {1e6 / time_each:10,.0f} /s {time_each / reference:7.1f} x the reference pass"
-        )
+        print(f"{name:22}{time_each:8.1f} us {1e6 / time_each:10,.0f} /s {time_each / reference:7.1f} x the reference")
     print(f"{'reference pass':22}{reference:8.1f} us")
 
 
