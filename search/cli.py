@@ -50,37 +50,14 @@ def run(
 
 
 @app.command()
-def status(store: StoreOption = RESULTS) -> None:
-    """Every search in the store: state, progress, rate and what is left."""
-    from search.display import console, number, show_table
+def status(store: StoreOption = RESULTS, search: SearchOption = None) -> None:
+    """Every search in the store: state, progress, rate, what is left, and how its births were answered."""
+    from search.status import show_status
     from search.store import open_store
 
     with _closing(open_store(store)) as database:
-        rows = database.rows(_STATUS)
-        settings = {r["name"]: found[1] for r in rows if (found := database.find_search(r["name"]))}
-    table = []
-    for r in rows:
-        budget = settings[r["name"]]["budget"]
-        left = "-" if budget["programs"] is None else str(max(0, budget["programs"] - r["births"]))
-        rate = r["births"] / r["seconds"] if r["seconds"] else 0.0
-        hits, redundant = 1 - r["trained"] / max(1, r["births"]), 1 - (r["live"] or 0) / (r["statements"] or 1)
-        table.append(
-            [r["name"], r["state"], str(r["births"]), str(r["trained"]), f"{hits:.1%}", f"{redundant:.1%}",
-             number(r["best"]), f"{rate:.0f}/s", left]
-        )  # fmt: skip
-    columns = ["search", "state", "programs", "trained", "cache hits", "redundant", "best", "rate", "programs left"]
-    show_table(f"searches in {store}", columns, table, left=["search", "state"])
-    if not rows:
-        console.print("no search yet; `optsearch run CONFIG` starts one")
-
-
-_STATUS = """
-    SELECT s.name, s.state, s.seconds, COUNT(i.id) AS births, MAX(i.fitness) AS best,
-           COALESCE(SUM(CASE WHEN i.answered_by = 'training' THEN 1 ELSE 0 END), 0) AS trained,
-           SUM(i.live_statements) AS live, SUM(i.statements) AS statements
-    FROM search s LEFT JOIN individual i ON i.search_id = s.id
-    GROUP BY s.id, s.name, s.state, s.seconds ORDER BY s.id
-"""
+        _require_search(database, search)
+        show_status(database, search)
 
 
 @app.command()
@@ -147,6 +124,21 @@ def evaluate(
     choice = TaskChoice(name=task, steps=steps)
     with _closing(open_store(store, create=True)) as database:
         evaluate_beside_baselines(found.name, found.program, choice.task, seeds, database)
+
+
+@app.command()
+def verify(
+    search: Annotated[str, typer.Option("--search", help="The search whose merged programs are examined.")],
+    pairs: Annotated[int, typer.Option(min=1, help="Number of pairs.")] = 200,
+    store: StoreOption = RESULTS,
+) -> None:
+    """Train programs that share a fingerprint but not their dataflow, and say how far apart they are."""
+    from search.store import open_store
+    from search.verification import show_verification
+
+    with _closing(open_store(store)) as database:
+        _require_search(database, search)
+        show_verification(database, search, pairs)
 
 
 @app.command()

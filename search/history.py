@@ -64,7 +64,9 @@ class Batch:
 
     def to_train(self) -> list[Candidate]:
         return [
-            Candidate(b.key, b.program, b.score.rounds if b.score is not None else 0) for b in self.births if b.is_trained
+            Candidate(b.key, b.program, b.score.rounds if b.score is not None else 0)
+            for b in self.births
+            if b.is_trained
         ]
 
 

@@ -1,0 +1,66 @@
+"""Where searches stand, and how their births were answered as they went."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from search.display import console, number, show_table
+from search.store import Store
+
+POINTS = 8  # rows in the table over births
+
+_SEARCHES = """
+    SELECT s.name, s.state, s.seconds, COUNT(i.id) AS births, MAX(i.fitness) AS best,
+           COALESCE(SUM(CASE WHEN i.answered_by IN ('training', 'reevaluation') THEN 1 ELSE 0 END), 0) AS trained,
+           SUM(i.live_statements) AS live, SUM(i.statements) AS statements
+    FROM search s LEFT JOIN individual i ON i.search_id = s.id
+    GROUP BY s.id, s.name, s.state, s.seconds ORDER BY s.id
+"""
+
+
+def show_status(store: Store, search: str | None) -> None:
+    """Print every search, and for each how it went over its births."""
+    rows = [row for row in store.rows(_SEARCHES) if search in (None, row["name"])]
+    columns = ["search", "state", "programs", "trained", "answered", "redundant", "best", "rate", "programs left"]
+    table = [_search_row(store, row) for row in rows]
+    show_table(f"searches in {store.location}", columns, table, left=["search", "state"])
+    if not rows:
+        console.print("no search yet; `optsearch run CONFIG` starts one")
+    for row in rows:
+        if row["births"]:
+            _show_progress(store, row["name"])
+
+
+def _search_row(store: Store, row: dict[str, Any]) -> list[str]:
+    found = store.find_search(row["name"])
+    budget = found[1]["budget"]["programs"] if found else None
+    left = "-" if budget is None else str(max(0, budget - row["births"]))
+    rate = row["births"] / row["seconds"] if row["seconds"] else 0.0
+    answered = 1 - row["trained"] / max(1, row["births"])
+    redundant = 1 - (row["live"] or 0) / (row["statements"] or 1)
+    return [
+        row["name"], row["state"], str(row["births"]), str(row["trained"]), f"{answered:.1%}", f"{redundant:.1%}",
+        number(row["best"]), f"{rate:.0f}/s", left,
+    ]  # fmt: skip
+
+
+def _show_progress(store: Store, search: str) -> None:
+    """Shares of births by what answered them, over stretches of the search."""
+    batches = store.rows("SELECT * FROM v_progress WHERE search = :search", search=search)
+    rows = []
+    for point in range(POINTS):
+        stretch = batches[point * len(batches) // POINTS : (point + 1) * len(batches) // POINTS]
+        if stretch:
+            rows.append(_stretch_row(stretch))
+    columns = ["births to", "trained", "by hash", "by fingerprint", "in flight", "rejected", "redundant", "best so far"]
+    show_table(f"{search}: how births were answered, in shares of each stretch", columns, rows)
+
+
+def _stretch_row(stretch: list[dict[str, Any]]) -> list[str]:
+    births = sum(batch["births"] for batch in stretch)
+    shares = [
+        f"{sum(batch[level] for batch in stretch) / births:.1%}"
+        for level in ("trained", "by_hash", "by_fingerprint", "in_flight", "rejected")
+    ]
+    redundant = sum(batch["redundant_share"] * batch["births"] for batch in stretch) / births
+    return [str(stretch[-1]["births_so_far"]), *shares, f"{redundant:.1%}", number(stretch[-1]["best_so_far"])]

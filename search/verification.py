@@ -1,0 +1,47 @@
+"""The command `optsearch verify`."""
+
+from __future__ import annotations
+
+import statistics
+
+from programs import zoo
+from programs.program import Program, parse
+
+from search.config import Settings
+from search.display import console
+from search.evaluation import EvaluationService
+from search.evaluators import InlineEvaluator
+from search.store import Store
+from search.verify import SIGMAS, Verification, sample_pairs, verify
+
+
+def show_verification(store: Store, search: str, number: int) -> Verification:
+    """Sample, train, and print what came out."""
+    found = store.find_search(search)
+    assert found is not None
+    search_id, data = found
+    settings = Settings.model_validate(data)
+    pairs = sample_pairs(store, search_id, number)
+    service = EvaluationService(store, InlineEvaluator(), settings.evaluator.batch)
+    result = verify(pairs, _start(store, search_id, settings), settings, service)
+    apart = sorted(result.differences)
+    console.print(
+        f"{result.pairs} pairs that share a key but not their dataflow, both trained on {settings.tasks[0].name}"
+    )
+    if apart:
+        equal = sum(d == 0 for d in apart)
+        console.print(
+            f"equal to the last bit: {equal}; difference of fitness: median {statistics.median(apart):.2g},"
+            f" 99 % below {apart[int(0.99 * (len(apart) - 1))]:.2g}, largest {apart[-1]:.2g}"
+        )
+    console.print(
+        f"false merges (further apart than {SIGMAS:g} standard deviations over seeds, {result.threshold:.2g}, or only one"
+        f" of the two trains): {result.false_merges} of {result.pairs}, {result.false_merges / result.pairs:.2%}"
+    )
+    return result
+
+
+def _start(store: Store, search_id: int, settings: Settings) -> Program:
+    name = settings.strategy.start
+    baselines = store.baselines(search_id)
+    return parse(baselines[name].genome) if name in baselines else zoo.load(name)
