@@ -13,7 +13,11 @@ from programs import InputError, Program, Statement, parse
 from programs.dataflow import N_INPUTS
 from programs.ops import KIND_NAMES
 
-OF_KIND = {"scalar": ("lr", "s", 0.5), "leaf": ("l", "l", "l"), "tree": ("w", "g", "m")}
+OF_KIND: dict[str, tuple[str | float, ...]] = {
+    "scalar": ("lr", "s", 0.5),
+    "leaf": ("l", "l", "l"),
+    "tree": ("w", "g", "m"),
+}
 PREFIX = (Statement("s", "dot", ("w", "g")), Statement("l", "norm", ("w",)))
 ALL_CALLS = [(f, kinds) for f, arity in ARITIES.items() for kinds in itertools.product(KINDS, repeat=arity)]
 

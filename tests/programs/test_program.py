@@ -281,9 +281,10 @@ def test_a_program_made_by_hand_is_checked_like_text(statement: Statement) -> No
 
 # --- bad text: never another exception, never execution ------------------------------------------------------------
 
-TOKENS = [*["w", "g", "m", "v", "lr", "update", "x", "=", "(", ")", "+", "-", "*", "/", ",", ".", ":", ";", "[", "]", "{", "}", "@", "%", "**", "//", ":=", "->", "#", "\\"], "\n", "\n    ", " ", "0.9",
-          "-1e999", "1j", "True", "'a'", '"', "'", "sqrt", "interp", "get_pi", "def train(w, g, m, v, lr):", "lambda",
-          "return update, m, v", "import os", "yield", "await", "\t", "\x0c", "\r", "\u2028", "\u00e9", "0x", "1_"]  # fmt: skip
+PIECES = r"""w g m v lr update x = ( ) + - * / , . : ; [ ] { } @ % ** // := -> # \ 0.9 -1e999 1j True 'a' " '
+sqrt interp get_pi lambda yield await 0x 1_ """
+SENTENCES = ["def train(w, g, m, v, lr):", "return update, m, v", "import os"]
+TOKENS = [*PIECES.split(), *SENTENCES, "\n", "\n    ", " ", "\t", "\x0c", "\r", "\u2028", "\u00e9"]
 
 
 @given(text=st.one_of(st.text(max_size=60), st.lists(st.sampled_from(TOKENS), max_size=25).map(" ".join)))
