@@ -38,7 +38,7 @@ def test_every_call_of_every_kinds_fits_or_not_as_specified(function: str, kinds
     program = call_of(function, kinds)
     expected = expected_kind(function, kinds)
     if expected is None:
-        with pytest.raises(InputError, match=rf"line 3: argument \d of {function} is a"):
+        with pytest.raises(InputError, match=rf"statement 3: argument \d of {function} is a"):
             _ = program.dataflow
     else:
         assert kinds_of(program)[2] == expected
