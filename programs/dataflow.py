@@ -7,9 +7,10 @@ that interprets a program (liveness, hashing, NumPy, torch, export) walks this g
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import NamedTuple
 
-from programs.errors import InputError
+from programs.errors import StatementError
 from programs.ops import KIND_NAMES, OPS, SCALAR, TREE, Op
 
 W, G, M, V, LR = range(5)
@@ -38,43 +39,58 @@ def trace(statements: Sequence[tuple[str, str, tuple[str | float, ...]]]) -> Dat
     """Follow the values through `(target, function, args)` statements and check them.
 
     Raises:
-        InputError: a variable read before it is assigned, a call that does not fit its kinds, or an output that is not
-            a tree; the message names the line.
+        StatementError: an unknown function, a wrong number of arguments, a constant that is no finite float, a variable
+            read before it is assigned, a call that does not fit its kinds, or an output that is not a tree.
     """
     nodes = dict(_INPUT_NODES)
     kinds = _INPUT_KINDS.copy()
     ops: list[Op] = []
     all_args: list[tuple[int | float, ...]] = []
     for target, function, args in statements:
-        op = OPS[function]
+        op = OPS.get(function)
+        if op is None or len(args) != len(op.accepts):
+            raise _bad_call(len(ops), op, function, len(args))
         refs: list[int | float] = []
         arg_kinds: list[int] = []
         for arg, accepted in zip(args, op.accepts, strict=True):
+            kind = SCALAR
             if type(arg) is str:
                 node = nodes.get(arg)
                 if node is None:
-                    raise InputError(f"line {len(ops) + 1}: variable '{arg}' is read before it is assigned")
+                    raise StatementError(f"variable '{arg}' is read before it is assigned", len(ops), len(refs))
                 refs.append(node)
                 kind = kinds[node]
+            elif type(arg) is float and isfinite(arg):
+                refs.append(arg)
             else:
-                refs.append(arg)  # type: ignore[arg-type]  # not a str, so a float
-                kind = SCALAR
+                raise StatementError(f"{arg!r} is neither a variable nor a finite float", len(ops), len(refs))
             if kind not in accepted:
-                raise _misfit(len(ops) + 1, op, len(refs), kind)
+                raise _misfit(len(ops), op, len(refs) - 1, kind)
             arg_kinds.append(kind)
         nodes[target] = len(kinds)
         kinds.append(op.result(arg_kinds))
         ops.append(op)
         all_args.append(tuple(refs))
-    update = nodes.get("update")
-    if update is None:
-        raise InputError("variable 'update' is never assigned; the program must compute it")
+    _check_outputs(nodes, kinds)
+    return Dataflow(ops, all_args, kinds, nodes["update"], nodes["m"], nodes["v"])
+
+
+def _check_outputs(nodes: dict[str, int], kinds: list[int]) -> None:
+    if "update" not in nodes:
+        raise StatementError("variable 'update' is never assigned; the program must compute it")
     for name in ("update", "m", "v"):
-        if kinds[nodes[name]] != TREE:
-            raise InputError(f"'{name}' ends as a {KIND_NAMES[kinds[nodes[name]]]}, expected a tree")
-    return Dataflow(ops, all_args, kinds, update, nodes["m"], nodes["v"])
+        kind = kinds[nodes[name]]
+        if kind != TREE:
+            raise StatementError(f"'{name}' ends as a {KIND_NAMES[kind]}, expected a tree", nodes[name] - N_INPUTS)
 
 
-def _misfit(line: int, op: Op, position: int, kind: int) -> InputError:
-    expected = " or ".join(KIND_NAMES[k] for k in op.accepts[position - 1])
-    return InputError(f"line {line}: argument {position} of {op.name} is a {KIND_NAMES[kind]}, expected a {expected}")
+def _bad_call(statement: int, op: Op | None, function: str, args: int) -> StatementError:
+    if op is None:
+        return StatementError(f"unknown function '{function}'", statement)
+    return StatementError(f"{function} takes {op.arity} argument{'s' * (op.arity != 1)}, got {args}", statement)
+
+
+def _misfit(statement: int, op: Op, argument: int, kind: int) -> StatementError:
+    expected = " or ".join(KIND_NAMES[k] for k in op.accepts[argument])
+    problem = f"argument {argument + 1} of {op.name} is a {KIND_NAMES[kind]}, expected a {expected}"
+    return StatementError(problem, statement, argument)

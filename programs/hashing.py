@@ -24,8 +24,11 @@ def _digest(data: bytes) -> bytes:
 
 
 @lru_cache(maxsize=65_536)
-def _constant(value: float) -> bytes:
-    return _digest(b"constant" + struct.pack("<d", value))
+def _constant(packed: bytes) -> bytes:  # of bytes, since 0.0 == -0.0 and programs can tell them apart
+    return _digest(b"constant" + packed)
+
+
+_pack = struct.Struct("<d").pack
 
 
 _W, _G, _LR, _ZERO, _STATE_A, _STATE_B = (
@@ -52,7 +55,7 @@ def _walk(flow: Dataflow, liveness: Liveness, first: int = -1, second: int = -1)
         if node < N_INPUTS:
             continue
         op = ops[node - N_INPUTS]
-        args = [values[a] if type(a) is int else _constant(a) for a in all_args[node - N_INPUTS]]
+        args = [values[a] if type(a) is int else _constant(_pack(a)) for a in all_args[node - N_INPUTS]]
         if op.commutative:
             args.sort()
         values[node] = blake2b(_TAGS[op.name] + b"".join(args), digest_size=DIGEST).digest()

@@ -13,9 +13,17 @@ VECTOR = 32  # numbers that torch's elementwise loops take at once, two AVX-512 
 
 @dataclass(frozen=True)
 class Layout:
-    """Leaves laid end to end in a row of P numbers; `sizes` holds the number of weights of each of the L leaves."""
+    """Leaves laid end to end in a row of P numbers; `sizes` holds the number of weights of each of the L leaves.
+
+    Raises:
+        ValueError: a leaf is empty.
+    """
 
     sizes: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if min(self.sizes) < 1:
+            raise ValueError(f"empty leaf among sizes {self.sizes}")
 
     @staticmethod
     def of_shapes(shapes: Sequence[Sequence[int]]) -> Layout:

@@ -76,8 +76,9 @@ def modify(program: Program, rng: Random) -> Program | None:
     place = int(rng.random() * len(statement.args))
     old = statement.args[place]
     if not isinstance(old, str) and rng.random() < 0.5:
-        return _with_argument(program, position, place, _scaled(old, rng))
-    new = _draw_argument(rng, _scope(program, position), OPS[statement.function].accepts[place])
+        new: str | float | None = _scaled(old, rng)
+    else:
+        new = _draw_argument(rng, _scope(program, position), OPS[statement.function].accepts[place])
     return None if new is None or new == old else _with_argument(program, position, place, new)
 
 
@@ -85,14 +86,21 @@ def tune(program: Program, rng: Random) -> tuple[Program, str]:
     """One random constant scaled by 2^a, a ~ N(0, 1): mutation as hyperparameter tuning.
 
     Raises:
-        InputError: the program has no constants.
+        InputError: the program has no constants but zeros, which scaling leaves as they are.
     """
-    places = [(i, j) for i, s in enumerate(program.statements) for j, a in enumerate(s.args) if not isinstance(a, str)]
+    places = [
+        (i, j, a)
+        for i, s in enumerate(program.statements)
+        for j, a in enumerate(s.args)
+        if not isinstance(a, str) and a
+    ]
     if not places:
         raise InputError("the program has no constants to tune; start from another one")
-    position, place = _choose(rng, places)
-    old = program.statements[position].args[place]
-    return _with_argument(program, position, place, _scaled(float(old), rng)), "tune"
+    while True:
+        position, place, old = _choose(rng, places)
+        new = _scaled(old, rng)
+        if new != old:
+            return _with_argument(program, position, place, new), "tune"
 
 
 def _is_valid(program: Program) -> bool:

@@ -4,8 +4,9 @@ Kinds are ordered, so that broadcasting is `max`: a scalar is one number, a leaf
 parameter tensor, a tree one number for each weight. Arrays have them on the last axis: `[.., 1]`, `[.., L]`, `[.., P]`.
 
 The meaning of a function is its NumPy column. The torch column is source text with `{0}`, `{1}`, ... for the arguments,
-used both to run batches of programs and to write exported optimizers. The two agree up to rounding for finite values;
-`interp` uses the fused `torch.lerp`, which may turn an infinite argument into NaN where NumPy keeps the infinity.
+used both to run batches of programs and to write exported optimizers. The two agree up to rounding as long as nothing
+overflows: `interp` uses the fused `torch.lerp`, which takes a difference first and so may give an infinity or NaN where
+NumPy does not; sinh and cosh overflow a little earlier. The sign of a zero may differ after maximum, minimum and cbrt.
 Guards (division, roots, logarithms) are as released with the Lion paper (arXiv 2302.06675).
 """
 

@@ -9,18 +9,20 @@ from __future__ import annotations
 import ast
 import math
 import re
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 from programs.dataflow import Dataflow, trace
-from programs.errors import InputError
+from programs.errors import InputError, StatementError
 from programs.ops import INFIX, OPS
 
 INPUTS = ("w", "g", "m", "v", "lr")
 OUTPUTS = ("update", "m", "v")
 SIGNATURE = "def train(w, g, m, v, lr):"
 RETURN = "return update, m, v"
+_RETURNED = ("(update, m, v)", "update, m, v")  # as ast.unparse writes it
 
 MAX_TEXT = 100_000  # characters: far above any real program, far below what would trouble the parser
 
@@ -76,11 +78,17 @@ def parse(text: str, source: str = "program") -> Program:
     Raises:
         InputError: with line, column and what was expected.
     """
-    program = Program(tuple(_statement(node, source) for node in _body(text, source)))
+    nodes = _body(text, source)
+    parsed = [_statement(node, source) for node in nodes]
+    program = Program(tuple(statement for statement, _ in parsed))
     try:
         _ = program.dataflow
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from None
+    except StatementError as error:
+        if error.statement is None:
+            raise InputError(f"{source}: {error.problem}") from None
+        arguments = parsed[error.statement][1]
+        node = nodes[error.statement] if error.argument is None else arguments[error.argument]
+        raise _error(node, source, error.problem) from None
     return program
 
 
@@ -88,31 +96,34 @@ def _body(text: str, source: str) -> list[ast.stmt]:
     if len(text) > MAX_TEXT:
         raise InputError(f"{source}: text of {len(text)} characters, expected at most {MAX_TEXT}")
     try:
-        body = ast.parse(text).body
+        with warnings.catch_warnings(action="ignore"):  # of Python, about the text
+            body = ast.parse(text).body
     except SyntaxError as error:
-        where = f"line {error.lineno}, column {error.offset}"
+        where = f"line {error.lineno}, column {error.offset}: " if error.lineno else ""
         raise InputError(
-            f"{source}: {where}: {error.msg}; expected assignments such as 'm = interp(g, m, 0.9)'"
+            f"{source}: {where}{error.msg}; expected assignments such as 'm = interp(g, m, 0.9)'"
         ) from None
     except (ValueError, RecursionError, MemoryError) as error:  # null bytes; nesting too deep for the parser
-        raise InputError(f"{source}: cannot be read as a program ({error or type(error).__name__})") from None
+        raise InputError(f"{source}: cannot be read as a program ({str(error) or type(error).__name__})") from None
     if len(body) == 1 and isinstance(body[0], ast.FunctionDef):
         return _function_body(body[0], source)
     return body
 
 
 def _function_body(function: ast.FunctionDef, source: str) -> list[ast.stmt]:
-    if function.decorator_list or ast.unparse(function.args) != ", ".join(INPUTS):
+    same = function.name == "train" and ast.unparse(function.args) == ", ".join(INPUTS)
+    if not same or function.decorator_list or function.returns is not None:
         raise _error(function, source, f"expected '{SIGNATURE}'")
     *body, last = function.body
-    if not isinstance(last, ast.Return) or ast.unparse(last).replace("(", "").replace(")", "") != RETURN:
+    if not isinstance(last, ast.Return) or last.value is None or ast.unparse(last.value) not in _RETURNED:
         raise _error(last, source, f"expected '{RETURN}' at the end of the function")
-    if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-        body = body[1:]  # the docstring
+    if ast.get_docstring(function) is not None:
+        body = body[1:]
     return body
 
 
-def _statement(node: ast.stmt, source: str) -> Statement:
+def _statement(node: ast.stmt, source: str) -> tuple[Statement, list[ast.expr]]:
+    """The statement, and its arguments' places in the text."""
     if not isinstance(node, ast.Assign):
         raise _error(node, source, "expected an assignment such as 'update = update * lr'")
     target = node.targets[0]
@@ -123,7 +134,7 @@ def _statement(node: ast.stmt, source: str) -> Statement:
     if not re.fullmatch(r"[A-Za-z_]\w*", target.id, re.ASCII):
         raise _error(target, source, "names of variables are ASCII letters, digits and '_'")
     function, args = _call(node.value, source)
-    return Statement(target.id, function, tuple(_argument(a, source) for a in args))
+    return Statement(target.id, function, tuple(_argument(a, source) for a in args)), args
 
 
 def _call(node: ast.expr, source: str) -> tuple[str, list[ast.expr]]:

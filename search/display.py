@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from programs.liveness import live, live_program
+from programs.liveness import live, live_program, live_statements
 from programs.program import Program
 
 from search.store import BaselineRow, Store
@@ -78,10 +78,10 @@ def show_baselines(baselines: Iterable[BaselineRow]) -> None:
 
 def show_program(program: Program, dead_too: bool = True) -> None:
     """Print a program as a function; dead statements, if wanted, are dimmed and marked."""
-    alive = set(live_program(program).statements) if dead_too else set()
     shown = program if dead_too else live_program(program)
-    for line, statement in zip(shown.as_function().splitlines(), [None, *shown.statements, None], strict=True):
-        dead = dead_too and statement is not None and statement not in alive
+    alive = {0, len(shown) + 1, *(position + 1 for position in live_statements(shown))}
+    for place, line in enumerate(shown.as_function().splitlines()):
+        dead = place not in alive
         console.print(f"    {line}{'    # dead' if dead else ''}", style="dim" if dead else None, markup=False)
 
 
@@ -89,7 +89,7 @@ def describe(program: Program) -> str:
     """Size and memory of a program in a phrase."""
     slots = len(live(program.dataflow).states)
     return (
-        f"{len(program)} statements, {len(live_program(program))} of them live,"
+        f"{len(program)} statements, {len(live_statements(program))} of them live,"
         f" {slots} state slot{'s' * (slots != 1)} in use"
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from programs.liveness import live_program
+from programs.liveness import live_statements
 from programs.program import parse
 
 from search.display import console, describe, number, show_program, show_table
@@ -15,7 +15,7 @@ def show_individual(store: Store, individual_id: int) -> None:
     program = parse(row["genome"], f"program {individual_id} in {store.location}")
     console.print(f"[bold]program {individual_id}[/] of search {row['search']}: {describe(program)}")
     show_program(program)
-    if len(live_program(program)) < len(program):
+    if len(live_statements(program)) < len(program):
         console.print("without its dead statements:")
         show_program(program, dead_too=False)
     outcome = f"fitness {number(row['fitness'])}" if row["fitness"] is not None else f"{row['status']}: {row['reason']}"

@@ -1,5 +1,8 @@
-"""One hypothesis profile for all tests: reproducible, and without a clock."""
+"""One hypothesis profile for all tests, reproducible and without a clock; one Ray instance for all that need it."""
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -11,3 +14,15 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 settings.load_profile("optsearch")
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """Ray on two CPUs; starting it takes seconds, so it stays up until the last test."""
+    import ray  # imported here: tests without it need not wait for it
+
+    from search.evaluators.ray_pool import start_ray
+
+    start_ray(2)
+    yield
+    ray.shutdown()

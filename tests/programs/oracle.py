@@ -1,13 +1,13 @@
 """The language written a second time, from its specification and in the plainest way.
 
-Shares nothing with `programs` but the form of a statement, `(target, function, args)`. Every statement is executed, dead
-ones too, names are looked up in a dictionary, and a tree is a row that is cut into leaves by a loop.
+Shares nothing with `programs` but the form of a statement, `(target, function, args)`. Every statement is executed,
+dead ones too, names are looked up in a dictionary, and a tree is a row that is cut into leaves by a loop.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -50,17 +50,20 @@ class Value(NamedTuple):
     array: np.ndarray
 
 
-def _total(x: np.ndarray) -> np.ndarray:
+def _total(x: np.ndarray) -> Any:
     return np.sum(x, keepdims=True)
 
 
-def _length(x: np.ndarray) -> np.ndarray:
+def _length(x: np.ndarray) -> Any:
     return np.sqrt(_total(x * x))
 
 
+_AS_IN_NUMPY = (
+    "abs cos sin tan arcsin arccos arctan sinh cosh tanh arcsinh arccosh arctanh exp exp2 expm1 square cbrt sign "
+    "reciprocal negative maximum minimum power"
+)
 ELEMENTWISE: dict[str, Callable[..., np.ndarray]] = {
-    **{name: getattr(np, name) for name in ["abs", "cos", "sin", "tan", "sinh", "cosh", "tanh", "exp", "exp2", "expm1", "square", "cbrt", "sign"]},
-    **{name: getattr(np, name) for name in ["arcsin", "arccos", "arctan", "arcsinh", "arccosh", "arctanh", "reciprocal", "negative"]},
+    **{name: getattr(np, name) for name in _AS_IN_NUMPY.split()},
     "exp10": lambda x: np.power(np.full_like(x, 10), x),
     "log": lambda x: np.log(abs(x)),
     "log2": lambda x: np.log2(abs(x)),
@@ -72,9 +75,6 @@ ELEMENTWISE: dict[str, Callable[..., np.ndarray]] = {
     "sub": lambda x, y: x - y,
     "mul": lambda x, y: x * y,
     "div": lambda x, y: x / (y + 1e-8),
-    "maximum": np.maximum,
-    "minimum": np.minimum,
-    "power": np.power,
     "clip": lambda x, c: x * np.minimum(1, c / _length(x)),
     "interp": lambda x, y, a: (1 - a) * x + a * y,
     "dot": lambda x, y: _total(x * y),

@@ -36,19 +36,26 @@ def reference_weights(program: Program, start: Trajectory, sizes: Sequence[int] 
     return np.array(weights[1:])
 
 
-def zero_rows(replicas: int, w: np.ndarray) -> Rows:
-    """Buffers of float32 `[R, P]`: all replicas at `w`, everything else zero."""
-    weights = torch.from_numpy(np.tile(w.astype(np.float32), (replicas, 1)))
-    return Rows(weights, *(torch.zeros_like(weights) for _ in range(3)))
+def padded(row: np.ndarray, layout: Layout) -> torch.Tensor:
+    """[.., P] -> [.., W] float32, something useless in the padding: rules must keep clear of it."""
+    padding = [(0, 0)] * (row.ndim - 1) + [(0, layout.width - layout.total)]
+    return torch.from_numpy(np.pad(row.astype(np.float32), padding, constant_values=np.nan))
 
 
-def batched_weights(programs: Sequence[Program], start: Trajectory, sizes: Sequence[int] = SIZES) -> list[np.ndarray]:
-    """The weights `[R, P]` after each step, one replica for each program."""
-    rows = zero_rows(len(programs), start.w)
-    rules = UpdateRules([row_source(p) for p in programs], Layout(tuple(sizes)), rows)
+def zero_rows(replicas: int, w: np.ndarray, layout: Layout) -> Rows:
+    """Buffers `[R, W]`: all replicas at `w`, everything else zero."""
+    weights = np.tile(w, (replicas, 1))
+    return Rows(padded(weights, layout), *(padded(np.zeros_like(weights), layout) for _ in range(3)))
+
+
+def batched_weights(programs: Sequence[Program], start: Trajectory, sizes: Sequence[int] = SIZES) -> np.ndarray:
+    """[steps, R, P] the weights after each step, one replica for each program."""
+    layout = Layout(tuple(sizes))
+    rows = zero_rows(len(programs), start.w, layout)
+    rules = UpdateRules([row_source(p) for p in programs], layout, rows)
     weights = []
     for g, rate in zip(start.gradients, start.rates, strict=True):
-        rows.g.copy_(torch.from_numpy(g.astype(np.float32)))
+        rows.g.copy_(padded(g, layout))
         rules.step(torch.tensor([rate], dtype=torch.float32))
-        weights.append(rows.w.numpy().copy())
-    return weights
+        weights.append(rows.w[:, : layout.total].numpy().copy())
+    return np.array(weights)

@@ -95,9 +95,7 @@ def kind_cases() -> list[tuple[str, tuple[str, ...]]]:
     ]
 
 
-def case_program(
-    function: str, kinds: Sequence[str], scalars: Sequence[str | float] = ("lr", 0.75, -1.25)
-) -> Program:
+def case_program(function: str, kinds: Sequence[str], scalars: Sequence[str | float] = ("lr", 0.75, -1.25)) -> Program:
     """A program whose next `m` is the function of arguments of these kinds, widened to a tree without changing it.
 
     Trees are w and g; leaves are differences of norms, `norm(m) - norm(v)` and, for a second one, `norm(w) - norm(g)`.

@@ -1,7 +1,7 @@
 """torch over rows against the NumPy reference: every function, whole programs, and many replicas at once.
 
-"Equal up to rounding" is, in float32, 4e-6 of the result (32 units in the last place; the worst found over all floats is
-nine, in `cbrt`). Where terms cancel it is 4e-6 of the sum of their magnitudes.
+"Equal up to rounding" is, in float32, 4e-6 of the result (32 units in the last place; the worst found in a scan of
+random floats is nine, in `cbrt`). Where terms cancel it is 4e-6 of the sum of their magnitudes.
 """
 
 from __future__ import annotations
@@ -16,8 +16,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import ARITIES, LEAF, SCALAR, TREE, expected_kind
-from runs import batched_weights, reference_weights, zero_rows
-from strategies import SIZES, Trajectory, case_program, kind_cases, mutated_program, programs, random_program, trajectory
+from runs import batched_weights, padded, reference_weights, zero_rows
+from strategies import (
+    SIZES,
+    Trajectory,
+    case_program,
+    kind_cases,
+    mutated_program,
+    programs,
+    random_program,
+    trajectory,
+)
 
 from programs import Program, Statement, parse, zoo
 from programs.batched import Rows, UpdateRules, row_source
@@ -39,10 +48,10 @@ def next_m(program: Program, rows: Sequence[np.ndarray], lr: float) -> tuple[np.
     w, g, m, v = (np.array(row, np.float32) for row in rows)
     with np.errstate(all="ignore"):
         _, state = numpy_step(program, LAYOUT, np.float32)(w, g, State(m, v), lr)
-    buffers = Rows(*(torch.from_numpy(x.copy())[None] for x in (w, g, m, v)))
+    buffers = Rows(*(padded(x[None], LAYOUT) for x in (w, g, m, v)))
     UpdateRules([row_source(program)], LAYOUT, buffers).step(torch.tensor([lr], dtype=torch.float32))
     assert state.m.dtype == np.float32
-    return state.m, buffers.m[0].numpy()
+    return state.m, buffers.m[0, :WIDTH].numpy()
 
 
 def slack(function: str, kinds: Sequence[str], rows: Sequence[np.ndarray], scalars: Sequence[float]) -> float:
@@ -99,10 +108,15 @@ def test_every_function_of_every_kinds_agrees_with_numpy(
     np.testing.assert_allclose(got, expected, rtol=RTOL, atol=atol)
 
 
-SPECIAL = np.array([0.0, -0.0, 1.0, -1.0, 0.5, -2.0, 1e-8, 3e38, -3e38, 1e-42, np.inf, -np.inf, np.nan, 1 / 3], np.float32)
+SPECIAL = np.array(
+    [0.0, -0.0, 1.0, -1.0, 0.5, -2.0, 1e-8, 3e38, -3e38, 1e-42, np.inf, -np.inf, np.nan, 1 / 3], np.float32
+)
 
 
-@pytest.mark.parametrize("function", [f for f in ARITIES if ARITIES[f] and expected_kind(f, [TREE] * ARITIES[f]) == TREE])
+ON_TREES = [f for f, arity in ARITIES.items() if arity and expected_kind(f, [TREE] * arity) == TREE]
+
+
+@pytest.mark.parametrize("function", ON_TREES)
 def test_elementwise_functions_agree_at_infinities_and_nan(function: str) -> None:
     """All pairs of special numbers, NaN for NaN and infinity for infinity."""
     pairs = np.array(list(itertools.product(SPECIAL, SPECIAL))).T  # [2, 196], in 28 rows of 7
@@ -134,16 +148,20 @@ def test_interp_of_infinities_is_numpys_value_or_nan(x: float, y: float, a: floa
         np.testing.assert_allclose(got, expected, rtol=RTOL)
 
 
+# Not strict: it hangs on the vector instructions of the machine.
+OVERFLOWS_EARLY = pytest.mark.xfail(strict=False, reason="torch.sinh and cosh overflow from 88.7 on, NumPy's from 89.4")
+
+
 @pytest.mark.parametrize(
     ("function", "args"),
     [
-        pytest.param("sinh", (89.0,), marks=pytest.mark.xfail(strict=False, reason="vectorised torch.sinh overflows early")),
-        pytest.param("cosh", (89.0,), marks=pytest.mark.xfail(strict=False, reason="vectorised torch.cosh overflows early")),
-        pytest.param("interp", (3e38, -3e38, 0.5), marks=pytest.mark.xfail(strict=True, reason="the difference overflows")),
+        pytest.param("sinh", (89.0,), marks=OVERFLOWS_EARLY),
+        pytest.param("cosh", (89.0,), marks=OVERFLOWS_EARLY),
+        pytest.param("interp", (3e38, -3e38, 0.5), marks=pytest.mark.xfail(strict=True, reason="y - x overflows")),
     ],
 )
 def test_large_finite_arguments_agree_too(function: str, args: tuple[float, ...]) -> None:
-    """Results that float32 can hold. torch's vector instructions differ between machines: not strict there."""
+    """Results that float32 can hold."""
     kinds, rows = [TREE, TREE, SCALAR][: len(args)], [np.full(WIDTH, x) for x in (*args[:2], 0.0, 0.0, 0.0)[:4]]
     expected, got = next_m(case_program(function, kinds, args[2:]), rows, 1.0)
     assert np.isfinite(expected).all()
@@ -151,26 +169,43 @@ def test_large_finite_arguments_agree_too(function: str, args: tuple[float, ...]
 
 
 @given(
-    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=12).map(tuple), replicas=st.integers(1, 4), seed=st.integers(0, 99)
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=12).map(tuple),
+    replicas=st.integers(1, 4),
+    seed=st.integers(0, 99),
 )
 def test_norms_of_leaves_of_any_size(sizes: tuple[int, ...], replicas: int, seed: int) -> None:
     """`norm(g)` spread over the row, replica by replica, against a loop over leaves."""
-    rows = zero_rows(replicas, np.zeros(sum(sizes)))
-    g = np.random.default_rng(seed).normal(size=(replicas, sum(sizes))).astype(np.float32)
-    rows.g.copy_(torch.from_numpy(g))
+    layout = Layout(sizes)
+    rows = zero_rows(replicas, np.zeros(layout.total), layout)
+    g = np.random.default_rng(seed).normal(size=(replicas, layout.total))
+    rows.g.copy_(padded(g, layout))
     program = parse("n = norm(g)\nupdate = w - n")
-    UpdateRules([row_source(program)] * replicas, Layout(sizes), rows).step(torch.ones(1))
+    UpdateRules([row_source(program)] * replicas, layout, rows).step(torch.ones(1))
     pieces = [np.split(row, np.cumsum(sizes)[:-1]) for row in g]
     expected = [np.concatenate([np.full(len(p), np.linalg.norm(p)) for p in row]) for row in pieces]
-    np.testing.assert_allclose(rows.w.numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(rows.w[:, : layout.total].numpy(), expected, rtol=1e-6)
 
 
-@pytest.mark.xfail(strict=True, reason="np.add.reduceat gives an empty segment the next number")
-def test_the_norm_of_an_empty_leaf_is_zero() -> None:
-    step = numpy_step(parse("n = norm(g)\nx = global_norm(n)\nupdate = g * x"), Layout((2, 0, 1)))
-    zeros = np.zeros(3)
-    update, _ = step(zeros, np.array([3.0, 0.0, 4.0]), State(zeros, zeros), 1.0)
-    np.testing.assert_allclose(update, [15.0, 0.0, 20.0])
+def test_an_empty_leaf_is_refused() -> None:
+    """A reduction within it would have no meaning."""
+    with pytest.raises(ValueError, match="empty leaf"):
+        Layout((2, 0, 1))
+
+
+@pytest.mark.parametrize("padding", [0.0, 1e30, -np.inf, np.nan])
+@pytest.mark.parametrize("function", sorted(REDUCING))
+def test_what_stands_in_the_padding_is_of_no_matter(function: str, padding: float) -> None:
+    """Reductions of raw buffers, of values computed from them, and of spread leaves."""
+    call = {"dot": "dot(y, w)", "cosine_sim": "cosine_sim(y, w)", "clip": "clip(y, 0.5)", "interp": "interp(y, w, 0.5)"}
+    text = f"y = exp(g)\nn = norm(w)\ny = y * n\nx = {call.get(function, f'{function}(y)')}\nupdate = m + x\nm = m - x"
+    program, start = parse(text), trajectory(8, steps=1)
+    rows = zero_rows(2, start.w, LAYOUT)
+    rows.g.copy_(padded(start.gradients[0], LAYOUT))
+    for buffer in rows:
+        buffer[:, WIDTH:] = padding
+    rules = UpdateRules([row_source(program)] * 2, LAYOUT, rows)
+    rules.step(torch.ones(1))
+    np.testing.assert_allclose(rows.w[1, :WIDTH].numpy(), reference_weights(program, start)[0], rtol=1e-5, atol=1e-6)
 
 
 # --- whole programs ------------------------------------------------------------------------------------------------
@@ -187,12 +222,14 @@ def disagreement(program: Program, start: Trajectory) -> tuple[float, bool]:
     moved = exact._replace(w=exact.w * (1 + 1e-7))
     runs = np.array([reference_weights(program, s) for s in (start, exact, moved)])  # [3, steps, P]
     usable = np.logical_and.accumulate(np.all(np.abs(runs) < 1e15, axis=(0, 2)))  # [steps]
+    got = batched_weights([program], start)[:, 0]
+    if any(s.function == "interp" for s in program.statements):  # an infinity may have become NaN, as documented
+        usable &= np.logical_and.accumulate(np.isfinite(got).all(axis=1))
     if not usable.any():
         return 0.0, False
-    numpy, *others = runs[:, usable]
-    got = np.array(batched_weights([program], start))[usable, 0]
+    got, (numpy, *others) = got[usable], runs[:, usable]
     spread, size = np.abs(numpy - others).max(), np.abs(numpy).max()
-    return float(np.abs(got - numpy).max() / (100 * spread + 1e-5 * size)), bool(spread < 1e-4 * size)
+    return float(np.abs(got - numpy).max() / (100 * spread + 1e-5 * size + TINY)), bool(spread <= 1e-4 * size)
 
 
 @pytest.mark.parametrize("make", [random_program, mutated_program])
@@ -210,7 +247,7 @@ def test_random_programs_agree_with_numpy_over_steps(make: Callable[[Random, int
 @pytest.mark.parametrize("name", zoo.names())
 def test_the_zoo_agrees_with_numpy_over_steps(name: str) -> None:
     start = trajectory(1, steps=10, dtype=np.float32)
-    got = np.array(batched_weights([zoo.load(name)], start))[:, 0]
+    got = batched_weights([zoo.load(name)], start)[:, 0]
     np.testing.assert_allclose(got, reference_weights(zoo.load(name), start), rtol=2e-5, atol=1e-6)
 
 
@@ -219,7 +256,7 @@ def test_the_zoo_agrees_with_numpy_over_steps(name: str) -> None:
 
 def one_by_one(batch: Sequence[Program], start: Trajectory) -> np.ndarray:
     """[steps, R, P] each program trained alone."""
-    return np.concatenate([np.array(batched_weights([p], start)) for p in batch], axis=1)
+    return np.concatenate([batched_weights([p], start) for p in batch], axis=1)
 
 
 def variants(name: str, number: int) -> list[Program]:
@@ -242,8 +279,8 @@ def test_a_batch_equals_its_programs_one_by_one(arrangement: str) -> None:
         "alternating": [p for pair in zip(variants("adamw", 4), variants("lion", 4), strict=True) for p in pair],
     }[arrangement]
     start = trajectory(2, sizes=SIZES, steps=8, dtype=np.float32)
-    together = np.array(batched_weights(batch, start))
-    np.testing.assert_allclose(together, one_by_one(batch, start), rtol=1e-6, atol=1e-7)
+    together = batched_weights(batch, start)
+    np.testing.assert_array_equal(together, one_by_one(batch, start))
     assert len({row.tobytes() for row in together[-1]}) == len(batch)  # no replica got another's constants
 
 
@@ -251,16 +288,28 @@ def test_a_batch_equals_its_programs_one_by_one(arrangement: str) -> None:
 @given(batch=st.lists(programs(longest=12), min_size=2, max_size=5), seed=st.integers(0, 1000))
 def test_what_the_neighbours_do_is_of_no_matter(batch: list[Program], seed: int) -> None:
     """Random programs, each in two copies at different places: equal rows, whatever stands between them."""
-    together = np.array(batched_weights([*batch, *batch], trajectory(seed, dtype=np.float32)))
+    together = batched_weights([*batch, *batch], trajectory(seed, dtype=np.float32))
     np.testing.assert_array_equal(together[:, : len(batch)], together[:, len(batch) :])
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(batch=st.lists(programs(longest=12), min_size=2, max_size=5), seed=st.integers(0, 1000))
 def test_a_batch_of_random_programs_equals_them_one_by_one(batch: list[Program], seed: int) -> None:
-    """First step only (later ones may magnify the last bit), and NaN where NaN is."""
-    start = trajectory(seed, steps=1, dtype=np.float32)
-    np.testing.assert_allclose(np.array(batched_weights(batch, start)), one_by_one(batch, start), rtol=1e-3, atol=1e-5)
+    """To the last bit, steps on end."""
+    start = trajectory(seed, dtype=np.float32)
+    np.testing.assert_array_equal(batched_weights(batch, start), one_by_one(batch, start))
+
+
+@pytest.mark.parametrize("sizes", [(1,), (5, 30), (64,), (200, 33, 100)])
+@pytest.mark.parametrize("replicas", [2, 9])
+def test_copies_of_random_programs_equal_one(sizes: tuple[int, ...], replicas: int) -> None:
+    """To the last bit, in rows of several widths and batches that run as one."""
+    rng = Random(23)
+    for number in range(25):
+        program = random_program(rng, 12)
+        start = trajectory(number, sizes=sizes, dtype=np.float32)
+        together = batched_weights([program] * replicas, start, sizes)
+        np.testing.assert_array_equal(together, np.repeat(batched_weights([program], start, sizes), replicas, axis=1))
 
 
 def test_replicas_have_their_own_weights_gradients_and_states() -> None:
@@ -268,24 +317,25 @@ def test_replicas_have_their_own_weights_gradients_and_states() -> None:
     rng = np.random.default_rng(4)
     w, g, m, v = rng.normal(size=(4, 3, WIDTH)).astype(np.float32)
     v = np.abs(v)
-    rows = Rows(*(torch.from_numpy(x.copy()) for x in (w, g, m, v)))
+    rows = Rows(*(padded(x, LAYOUT) for x in (w, g, m, v)))
     program = zoo.load("adamw")
     UpdateRules([row_source(program)] * 3, LAYOUT, rows).step(torch.tensor([0.7]))
     for r in range(3):
         update, state = numpy_step(program, LAYOUT, np.float32)(w[r], g[r], State(m[r], v[r]), 0.7)
         for got, expected in ((rows.w, w[r] - update), (rows.m, state.m), (rows.v, state.v), (rows.g, g[r])):
-            np.testing.assert_allclose(got[r].numpy(), expected, rtol=1e-6)
+            np.testing.assert_allclose(got[r, :WIDTH].numpy(), expected, rtol=1e-6)
 
 
 def test_slots_that_are_not_in_use_are_not_written() -> None:
     """A dead write, and a slot that is only read."""
-    rows = zero_rows(2, np.ones(WIDTH))
+    rows = zero_rows(2, np.ones(WIDTH), LAYOUT)
     rows.g.fill_(2.0)
     batch = [parse("update = g * v\nm = square(g)"), parse("v = g + v\nupdate = v * lr")]
     UpdateRules([row_source(p) for p in batch], LAYOUT, rows).step(torch.ones(1))
-    assert rows.m.eq(0).all()
-    assert rows.v.tolist() == [[0.0] * WIDTH, [2.0] * WIDTH]
-    assert rows.w.tolist() == [[1.0] * WIDTH, [-1.0] * WIDTH]
+    w, m, v = (buffer[:, :WIDTH].tolist() for buffer in (rows.w, rows.m, rows.v))
+    assert m == [[0.0] * WIDTH] * 2
+    assert v == [[0.0] * WIDTH, [2.0] * WIDTH]
+    assert w == [[1.0] * WIDTH, [-1.0] * WIDTH]
 
 
 # --- generated source ----------------------------------------------------------------------------------------------
@@ -327,7 +377,7 @@ def test_what_depends_on_constants_alone_is_computed_before_training() -> None:
     assert "clamp" in prepare and "clamp" not in step
     start = trajectory(3, dtype=np.float32)
     np.testing.assert_allclose(
-        np.array(batched_weights([program], start))[:, 0], reference_weights(program, start), rtol=1e-5, atol=1e-6
+        batched_weights([program], start)[:, 0], reference_weights(program, start), rtol=1e-5, atol=1e-6
     )
     first = start.w - 1.125 * (start.gradients[0] + start.rates[0])
     np.testing.assert_allclose(batched_weights([program], start)[0][0], first, rtol=1e-5, atol=1e-6)
@@ -345,4 +395,4 @@ def test_folded_constants_of_replicas_stay_apart() -> None:
 def test_a_program_without_constants_runs() -> None:
     start = trajectory(6, steps=2, dtype=np.float32)
     program = parse("update = g * lr")
-    np.testing.assert_allclose(np.array(batched_weights([program] * 3, start))[:, 1], reference_weights(program, start))
+    np.testing.assert_allclose(batched_weights([program] * 3, start)[:, 1], reference_weights(program, start))

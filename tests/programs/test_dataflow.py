@@ -13,7 +13,11 @@ from programs import InputError, Program, Statement, parse
 from programs.dataflow import N_INPUTS
 from programs.ops import KIND_NAMES
 
-OF_KIND = {"scalar": ("lr", "s", 0.5), "leaf": ("l", "l", "l"), "tree": ("w", "g", "m")}
+OF_KIND: dict[str, tuple[str | float, ...]] = {
+    "scalar": ("lr", "s", 0.5),
+    "leaf": ("l", "l", "l"),
+    "tree": ("w", "g", "m"),
+}
 PREFIX = (Statement("s", "dot", ("w", "g")), Statement("l", "norm", ("w",)))
 ALL_CALLS = [(f, kinds) for f, arity in ARITIES.items() for kinds in itertools.product(KINDS, repeat=arity)]
 
@@ -34,7 +38,7 @@ def test_every_call_of_every_kinds_fits_or_not_as_specified(function: str, kinds
     program = call_of(function, kinds)
     expected = expected_kind(function, kinds)
     if expected is None:
-        with pytest.raises(InputError, match=rf"line 3: argument \d of {function} is a"):
+        with pytest.raises(InputError, match=rf"statement 3: argument \d of {function} is a"):
             _ = program.dataflow
     else:
         assert kinds_of(program)[2] == expected

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from runs import reference_updates
 from strategies import SIZES, programs, random_program, trajectory
 
-from programs import InputError, Program, Statement, live, live_program, parse, zoo
+from programs import InputError, Program, Statement, dataflow_hash, live, live_program, parse, zoo
 from programs.dataflow import N_INPUTS, M, V
 
 
@@ -126,11 +126,18 @@ def test_live_program_moves_weights_alike_and_has_nothing_dead(program: Program,
 
 @given(program=programs())
 def test_live_program_keeps_order_and_statements(program: Program) -> None:
+    """To the letter where that is a valid program; otherwise up to the names of slots that end as scalars."""
     places = oracle.live_statements(program.statements)[0]
-    assert live_program(program).statements == tuple(s for i, s in enumerate(program.statements) if i in places)
+    kept, plain = live_program(program), Program(tuple(s for i, s in enumerate(program.statements) if i in places))
+    try:
+        _ = plain.dataflow
+    except InputError:
+        assert [s.function for s in kept.statements] == [s.function for s in plain.statements]
+        assert dataflow_hash(kept) == dataflow_hash(program)
+    else:
+        assert kept == plain
 
 
-@pytest.mark.xfail(strict=True, raises=InputError, reason="a dead final write may be what makes m or v a tree")
 def test_live_program_of_a_valid_program_is_valid() -> None:
     """m is a scalar on the way, its last value a tree that no later step reads."""
     program = parse("m = dot(g, w)\nupdate = g * m\nm = g * g")

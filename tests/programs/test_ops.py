@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from oracle import ARITIES, COMMUTATIVE, SCALAR, TREE
 from strategies import SIZES, case_program, kind_cases
 
+from programs import parse
 from programs.layout import Layout
 from programs.ops import INFIX, OPS
 from programs.reference import State, numpy_step
@@ -169,9 +170,17 @@ def test_reference_equals_the_oracle_for_every_combination_of_kinds(function: st
     np.testing.assert_array_equal(state.m, scope["m"].array)
 
 
+def test_the_norm_of_a_constant_is_its_absolute_value() -> None:
+    zeros = np.zeros(sum(SIZES))
+    step = numpy_step(parse("x = norm(-0.5)\nupdate = g * x"), Layout(SIZES))
+    update, _ = step(zeros, zeros + 2.0, State(zeros, zeros), 1.0)
+    np.testing.assert_array_equal(update, zeros + 1.0)
+
+
 def test_layout_lays_leaves_end_to_end() -> None:
     layout = Layout.of_shapes([(2, 3), (), (4,)])
     assert layout.sizes == (6, 1, 4)
-    assert layout.total == 11
+    assert (layout.total, layout.width) == (11, 32)
+    assert [Layout((n,)).width for n in (1, 32, 33, 64)] == [32, 32, 64, 64]
     assert layout.starts.tolist() == [0, 6, 7]
     assert layout.leaf_of.tolist() == [0] * 6 + [1] + [2] * 4
