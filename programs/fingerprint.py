@@ -11,6 +11,10 @@ Two choices make equal behaviour give equal keys:
   boundary, or differ by more after cancellation; then equal programs get different keys, which costs a training and
   nothing else.
 - The guard of the division counts as infinitesimal, so that m / sqrt(m * m) is sign(m) whatever the size of m.
+
+Two coarse marks keep apart what this would merge wrongly: the decade of the largest update with the guard as it is, for a
+divisor close to minus the guard makes updates leap (m / m is not 1 everywhere), and whether a state explodes, which in
+the end overflows even where the updates do not show it yet.
 """
 
 from __future__ import annotations
@@ -31,8 +35,11 @@ DEFAULT_BITS = 24
 MOST_BITS = 40  # beyond it the last bits of equal computations show
 NEGLIGIBLE = 2.0**-40  # an update below this leaves a float32 weight of ordinary size as it is
 
-LAYOUT = Layout((5, 4, 2))
-SCHEDULE = (0.3, 1.0, 0.7, 0.2)
+GUARDED_STEPS = 2
+EXPLOSIVE = 1.5  # growth of a state in each of the last two steps; averages and sums of gradients stay below
+
+LAYOUT = Layout((160, 64, 32))
+SCHEDULE = (0.15, 0.6, 1.0, 0.8, 0.5, 0.1)
 
 
 class Fingerprint(NamedTuple):
@@ -51,15 +58,19 @@ class _Problem(NamedTuple):
 def _problem() -> _Problem:
     """Weights and gradients of different scale in each leaf; two sequences of gradients that differ everywhere.
 
-    In each leaf one weight never has a gradient, and others miss theirs at single steps, so that what programs do at an
-    exact zero shows. Signs change, magnitudes range over four decades.
+    Some weights never have a gradient, others miss theirs at single steps, some weights are zero as biases are, so that
+    what programs do at an exact zero shows. Signs change, magnitudes range over nine decades. There are enough weights
+    for small changes to show even where only signs are left of the gradients.
     """
     rng = np.random.default_rng(20230213)
     scales = np.repeat([1.0, 0.03, 4.0], LAYOUT.sizes)
-    w = np.repeat(rng.normal(size=(1, LAYOUT.total)) * scales, 2, axis=0)
+    w = rng.normal(size=LAYOUT.total) * scales
+    w[rng.random(LAYOUT.total) < 0.1] = 0.0
+    w = np.tile(w, (2, 1))
     shape = (len(SCHEDULE), 2, LAYOUT.total)
-    gradients = rng.normal(size=shape) * 10.0 ** rng.uniform(-3, 1, size=shape[-1]) * np.sqrt(scales)
+    gradients = rng.normal(size=shape) * 10.0 ** rng.uniform(-8, 0.7, size=shape[-1]) * np.sqrt(scales)
     gradients[rng.random(shape) < 0.1] = 0.0
+    gradients[:, :, rng.random(LAYOUT.total) < 0.1] = 0.0
     gradients[:, :, LAYOUT.starts] = 0.0
     return _Problem(w, gradients)
 
@@ -71,22 +82,31 @@ def fingerprint(program: Program, bits: int = DEFAULT_BITS) -> Fingerprint:
         program: a checked program.
         bits: mantissa bits that decide, 1..40. Fewer merge more programs, and in the end different ones.
     """
-    updates = _updates(program)  # [steps, 2, P]
-    return Fingerprint(_key(updates, bits), _rejection(program, updates))
+    run = _run(program, len(SCHEDULE), infinitesimal_guard=True)
+    guarded = _run(program, GUARDED_STEPS, infinitesimal_guard=False)
+    return Fingerprint(_key(run, guarded, bits), _rejection(program, run.updates))
 
 
-def _updates(program: Program) -> np.ndarray:
+class _Run(NamedTuple):
+    """Updates of all steps, [steps, 2, P], and the largest number in either state after each, [steps, 2]."""
+
+    updates: np.ndarray
+    largest_state: np.ndarray
+
+
+def _run(program: Program, steps: int, infinitesimal_guard: bool) -> _Run:
     problem = _problem()
-    step = numpy_step(program, LAYOUT, infinitesimal_guard=True)
+    step = numpy_step(program, LAYOUT, infinitesimal_guard=infinitesimal_guard)
     w = problem.w
     state = State(np.zeros_like(w), np.zeros_like(w))
-    updates = []
+    updates, largest = [], []
     with np.errstate(all="ignore"):
-        for gradient, lr in zip(problem.gradients, SCHEDULE, strict=True):
+        for gradient, lr in zip(problem.gradients[:steps], SCHEDULE[:steps], strict=True):
             update, state = step(w, gradient, state, lr)
             updates.append(update)
+            largest.append([np.abs(state.m).max(), np.abs(state.v).max()])
             w = w - update
-    return np.stack(updates)
+    return _Run(np.stack(updates), np.array(largest))
 
 
 def _rejection(program: Program, updates: np.ndarray) -> str | None:
@@ -103,9 +123,15 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.array_equal(a, b, equal_nan=True)) and bool(a.any())
 
 
-def _key(updates: np.ndarray, bits: int) -> str:
-    mantissa, exponent = np.frexp(updates)  # 0.5 <= |mantissa| < 1
+def _key(run: _Run, guarded: _Run, bits: int) -> str:
+    mantissa, exponent = np.frexp(run.updates)  # 0.5 <= |mantissa| < 1
     cut = np.ldexp(np.rint(np.ldexp(mantissa, bits)), exponent - bits)
     cut[np.abs(cut) < NEGLIGIBLE] = 0.0  # both signs of zero
     cut[np.isnan(cut)] = np.nan  # one of many NaNs
-    return blake2b(bytes([bits]) + (cut + 0.0).astype("<f8").tobytes(), digest_size=16).hexdigest()
+    with np.errstate(all="ignore"):
+        decades = np.rint(np.log10(np.abs(guarded.updates).max(axis=(1, 2)))) + 0.0
+        growth = run.largest_state[-2:] / run.largest_state[-3:-1]
+    decades[np.isnan(decades)] = np.nan
+    explodes = bool((growth > EXPLOSIVE).all(axis=0).any())
+    data = bytes([bits, explodes]) + decades.astype("<f8").tobytes() + (cut + 0.0).astype("<f8").tobytes()
+    return blake2b(data, digest_size=16).hexdigest()

@@ -1,0 +1,172 @@
+"""Programs that move weights alike share a fingerprint, and others do not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import programs
+
+from programs import Program, Statement, dataflow_hash, live, parse, zoo
+from programs.dataflow import N_INPUTS, G
+from programs.fingerprint import DEFAULT_BITS, fingerprint
+from programs.liveness import live_statements
+
+CORPUS = json.loads(Path(__file__).with_name("equivalence_corpus.json").read_text(encoding="utf-8"))
+
+
+def key(text: str) -> str:
+    return fingerprint(parse(text)).key
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param("update = g * g", "update = square(g)", id="x*x and square(x)"),
+        pytest.param(
+            "m = interp(g, m, 0.9)\nx = m * m\nx = sqrt(x)\nupdate = m / x",
+            "m = interp(g, m, 0.9)\nupdate = sign(m)",
+            id="m/sqrt(m*m) and sign(m)",
+        ),
+        pytest.param(
+            "x = interp(g, v, 0.899)\nv = interp(g, x, 1.109)\nupdate = v * 0.1",
+            f"v = interp(g, v, {0.899 * 1.109})\nupdate = v * 0.1",
+            id="merged interpolations",
+        ),
+        pytest.param("m = interp(g, m, 0.9)\nupdate = m * lr", "v = interp(g, v, 0.9)\nupdate = v * lr", id="slots"),
+        pytest.param("x = negative(g)\nupdate = negative(x)\nupdate = update * lr", "update = g * lr", id="double negation"),
+        pytest.param("x = g * 1.0\nupdate = x * lr", "update = g * lr", id="x*1"),
+        pytest.param("x = g + w\nx = x - w\nupdate = x * lr", "update = g * lr", id="cancelled sum"),
+        pytest.param("x = norm(g)\nx = norm(x)\nupdate = g * x", "x = norm(g)\nupdate = g * x", id="norm of a norm"),
+    ],
+)
+def test_equal_behaviour_written_differently(one: str, other: str) -> None:
+    assert dataflow_hash(parse(one)) != dataflow_hash(parse(other)) or "v" in other
+    assert key(one) == key(other)
+
+
+@given(programs(), programs())
+def test_equal_hashes_imply_equal_fingerprints(one: Program, other: Program) -> None:
+    if dataflow_hash(one) == dataflow_hash(other):
+        assert fingerprint(one).key == fingerprint(other).key
+
+
+@given(programs(), st.integers(0, 2**32))
+def test_dead_code_and_names_leave_no_trace(program: Program, seed: int) -> None:
+    """Renaming temporaries and adding statements that nothing reads."""
+    rng = Random(seed)
+    names = {s.target for s in program.statements} - {"w", "g", "m", "v", "lr", "update"}
+    renamed = {name: f"renamed_{i}" for i, name in enumerate(sorted(names))}
+    statements = [
+        Statement(renamed.get(s.target, s.target), s.function, tuple(renamed.get(a, a) if isinstance(a, str) else a for a in s.args))
+        for s in program.statements
+    ]
+    statements.insert(rng.randrange(len(statements) + 1), Statement("nobody_reads", "mul", ("w", "g")))
+    try:
+        changed = Program(tuple(statements))
+        _ = changed.dataflow
+    except ValueError:  # w or g was a scalar where the dead statement stands
+        return
+    assert fingerprint(changed).key == fingerprint(program).key
+
+
+REWRITES = {
+    "commuted": lambda s: [s._replace(args=s.args[::-1])] if s.function in ("add", "mul") else [s],
+    "double negation": lambda s: [s, *(Statement(s.target, "negative", (s.target,)) for _ in range(2))],
+    "times one": lambda s: [s, Statement(s.target, "mul", (s.target, 1.0))],
+    "halved and doubled": lambda s: [s, Statement(s.target, "mul", (s.target, 0.5)), Statement(s.target, "mul", (s.target, 2.0))],
+}
+
+
+@pytest.mark.parametrize("rewrite", REWRITES)
+@given(program=programs(), place=st.integers(0, 40))
+def test_exact_algebra_keeps_the_fingerprint(rewrite: str, program: Program, place: int) -> None:
+    """Rewrites that change no bit of any value short of overflow."""
+    place %= len(program)
+    before, after = program.statements[:place], program.statements[place + 1 :]
+    changed = Program((*before, *REWRITES[rewrite](program.statements[place]), *after))
+    assert fingerprint(changed).key == fingerprint(program).key
+
+
+@pytest.mark.parametrize("factor", [2.0, 0.25, -3.0, 1e-3, 1e4])
+def test_a_rescaled_state_keeps_the_fingerprint(factor: float) -> None:
+    """v holds `factor` times the momentum, and is scaled back where it is read."""
+    plain = "m = interp(g, m, 0.9)\nupdate = sign(m)\nx = m * lr\nupdate = update + x"
+    scaled = (
+        f"m = m * {1 / factor}\nm = interp(g, m, 0.9)\nupdate = sign(m)\nx = m * lr\nupdate = update + x\nm = m * {factor}"
+    )
+    assert key(plain) == key(scaled)
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_perturbing_a_live_constant_changes_the_fingerprint(name: str) -> None:
+    program = zoo.load(name)
+    for i in live_statements(program):
+        statement = program.statements[i]
+        for j, arg in enumerate(statement.args):
+            if isinstance(arg, float):
+                args = (*statement.args[:j], arg * 1.01, *statement.args[j + 1 :])
+                changed = Program((*program.statements[:i], statement._replace(args=args), *program.statements[i + 1 :]))
+                assert fingerprint(changed).key != fingerprint(program).key, str(statement)
+
+
+def test_the_zoo_is_told_apart() -> None:
+    assert len({fingerprint(zoo.load(name)).key for name in zoo.names()}) == len(zoo.names())
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("update = w * lr", "depend on the gradient"),
+        ("x = sign(g)\nx = abs(x)\nx = x + 1.0\nx = x / x\nupdate = w * x", "depend on the gradient"),
+        ("update = g * 0.0", "zero"),
+        ("x = g - g\nupdate = x * w", "zero"),
+        ("x = arcsin(3.0)\nupdate = g * x", "finite"),
+        ("x = lr - lr\nx = reciprocal(x)\nupdate = g * x", None),
+    ],
+)
+def test_programs_that_cannot_learn_are_rejected(text: str, reason: str | None) -> None:
+    rejection = fingerprint(parse(text)).rejection
+    assert (rejection is None) if reason is None else (rejection is not None and reason in rejection)
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_known_optimizers_are_not_rejected(name: str) -> None:
+    assert fingerprint(zoo.load(name)).rejection is None
+
+
+@given(programs())
+def test_only_programs_without_influence_of_the_gradient_are_rejected_for_it(program: Program) -> None:
+    """A program whose live statements do not read g must be rejected one way or another."""
+    nodes = live(program.dataflow).nodes
+    if G not in nodes:
+        assert fingerprint(program).rejection is not None
+    assert all(node < N_INPUTS + len(program) for node in nodes)
+
+
+def test_fewer_bits_merge_more() -> None:
+    """And the keys of different widths never meet."""
+    texts = [entry["program"] for entry in CORPUS]
+    distinct = [len({fingerprint(parse(t), bits).key for t in texts}) for bits in (2, 8, DEFAULT_BITS)]
+    assert distinct == sorted(distinct)
+    assert distinct[0] < distinct[-1]
+    program = zoo.load("adamw")
+    assert fingerprint(program, 20).key != fingerprint(program, 24).key
+
+
+def test_the_corpus_is_sorted_as_it_was_independently() -> None:
+    """At least 300 evolved programs; classes come from the oracle on other data (see make_equivalence_corpus.py)."""
+    assert len(CORPUS) >= 300
+    by_class: dict[int, set[str]] = {}
+    by_key: dict[str, set[int]] = {}
+    for entry in CORPUS:
+        found = key(entry["program"])
+        by_class.setdefault(entry["class"], set()).add(found)
+        by_key.setdefault(found, set()).add(entry["class"])
+    assert len(by_class) < len(CORPUS) - 30, "the corpus has programs to merge"
+    assert [c for c, keys in by_class.items() if len(keys) > 1] == []
+    assert [k for k, numbers in by_key.items() if len(numbers) > 1] == []
