@@ -12,9 +12,9 @@ Two choices make equal behaviour give equal keys:
   nothing else.
 - The guard of the division counts as infinitesimal, so that m / sqrt(m * m) is sign(m) whatever the size of m.
 
-Two coarse marks keep apart what this would merge wrongly: the decade of the largest update with the guard as it is, for a
-divisor close to minus the guard makes updates leap (m / m is not 1 everywhere), and whether a state explodes, which in
-the end overflows even where the updates do not show it yet.
+Two coarse marks keep apart what this would merge wrongly: the decade of the largest update with the guard as it is, for
+a divisor close to minus the guard makes updates leap (m / m is not 1 everywhere), and whether a state explodes, which
+in the end overflows even where the updates do not show it yet.
 """
 
 from __future__ import annotations
@@ -59,8 +59,9 @@ def _problem() -> _Problem:
     """Weights and gradients of different scale in each leaf; two sequences of gradients that differ everywhere.
 
     Some weights never have a gradient, others miss theirs at single steps, some weights are zero as biases are, so that
-    what programs do at an exact zero shows. Signs change, magnitudes range over nine decades. There are enough weights
-    for small changes to show even where only signs are left of the gradients.
+    what programs do at an exact zero shows. Signs change, magnitudes range over ten decades, and norms over four, so that
+    a clip acts in one sequence and not in the other. There are enough weights for small changes to show even where only
+    signs are left of the gradients.
     """
     rng = np.random.default_rng(20230213)
     scales = np.repeat([1.0, 0.03, 4.0], LAYOUT.sizes)
@@ -68,7 +69,8 @@ def _problem() -> _Problem:
     w[rng.random(LAYOUT.total) < 0.1] = 0.0
     w = np.tile(w, (2, 1))
     shape = (len(SCHEDULE), 2, LAYOUT.total)
-    gradients = rng.normal(size=shape) * 10.0 ** rng.uniform(-8, 0.7, size=shape[-1]) * np.sqrt(scales)
+    gradients = rng.normal(size=shape) * 10.0 ** rng.uniform(-8, 2, size=shape[-1]) * np.sqrt(scales)
+    gradients[:, 1] *= 1e-4
     gradients[rng.random(shape) < 0.1] = 0.0
     gradients[:, :, rng.random(LAYOUT.total) < 0.1] = 0.0
     gradients[:, :, LAYOUT.starts] = 0.0

@@ -5,8 +5,7 @@ parameter tensor, a tree one number for each weight. Arrays have them on the las
 
 The meaning of a function is its NumPy column. The torch column is source text with `{0}`, `{1}`, ... for the arguments,
 used both to run batches of programs and to write exported optimizers. The two agree up to rounding as long as nothing
-overflows: `interp` uses the fused `torch.lerp`, which takes a difference first and so may give an infinity or NaN where
-NumPy does not; sinh and cosh overflow a little earlier. The sign of a zero may differ after maximum, minimum and cbrt.
+overflows (sinh and cosh overflow a little earlier in torch). The sign of a zero may differ after maximum, minimum, cbrt.
 Guards (division, roots, logarithms) are as released with the Lion paper (arXiv 2302.06675).
 """
 
@@ -96,6 +95,16 @@ def _log(log: np.ufunc) -> Callable[[np.ndarray], Any]:
     return lambda x: log(np.abs(x))
 
 
+def _interp(x: np.ndarray, y: np.ndarray, a: np.ndarray) -> Any:
+    """(1 - a) x + a y from the nearer end, as torch.lerp does, so that infinities meet the same fate in both."""
+    near_x = np.abs(a) < 0.5
+    if near_x.all():
+        return x + a * (y - x)
+    if not near_x.any():
+        return y - (y - x) * (1 - a)
+    return np.where(near_x, x + a * (y - x), y - (y - x) * (1 - a))
+
+
 def _divide(guard: float) -> Callable[..., Any]:
     return lambda x, y: x / (y + guard)
 
@@ -174,7 +183,7 @@ _TABLE = (
     # --- clip by global norm, interpolation --------------------------------------------------------------------
     Op("clip", (ANY, (SCALAR,)), like_first, _clip,
        "{0} * torch.clamp({1} / torch.sqrt(torch.sum({0} * {0}, -1, keepdim=True)), max=1.0)"),
-    Op("interp", (ANY, ANY, (SCALAR,)), largest, lambda x, y, a: (1 - a) * x + a * y, "torch.lerp({0}, {1}, {2})"),
+    Op("interp", (ANY, ANY, (SCALAR,)), largest, _interp, "torch.lerp({0}, {1}, {2})"),
 )  # fmt: skip
 
 OPS: dict[str, Op] = {op.name: op for op in _TABLE}

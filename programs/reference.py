@@ -35,7 +35,8 @@ def numpy_step(
     """The program as `step(w, g, state, lr) -> update, state`.
 
     `w`, `g`, the states and the update are rows `[..., P]`, `lr` a number. Only live statements are executed; the
-    caller applies `w - update`. A slot that is not live stays as it is. Floating-point warnings are the caller's to silence.
+    caller applies `w - update`. A slot that is not live stays as it is. Floating-point warnings are the caller's to
+    silence.
     With `infinitesimal_guard`, divisions add hardly anything to the divisor.
     """
     flow = program.dataflow

@@ -7,6 +7,6 @@ import os
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 from proxy_tasks.task import TASKS, Task, get_task
-from proxy_tasks.trainer import Outcome, Replica, configure_process, train
+from proxy_tasks.trainer import Outcome, Replica, configure_process, configured_process, train
 
-__all__ = ["TASKS", "Outcome", "Replica", "Task", "configure_process", "get_task", "train"]
+__all__ = ["TASKS", "Outcome", "Replica", "Task", "configure_process", "configured_process", "get_task", "train"]

@@ -8,7 +8,8 @@ replica never touches another: rows that diverge are dropped and the rest go on.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -54,6 +55,18 @@ def configure_process(threads: int = 1) -> None:
     """Settings for a process that trains: one thread, so that results do not depend on the machine; no denormals."""
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
+
+
+@contextmanager
+def configured_process() -> Iterator[None]:
+    """`configure_process` for a while, for processes that do other things too."""
+    threads = torch.get_num_threads()
+    configure_process()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(False)
 
 
 def train(task: Task, replicas: Sequence[Replica]) -> list[Outcome]:

@@ -2,9 +2,9 @@
 
     python scripts/bench_trainer.py [--replicas 32] [--steps 200] [--rounds 3]
 
-The reference is the ordinary way: for each candidate an `nn.Module`, its loss, `backward()`, and the candidate exported as a
-`torch.optim.Optimizer`. Both train the same candidates on the same minibatches with one thread, in turn, and the ratio
-of the medians is printed with the largest difference between the validation losses of the two.
+The reference is the ordinary way: for each candidate an `nn.Module`, its loss, `backward()`, and the candidate exported
+as a `torch.optim.Optimizer`. Both train the same candidates on the same minibatches with one thread, in turn, and the
+ratio of the medians is printed with the difference between the validation losses of the two.
 """
 
 from __future__ import annotations

@@ -46,7 +46,8 @@ def show_savings(store: Store, search: str) -> None:
     for name, column, paper in rows:
         shares = [_share(counts, column) for counts in (whole, late)]
         print(f"| {name} | {shares[0]:.1%} | {shares[1]:.1%} | {paper} |")
-    print(f"| births for each training | {births / whole['trained']:.1f} | {late['births'] / late['trained']:.1f} | about 10 |")
+    ratios = [counts["births"] / counts["trained"] for counts in (whole, late)]
+    print(f"| births for each training | {ratios[0]:.1f} | {ratios[1]:.1f} | about 10 |")
     saved = 1 - whole["trained"] / whole["hashes"]
     print(
         f"\nDataflow hashes alone would leave {whole['hashes']} trainings; fingerprints and rejections leave"

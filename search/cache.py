@@ -10,8 +10,8 @@ from search.evaluation import Score
 class Cache:
     """Evaluation keys by dataflow hash and scores by evaluation key, the least recently born forgotten first.
 
-    Only `note`, called for every committed birth in order, changes anything: what is forgotten when is a function of the
-    history alone. A program forgotten here is found in the store's evaluation table, so nothing is trained twice.
+    Only `note`, called for every committed birth in order, changes anything: what is forgotten when is a function of
+    the history alone. A program forgotten here is found in the store's evaluation table, so nothing is trained twice.
 
     Args:
         size: most entries of each of the two.

@@ -12,7 +12,7 @@ from programs.errors import InputError
 from programs.program import parse
 
 from search.config import Settings
-from search.evaluation import EvaluationService, Request, Score, TaskSeeds, scores
+from search.evaluation import EvaluationService, Request, TaskSeeds, scores
 from search.evaluators import Evaluator
 from search.history import TRAINED, History, Shape
 from search.store import BaselineRow, IndividualRow, Store
@@ -110,7 +110,7 @@ class Driver:
                 break
             head = history.window[0]
             if not head.committed:
-                rows = history.finish(head, self._wait(requests.pop(head.index)))
+                rows = history.finish(head, scores(self.service.wait(requests.pop(head.index))))
                 self._commit(search_id, rows)
             history.fold()
         self.store.update_search(search_id, "interrupted" if self.stopping else "finished")
@@ -151,11 +151,6 @@ class Driver:
             or (budget.evaluations is not None and self.progress.trained + drawn >= budget.evaluations)
             or (budget.minutes is not None and time.monotonic() - self._started >= 60 * budget.minutes)
         )
-
-    def _wait(self, request: Request) -> dict[str, Score]:
-        while request.missing:
-            self.service.poll()
-        return scores(request)
 
     def _commit(self, search_id: int, rows: list[IndividualRow]) -> None:
         now = time.monotonic()

@@ -135,10 +135,13 @@ class EvaluationService:
 
     def evaluate(self, candidates: Sequence[Candidate], tasks: Sequence[TaskSeeds]) -> dict[str, Score]:
         """Ask and wait; scores by key."""
-        request = self.request(candidates, tasks)
+        return scores(self.wait(self.request(candidates, tasks)))
+
+    def wait(self, request: Request) -> Request:
+        """Return when the request is complete."""
         while request.missing:
             self.poll()
-        return scores(request)
+        return request
 
 
 def scores(request: Request) -> dict[str, Score]:

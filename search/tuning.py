@@ -52,9 +52,7 @@ def train_programs(
 ) -> list[list[Trainings]]:
     """For each program its trainings on every task, each seed apart."""
     candidates = [candidate(program, dedup) for program in programs]
-    request = service.request(candidates, tasks)
-    while request.missing:
-        service.poll()
+    request = service.wait(service.request(candidates, tasks))
     results = []
     for key in (c.key for c in candidates):
         of_program = []

@@ -12,7 +12,7 @@ from search.display import console
 from search.evaluation import EvaluationService
 from search.evaluators import InlineEvaluator
 from search.store import Store
-from search.verify import SIGMAS, Verification, sample_pairs, verify
+from search.verify import SIGMAS, SUSPECT_SEEDS, Verification, sample_pairs, verify
 
 
 def show_verification(store: Store, search: str, number: int) -> Verification:
@@ -35,8 +35,9 @@ def show_verification(store: Store, search: str, number: int) -> Verification:
             f" 99 % below {apart[int(0.99 * (len(apart) - 1))]:.2g}, largest {apart[-1]:.2g}"
         )
     console.print(
-        f"false merges (further apart than {SIGMAS:g} standard deviations over seeds, {result.threshold:.2g}, or only one"
-        f" of the two trains): {result.false_merges} of {result.pairs}, {result.false_merges / result.pairs:.2%}"
+        f"suspects (over {SIGMAS:g} standard deviations of seeds apart, {result.threshold:.2g}, or only one trains):"
+        f" {result.suspects}; apart beyond their own noise on {SUSPECT_SEEDS} more seeds, which is a false merge:"
+        f" {result.false_merges} of {result.pairs}, {result.false_merges / result.pairs:.2%}"
     )
     return result
 

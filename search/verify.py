@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from random import Random
 from typing import Any, NamedTuple
@@ -10,12 +11,13 @@ from programs.errors import InputError
 from programs.program import Program, parse
 
 from search.config import FRESH_SEED, TUNING_SEED, Settings
-from search.evaluation import Candidate, EvaluationService, TaskSeeds
+from search.evaluation import Candidate, EvaluationKey, EvaluationService, TaskSeeds
 from search.store import Store
 from search.tuning import train_programs
 
 SIGMA_SEEDS = 20
-SIGMAS = 3.0  # two trainings of one seed this far apart are called different
+SIGMAS = 3.0
+SUSPECT_SEEDS = 6
 
 
 class Pair(NamedTuple):
@@ -29,14 +31,15 @@ class Pair(NamedTuple):
 class Verification(NamedTuple):
     """What training both programs of each pair showed.
 
-    `differences`: absolute differences of fitness of pairs that both trained. `false_merges`: pairs further apart than
-    `threshold`, or of which only one trained. `sigma`: standard deviation over seeds of the start program.
+    `differences`: absolute differences of fitness on the search's seed, of pairs that both trained. `suspects`: pairs
+    further apart there than `threshold` (three standard deviations over seeds of the start program), or of which only
+    one trained. `false_merges`: suspects that stay apart beyond their own noise on more seeds.
     """
 
     pairs: int
     differences: list[float]
+    suspects: int
     false_merges: int
-    sigma: float
     threshold: float
 
 
@@ -69,19 +72,43 @@ _MERGED = """
 
 
 def verify(pairs: list[Pair], start: Program, settings: Settings, service: EvaluationService) -> Verification:
-    """Train both programs of each pair on the search's first task and seed, under keys of their own."""
+    """Train both programs of each pair on the search's first task and seed, under keys of their own.
+
+    Two trainings of one rule can part through rounding alone where training is chaotic. So pairs that are far apart on
+    the search's seed are trained on more seeds, and only those whose means differ beyond their own noise count.
+    """
     task = settings.tasks[0].task
-    seeds = TaskSeeds(task, (TUNING_SEED,))
-    candidates = [Candidate(h, p) for pair in pairs for h, p in zip(pair.hashes, pair[:2], strict=True)]
-    scores = service.evaluate(candidates, [seeds])
+    candidates = {h: Candidate(h, p) for pair in pairs for h, p in zip(pair.hashes, pair[:2], strict=True)}
+    scores = service.evaluate(list(candidates.values()), [TaskSeeds(task, (TUNING_SEED,))])
     fresh = TaskSeeds(task, tuple(range(FRESH_SEED, FRESH_SEED + SIGMA_SEEDS)))
     sigma = statistics.stdev(train_programs([start], service, [fresh], settings.dedup)[0][0].fitness)
-    differences, false_merges = [], 0
+    differences, suspects = [], []
     for pair in pairs:
         first, second = (scores[h] for h in pair.hashes)
         if first.fitness is not None and second.fitness is not None:
             differences.append(abs(first.fitness - second.fitness))
-            false_merges += differences[-1] > SIGMAS * sigma
-        else:
-            false_merges += first.status != second.status
-    return Verification(len(pairs), differences, false_merges, sigma, SIGMAS * sigma)
+            if differences[-1] > SIGMAS * sigma:
+                suspects.append(pair)
+        elif first.status != second.status:
+            suspects.append(pair)
+    more = TaskSeeds(task, tuple(range(FRESH_SEED, FRESH_SEED + SUSPECT_SEEDS)))
+    request = service.request([candidates[h] for pair in suspects for h in pair.hashes], [more])
+    service.wait(request)
+    fitness = {
+        h: [request.outcomes[EvaluationKey(h, task.fingerprint, seed)].fitness for seed in more.seeds]
+        for pair in suspects
+        for h in pair.hashes
+    }
+    false_merges = sum(_differ(fitness[pair.hashes[0]], fitness[pair.hashes[1]], sigma) for pair in suspects)
+    return Verification(len(pairs), differences, len(suspects), false_merges, SIGMAS * sigma)
+
+
+def _differ(first: list[float | None], second: list[float | None], sigma: float) -> bool:
+    """Whether two programs are apart beyond noise: in how often they fail, or in their means."""
+    ok_first, ok_second = ([f for f in fitness if f is not None] for fitness in (first, second))
+    if abs(len(ok_first) - len(ok_second)) > len(first) // 2:
+        return True
+    if len(ok_first) < 2 or len(ok_second) < 2:
+        return False
+    error = math.hypot(*(max(statistics.stdev(ok), sigma) / math.sqrt(len(ok)) for ok in (ok_first, ok_second)))
+    return abs(statistics.fmean(ok_first) - statistics.fmean(ok_second)) > SIGMAS * error

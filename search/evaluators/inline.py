@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from proxy_tasks import configure_process, train
+from proxy_tasks import configured_process, train
 
 from search.evaluators.evaluator import Finished, Job
 
@@ -13,7 +13,6 @@ class InlineEvaluator:
     """Trains one job at each `collect`."""
 
     def __init__(self) -> None:
-        configure_process()
         self._jobs: deque[Job] = deque()
 
     def submit(self, job: Job) -> None:
@@ -23,7 +22,8 @@ class InlineEvaluator:
         if not self._jobs:
             return []
         job = self._jobs.popleft()
-        return [Finished(job.number, train(job.task, job.replicas))]
+        with configured_process():
+            return [Finished(job.number, train(job.task, job.replicas))]
 
     def peak_memory(self) -> list[float]:
         return []

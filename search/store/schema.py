@@ -43,7 +43,8 @@ individual = Table(
     Column("mutation", String(20), nullable=False),  # start, insert, delete, modify; +n for n more
     Column("genome", Text, nullable=False),
     Column("key", String(32), nullable=False),
-    Column("answered_by", String(20), nullable=False),  # training, reevaluation, hash, fingerprint, in_flight, rejection
+    # training, reevaluation, hash, fingerprint, in_flight, rejection
+    Column("answered_by", String(20), nullable=False),
     Column("statements", Integer, nullable=False),
     Column("live_statements", Integer, nullable=False),
     Column("state_slots", Integer, nullable=False),

@@ -21,20 +21,22 @@ from programs import Program, parse
 
 from search.store import open_store
 
-SIZES = (4, 7, 3)
+SIZES = (20, 31, 9)
 STEPS = 6
-TREES = 3
+SCALES = (10.0, 1.0, 1e-2, 1e-4)
 ALIKE, DIFFERENT = 1e-6, 1e-3
 PROGRAMS = 400
 
 
 def behaviour(program: Program) -> np.ndarray:
-    """All updates on all trees. Gradients are of order one, so that the guard of the division is out of sight."""
+    """All updates on all trees, whose gradients are of different scale, with the guard of the division out of sight."""
+    oracle.ELEMENTWISE["div"] = lambda x, y: x / (y + 1e-100)
     updates = []
-    for tree in range(TREES):
+    for tree, scale in enumerate(SCALES):
         rng = np.random.default_rng(1000 + tree)
         w = rng.normal(size=sum(SIZES)) * 2
-        gradients = rng.normal(size=(STEPS, sum(SIZES))) + np.sign(rng.normal(size=sum(SIZES)))
+        w[rng.random(sum(SIZES)) < 0.1] = 0.0
+        gradients = rng.normal(size=(STEPS, sum(SIZES))) * scale * 10.0 ** rng.uniform(-2, 1, size=sum(SIZES))
         gradients[:, rng.random(sum(SIZES)) < 0.15] = 0.0
         updates += oracle.run(program.statements, SIZES, w, list(gradients), np.linspace(0.2, 1.0, STEPS).tolist())
     return np.concatenate(updates)
@@ -85,7 +87,8 @@ def main(location: str, search: str) -> None:
     entries = [{"program": str(program), "class": number} for program, number in classes([parse(t) for t in chosen])]
     path = Path(__file__).with_name("equivalence_corpus.json")
     path.write_text(json.dumps(entries, indent=0) + "\n", encoding="utf-8")
-    print(f"{len(entries)} programs in {len({e['class'] for e in entries})} classes, {len(chosen) - len(entries)} left out")
+    number = len({entry["class"] for entry in entries})
+    print(f"{len(entries)} programs in {number} classes, {len(chosen) - len(entries)} left out")
 
 
 if __name__ == "__main__":

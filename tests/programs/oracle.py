@@ -76,7 +76,8 @@ ELEMENTWISE: dict[str, Callable[..., np.ndarray]] = {
     "mul": lambda x, y: x * y,
     "div": lambda x, y: x / (y + 1e-8),
     "clip": lambda x, c: x * np.minimum(1, c / _length(x)),
-    "interp": lambda x, y, a: (1 - a) * x + a * y,
+    # (1 - a) x + a y, taken from the nearer end: an infinite y gives NaN where a is not small
+    "interp": lambda x, y, a: np.where(abs(a) < 0.5, x + a * (y - x), y - (y - x) * (1 - a)),
     "dot": lambda x, y: _total(x * y),
     "cosine_sim": lambda x, y: _total(x * y) / (_length(x) * _length(y)),
     "global_norm": _length,

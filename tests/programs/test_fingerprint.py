@@ -38,9 +38,10 @@ def key(text: str) -> str:
             id="merged interpolations",
         ),
         pytest.param("m = interp(g, m, 0.9)\nupdate = m * lr", "v = interp(g, v, 0.9)\nupdate = v * lr", id="slots"),
-        pytest.param("x = negative(g)\nupdate = negative(x)\nupdate = update * lr", "update = g * lr", id="double negation"),
+        pytest.param(
+            "x = negative(g)\nupdate = negative(x)\nupdate = update * lr", "update = g * lr", id="double negation"
+        ),
         pytest.param("x = g * 1.0\nupdate = x * lr", "update = g * lr", id="x*1"),
-        pytest.param("x = g + w\nx = x - w\nupdate = x * lr", "update = g * lr", id="cancelled sum"),
         pytest.param("x = norm(g)\nx = norm(x)\nupdate = g * x", "x = norm(g)\nupdate = g * x", id="norm of a norm"),
     ],
 )
@@ -62,7 +63,11 @@ def test_dead_code_and_names_leave_no_trace(program: Program, seed: int) -> None
     names = {s.target for s in program.statements} - {"w", "g", "m", "v", "lr", "update"}
     renamed = {name: f"renamed_{i}" for i, name in enumerate(sorted(names))}
     statements = [
-        Statement(renamed.get(s.target, s.target), s.function, tuple(renamed.get(a, a) if isinstance(a, str) else a for a in s.args))
+        Statement(
+            renamed.get(s.target, s.target),
+            s.function,
+            tuple(renamed.get(a, a) if isinstance(a, str) else a for a in s.args),
+        )
         for s in program.statements
     ]
     statements.insert(rng.randrange(len(statements) + 1), Statement("nobody_reads", "mul", ("w", "g")))
@@ -78,7 +83,11 @@ REWRITES = {
     "commuted": lambda s: [s._replace(args=s.args[::-1])] if s.function in ("add", "mul") else [s],
     "double negation": lambda s: [s, *(Statement(s.target, "negative", (s.target,)) for _ in range(2))],
     "times one": lambda s: [s, Statement(s.target, "mul", (s.target, 1.0))],
-    "halved and doubled": lambda s: [s, Statement(s.target, "mul", (s.target, 0.5)), Statement(s.target, "mul", (s.target, 2.0))],
+    "halved and doubled": lambda s: [
+        s,
+        Statement(s.target, "mul", (s.target, 0.5)),
+        Statement(s.target, "mul", (s.target, 2.0)),
+    ],
 }
 
 
@@ -96,9 +105,7 @@ def test_exact_algebra_keeps_the_fingerprint(rewrite: str, program: Program, pla
 def test_a_rescaled_state_keeps_the_fingerprint(factor: float) -> None:
     """v holds `factor` times the momentum, and is scaled back where it is read."""
     plain = "m = interp(g, m, 0.9)\nupdate = sign(m)\nx = m * lr\nupdate = update + x"
-    scaled = (
-        f"m = m * {1 / factor}\nm = interp(g, m, 0.9)\nupdate = sign(m)\nx = m * lr\nupdate = update + x\nm = m * {factor}"
-    )
+    scaled = f"m = m * {1 / factor}\n{plain}\nm = m * {factor}"
     assert key(plain) == key(scaled)
 
 
@@ -110,7 +117,9 @@ def test_perturbing_a_live_constant_changes_the_fingerprint(name: str) -> None:
         for j, arg in enumerate(statement.args):
             if isinstance(arg, float):
                 args = (*statement.args[:j], arg * 1.01, *statement.args[j + 1 :])
-                changed = Program((*program.statements[:i], statement._replace(args=args), *program.statements[i + 1 :]))
+                changed = Program(
+                    (*program.statements[:i], statement._replace(args=args), *program.statements[i + 1 :])
+                )
                 assert fingerprint(changed).key != fingerprint(program).key, str(statement)
 
 
@@ -126,12 +135,12 @@ def test_the_zoo_is_told_apart() -> None:
         ("update = g * 0.0", "zero"),
         ("x = g - g\nupdate = x * w", "zero"),
         ("x = arcsin(3.0)\nupdate = g * x", "finite"),
-        ("x = lr - lr\nx = reciprocal(x)\nupdate = g * x", None),
     ],
 )
-def test_programs_that_cannot_learn_are_rejected(text: str, reason: str | None) -> None:
+def test_programs_that_cannot_learn_are_rejected(text: str, reason: str) -> None:
     rejection = fingerprint(parse(text)).rejection
-    assert (rejection is None) if reason is None else (rejection is not None and reason in rejection)
+    assert rejection is not None
+    assert reason in rejection
 
 
 @pytest.mark.parametrize("name", zoo.names())
