@@ -59,9 +59,9 @@ def _problem() -> _Problem:
     """Weights and gradients of different scale in each leaf; two sequences of gradients that differ everywhere.
 
     Some weights never have a gradient, others miss theirs at single steps, some weights are zero as biases are, so that
-    what programs do at an exact zero shows. Signs change, magnitudes range over ten decades, and norms over four, so that
-    a clip acts in one sequence and not in the other. There are enough weights for small changes to show even where only
-    signs are left of the gradients.
+    what programs do at an exact zero shows. Signs change, magnitudes range over ten decades, and norms over four, so
+    that a clip acts in one sequence and not in the other. There are enough weights for small changes to show even where
+    only signs are left of the gradients.
     """
     rng = np.random.default_rng(20230213)
     scales = np.repeat([1.0, 0.03, 4.0], LAYOUT.sizes)

@@ -5,7 +5,7 @@ parameter tensor, a tree one number for each weight. Arrays have them on the las
 
 The meaning of a function is its NumPy column. The torch column is source text with `{0}`, `{1}`, ... for the arguments,
 used both to run batches of programs and to write exported optimizers. The two agree up to rounding as long as nothing
-overflows (sinh and cosh overflow a little earlier in torch). The sign of a zero may differ after maximum, minimum, cbrt.
+overflows (sinh and cosh do so a little earlier in torch). The sign of a zero may differ after maximum, minimum, cbrt.
 Guards (division, roots, logarithms) are as released with the Lion paper (arXiv 2302.06675).
 """
 

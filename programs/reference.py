@@ -26,6 +26,7 @@ Step = Callable[[np.ndarray, np.ndarray, State, float], tuple[np.ndarray, State]
 
 
 def initial_state(layout: Layout, dtype: DTypeLike = np.float64) -> State:
+    """Both slots at zero."""
     return State(np.zeros(layout.total, dtype), np.zeros(layout.total, dtype))
 
 

@@ -145,7 +145,8 @@ def verify(
 def export(
     program: ProgramArgument,
     to: Annotated[
-        str, typer.Option(metavar="torch|dsl", help="A torch.optim.Optimizer, or the program's text.")
+        str,
+        typer.Option(metavar="torch|optax|dsl", help="PyTorch optimizer, optax transformation, or the program's text."),
     ] = "torch",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write; the terminal without it.")
@@ -153,7 +154,7 @@ def export(
     name: Annotated[str | None, typer.Option(help="Name of the class.")] = None,
     store: StoreOption = RESULTS,
 ) -> None:
-    """Write a program as a self-contained PyTorch optimizer."""
+    """Write a program as a self-contained optimizer for PyTorch or optax."""
     from search.export import export_program
 
     text = export_program(program, to, name, store)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from programs import zoo
 from programs.errors import InputError
@@ -18,7 +18,16 @@ from proxy_tasks import Task, get_task
 
 from search.baselines import BASELINES
 
-PositiveInt = Annotated[int, Field(ge=1)]
+PositiveInt = Annotated[int, Field(ge=1, strict=True)]
+
+
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("expected a number")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_no_truth_value)]  # YAML reads 1e-3 as text; pydantic makes it a number
 
 TUNING_SEED = 0  # searches train on seeds 0, 1, ...
 FRESH_SEED = 1000  # results are confirmed on seeds 1000, 1001, ... that no search trains on
@@ -32,7 +41,7 @@ class Strategy(_Settings):
     """How children are made. Regularized evolution: the best of a tournament is mutated, the oldest dies."""
 
     kind: Literal["evolution"] = "evolution"
-    population: Annotated[int, Field(ge=2)] = 100
+    population: Annotated[int, Field(ge=2, strict=True)] = 100
     tournament: PositiveInt = 2
     start: str = "adamw"
     """A program of the zoo."""
@@ -53,11 +62,11 @@ class Dedup(_Settings):
 
     fingerprint: bool = True
     """Also merge programs that move weights alike, and reject without training those that cannot learn."""
-    bits: Annotated[int, Field(ge=1, le=MOST_BITS)] = DEFAULT_BITS
+    bits: Annotated[int, Field(ge=1, le=MOST_BITS, strict=True)] = DEFAULT_BITS
     """Mantissa bits of the updates that decide whether they are alike."""
-    reevaluate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    reevaluate: Annotated[Number, Field(ge=0, le=1)] = 0.0
     """Probability that a known program is trained once more, on fresh seeds; selection uses the mean."""
-    remutate: Annotated[int, Field(ge=0)] = 0
+    remutate: Annotated[int, Field(ge=0, strict=True)] = 0
     """Most further mutations of a child that does the same as its parent."""
     cache: PositiveInt = 200_000
     """Programs remembered by the driver; the store remembers all."""
@@ -70,7 +79,7 @@ class Budget(_Settings):
     """Births, trained or answered from the cache."""
     evaluations: PositiveInt | None = None
     """Programs trained; checked between batches."""
-    minutes: Annotated[float, Field(gt=0)] | None = None
+    minutes: Annotated[Number, Field(gt=0)] | None = None
     """Of this run; checked between batches."""
 
     @model_validator(mode="after")
@@ -84,7 +93,7 @@ class TaskChoice(_Settings):
     """A task to search on, and what to change of it."""
 
     name: str
-    seeds: PositiveInt = 1
+    seeds: Annotated[int, Field(ge=1, le=FRESH_SEED, strict=True)] = 1
     """Trainings of each program; their mean decides."""
     steps: PositiveInt | None = None
     batch_size: PositiveInt | None = None
@@ -121,7 +130,7 @@ class Settings(_Settings):
     """One search."""
 
     name: str = Field(pattern=r"^[\w.-]+$")
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
     strategy: Strategy = Strategy()
     budget: Budget
     tasks: Annotated[tuple[TaskChoice, ...], Field(min_length=1)]
@@ -169,51 +178,90 @@ def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
         ) from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not text; expected a YAML file of settings") from None
-    try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}: " if mark else ""
-        raise InputError(f"{path}: {where}not valid YAML: {getattr(error, 'problem', error)}") from None
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: expected settings such as 'name: quickstart', found {type(data).__name__}")
+    tree, data = _read_yaml(text, path)
     for override in overrides:
         _override(data, override)
     try:
         return Settings.model_validate(data)
     except ValidationError as error:
-        raise InputError(_first_error(error, path, tree)) from None
+        raise InputError(_first_error(error, path, tree, overrides)) from None
+
+
+def _read_yaml(text: str, path: Path) -> tuple[yaml.Node | None, dict[str, Any]]:
+    """The settings twice: as nodes that know their lines, and as plain data."""
+    try:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise InputError(f"{path}{where}: not valid YAML: {problem}") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected settings such as 'name: quickstart', found {type(data).__name__}")
+    _refuse_repeated_keys(tree, path)
+    return tree, data
+
+
+def _refuse_repeated_keys(node: yaml.Node | None, path: Path) -> None:
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_repeated_keys(item, path)
+    elif isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if str(key.value) in seen:
+                raise InputError(f"{path}:{key.start_mark.line + 1}: {key.value}: given twice; remove one")
+            seen.add(str(key.value))
+            _refuse_repeated_keys(value, path)
 
 
 def _override(data: dict[str, Any], override: str) -> None:
     key, separator, value = override.partition("=")
-    if not separator:
-        raise InputError(f"--set {override}: expected key=value, such as --set budget.programs=1000")
     *parents, last = key.split(".")
+    if not separator or "" in (*parents, last):
+        raise InputError(f"--set {override}: expected key=value, such as --set budget.programs=1000")
     node: Any = data
     try:
         for name in parents:
-            node = node[int(name)] if isinstance(node, list) else node.setdefault(name, {})
-        node[int(last) if isinstance(node, list) else last] = yaml.safe_load(value)
+            node = node[int(_place(node, name))] if isinstance(node, list) else node.setdefault(name, {})
+        node[_place(node, last)] = yaml.safe_load(value)
     except (TypeError, AttributeError, ValueError, IndexError, yaml.YAMLError):
         raise InputError(f"--set {override}: the settings have no place '{key}'") from None
 
 
-def _first_error(error: ValidationError, path: Path, tree: yaml.Node | None) -> str:
+def _place(node: Any, name: str) -> int | str:
+    """The name itself, or for a list its number, counted from 0."""
+    if not isinstance(node, list):
+        return name
+    if not name.isdecimal():
+        raise ValueError(name)
+    return int(name)
+
+
+def _first_error(error: ValidationError, path: Path, tree: yaml.Node | None, overrides: Sequence[str]) -> str:
+    """What is wrong with the first wrong setting, where it was set, and how many others are wrong."""
     details = error.errors()
-    first = details[0]
-    location = [
-        part for part in first["loc"] if isinstance(part, int) or not part.startswith(("constrained", "literal"))
-    ]
+    first, location = details[0], _location(details[0]["loc"])
     key = ".".join(map(str, location)) or "settings"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = "unknown setting; " + _known_settings(location[:-1])
     elif "input" in first and not isinstance(first["input"], dict | list) and first["type"] != "missing":
         message = f"{message}, got {first['input']!r}"
-    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-    return f"{path}{_line(tree, location)}: {key}: {message}{more}"
+    wrong = {tuple(_location(d["loc"])) for d in details}
+    # A list whose only item is wrong also counts as too short: what holds a wrong setting is not wrong for itself.
+    others = sum(not any(other[: len(loc)] == loc for other in wrong if other != loc) for loc in wrong) - 1
+    more = f" (and {others} more)" if others else ""
+    culprit = next((o for o in overrides if o.partition("=")[0] == key), None)
+    where = f"--set {culprit}: {key}" if culprit else f"{path}{_line(tree, location)}: {key}"
+    return f"{where}: {message}{more}"
+
+
+def _location(loc: Sequence[str | int]) -> list[str | int]:
+    """The path to a setting, without the branches of unions that pydantic puts at its end."""
+    branches = ("constrained", "literal", "function", "int", "float")
+    return [part for part in loc if isinstance(part, int) or not part.startswith(branches)]
 
 
 def _known_settings(location: Iterable[str | int]) -> str:

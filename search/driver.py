@@ -144,7 +144,8 @@ class Driver:
 
     def _is_spent(self, history: History) -> bool:
         budget = self.settings.budget
-        drawn = sum(len(batch.to_train()) for batch in history.window if not batch.committed)
+        births = (birth for batch in history.window if not batch.committed for birth in batch.births)
+        drawn = sum(birth.is_trained and birth.number >= history.committed_births for birth in births)
         return (
             self.stopping
             or (budget.programs is not None and history.next_birth >= budget.programs)

@@ -6,13 +6,13 @@ import re
 from contextlib import closing
 
 from programs.errors import InputError
-from programs.export import export_torch
+from programs.export import export_torch, optax_source
 from programs.hashing import dataflow_hash
 
 from search.resolve import Resolved, resolve
 from search.store import open_store
 
-TARGETS = ("torch", "dsl")
+TARGETS = ("torch", "optax", "dsl")
 
 
 def export_program(what: str, target: str, class_name: str | None, store: str) -> str:
@@ -27,7 +27,8 @@ def export_program(what: str, target: str, class_name: str | None, store: str) -
     if target == "dsl":
         return f"{found.program.as_function()}\n"
     class_name = class_name or "".join(part.capitalize() for part in re.findall(r"[A-Za-z0-9]+", found.name))
-    text = export_torch(found.program, class_name, _provenance(found, store))
+    write = export_torch if target == "torch" else optax_source
+    text = write(found.program, class_name, _provenance(found, store))
     if found.individual_id is not None:
         with closing(open_store(store)) as database:
             database.add_export(found.individual_id, target, class_name, text)

@@ -18,11 +18,11 @@ settings.load_profile("optsearch")
 
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
-    """Ray on two CPUs; starting it takes seconds, so it stays up until the last test."""
+    """Ray with room for four workers; starting it takes seconds, so it stays up until the last test."""
     import ray  # imported here: tests without it need not wait for it
 
     from search.evaluators.ray_pool import start_ray
 
-    start_ray(2)
+    start_ray(4)
     yield
     ray.shutdown()

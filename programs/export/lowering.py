@@ -23,7 +23,7 @@ CONSTANT, RATE, TOTAL, LEAF, TREE = range(5)
 
 INPUT, NUMBER, SUM = "input", "number", "sum"  # in place of the name of a function
 
-# Sums over all parameters that a function needs, as pairs of arguments to multiply, and the function of arguments and sums.
+# The sums over all parameters that a function needs, as pairs of arguments to multiply, and what it makes of both.
 _REDUCTIONS = {
     "global_norm": (((0, 0),), "torch.sqrt({1})"),
     "dot": (((0, 1),), "{2}"),
@@ -63,6 +63,7 @@ class Rule:
         lr: the default of the exported learning rate.
         needs_tensor_lr: whether functions of the learning rate need it as a tensor.
         of_node: where the nodes of the dataflow went.
+        literals: the values of the constants in each statement, by node, in order.
     """
 
     values: list[Value]
@@ -72,6 +73,7 @@ class Rule:
     lr: float
     needs_tensor_lr: bool
     of_node: dict[int, int]
+    literals: dict[int, list[int]]
 
     @property
     def is_global(self) -> bool:
@@ -107,6 +109,7 @@ class _Lowering:
         self._constants: dict[int, float] = {}
         self._sums: dict[tuple[int, int], int] = {}
         self._of = {n: n for n in (W, G, M, V, LR)}
+        self._literals: dict[int, list[int]] = {}
         self._lr = 1.0
 
     def rule(self) -> Rule:
@@ -121,16 +124,15 @@ class _Lowering:
                 self._of[node] = self._statement(node)
         states = {slot: self._of[node] for slot, node in self._slots.items()}
         needs_tensor = any(self._needs_tensor_lr(value) for value in self._values)
-        return Rule(
-            self._values, self._constants, self._of[self._flow.update], states, self._lr, needs_tensor, self._of
-        )
+        update = self._of[self._flow.update]
+        return Rule(self._values, self._constants, update, states, self._lr, needs_tensor, self._of, self._literals)
 
     def _peak_node(self) -> int | None:
         """The node `lr * c`, if nothing else reads lr: its constant is the exported learning rate."""
-        users = [n for n in self._nodes if n >= N_INPUTS and LR in self._flow.args[n - N_INPUTS]]
+        users = [n for n in self._nodes if n >= N_INPUTS and any(map(_is_lr, self._flow.args[n - N_INPUTS]))]
         if len(users) != 1 or self._flow.ops[users[0] - N_INPUTS].name != "mul":
             return None
-        numbers = [self._number(a) for a in self._flow.args[users[0] - N_INPUTS] if a != LR or type(a) is float]
+        numbers = [self._number(a) for a in self._flow.args[users[0] - N_INPUTS] if not _is_lr(a)]
         if len(numbers) != 1 or numbers[0] is None or not 0 < numbers[0] < math.inf:
             return None
         self._lr = numbers[0]
@@ -156,6 +158,7 @@ class _Lowering:
         if number is not None:
             return self._constant(number, name, op.name if op.arity == 0 else NUMBER)
         args = [self._constant(a, "", NUMBER) if type(a) is float else self._of[int(a)] for a in refs]
+        self._literals[node] = [n for n, a in zip(args, refs, strict=True) if type(a) is float]
         ranks = [self._values[a].rank for a in args]
         if op.reduces:
             return self._reduction(op, args, ranks, name)
@@ -203,6 +206,10 @@ class _Lowering:
         return reads_rate and calls and (value.rank == RATE or value.function in _BOUNDS)
 
 
+def _is_lr(arg: int | float) -> bool:
+    return type(arg) is int and arg == LR  # a constant may equal the number of the node
+
+
 def _elementwise(op: Op, args: list[int], ranks: list[int]) -> tuple[str, list[int]]:
     """The torch code, shorter than the table's where it can be, and its arguments."""
     if op.name in _BOUNDS and CONSTANT in ranks:
@@ -236,7 +243,7 @@ def _evaluate(op: Op, numbers: Sequence[float]) -> float:
 
 
 class Phase(NamedTuple):
-    """`order`: values to compute, sums among them meaning the share of each parameter. `kept`: those that later phases read."""
+    """`order`: values to compute; a sum means the share of each parameter. `kept`: those that later phases read."""
 
     order: list[int]
     kept: list[int]

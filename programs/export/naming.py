@@ -50,17 +50,17 @@ def _is_positive(x: float) -> bool:
     return 0 <= x < math.inf
 
 
-_Fits = Callable[[Rule, _Place, float], bool]
+_Fits = Callable[[_Place, float], bool]
 _NAMES: tuple[tuple[str, _Fits, str | None, str], ...] = (
-    ("beta", lambda r, p, c: p.function == "interp" and p.position == 2 and _is_fraction(c), "0.0 <= {0} < 1.0",
+    ("beta", lambda p, c: p.function == "interp" and p.position == 2 and _is_fraction(c), "0.0 <= {0} < 1.0",
      "coefficient of an interpolation"),
-    ("weight_decay", lambda r, p, c: p.function == "mul" and p.others == (W,) and _is_positive(c), "0.0 <= {0}",
+    ("weight_decay", lambda p, c: p.function == "mul" and p.others == (W,) and _is_positive(c), "{0} >= 0.0",
      "coefficient of the weights"),
-    ("momentum", lambda r, p, c: p.function == "mul" and p.others in ((M,), (V,)) and _is_fraction(c), "0.0 <= {0} < 1.0",
+    ("momentum", lambda p, c: p.function == "mul" and p.others in ((M,), (V,)) and _is_fraction(c), "0.0 <= {0} < 1.0",
      "factor of the state at each step"),
-    ("max_norm", lambda r, p, c: p.function == "clip" and p.position == 1 and _is_positive(c), "0.0 <= {0}",
+    ("max_norm", lambda p, c: p.function == "clip" and p.position == 1 and _is_positive(c), "{0} >= 0.0",
      "largest global norm"),
-    ("eps", lambda r, p, c: p.function == "add" and 0 < c <= SMALL, "0.0 <= {0}", "term added for numerical stability"),
+    ("eps", lambda p, c: p.function == "add" and 0 < c <= SMALL, "{0} >= 0.0", "term added for numerical stability"),
 )  # fmt: skip
 
 
@@ -85,10 +85,10 @@ def hyperparameters(rule: Rule) -> dict[int, Hyperparameter]:
 def _describe(rule: Rule, n: int, user: tuple[int, int]) -> tuple[str, str | None, str]:
     value, constant = rule.values[user[0]], rule.constants[n]
     if rule.values[n].function == "get_eps":
-        return "eps", "0.0 <= {0}", "term added for numerical stability"
+        return "eps", "{0} >= 0.0", "term added for numerical stability"
     place = _Place(value.function, user[1], tuple(a for i, a in enumerate(value.args) if i != user[1]))
     for name, fits, check, meaning in _NAMES:
-        if fits(rule, place, constant):
+        if fits(place, constant):
             return name, check, meaning
     check = "math.isfinite({0})" if math.isfinite(constant) else None
     return "c", check, f"constant of `{value.function}`"

@@ -1,247 +1,318 @@
-"""A program as the source of a `torch.optim.Optimizer` that depends on torch alone.
-
-Within `step`, statements are grouped into phases: what is computed for each parameter by itself stands in one loop; a
-reduction over all parameters (dot, global_norm, cosine_sim, clip) ends a phase. A program without such reductions is
-one plain loop.
-"""
+"""A program as one file of PyTorch: a subclass of `torch.optim.Optimizer` that needs nothing but torch."""
 
 from __future__ import annotations
 
 import keyword
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterator, Mapping
 
-from programs.dataflow import LR, N_INPUTS, Dataflow, G, M, V, W
+from programs.dataflow import G, M, V, W
 from programs.errors import InputError
-from programs.export.naming import Constant, names
-from programs.liveness import live, live_program
-from programs.ops import OPS, SCALAR, TREE
+from programs.export.docstring import docstring
+from programs.export.multi_tensor import multi_tensor
+from programs.export.names import RESERVED
+from programs.export.parts import STATE_NAMES, Parts, number
+from programs.export.single_tensor import in_order, kept_by_autograd, single_tensor
 from programs.program import Program
 
-INDENT = "    "
-
-# Reductions over all parameters: what is summed over the places of all leaves, and the value made from the sums.
-_TOTALS = {
-    "dot": (["{0} * {1}"], "{sums[0]}"),
-    "global_norm": (["{0} * {0}"], "torch.sqrt({sums[0]})"),
-    "cosine_sim": (
-        ["{0} * {1}", "{0} * {0}", "{1} * {1}"],
-        "{sums[0]} / (torch.sqrt({sums[1]}) * torch.sqrt({sums[2]}))",
-    ),
-    "clip": (["{0} * {0}"], "torch.sqrt({sums[0]})"),
-}
+_LISTS = {W: "weights", G: "grads", M: "ms", V: "vs"}
 
 
 def torch_source(program: Program, class_name: str, provenance: Mapping[str, str] | None = None) -> str:
-    """The text of a Python file with the optimizer.
+    """The text of the file.
 
     Args:
-        program: a checked program; only its live statements are exported.
-        class_name: name of the class.
-        provenance: lines for the docstring, such as the search it comes from.
+        program: only its live statements are exported.
+        class_name: the name of the class.
+        provenance: lines `key: value` for the docstring, such as the hash, the task and the fitness.
 
     Raises:
-        InputError: the class name is not an identifier.
+        InputError: `class_name` cannot be the name of a class.
     """
-    if not class_name.isidentifier() or keyword.iskeyword(class_name):
-        raise InputError(f"'{class_name}' cannot be the name of a class; give another with --name")
-    return _Writer(program).file(class_name, provenance or {})
+    _check_class_name(class_name)
+    parts = Parts.of(program, class_name, provenance)
+    body = "\n\n\n".join(section.strip("\n") for section in [_class(parts), *_functions(parts)])
+    return f"{_head(parts, body)}\n\n\n{body}\n"
 
 
-class _Writer:
-    def __init__(self, program: Program) -> None:
-        self._program = program
-        self._flow: Dataflow = program.dataflow
-        self._nodes, self._states = live(self._flow)
-        self._statement_nodes = [node for node in self._nodes if node >= N_INPUTS]
-        self._names = names(program)
-        self._phase = self._phases()
-        self._last_phase = max(self._phase.values())
+def _check_class_name(name: str) -> None:
+    if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name) or name.startswith("_"):
+        raise InputError(f"'{name}' cannot name a class; expected letters, digits and '_', such as 'MyOptimizer'")
+    if name in RESERVED:
+        raise InputError(f"'{name}' is a name that the exported file uses itself; choose another one")
 
-    # --- order ---------------------------------------------------------------------------------------------------
 
-    def _is_total(self, node: int) -> bool:
-        """Whether the node needs a sum over all parameters."""
-        op, args = self._flow.ops[node - N_INPUTS], self._flow.args[node - N_INPUTS]
-        return op.name in _TOTALS and self._kind(args[0]) != SCALAR
+# --- the head of the file: docstring and imports ----------------------------------------------------------------------
 
-    def _phases(self) -> dict[int, int]:
-        """For each node the latest phase in which it can be computed, so that little is kept from phase to phase.
+_IMPORTS = (
+    ("import math", "math."),
+    ("from collections import defaultdict", "defaultdict"),
+    ("from collections.abc import Callable, Iterator", "Callable"),
+    ("from itertools import chain", "chain."),
+    ("from typing import Any", "Any"),
+)
 
-        Sums over all parameters end a phase: their arguments must come from an earlier one.
-        """
-        depth = dict.fromkeys(range(N_INPUTS), 0)
-        for node in self._statement_nodes:
-            args = [depth[a] for a in self._flow.args[node - N_INPUTS] if type(a) is int]
-            depth[node] = max(args, default=0) + self._is_total(node)
-        last = max((depth[n] for n in self._statement_nodes), default=0)
-        phase = dict.fromkeys(depth, last)
-        for node in reversed(self._statement_nodes):
-            for arg in self._flow.args[node - N_INPUTS]:
-                if type(arg) is int and arg >= N_INPUTS:
-                    phase[arg] = min(phase[arg], phase[node] - self._is_total(node))
-        return phase | dict.fromkeys(range(N_INPUTS), 0)
 
-    def _kept(self, phase: int) -> list[int]:
-        """Nodes computed for each parameter in this phase that a later one needs."""
-        needed = {a for n in self._statement_nodes if self._phase[n] > phase for a in self._flow.args[n - N_INPUTS]}
-        outputs = {self._flow.update, *(n for s, n in ((M, self._flow.m), (V, self._flow.v)) if s in self._states)}
-        later = needed | (outputs if phase < self._last_phase else set())
-        return [n for n in self._statement_nodes if self._phase[n] == phase and n in later and not self._is_sum(n)]
+def _head(parts: Parts, body: str) -> str:
+    standard = [line for line, sign in _IMPORTS if sign in body]
+    return "\n".join(
+        [
+            f'"""{parts.name}, an optimizer found by program search. Needs nothing but torch."""',
+            "",
+            "from __future__ import annotations",
+            "",
+            *standard,
+            "",
+            "import torch",
+            "from torch import Tensor",
+            "from torch.nn import Parameter",
+            "from torch.optim.optimizer import Optimizer, ParamsT, _use_grad_for_differentiable",
+            "",
+            f'__all__ = ["{parts.name}"]',
+        ]
+    )
 
-    def _is_sum(self, node: int) -> bool:
-        """Whether the node is one number for all parameters, computed between phases."""
-        return self._is_total(node) and self._flow.ops[node - N_INPUTS].name != "clip"
 
-    # --- expressions ---------------------------------------------------------------------------------------------
+# --- the class --------------------------------------------------------------------------------------------------------
 
-    def _kind(self, ref: int | float) -> int:
-        return self._flow.kinds[ref] if type(ref) is int else SCALAR
 
-    def _operand(self, node: int, place: int) -> str:
-        ref = self._flow.args[node - N_INPUTS][place]
-        if type(ref) is int:
-            return self._names.variables[ref]
-        return f'group["{self._names.constants[Constant(node, place)]}"]'
+def _class(parts: Parts) -> str:
+    methods = [
+        _init(parts),
+        _LOAD_STATE_DICT,
+        _tensors(parts),
+        _global_step(parts) if parts.rule.is_global else _step(parts),
+    ]
+    body = "\n\n".join([docstring(parts), *(textwrap.dedent(m).strip("\n") for m in methods)])
+    return f"class {parts.name}(Optimizer):\n{textwrap.indent(body, '    ')}"
 
-    def _expression(self, node: int) -> str:
-        op, args = self._flow.ops[node - N_INPUTS], self._flow.args[node - N_INPUTS]
-        if node == self._names.peak:
-            return 'group["lr"]'
-        operands = [self._operand(node, place) for place in range(len(args))]
-        if op.name == "clip":
-            norm = f"total_{node}" if self._is_total(node) else f"abs({operands[0]})"
-            return f"{operands[0]} * torch.clamp(torch.as_tensor({operands[1]} / {norm}), max=1.0)"
-        if op.name in _TOTALS or (op.uses_leaves and self._kind(args[0]) != TREE):  # of single numbers
-            return OPS["abs"].torch.format(_tensor(operands[0]))
-        if op.uses_leaves:
-            return f"torch.linalg.vector_norm({operands[0]})"
-        if op.name == "interp" and not (self._kind(args[0]) == self._kind(args[1]) == TREE and type(args[2]) is float):
-            return "(1 - {2}) * {0} + {2} * {1}".format(*operands)
-        if op.infix is None and op.name != "interp":
-            operands = [o if self._kind(a) == TREE else _tensor(o) for o, a in zip(operands, args, strict=True)]
-        return op.torch.format(*operands)
 
-    # --- the file ------------------------------------------------------------------------------------------------
+def _init(parts: Parts) -> str:
+    hypers = list(parts.hypers.values())
+    lines = ["def __init__(", "    self,", "    params: ParamsT,", f"    lr: float | Tensor = {number(parts.rule.lr)},"]
+    lines += [f"    {h.name}: float = {number(h.default)}," for h in hypers]
+    lines += ["    *,", "    state_dtype: torch.dtype | None = None,", "    foreach: bool | None = None,"]
+    lines += [f"    {flag}: bool = False," for flag in ("maximize", "capturable", "differentiable")]
+    lines += [") -> None:", *(f"    {line}" for line in _checks(parts)), "    defaults = {"]
+    names = ["lr", *(h.name for h in hypers), "state_dtype", "foreach", "maximize", "capturable", "differentiable"]
+    return "\n".join(
+        [*lines, *(f'        "{n}": {n},' for n in names), "    }", "    super().__init__(params, defaults)"]
+    )
 
-    def file(self, class_name: str, provenance: Mapping[str, str]) -> str:
-        lines = ['"""An optimizer found and exported by optsearch. Depends on torch alone."""', ""]
-        lines += ["from __future__ import annotations", "", "import torch", "", ""]
-        lines += [f"class {class_name}(torch.optim.Optimizer):"]
+
+def _checks(parts: Parts) -> Iterator[str]:
+    yield "if isinstance(lr, Tensor) and lr.numel() != 1:"
+    yield '    raise ValueError("Tensor lr must be 1-element")'
+    checks = [("lr >= 0.0", "learning rate", "lr")]
+    checks += [(h.check, f"{h.name} value", h.name) for h in parts.hypers.values() if h.check]
+    for check, what, name in checks:
+        yield f"if not {check}:"
+        yield f'    raise ValueError(f"Invalid {what}: {{{name}}}")'
+    yield "if state_dtype is not None and not state_dtype.is_floating_point:"
+    yield '    raise ValueError(f"Invalid state_dtype value: {state_dtype}")'
+    yield "if foreach and differentiable:"
+    yield '    raise ValueError("foreach and differentiable cannot both be True")'
+
+
+_LOAD_STATE_DICT = '''
+def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    """Load the optimizer state. Where a group has a state_dtype, states stay as they were saved."""
+    loaded: dict[str, Any] = {}
+    handle = self.register_load_state_dict_pre_hook(lambda _, final: loaded.update(final))
+    try:
+        super().load_state_dict(state_dict)  # casts states to the dtype of their parameters
+    finally:
+        handle.remove()
+    saved = chain.from_iterable(group["params"] for group in loaded["param_groups"])
+    for group in self.param_groups:
+        for p, key in zip(group["params"], saved, strict=False):
+            if group["state_dtype"] is not None and key in loaded["state"]:
+                self.state[p] = {name: value.to(p.device) for name, value in loaded["state"][key].items()}
+'''
+
+
+def _tensors(parts: Parts) -> str:
+    inputs = in_order(parts.rule)
+    states = [STATE_NAMES[s] for s in parts.rule.states]
+    lines = [
+        "def _tensors(self, group: dict[str, Any]) -> tuple[list[Tensor], ...]:",
+        f'    """For the parameters that have a gradient: {_what(inputs)}."""',
+        *(f"    {name}: list[Tensor] = []" for name in ("params", *(_LISTS[n] for n in inputs))),
+        '    for p in group["params"]:',
+        "        if p.grad is None:",
+        "            continue",
+        "        if p.grad.is_sparse:",
+        f'            raise RuntimeError("{parts.name} does not support sparse gradients")',
+    ]
+    if states:
         lines += [
-            f"{INDENT}{line}".rstrip() for line in [*self._docstring(provenance), "", *self._init(), "", *self._step()]
+            "        state = self.state[p]",
+            "        if len(state) == 0:",
+            "            like = torch.view_as_real(p) if torch.is_complex(p) else p",
+            '            dtype = group["state_dtype"] or like.dtype',
         ]
-        return "\n".join(lines) + "\n"
-
-    def _docstring(self, provenance: Mapping[str, str]) -> list[str]:
-        constants = self._names.hyperparameters
-        lr = (
-            "`lr` is the peak learning rate; schedulers drive it."
-            if self._names.peak is not None
-            else "`lr` is the value of the learning-rate schedule, 0..1; the peak is among the other constants."
-        )
-        return [
-            '"""Each step computes, with w the weights, g the gradient, and m and v zero at the start,',
-            "",
-            *(f"{INDENT}{line}" for line in str(live_program(self._program)).splitlines()),
-            "",
-            "and then w = w - update. In it x / y is x / (y + 1e-8), and sqrt and log take absolute values. dot,",
-            "global_norm, cosine_sim and clip run over all parameters of the optimizer, norm over each by itself.",
-            "",
-            "Args:",
-            f"{INDENT}params: parameters, or groups of them; every constant can be set for each group.",
-            *(f"{INDENT}{name}: {value!r} was found." for name, value in constants.items()),
-            "",
-            lr,
-            *([""] if provenance else []),
-            *(f"{key}: {value}" for key, value in provenance.items()),
-            '"""',
+        zeros = "torch.zeros_like(like, dtype=dtype, memory_format=torch.preserve_format)"
+        lines += [f'            state["{s}"] = {zeros}' for s in states]
+    lines += [
+        "        param = _vector(p)",
+        '        dtype = group["state_dtype"] or param.dtype',
+        "        params.append(param)",
+    ]
+    if W in inputs:
+        weight = "param.to(dtype)"
+        lines += [f'        weights.append({weight}.clone() if group["differentiable"] else {weight})']
+    if G in inputs:
+        lines += [
+            "        grad = _vector(p.grad).to(dtype)",
+            '        grads.append(-grad if group["maximize"] else grad)',
         ]
-
-    def _init(self) -> list[str]:
-        hyperparameters = self._names.hyperparameters
-        lines = ["def __init__(", f"{INDENT}self,", f"{INDENT}params,"]
-        lines += [f"{INDENT}{name}: float = {value!r}," for name, value in hyperparameters.items()]
-        lines += [") -> None:"]
-        if hyperparameters["lr"] >= 0:
-            lines += [f"{INDENT}if not lr >= 0.0:", f'{INDENT * 2}raise ValueError(f"Invalid learning rate: {{lr}}")']
-        lines += [f"{INDENT}super().__init__(params, dict({', '.join(f'{name}={name}' for name in hyperparameters)}))"]
-        return lines
-
-    def _step(self) -> list[str]:
-        lines = [
-            "@torch.no_grad()",
-            "def step(self, closure=None):",
-            f'{INDENT}"""One step; `closure` recomputes the loss."""',
-        ]
-        body = [
-            "loss = None",
-            "if closure is not None:",
-            f"{INDENT}with torch.enable_grad():",
-            f"{INDENT * 2}loss = closure()",
-        ]
-        body += ["entries = []", "for group in self.param_groups:", f'{INDENT}for p in group["params"]:']
-        entry = ["if p.grad is None:", f"{INDENT}continue", "if p.grad.is_sparse:"]
-        entry += [f'{INDENT}raise RuntimeError(f"{{type(self).__name__}} does not support sparse gradients")']
-        states = [name for state, name in ((M, "m"), (V, "v")) if state in self._states]
-        if states:
-            entry += ["state = self.state[p]", "if not state:"]
-            entry += [
-                f'{INDENT}state["{name}"] = torch.zeros_like(p, memory_format=torch.preserve_format)' for name in states
-            ]
-        entry += ["entries.append((p, group, {}))"]
-        body += [f"{INDENT * 2}{line}" for line in entry]
-        for phase in range(self._last_phase + 1):
-            body += self._phase_lines(phase)
-        return lines + [f"{INDENT}{line}" for line in [*body, "return loss"]]
-
-    def _phase_lines(self, phase: int) -> list[str]:
-        totals = [n for n in self._statement_nodes if self._phase[n] == phase and self._is_total(n)]
-        before = [line for node in totals for line in self._total_lines(node)]
-        loop = [f"{INDENT}{line}" for line in self._loop(phase)]
-        return [*before, *(["for p, group, kept in entries:", *loop] if loop else [])]
-
-    def _total_lines(self, node: int) -> list[str]:
-        """Sums over all parameters; the values of each parameter were kept by earlier phases."""
-        op, args = self._flow.ops[node - N_INPUTS], self._flow.args[node - N_INPUTS]
-        terms, value = _TOTALS[op.name]
-        operands = [self._of_entry(a) for a in args]
-        sums = [f"sum(torch.sum({term.format(*operands)}) for p, _, kept in entries)" for term in terms]
-        name = f"total_{node}" if op.name == "clip" else self._names.variables[node]
-        return [f"{name} = {value.format(sums=sums)}"]
-
-    def _of_entry(self, ref: int | float) -> str:
-        if type(ref) is float:
-            return repr(ref)
-        inputs = {W: "p", G: "p.grad", M: self._state("m", M), V: self._state("v", V)}
-        return inputs.get(int(ref), f'kept["{self._names.variables[int(ref)]}"]')
-
-    def _state(self, name: str, state: int) -> str:
-        """A state that is never written stays at zero and is not kept."""
-        return f'self.state[p]["{name}"]' if state in self._states else "torch.zeros_like(p)"
-
-    def _loop(self, phase: int) -> list[str]:
-        here = [n for n in self._statement_nodes if self._phase[n] == phase and not self._is_sum(n)]
-        refs = {a for n in here for a in self._flow.args[n - N_INPUTS] if type(a) is int}
-        is_last = phase == self._last_phase
-        if is_last:
-            refs |= {self._flow.update, *(n for s, n in ((M, self._flow.m), (V, self._flow.v)) if s in self._states)}
-        lines = []
-        uses_lr = LR in refs and not (self._names.peak in here and self._names.peak is not None)
-        for ref, line in ((G, "grad = p.grad"), (LR, 'lr = group["lr"]')):
-            if ref in refs and (ref != LR or uses_lr):
-                lines.append(line)
-        lines += [f"{name} = {self._state(name, ref)}" for name, ref in (("m", M), ("v", V)) if ref in refs]
-        earlier = sorted(r for r in refs if r >= N_INPUTS and self._phase[r] < phase and not self._is_sum(r))
-        lines += [f'{self._names.variables[r]} = kept["{self._names.variables[r]}"]' for r in earlier]
-        lines += [f"{self._names.variables[n]} = {self._expression(n)}" for n in here]
-        lines += [f'kept["{self._names.variables[n]}"] = {self._names.variables[n]}' for n in self._kept(phase)]
-        if is_last:
-            for name, state, node in (("m", M, self._flow.m), ("v", V, self._flow.v)):
-                if state in self._states:
-                    lines.append(f'self.state[p]["{name}"].copy_({self._names.variables[node]})')
-            lines.append(f"p.sub_({self._names.variables[self._flow.update]})")
-        return lines
+    lines += [f'        {s}s.append(_vector(state["{s}"]))' for s in states]
+    return "\n".join([*lines, f"    return {', '.join(['params', *(_LISTS[n] for n in inputs)])}"])
 
 
-def _tensor(operand: str) -> str:
-    return f"torch.as_tensor({operand})"
+def _what(inputs: list[int]) -> str:
+    words = {W: "what to read", G: "gradients", M: "states m", V: "states v"}
+    return ", ".join(["what to write", *(words[n] for n in inputs)])
+
+
+_CLOSURE = '''
+@_use_grad_for_differentiable
+def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    """Perform a single optimization step.
+
+    Args:
+        closure (Callable, optional): A closure that reevaluates the model and returns the loss.
+    """
+    loss = None
+    if closure is not None:
+        with torch.enable_grad():
+            loss = closure()
+
+'''
+
+
+def _step(parts: Parts) -> str:
+    keywords = ["lr=_rate(group)"] * parts.reads_lr + [f'{h.name}=group["{h.name}"]' for h in parts.hypers.values()]
+    keywords += ['differentiable=group["differentiable"]'] * _takes_differentiable(parts)
+    arguments = "".join(f"                {k},\n" for k in keywords)
+    return (
+        _CLOSURE
+        + f"""
+    for group in self.param_groups:
+        foreach = _uses_foreach(group)
+        lists = self._tensors(group)
+        rule = _multi_tensor_{parts.snake_name} if foreach else _single_tensor_{parts.snake_name}
+        for tensors in _alike(lists) if foreach else [lists]:
+            rule(
+                *tensors,
+{arguments}            )
+    return loss
+""".lstrip("\n")
+    )
+
+
+def _global_step(parts: Parts) -> str:
+    return (
+        _CLOSURE
+        + f"""
+    foreach = all(_uses_foreach(group) for group in self.param_groups)
+    entries: list[tuple[Any, ...]] = []
+    for group in self.param_groups:
+        lists = self._tensors(group)
+        rows = _alike(lists) if foreach else zip(*lists, strict=True)
+        entries += [(group, *row) for row in rows]
+    if entries:
+        rule = _multi_tensor_{parts.snake_name} if foreach else _single_tensor_{parts.snake_name}
+        rule(entries)
+    return loss
+""".lstrip("\n")
+    )
+
+
+# --- functions of the module ------------------------------------------------------------------------------------------
+
+_VECTOR = '''
+def _vector(x: Tensor) -> Tensor:
+    """A view to compute with: real, and of one dimension at least, so that numbers never change its dtype."""
+    x = torch.view_as_real(x) if torch.is_complex(x) else x
+    return x if x.dim() else x.unsqueeze(0)
+'''
+_RATE = '''
+def _rate(group: dict[str, Any]) -> float | Tensor:
+    """The learning rate. A tensor is read out unless it has to stay one."""
+    lr: float | Tensor = group["lr"]
+    if not isinstance(lr, Tensor):
+        return lr
+    stays = group["capturable"] or group["differentiable"] or torch.compiler.is_compiling()
+    return lr.reshape(()) if stays else lr.item()
+'''
+_USES_FOREACH = """
+def _uses_foreach(group: dict[str, Any]) -> bool:
+    foreach: bool | None = group["foreach"]
+    if foreach is not None:
+        return foreach
+    return not group["differentiable"] and all(type(p) in (Tensor, Parameter) and p.is_cuda for p in group["params"])
+"""
+_ALIKE = '''
+def _alike(lists: tuple[list[Tensor], ...]) -> Iterator[tuple[list[Tensor], ...]]:
+    """The lists split by device and dtype; on the CPU also by size, so that intermediate results stay in the cache."""
+    split: dict[Any, list[tuple[Tensor, ...]]] = defaultdict(list)
+    size: dict[Any, int] = defaultdict(int)
+    for row in zip(*lists, strict=True):
+        first = row[0]
+        size[first.device, first.dtype] += first.numel()
+        part = size[first.device, first.dtype] >> 16 if first.device.type == "cpu" else 0
+        split[first.device, first.dtype, part].append(row)
+    for rows in split.values():
+        yield tuple(list(column) for column in zip(*rows, strict=True))
+'''
+_DOT = '''
+def _dot(x: Tensor, y: Tensor) -> Tensor:
+    """The sum of products, in float32 at least."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    return torch.sum(x.to(dtype) * y.to(dtype))
+'''
+_NORM = """
+def _norm(x: Tensor) -> Tensor:
+    return torch.sqrt(_dot(x, x))
+"""
+_TOTALS = '''
+def _totals(shares: list[Tensor]) -> dict[torch.device, Tensor]:
+    """The sum over all parameters, on each device that has some."""
+    first = shares[0].device
+    total = torch.stack([share.to(first) for share in shares]).sum()
+    return {device: total.to(device) for device in {share.device for share in shares}}
+'''
+
+
+def _functions(parts: Parts) -> Iterator[str]:
+    norms = any(value.template.startswith("_norm") for value in parts.rule.values)
+    yield _VECTOR
+    if parts.reads_lr:
+        yield _RATE
+    yield _USES_FOREACH
+    yield _ALIKE
+    if norms or parts.rule.is_global:
+        yield _DOT
+    if norms:
+        yield _NORM
+    if parts.rule.is_global:
+        yield _TOTALS
+    yield _function(parts, f"_single_tensor_{parts.snake_name}", single_tensor(parts.rule, parts.constants()))
+    yield _function(parts, f"_multi_tensor_{parts.snake_name}", multi_tensor(parts.rule, parts.constants()))
+
+
+def _function(parts: Parts, name: str, body: list[str]) -> str:
+    lines = "\n".join(f"    {line}" for line in body).replace("'", '"')
+    if parts.rule.is_global:
+        return f"def {name}(entries: list[tuple[Any, ...]]) -> None:\n{lines}"
+    arguments = [f"{name}: list[Tensor]" for name in ("params", *(_LISTS[n] for n in in_order(parts.rule)))]
+    keywords = ["lr: float | Tensor"] * parts.reads_lr + [f"{h.name}: float" for h in parts.hypers.values()]
+    keywords += ["differentiable: bool"] * _takes_differentiable(parts)
+    arguments += ["*", *keywords] if keywords else []
+    listed = "".join(f"    {a},\n" for a in arguments)
+    return f"def {name}(\n{listed}) -> None:\n{lines}"
+
+
+def _takes_differentiable(parts: Parts) -> bool:
+    return any(kept_by_autograd(parts.rule, slot) for slot in parts.rule.states)

@@ -1,11 +1,11 @@
-"""What the engine expects of an evaluator."""
+"""What the engine expects of an evaluator, and what all evaluators do with a job."""
 
 from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from proxy_tasks import Replica, Task
-from proxy_tasks.trainer import Outcome
+from proxy_tasks import Replica, Task, train
+from proxy_tasks.trainer import Outcome, Status
 
 
 class Job(NamedTuple):
@@ -21,6 +21,27 @@ class Finished(NamedTuple):
 
     number: int
     outcomes: list[Outcome]
+
+
+def train_job(job: Job) -> list[Outcome]:
+    """Train the replicas; if that raises, halves of them, until the guilty are alone and recorded as errors."""
+    try:
+        return train(job.task, job.replicas)
+    except Exception as error:
+        if len(job.replicas) == 1:
+            return failed(job, "error", f"{type(error).__name__}: {error}")
+    half = len(job.replicas) // 2
+    return [
+        outcome
+        for replicas in (job.replicas[:half], job.replicas[half:])
+        for outcome in train_job(job._replace(replicas=replicas))
+    ]
+
+
+def failed(job: Job, status: Status, reason: str) -> list[Outcome]:
+    """The same failure for every replica, its reason cut to one line."""
+    line = (reason.splitlines() or [""])[0][:500]
+    return [Outcome(status, None, [], 0, 0.0, line) for _ in job.replicas]
 
 
 class Evaluator(Protocol):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 
-from proxy_tasks import configured_process, train
+from proxy_tasks import configured_process
 
-from search.evaluators.evaluator import Finished, Job
+from search.evaluators.evaluator import Finished, Job, train_job
 
 
 class InlineEvaluator:
@@ -23,7 +23,7 @@ class InlineEvaluator:
             return []
         job = self._jobs.popleft()
         with configured_process():
-            return [Finished(job.number, train(job.task, job.replicas))]
+            return [Finished(job.number, train_job(job))]
 
     def peak_memory(self) -> list[float]:
         return []

@@ -6,16 +6,17 @@ import logging
 import os
 import signal
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayError
 
-from proxy_tasks import configure_process, train
+from proxy_tasks import configure_process
 from proxy_tasks.trainer import Outcome
 
 from search.config import EvaluatorSettings
-from search.evaluators.evaluator import Finished, Job
+from search.evaluators.evaluator import Finished, Job, failed, train_job
 from search.memory import peak_memory_mib
 
 OBJECT_STORE_BYTES = 128 * 2**20  # jobs and outcomes are small; the default would reserve a third of the memory
@@ -29,7 +30,7 @@ class Worker:
         configure_process()
 
     def train(self, job: Job) -> list[Outcome]:
-        return train(job.task, job.replicas)
+        return train_job(job)
 
     def peak_memory(self) -> float:
         return peak_memory_mib()
@@ -100,16 +101,20 @@ class RayEvaluator:
             if attempt < RETRIES:
                 self._waiting.appendleft((job, attempt + 1))
                 return None
-            outcomes = _failed(job, "lost", f"its worker died {attempt + 1} times: {_first_line(error)}")
+            outcomes = failed(job, "lost", f"its worker died {attempt + 1} times: {_cause(error)}")
         except RayError as error:
             self._idle.append(actor)
-            outcomes = _failed(job, "error", _first_line(error))
+            outcomes = failed(job, "error", _cause(error))
         else:
             self._idle.append(actor)
         return Finished(job.number, outcomes)
 
     def peak_memory(self) -> list[float]:
-        return list(ray.get([actor.peak_memory.remote() for actor in self._idle]))
+        told = []
+        for reference in [actor.peak_memory.remote() for actor in self._idle]:
+            with suppress(RayError):  # a worker that died meanwhile tells nothing
+                told.append(float(ray.get(reference)))
+        return told
 
     def close(self) -> None:
         for actor in [*self._idle, *(actor for _, _, actor in self._running.values())]:
@@ -118,10 +123,6 @@ class RayEvaluator:
             ray.shutdown()
 
 
-def _failed(job: Job, status: Any, reason: str) -> list[Outcome]:
-    return [Outcome(status, None, [], 0, 0.0, reason) for _ in job.replicas]
-
-
-def _first_line(error: Exception) -> str:
+def _cause(error: Exception) -> str:
     cause = getattr(error, "cause", None) or error
-    return f"{type(cause).__name__}: {cause}".splitlines()[0][:500]
+    return f"{type(cause).__name__}: {cause}"

@@ -51,7 +51,7 @@ individual = Table(
     Column("status", String(20), nullable=False),
     Column("fitness", Float),
     Column("reason", Text),
-    Column("dataflow_hash", String(32), nullable=False, server_default=""),
+    Column("dataflow_hash", String(32), nullable=False, server_default="unknown"),
     Column("rounds", Integer, nullable=False, server_default="1"),
     Column("variance", Float),
     UniqueConstraint("search_id", "birth"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -71,9 +72,8 @@ def open_store(location: str, create: bool = False) -> Store:
     try:
         engine = create_engine(url)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        raise InputError(
-            f"store {location}: not a database URL ({error}); expected e.g. sqlite:///results.db"
-        ) from None
+        shown = re.sub(r":[^:@/]*@", ":***@", location)
+        raise InputError(f"store {shown}: not a database URL ({error}); expected e.g. sqlite:///results.db") from None
     path = make_url(url).database
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
@@ -82,6 +82,9 @@ def open_store(location: str, create: bool = False) -> Store:
     try:
         with engine.begin() as connection:
             versions.upgrade(connection) if create else versions.check(connection)
+        if create and engine.dialect.name == "sqlite":
+            with engine.connect() as connection:  # kept in the file; set only now that the database is known to be ours
+                connection.execute(text("PRAGMA journal_mode = WAL"))
     except DatabaseError as error:
         mend = (
             "name a database in a folder that can be written with --set store=..."
@@ -95,7 +98,6 @@ def open_store(location: str, create: bool = False) -> Store:
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
-    cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
@@ -251,7 +253,7 @@ class Store:
             .where(schema.individual.c.id == individual_id)
         )
         with self.engine.connect() as connection:
-            row = connection.execute(query).one_or_none()
+            row = connection.execute(query).one_or_none() if 0 < individual_id < 2**63 else None
             if row is None:
                 last = connection.execute(select(func.max(schema.individual.c.id))).scalar()
                 raise InputError(

@@ -16,7 +16,7 @@ OLD_DEDUP = {"fingerprint": False, "bits": 24, "reevaluate": 0.0, "remutate": 0,
 
 def upgrade() -> None:
     with op.batch_alter_table("individual") as table:
-        table.add_column(sa.Column("dataflow_hash", sa.String(32), nullable=False, server_default=""))
+        table.add_column(sa.Column("dataflow_hash", sa.String(32), nullable=False, server_default="unknown"))
         table.add_column(sa.Column("rounds", sa.Integer, nullable=False, server_default="1"))
         table.add_column(sa.Column("variance", sa.Float))
     op.execute("UPDATE individual SET dataflow_hash = key")

@@ -1,0 +1,117 @@
+"""The docstring of a generated optimizer: equations, what to know, arguments, provenance."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from programs.export.parts import STATE_NAMES, Parts, number
+
+WIDTH = 108
+
+_ARGUMENTS = {
+    "state_dtype": "dtype of the states and of the arithmetic, kept when a checkpoint is loaded; None means the dtype"
+    " of the parameter. Prefer torch.float32 for parameters in half precision (default: None)",
+    "foreach": "whether all tensors of a group are updated at once with torch._foreach functions, which gives the same"
+    " numbers; None means where all of them are on CUDA (default: None)",
+    "maximize": "maximize the objective with respect to the params, instead of minimizing (default: False)",
+    "capturable": "whether a Tensor lr stays on its device, for capture in CUDA graphs; otherwise its value is read out"
+    " at each step (default: False)",
+    "differentiable": "whether autograd should occur through the optimizer step (default: False)",
+}
+_GLOBAL = (
+    "The functions global_norm, dot, cosine_sim and clip run over the parameters of all groups that have a gradient, as"
+    " one long vector; everything else is computed for each parameter with the hyperparameters of its group. They see"
+    " the tensors of this process: where parameters are sharded (ZeRO, FSDP) without being DTensors, each rank reduces"
+    " its own shard, and the updates differ from those of an unsharded model."
+)
+_OVER_TREE = "The functions global_norm, dot, cosine_sim and clip run over the whole tree, as one long vector."
+_NORM = "The function norm gives one number for each parameter tensor; of a sharded tensor it sees the local shard."
+_MEANINGS = {
+    "div": "x / y is x / (y + 1e-8)",
+    "sqrt": "sqrt(x) is the root of |x|",
+    "log": "log(x) is that of |x|",
+    "log2": "log2(x) is that of |x|",
+    "log10": "log10(x) is that of |x|",
+    "log1p": "log1p(x) is log |1 + x|",
+    "interp": "interp(x, y, a) is (1 - a) x + a y",
+    "clip": "clip(x, c) is x min(1, c / global_norm(x))",
+}
+
+
+def docstring(parts: Parts) -> str:
+    """The docstring with its quotes, not indented."""
+    sections = [f'r"""{_summary(parts)}', _equations(parts), *_notes(parts), _arguments(parts), _provenance(parts)]
+    return "\n\n".join(section for section in sections if section) + '\n"""'
+
+
+def optax_docstring(parts: Parts) -> str:
+    """The docstring of the optax function with its quotes, not indented."""
+    rows = [("learning_rate", f"a number, or a schedule from the count of steps to one; {_lr_meaning(parts)}")]
+    rows += [(h.name, f"{h.meaning} (default: {number(h.default)})") for h in parts.hypers.values()]
+    arguments = "\n".join(["Args:", *(_wrap(f"{head}: {text}", "    ", "        ") for head, text in rows)])
+    returns = "Returns:\n    The transformation. Its updates are negative: optax.apply_updates adds them."
+    over_all = _wrap(_OVER_TREE) if parts.rule.is_global else ""
+    sections = [f'r"""{_summary(parts)}', _equations(parts), _meanings(parts), over_all, arguments, returns]
+    return "\n\n".join(section for section in [*sections, _provenance(parts)] if section) + '\n"""'
+
+
+def _summary(parts: Parts) -> str:
+    return f"Implements {parts.name}, an update rule found by program search."
+
+
+def _equations(parts: Parts) -> str:
+    states = [f"``{STATE_NAMES[s]}``" for s in parts.rule.states]
+    text = "At each step, for each parameter tensor ``w`` with gradient ``g``"
+    if states:
+        text += f" and with {' and '.join(states)}, zero before the first step"
+    return "\n".join([_wrap(f"{text}::"), "", *(f"    {line}" for line in parts.equations())])
+
+
+def _notes(parts: Parts) -> Iterator[str]:
+    yield _meanings(parts)
+    if parts.rule.is_global:
+        yield _wrap(_GLOBAL)
+    if "norm" in parts.functions():
+        yield _wrap(_NORM)
+
+
+def _meanings(parts: Parts) -> str:
+    """What the functions of the rule mean that need saying."""
+    meanings = [meaning for name, meaning in _MEANINGS.items() if name in parts.functions()]
+    return _wrap(f"Here {', '.join(meanings)}.") if meanings else ""
+
+
+def _arguments(parts: Parts) -> str:
+    rows = [
+        ("params (iterable)", "iterable of parameters or named_parameters to optimize, or of dicts defining groups")
+    ]
+    rows.append(("lr (float, Tensor, optional)", _lr_meaning(parts)))
+    rows += [
+        (f"{h.name} (float, optional)", f"{h.meaning} (default: {number(h.default)})") for h in parts.hypers.values()
+    ]
+    kinds = {"state_dtype": "torch.dtype, optional"}
+    rows += [(f"{name} ({kinds.get(name, 'bool, optional')})", meaning) for name, meaning in _ARGUMENTS.items()]
+    return "\n".join(["Args:", *(_wrap(f"{head}: {text}", "    ", "        ") for head, text in rows)])
+
+
+def _lr_meaning(parts: Parts) -> str:
+    default = f"(default: {number(parts.rule.lr)})"
+    if not parts.reads_lr:
+        return f"not used by this rule; kept for schedulers {default}"
+    if parts.rule.lr == 1.0:
+        return f"learning rate of the rule, made for values of a schedule from 0 to 1 {default}"
+    return f"peak learning rate, times the schedule if there is one {default}"
+
+
+def _provenance(parts: Parts) -> str:
+    if not parts.provenance:
+        return ""
+    lines = [
+        _wrap(f"{key}: {' '.join(str(value).split())}", "    ", "        ") for key, value in parts.provenance.items()
+    ]
+    return "\n".join(["Provenance:", *lines]).replace("\\", "/").replace('"""', "'''")
+
+
+def _wrap(text: str, first: str = "", rest: str = "") -> str:
+    return textwrap.fill(text, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)

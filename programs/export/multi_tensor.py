@@ -1,0 +1,274 @@
+"""The function of a generated optimizer that takes many parameters at once with `torch._foreach_*`, in place if it can.
+
+The torch code of each value is read as an expression and turned inside out into calls on lists of tensors. What has no
+such form becomes a list comprehension over the single-tensor expression.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+
+from programs.dataflow import LR, G, M, V, W
+from programs.export.lowering import INPUT, LEAF, RATE, SUM, TOTAL, TREE, Phase, Rule, Value, phases
+from programs.export.names import Scope
+from programs.export.single_tensor import group_values, in_order, loop_over_entries, shares, tidy
+
+LIST_NAMES = {W: "weights", G: "grads", M: "ms", V: "vs"}
+_BINARY = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div", "maximum": "maximum", "minimum": "minimum"}
+_COMMUTE = ("add", "mul", "maximum", "minimum")
+
+
+class _UnsupportedError(Exception):
+    """There is no foreach form."""
+
+
+class _Operand(NamedTuple):
+    """Text of a list or of a number. `owned`: a list that may be overwritten; `tensor`: a number that is a tensor."""
+
+    text: str
+    is_list: bool
+    owned: bool = False
+    tensor: bool = False
+
+
+def multi_tensor(rule: Rule, constants: dict[int, str]) -> list[str]:
+    """The body of the function. `constants` are the texts of the constants, names or numbers."""
+    return list(_MultiTensor(rule, constants).lines())
+
+
+class _MultiTensor:
+    def __init__(self, rule: Rule, constants: dict[int, str]) -> None:
+        self.rule, self.constants, self._phases = rule, constants, phases(rule)
+        self.texts: dict[int, str] = LIST_NAMES | {LR: "lr"} | constants
+        self.scope = Scope(constants.values())
+        self.kept = {n: self.scope.fix(f"all_{rule.values[n].name}") for phase in self._phases for n in phase.kept}
+        sums = [n for n, value in enumerate(rule.values) if value.function == SUM]
+        self.sums = {n: self.scope.fix(rule.values[n].name) for n in sums}
+        self.positions = {n: now for now, n in enumerate(n for phase in self._phases for n in phase.order)}
+        self.last_use = self._last_uses()
+        self.chain = {n: slot for slot in rule.states for n in self._chain(slot)}
+
+    def lines(self) -> Iterator[str]:
+        if self.rule.needs_tensor_lr and not self.rule.is_global:
+            yield "lr = torch.as_tensor(lr, dtype=torch.float64, device=params[0].device)"
+        for number, phase in enumerate(self._phases):
+            yield from self._loop(number, phase)
+
+    def _loop(self, number: int, phase: Phase) -> Iterator[str]:
+        self.scope.next_loop()
+        body = [*_Body(self, phase).lines(), *(self._writes() if number == len(self._phases) - 1 else ())]
+        if not self.rule.is_global:
+            yield from body
+            return
+        sums = [self.sums[n] for n in phase.order if self.rule.values[n].function == SUM]
+        yield from (f"{name}: list[Tensor] = []" for name in map(shares, sums))
+        yield from (f"{self.kept[n]}: list[Any] = []" for n in phase.kept)
+        yield loop_over_entries(["params", *(LIST_NAMES[n] for n in in_order(self.rule))], body)
+        yield from (f"    {line}" for line in body)
+        yield from (f"{name} = _totals({shares(name)})" for name in sums)
+
+    def _writes(self) -> Iterator[str]:
+        for slot, n in self.rule.states.items():
+            if self.texts[n] != LIST_NAMES[slot]:
+                yield f"torch._foreach_copy_({LIST_NAMES[slot]}, {self.texts[n]})"
+        yield f"torch._foreach_sub_(params, {self.texts[self.rule.update]})"
+
+    # --- which lists may be overwritten ----------------------------------------------------------------------------
+
+    def _last_uses(self) -> dict[int, float]:
+        """The position of the last reader of each value; never for what the step hands on."""
+        last: dict[int, float] = {}
+        for n, now in self.positions.items():
+            for arg in self.rule.values[n].args:
+                last[arg] = max(last.get(arg, -1), now)
+        return last | dict.fromkeys([self.rule.update, *self.rule.states.values(), *self.kept], math.inf)
+
+    def _chain(self, slot: int) -> list[int]:
+        """The values that may be computed in the memory of a state: from its first change to its next value."""
+        chain, n = [self.rule.states[slot]], self.rule.states[slot]
+        while slot not in self.rule.values[n].args:
+            links = [a for a in self.rule.values[n].args if self._feeds_only(a, n)]
+            if not links:
+                return []
+            n = links[0]
+            chain.append(n)
+        return chain if self.last_use[slot] == self.positions[n] else []
+
+    def _feeds_only(self, n: int, user: int) -> bool:
+        value = self.rule.values[n]
+        is_temporary = value.rank == TREE and value.function != INPUT and n not in self.kept
+        return is_temporary and {u for u, _ in self.rule.users()[n]} == {user} and self.last_use[n] < math.inf
+
+
+class _Body:
+    """The statements of one phase."""
+
+    def __init__(self, function: _MultiTensor, phase: Phase) -> None:
+        self._function, self._rule, self._phase = function, function.rule, phase
+        self._texts, self._scope = function.texts, function.scope
+        self._out: list[str] = []
+        self._owned: set[str] = set()  # lists made here
+
+    def lines(self) -> list[str]:
+        if self._rule.is_global:
+            self._open()
+        for n in self._phase.order:
+            self._unit(n)
+        return self._out
+
+    def _open(self) -> None:
+        values = [self._rule.values[n] for n in self._phase.order]
+        self._out += group_values(self._rule, values, self._function.constants)
+        read = {arg for value in values for arg in value.args}
+        totals = read & set(self._function.sums)
+        self._texts |= {n: f"{self._function.sums[n]}[device]" for n in totals}
+        self._out += ["device = params[0].device"] * bool(totals)
+        for n in self._function.kept:
+            made_before = n in self._texts and n not in self._phase.order
+            if made_before and self._texts[n] not in LIST_NAMES.values():
+                self._texts[n] = self._scope.assign(self._rule.values[n].name, -1, math.inf)
+                self._out.append(f"{self._texts[n]} = {self._function.kept[n]}[i]")
+
+    def _unit(self, n: int) -> None:
+        value, now = self._rule.values[n], self._function.positions[n]
+        if value.function == SUM:
+            self._out.append(f"{shares(self._function.sums[n])}.extend({self._comprehension(value)})")
+            return
+        if value.rank <= TOTAL:
+            self._texts[n] = self._scope.assign(value.name, now, self._function.last_use.get(n, now))
+            self._out.append(f"{self._texts[n]} = {self._expression(value, self._texts)}")
+            return
+        self._texts[n] = self._list(n, value, now)
+        self._scope.hold(self._texts[n], self._function.last_use.get(n, now))
+        if n in self._phase.kept:
+            self._out.append(f"{self._function.kept[n]}.append({self._texts[n]})")
+
+    def _list(self, n: int, value: Value, now: int) -> str:
+        """Emit the code of a list and return its name."""
+        if value.rank == TREE and all(self._rule.values[a].rank != LEAF for a in value.args):
+            lowering = _Foreach(self, n, value, now)
+            try:
+                result = lowering.lower(ast.parse(self._expression(value, self._texts), mode="eval").body)
+            except _UnsupportedError:
+                self._scope = self._function.scope
+            else:
+                self._out += lowering.out
+                self._owned.add(result.text)
+                return result.text
+        name = self._new_name(value, now)
+        self._out.append(f"{name} = [{self._comprehension(value)}]")
+        self._owned.add(name)
+        return name
+
+    def _new_name(self, value: Value, now: float) -> str:
+        return self._scope.assign(value.name, now - 0.5, now)
+
+    def _expression(self, value: Value, texts: dict[int, str]) -> str:
+        return tidy(value.template.format(*(f"({texts[a]})" for a in value.args)))
+
+    def _comprehension(self, value: Value) -> str:
+        """The single-tensor expression over the elements of the lists that it reads."""
+        lists = sorted({a for a in value.args if self._rule.values[a].rank >= LEAF})
+        elements = dict(zip(lists, "xyz", strict=False))
+        expression = self._expression(value, self._texts | elements)
+        names = [self._texts[a] for a in lists]
+        source = names[0] if len(names) == 1 else f"zip({', '.join(names)}, strict=True)"
+        return f"{expression} for {', '.join(elements.values())} in {source}"
+
+    # --- what the lowering of one expression asks for ----------------------------------------------------------------
+
+    def operand(self, name: str, n: int, value: Value, now: int, occurrences: int) -> _Operand:
+        """A variable of the expression of value n, by its name."""
+        arg = next(a for a in value.args if self._texts[a] == name)
+        rank = self._rule.values[arg].rank
+        if rank < LEAF:
+            return _Operand(name, False, tensor=rank == TOTAL or (rank == RATE and self._rule.needs_tensor_lr))
+        return _Operand(name, True, occurrences == 1 and self._may_overwrite(arg, n, now))
+
+    def _may_overwrite(self, arg: int, n: int, now: int) -> bool:
+        chain = self._function.chain
+        if n in chain and (arg == chain[n] or chain.get(arg) == chain[n]):
+            return True
+        is_dead = self._function.last_use.get(arg, math.inf) <= now
+        return is_dead and arg not in chain and self._texts[arg] in self._owned
+
+
+class _Foreach:
+    """One expression, turned into calls on lists. `out` holds the lines."""
+
+    def __init__(self, body: _Body, n: int, value: Value, now: int) -> None:
+        self._body, self._n, self._value, self._now = body, n, value, now
+        self.out: list[str] = []
+        self._counts: dict[str, int] = {}
+
+    def lower(self, node: ast.expr) -> _Operand:
+        """The operand that an expression comes to; its code is appended to `out`."""
+        if not self._counts:
+            names = [x.id for x in ast.walk(node) if isinstance(x, ast.Name)]
+            self._counts = {name: names.count(name) for name in names}
+        if not any(self._is_list(x) for x in ast.walk(node)):
+            tensor = any(self._is_tensor(x) for x in ast.walk(node))
+            return _Operand(ast.unparse(node), False, tensor=tensor)
+        if isinstance(node, ast.Name):
+            return self._named(node.id)
+        if isinstance(node, ast.UnaryOp):
+            return self._call("neg", self.lower(node.operand))
+        if isinstance(node, ast.BinOp):
+            return self._binary(_BINARY[type(node.op)], self.lower(node.left), self.lower(node.right))
+        assert isinstance(node, ast.Call)
+        if node.keywords or not isinstance(node.func, ast.Attribute):
+            raise _UnsupportedError
+        return self._function(node.func.attr, node.args)
+
+    def _named(self, name: str) -> _Operand:
+        return self._body.operand(name, self._n, self._value, self._now, self._counts[name])
+
+    def _is_list(self, node: ast.AST) -> bool:
+        return isinstance(node, ast.Name) and self._is_argument(node) and self._named(node.id).is_list
+
+    def _is_tensor(self, node: ast.AST) -> bool:
+        """Whether a part of a number is a tensor; sums are the only things with an index."""
+        if isinstance(node, ast.Subscript):
+            return True
+        return isinstance(node, ast.Name) and self._is_argument(node) and self._named(node.id).tensor
+
+    def _is_argument(self, node: ast.Name) -> bool:
+        return any(self._body._texts[a] == node.id for a in self._value.args)
+
+    def _function(self, name: str, args: list[ast.expr]) -> _Operand:
+        operands = [self.lower(arg) for arg in args]
+        if name == "square":
+            return self._call("mul", operands[0]._replace(owned=False), operands[0])
+        if name in _BINARY:
+            return self._binary(name, *operands)
+        if not hasattr(torch, f"_foreach_{name}") or any(o.tensor for o in operands[1:]):
+            raise _UnsupportedError
+        if name == "pow" and not operands[0].is_list and operands[0].tensor:
+            raise _UnsupportedError
+        return self._call(name, *operands)
+
+    def _binary(self, name: str, x: _Operand, y: _Operand) -> _Operand:
+        if name in _COMMUTE and (not x.is_list or (y.is_list and y.owned and not x.owned)):
+            x, y = y, x
+        if name == "sub" and not y.is_list:
+            name, y = "add", y._replace(text=tidy(f"-({y.text})"))
+        if name == "sub" and not x.is_list:
+            name, x, y = "add", self._call("neg", y), x
+        if not x.is_list or (y.tensor and name not in ("add", "mul", "div")):
+            raise _UnsupportedError
+        return self._call(name, x, y)
+
+    def _call(self, name: str, *operands: _Operand) -> _Operand:
+        texts = ", ".join(o.text for o in operands)
+        if operands[0].is_list and operands[0].owned:
+            self.out.append(f"torch._foreach_{name}_({texts})")
+            return operands[0]
+        target = self._body._new_name(self._value, self._now)
+        self._body._scope.hold(target, self._now)
+        self.out.append(f"{target} = torch._foreach_{name}({texts})")
+        return _Operand(target, True, owned=True)

@@ -1,0 +1,162 @@
+"""A program as one file of JAX: an optax gradient transformation that needs nothing but jax and optax."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
+
+from programs.dataflow import LR, G, M, V, W
+from programs.errors import InputError
+from programs.export.docstring import optax_docstring
+from programs.export.lowering import INPUT, LEAF, SUM, Value
+from programs.export.names import Scope
+from programs.export.parts import STATE_NAMES, Parts, number
+from programs.export.single_tensor import tidy
+from programs.program import Program
+
+# The templates of torch that jax.numpy has no function of the same name for.
+_JAX = (
+    (r"torch\.lerp\(.*\)", "(1 - {2}) * {0} + {2} * {1}"),
+    (r"torch\.clamp\((.*), max=(.*)\)", r"jnp.minimum(\1, \2)"),
+    (r"torch\.clamp\((.*), min=(.*)\)", r"jnp.maximum(\1, \2)"),
+    (r"torch\.", "jnp."),
+)
+_INPUTS = {W: "ws", G: "gs", M: "ms", V: "vs", LR: "lr"}
+_OWN_NAMES = ("ws", "gs", "jnp", "jax", "optax", "init", "update_fn", "updates", "learning_rate", "structure")
+
+
+def optax_source(program: Program, name: str, provenance: Mapping[str, str] | None = None) -> str:
+    """The text of the file; it defines the function `name`, which makes the transformation.
+
+    Args:
+        program: only its live statements are exported.
+        name: of the function.
+        provenance: lines `key: value` for the docstring.
+
+    Raises:
+        InputError: `name` cannot be the name of a function.
+    """
+    if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name) or name.startswith("_"):
+        raise InputError(f"'{name}' cannot name a function; expected letters, digits and '_', such as 'my_optimizer'")
+    if name in (*_OWN_NAMES, "Any", "NamedTuple"):
+        raise InputError(f"'{name}' is a name that the exported file uses itself; choose another one")
+    parts = Parts.of(program, name, provenance)
+    sections = [_head(parts), _state(parts), *_helpers(parts), _function(parts)]
+    return "\n\n\n".join(section.strip("\n") for section in sections) + "\n"
+
+
+def _state_name(parts: Parts) -> str:
+    return "".join(word[:1].upper() + word[1:] for word in parts.name.split("_")) + "State"
+
+
+def _head(parts: Parts) -> str:
+    return f'''"""{parts.name}, an optimizer found by program search. Needs nothing but jax and optax."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+__all__ = ["{parts.name}"]'''
+
+
+def _state(parts: Parts) -> str:
+    fields = ["count: Any", *(f"{STATE_NAMES[s]}: Any" for s in parts.rule.states)]
+    return "\n".join([f"class {_state_name(parts)}(NamedTuple):", *(f"    {field}" for field in fields)])
+
+
+def _helpers(parts: Parts) -> Iterator[str]:
+    norms = any(value.template.startswith("_norm") for value in parts.rule.values)
+    if norms or parts.rule.is_global:
+        yield """
+def _dot(x: Any, y: Any) -> Any:
+    \"\"\"The sum of products, in float32 at least.\"\"\"
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    return jnp.sum(x.astype(dtype) * y.astype(dtype))
+"""
+    if norms:
+        yield """
+def _norm(x: Any) -> Any:
+    return jnp.sqrt(_dot(x, x))
+"""
+
+
+def _function(parts: Parts) -> str:
+    arguments = [f"learning_rate: optax.ScalarOrSchedule = {number(parts.rule.lr)}"]
+    arguments += [f"{h.name}: float = {number(h.default)}" for h in parts.hypers.values()]
+    listed = "".join(f"    {argument},\n" for argument in arguments)
+    body = "\n\n".join([optax_docstring(parts), _init(parts), _update(parts), _RETURN])
+    return f"def {parts.name}(\n{listed}) -> optax.GradientTransformation:\n{textwrap.indent(body, '    ')}"
+
+
+_RETURN = "return optax.GradientTransformation(init, update_fn)"
+
+
+def _init(parts: Parts) -> str:
+    zeros = ["jnp.zeros([], jnp.int32)"] + ["jax.tree.map(jnp.zeros_like, params)"] * len(parts.rule.states)
+    return f"def init(params: Any) -> {_state_name(parts)}:\n    return {_state_name(parts)}({', '.join(zeros)})"
+
+
+def _update(parts: Parts) -> str:
+    rule = parts.rule
+    state_name = _state_name(parts)
+    lines = [f"def update_fn(updates: Any, state: {state_name}, params: Any = None) -> tuple[Any, {state_name}]:"]
+    if rule.is_read(W):
+        lines += ["    if params is None:", '        raise ValueError("this transformation needs params")']
+    lines.append("    gs, structure = jax.tree.flatten(updates)")
+    lines += ["    ws = jax.tree.leaves(params)"] * rule.is_read(W)
+    lines += [f"    {STATE_NAMES[s]}s = jax.tree.leaves(state.{STATE_NAMES[s]})" for s in rule.states]
+    if parts.reads_lr:
+        lines.append("    lr = learning_rate(state.count) if callable(learning_rate) else learning_rate")
+    lines += [f"    {line}" for line in _Body(parts).lines()]
+    return "\n".join(lines).replace("'", '"')
+
+
+class _Body:
+    """The statements of the rule over lists of leaves."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._rule, constants = parts.rule, parts.constants()
+        self._texts = _INPUTS | constants
+        self._scope = Scope([*constants.values(), *_OWN_NAMES, parts.name])
+
+    def lines(self) -> Iterator[str]:
+        for n, value in enumerate(self._rule.values):
+            if value.function != INPUT and n not in self._rule.constants:
+                text = self._code(value)
+                self._texts[n] = self._scope.fix(value.name)
+                yield f"{self._texts[n]} = {text}"
+        update = self._texts[self._rule.update]
+        yield f"updates = [-(x.astype(g.dtype)) for x, g in zip({update}, gs, strict=True)]"
+        states = ["optax.safe_increment(state.count)"]
+        for slot, n in self._rule.states.items():
+            name = f"{STATE_NAMES[slot]}s"
+            yield f"{name} = [x.astype(s.dtype) for x, s in zip({self._texts[n]}, {name}, strict=True)]"
+            states.append(f"structure.unflatten({name})")
+        yield f"return structure.unflatten(updates), type(state)({', '.join(states)})"
+
+    def _code(self, value: Value) -> str:
+        lists = sorted({a for a in value.args if self._rule.values[a].rank >= LEAF})
+        elements = dict(zip(lists, "xyz", strict=False))
+        texts = self._texts | elements
+        expression = tidy(_of_jax(value.template).format(*(f"({texts[a]})" for a in value.args)))
+        if not lists:
+            return expression
+        names = [self._texts[a] for a in lists]
+        source = names[0] if len(names) == 1 else f"zip({', '.join(names)}, strict=True)"
+        items = f"{expression} for {', '.join(elements.values())} in {source}"
+        if value.rank >= LEAF:
+            return f"[{items}]"
+        assert value.function == SUM
+        return f"sum({items})"
+
+
+def _of_jax(template: str) -> str:
+    for pattern, replacement in _JAX:
+        template = re.sub(pattern, replacement, template)
+    return template

@@ -1,0 +1,90 @@
+"""Runs the command `optsearch` many times without the seconds that importing torch takes each time.
+
+A server process imports the libraries once. For every line on its standard input, a JSON object with `args`, `folder`,
+`out` and `err`, it forks a child that goes to the folder, becomes `optsearch ARGS` and writes its output to the files;
+the exit code is the answer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Result(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class ForkServer:
+    """The client's side."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._out, self._err = scratch / "out", scratch / "err"
+        self._process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def optsearch(self, folder: Path, *args: str) -> Result:
+        """Run the command in the folder."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        request = {"args": args, "folder": str(folder), "out": str(self._out), "err": str(self._err)}
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        code = int(self._process.stdout.readline())
+        return Result(code, self._out.read_text(), self._err.read_text())
+
+    def close(self) -> None:
+        """End the server."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def _serve() -> None:
+    import sklearn.datasets  # noqa: F401 - imported once, for all children
+
+    import search.runner
+    import search.show
+    import search.zoo_tables  # noqa: F401
+
+    for line in sys.stdin:
+        request = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            _become_the_command(request)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def _become_the_command(request: dict[str, object]) -> None:
+    """Never returns."""
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(str(request[name]), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    os.chdir(str(request["folder"]))
+    sys.argv = ["optsearch", *request["args"]]  # type: ignore[misc]
+    code = 1
+    try:
+        from search.cli import main
+
+        main()
+    except SystemExit as exit_:
+        code = int(exit_.code or 0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    _serve()

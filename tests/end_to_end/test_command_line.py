@@ -1,0 +1,493 @@
+"""The command as people use it: a search, looking at it, taking the winner home, mistakes, and interruptions."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from forked import ForkServer, Result
+
+from programs import parse, zoo
+
+OPTSEARCH = str(Path(sys.executable).parent / "optsearch")
+
+CONFIG = """\
+name: tiny
+seed: 3
+strategy: {population: 10, tournament: 3, start: sgd_momentum}
+budget: {programs: 60}
+tasks: [{name: digits_mlp, steps: 20}]
+evaluator: {kind: inline, batch: 4, lookahead: 2}
+baselines: [adamw]
+"""
+
+HISTORY = """SELECT birth, batch, parent_birth, mutation, genome, key, answered_by, status, fitness
+             FROM individual ORDER BY birth"""
+
+
+def rows(database: Path, query: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """What the files of a folder hold, as digests."""
+    return {str(p.relative_to(folder)): sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    server = ForkServer(tmp_path_factory.mktemp("forked"))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty folder but for the settings."""
+    (tmp_path / "tiny.yaml").write_text(CONFIG)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """The real command in a process of its own: the folder of a finished search, and what the run said."""
+    folder = tmp_path_factory.mktemp("searched")
+    (folder / "tiny.yaml").write_text(CONFIG)
+    done = subprocess.run([OPTSEARCH, "run", "tiny.yaml"], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder, Result(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def searched(first_run: tuple[Path, Result]) -> Path:
+    """The folder of a finished search."""
+    return first_run[0]
+
+
+@pytest.fixture(scope="module")
+def winner(searched: Path) -> tuple[int, str]:
+    """ID and genome of the best program."""
+    (row,) = rows(searched / "results.db", "SELECT id, genome FROM v_leaderboard LIMIT 1")
+    return row  # type: ignore[return-value]
+
+
+# --- a search --------------------------------------------------------------------------------------------------------
+
+
+def test_run(first_run: tuple[Path, Result], winner: tuple[int, str]) -> None:
+    """The line during the run; then leaderboard, winner without dead code, fresh seeds, database, next commands."""
+    folder, (_, out, err) = first_run
+    last = re.split(r"[\r\n]", err.strip())[-1]
+    for pattern in (r"60 programs", r"\d+ trained", r"\d+% cached", r"\d+% redundant", r"best -\d\.\d+ \([+-]",
+                    "vs AdamW", r"\d+/s", r"\d:\d\d left"):  # fmt: skip
+        assert re.search(pattern, last), pattern
+    for text in ("leaderboard of tiny", "tuned baselines", f"the winner, program {winner[0]}, without its dead",
+                 "on 3 fresh seeds", "tuned AdamW", "results.db", f"optsearch show {winner[0]}",
+                 f"optsearch export {winner[0]} --to torch", "optsearch leaderboard",
+                 "peak memory: driver"):  # fmt: skip
+        assert text in out, text
+    assert "Traceback" not in err
+    assert contents(folder).keys() == {"tiny.yaml", "results.db"}, "no journal, nothing else is left"
+    assert len(rows(folder / "results.db", HISTORY)) == 60
+    assert rows(folder / "results.db", "SELECT state FROM search") == [("finished",)]
+
+
+def test_running_a_finished_search_changes_nothing(server: ForkServer, searched: Path) -> None:
+    tables = ("individual", "evaluation", "baseline")
+    before = {table: rows(searched / "results.db", f"SELECT * FROM {table}") for table in tables}
+    started = time.monotonic()
+    code, out, _ = server.optsearch(searched, "run", "tiny.yaml")
+    assert code == 0 and "0 trainings in this run" in out
+    assert time.monotonic() - started < 20
+    assert {table: rows(searched / "results.db", f"SELECT * FROM {table}") for table in tables} == before
+
+
+def test_the_commands_said_at_the_end_work(server: ForkServer, first_run: tuple[Path, Result], tmp_path: Path) -> None:
+    folder, said = first_run
+    commands = re.findall(r"^    optsearch (.+)$", said.out, re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        args = command.replace("optimizer.py", str(tmp_path / "optimizer.py")).split()
+        assert server.optsearch(folder, *args).code == 0, command
+
+
+def test_another_search_in_the_same_database_from_settings_on_the_command_line(
+    server: ForkServer, folder: Path
+) -> None:
+    args = ("run", "tiny.yaml", "--set", "baselines=[]", "--set", "budget.programs=20")
+    assert server.optsearch(folder, *args).code == 0
+    assert server.optsearch(folder, *args, "--set", "name=second", "--set", "seed=4").code == 0
+    assert rows(folder / "results.db", "SELECT name, state FROM search") == [
+        ("tiny", "finished"),
+        ("second", "finished"),
+    ]
+
+
+# --- looking at it ---------------------------------------------------------------------------------------------------
+
+
+def looked(server: ForkServer, folder: Path, *args: str) -> str:
+    """The output of a command that only looks: it must succeed in silence and change nothing."""
+    before = contents(folder)
+    code, out, err = server.optsearch(folder, *args)
+    assert (code, err) == (0, "") and contents(folder) == before
+    return out
+
+
+def test_status(server: ForkServer, searched: Path) -> None:
+    (line,) = re.findall(r"^ *(tiny +finished .+)$", looked(server, searched, "status"), re.MULTILINE)
+    births, trained = rows(searched / "results.db", "SELECT SUM(births), SUM(trained) FROM v_progress")[0]
+    assert line.split()[:4] == ["tiny", "finished", str(births), str(trained)]
+    assert line.split()[-1] == "0"
+
+
+def test_leaderboard(server: ForkServer, searched: Path) -> None:
+    best = rows(searched / "results.db", "SELECT id, fitness, over_adamw FROM v_leaderboard LIMIT 3")
+    for args in (("--limit", "3"), ("--search", "tiny", "--limit", "3"), ("--store", "sqlite:///results.db")):
+        lines = [line.split() for line in looked(server, searched, "leaderboard", *args).splitlines()]
+        shown = [(int(words[0]), words[2], words[3]) for words in lines if words[1:2] == ["tiny"]]
+        assert shown[:3] == [(i, f"{fitness:.5f}", f"{margin:+.5f}") for i, fitness, margin in best]
+
+
+def test_show(server: ForkServer, searched: Path) -> None:
+    """Every program of the search: source with dead statements marked, outcome, origin."""
+    for number, genome, status, reason in rows(
+        searched / "results.db", "SELECT id, genome, status, reason FROM individual WHERE id % 10 = 1"
+    ):
+        out = looked(server, searched, "show", str(number))
+        assert f"program {number} of search tiny" in out and "lineage" in out
+        for statement in genome.splitlines():
+            assert f"    {statement}" in out
+        if status != "ok":
+            assert f"{status}: {reason}" in " ".join(out.split())
+
+
+def test_failures(server: ForkServer, searched: Path) -> None:
+    out = looked(server, searched, "failures", "--search", "tiny")
+    counted = rows(searched / "results.db", "SELECT status, reason, programs FROM v_failures")
+    assert counted
+    for status, reason, programs in counted:
+        assert re.search(rf"{status} +{re.escape(reason)} +{programs} ", out)
+
+
+def test_tasks_and_zoo(server: ForkServer, folder: Path) -> None:
+    assert re.search(r"digits_mlp +digits +mlp +2410 +500 +128", looked(server, folder, "tasks"))
+    out = looked(server, folder, "zoo")
+    for name in zoo.names():
+        assert name in out
+        assert parse(looked(server, folder, "zoo", name)) == zoo.load(name), "what is printed reads back"
+    functions = looked(server, folder, "zoo", "--functions")
+    assert sum(line.split()[0] in {"interp", "clip", "cosine_sim"} for line in functions.splitlines() if line) == 3
+
+
+def test_help(server: ForkServer, folder: Path) -> None:
+    out = looked(server, folder, "--help")
+    for command in ("run", "status", "leaderboard", "show", "failures", "eval", "export", "tasks", "zoo"):
+        assert command in out
+    assert "--set" in looked(server, folder, "run", "--help")
+
+
+def test_no_command_shows_the_help(server: ForkServer, folder: Path) -> None:
+    code, out, err = server.optsearch(folder)
+    assert code in (0, 2) and "leaderboard" in out + err and "error: ;" not in err
+
+
+# --- eval ------------------------------------------------------------------------------------------------------------
+
+
+def test_eval_of_file_name_and_id(server: ForkServer, searched: Path, winner: tuple[int, str], tmp_path: Path) -> None:
+    """The same program three ways has one line of figures; the second time nothing is trained."""
+    (tmp_path / "mine.py").write_text(parse(winner[1]).as_function())
+    figures = []
+    for what in (str(tmp_path / "mine.py"), str(winner[0]), "adamw"):
+        database = str(tmp_path / "eval.db")
+        if what == str(winner[0]):
+            database = "results.db"
+        code, out, err = server.optsearch(searched, "eval", what, "--steps", "20", "--seeds", "2", "--store", database)
+        assert (code, err) == (0, "")
+        for name in ("tuned adamw", "tuned lion", "tuned sgd_momentum"):
+            assert name in out
+        name = {"adamw": "adamw", str(winner[0]): f"program {winner[0]}"}.get(what, "mine")
+        figures.append(re.findall(rf"^ *{name} +digits_mlp +(.+)$", out, re.MULTILINE))
+    assert figures[0] == figures[1] != figures[2] and len(figures[0]) == 1
+    before = contents(tmp_path)
+    assert server.optsearch(searched, "eval", "adamw", "--steps", "20", "--seeds", "2",
+                            "--store", str(tmp_path / "eval.db")).code == 0  # fmt: skip
+    assert contents(tmp_path) == before
+
+
+# --- taking the winner home ------------------------------------------------------------------------------------------
+
+TEN_LINES = """\
+import sys
+sys.modules.update({name: None for name in ("programs", "proxy_tasks", "search")})  # importing them fails
+import torch, optimizer
+(Optimizer,) = [c for c in vars(optimizer).values() if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)
+                and c is not torch.optim.Optimizer]
+torch.manual_seed(0)
+x, model = torch.randn(64, 5), torch.nn.Linear(5, 1)
+y, optimizer, losses = x.sum(1, keepdim=True), Optimizer(model.parameters()), []
+for _ in range(100):
+    loss = torch.nn.functional.mse_loss(model(x), y)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    losses.append(float(loss))
+print(losses[0], losses[-1])
+"""
+
+
+def test_export_to_torch_is_a_file_that_needs_nothing_of_ours(
+    server: ForkServer, searched: Path, winner: tuple[int, str], tmp_path: Path
+) -> None:
+    target = tmp_path / "optimizer.py"
+    code, out, err = server.optsearch(searched, "export", str(winner[0]), "--to", "torch", "-o", str(target))
+    assert (code, err) == (0, "") and str(target) in out.replace("\n", "")
+    (tmp_path / "train.py").write_text(TEN_LINES)
+    done = subprocess.run(
+        [sys.executable, "train.py"], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    first, last = map(float, done.stdout.split())
+    assert last != first
+    assert rows(searched / "results.db", "SELECT individual_id, target FROM export")[-1] == (winner[0], "torch")
+
+
+def test_exports_to_the_terminal(server: ForkServer, searched: Path, winner: tuple[int, str]) -> None:
+    code, out, err = server.optsearch(searched, "export", str(winner[0]), "--to", "dsl")
+    assert (code, err) == (0, "") and parse(out) == parse(winner[1])
+    code, out, err = server.optsearch(searched, "export", "lion")
+    assert (code, err) == (0, "")
+    compile(out, "lion.py", "exec")
+
+
+# --- mistakes --------------------------------------------------------------------------------------------------------
+
+BAD_PROGRAMS = {
+    "unparsable.py": "update = = g",
+    "kinds.py": "update = norm(g)",
+    "unknown.py": "update = relu(g)",
+    "order.py": "update = x * 2.0\nx = g * 1.0",
+    "empty.py": "",
+    "code.py": "import os\nos.system('touch harm')",
+    "binary.py": "\x00\x01",
+}
+
+BAD = [
+    # settings
+    (("run", "absent.yaml"), "absent.yaml: cannot be read"),
+    (("run", "."), "cannot be read"),
+    (("run", "broken.yaml"), "broken.yaml:2: not valid YAML"),
+    (("run", "unknown_setting.yaml"), "unknown_setting.yaml:8: sede: unknown setting; known here: name, seed"),
+    (("run", "unknown_task.yaml"), "unknown_task.yaml:5: tasks.0.name: unknown task 'cifar'"),
+    (("run", "wrong_value.yaml"), "wrong_value.yaml:3: strategy.population: "),
+    (("run", "tiny.yaml", "--set", "strategy.population=lots"), "strategy.population"),
+    (("run", "tiny.yaml", "--set", "evaluator.batch=0"), "evaluator.batch"),
+    (("run", "tiny.yaml", "--set", "nonsense"), "--set nonsense: expected key=value"),
+    (("run", "tiny.yaml", "--set", "strategy.start=adam"), "no program 'adam' in the zoo"),
+    # databases
+    (("run", "tiny.yaml", "--set", "store=sqlite:////sys/x.db"), "/sys/x.db: cannot be used as a database"),
+    (("run", "tiny.yaml", "--set", "store=absent/x.db"), "absent/x.db: cannot be used as a database"),
+    (("run", "tiny.yaml", "--set", "store=foreign.db"), "foreign.db: holds tables of another program"),
+    (("run", "tiny.yaml", "--set", "store=tiny.yaml"), "tiny.yaml: cannot be used as a database"),
+    (("run", "tiny.yaml", "--set", "store=nothing://x"), "nothing://x: not a database URL"),
+    (("status",), "results.db: no such database; `optsearch run CONFIG` writes one"),
+    (("leaderboard",), "results.db: no such database"),
+    (("failures", "--store", "absent.db"), "absent.db: no such database"),
+    (("show", "1"), "results.db: no such database"),
+    (("export", "1"), "results.db: no such database"),
+    (("eval", "1"), "results.db: no such database"),
+    (("status", "--store", "foreign.db"), "foreign.db: holds tables of another program"),
+    (("leaderboard", "--store", "tiny.yaml"), "tiny.yaml: cannot be used as a database (file is not a database)"),
+    (("eval", "adamw", "--store", "foreign.db"), "foreign.db: holds tables of another program"),
+    (("eval", "adamw", "--store", "/sys/x.db"), "/sys/x.db: cannot be used as a database"),
+    # programs, IDs, names
+    *((("eval", name), f"{name}: ") for name in BAD_PROGRAMS),
+    *((("export", name), f"{name}: ") for name in ("kinds.py", "code.py")),
+    (("eval", "kinds.py"), "expected a tree"),
+    (("eval", "unparsable.py"), "line 1, column "),
+    (("eval", "nothing_of_this_name"), "nothing_of_this_name: neither an ID, nor a file, nor in the zoo (adabelief"),
+    (("eval", "x" * 300), "neither an ID, nor a file, nor in the zoo"),
+    (("eval", "adamw", "--task", "cifar"), "unknown task 'cifar'; `optsearch tasks` lists all: digits_mlp"),
+    (("eval", "adamw", "--seeds", "0"), "--seeds"),
+    (("eval", "adamw", "--steps", "many"), "--steps"),
+    (("zoo", "adam"), "no program 'adam' in the zoo; there are adabelief, adamw"),
+    (("export", "adamw", "--to", "jax"), "--to jax: unknown target; there are torch"),
+    (("export", "adamw", "-o", "/sys/x.py"), "/sys/x.py: cannot be written"),
+    (("export", "adamw", "-o", "absent/x.py"), "absent/x.py: cannot be written"),
+    (("export", "adamw", "--name", "not a name"), "not a name"),
+    (("export", "adamw", "--name", "class"), "class"),
+    # the command itself
+    (("run",), "Missing argument"),
+    (("show", "first"), "'ID'"),
+    (("search",), "No such command 'search'"),
+    (("status", "--sotre", "x"), "--sotre"),
+]
+
+BAD_IN_A_DATABASE = [
+    (("show", "0"), "results.db: no program 0; IDs go from 1 to 60"),
+    (("show", "61"), "results.db: no program 61"),
+    (("show", "99999999999999999999"), "no program 99999999999999999999"),
+    (("export", "61"), "no program 61"),
+    (("eval", "61"), "no program 61"),
+    (("leaderboard", "--search", "other"), "results.db: no search 'other'; there are: tiny"),
+    (("failures", "--search", "other"), "no search 'other'"),
+    (("leaderboard", "--limit", "0"), "--limit"),
+    (("leaderboard", "--limit", "99999999999999999999"), "--limit"),
+    (("run", "tiny.yaml", "--set", "evaluator.batch=5"), "evaluator.batch: 4 -> 5); set them back"),
+    (("run", "tiny.yaml", "--set", "seed=4", "--set", "baselines=[]"), "seed: 3 -> 4"),
+]
+
+
+def _id(value: Any) -> str:
+    return " ".join(value)[:60] if isinstance(value, tuple) else ""
+
+
+def is_refused(result: Result, said: str) -> None:
+    """Exit code 2 and exactly one line that begins with `error:`."""
+    code, out, err = result
+    assert "Traceback" not in err, err
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ") and err.endswith("\n") and err.count("\n") == 1
+    assert said in err
+
+
+@pytest.mark.parametrize(("args", "said"), BAD, ids=_id)
+def test_mistakes(server: ForkServer, folder: Path, args: Sequence[str], said: str) -> None:
+    """One line that says what is wrong and where; nothing is written."""
+    for name, text in BAD_PROGRAMS.items():
+        (folder / name).write_text(text)
+    (folder / "broken.yaml").write_text("name: a\nseed: 3: 4\n")
+    (folder / "unknown_setting.yaml").write_text(CONFIG + "sede: 3\n")
+    (folder / "unknown_task.yaml").write_text(CONFIG.replace("digits_mlp", "cifar"))
+    (folder / "wrong_value.yaml").write_text(CONFIG.replace("population: 10", "population: ten"))
+    with closing(sqlite3.connect(folder / "foreign.db")) as connection:
+        connection.execute("CREATE TABLE bookmarks (url TEXT)")
+    before = contents(folder)
+    result = server.optsearch(folder, *args)
+    is_refused(result, said)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(("args", "said"), BAD_IN_A_DATABASE, ids=_id)
+def test_mistakes_about_what_a_database_holds(
+    server: ForkServer, searched: Path, args: Sequence[str], said: str
+) -> None:
+    before = contents(searched)
+    is_refused(server.optsearch(searched, *args), said)
+    assert contents(searched) == before
+
+
+def test_mistakes_as_the_installed_command_reports_them(folder: Path) -> None:
+    """The tests above fork; this is the command itself."""
+    done = subprocess.run([OPTSEARCH, "run", "absent.yaml"], cwd=folder, capture_output=True, text=True, check=False)
+    is_refused(Result(done.returncode, done.stdout, done.stderr), "absent.yaml: cannot be read")
+
+
+def test_every_message_names_a_mend(server: ForkServer, folder: Path) -> None:
+    """What is wrong, where, and what to do; seen on one of each kind."""
+    for args, mend in [
+        (("status",), "`optsearch run CONFIG` writes one"),
+        (("eval", "nothing"), "adamw"),
+        (("run", "absent.yaml"), "give the path of a YAML file"),
+        (("run", "tiny.yaml", "--set", "store=/sys/x.db"), "--set store="),
+        (("eval", "adamw", "--store", "/sys/x.db"), "--store"),
+    ]:
+        assert mend in server.optsearch(folder, *args).err
+
+
+# --- interruptions ---------------------------------------------------------------------------------------------------
+
+LONG = CONFIG.replace("programs: 60", "programs: 200").replace("steps: 20", "steps: 40").replace("[adamw]", "[]")
+
+
+@pytest.fixture(scope="module")
+def long_history(server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
+    """The history of LONG, not interrupted."""
+    folder = tmp_path_factory.mktemp("long")
+    (folder / "long.yaml").write_text(LONG)
+    assert server.optsearch(folder, "run", "long.yaml").code == 0
+    history = rows(folder / "results.db", HISTORY)
+    assert len(history) == 200
+    return history
+
+
+def births(database: Path) -> int:
+    try:
+        return int(rows(database, "SELECT COUNT(*) FROM individual")[0][0])
+    except sqlite3.OperationalError:  # not there yet
+        return 0
+
+
+def interrupted(folder: Path, number: signal.Signals, *args: str, group: bool = False) -> tuple[int, str, str]:
+    """Start the command, send it the signal after 20 births, wait for its end."""
+    process = subprocess.Popen(
+        [OPTSEARCH, "run", "long.yaml", *args], cwd=folder, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    deadline = time.monotonic() + 90
+    while births(folder / "results.db") < 20:
+        assert time.monotonic() < deadline and process.poll() is None, "ended before it could be interrupted"
+        time.sleep(0.02)
+    (os.killpg if group else os.kill)(process.pid, number)
+    out, err = process.communicate(timeout=90)
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_interrupted_and_continued(
+    server: ForkServer, tmp_path: Path, long_history: list[tuple[Any, ...]], number: signal.Signals
+) -> None:
+    (tmp_path / "long.yaml").write_text(LONG)
+    code, out, err = interrupted(tmp_path, number)
+    assert code == 130 and "Traceback" not in err
+    part = rows(tmp_path / "results.db", HISTORY)
+    assert 20 <= len(part) < 200 and part == long_history[: len(part)]
+    assert f"goes on from birth {len(part)}" in " ".join(out.split())
+    assert rows(tmp_path / "results.db", "SELECT state FROM search") == [("interrupted",)]
+    assert server.optsearch(tmp_path, "run", "long.yaml").code == 0
+    assert rows(tmp_path / "results.db", HISTORY) == long_history
+
+
+def test_killed_and_continued(server: ForkServer, tmp_path: Path, long_history: list[tuple[Any, ...]]) -> None:
+    (tmp_path / "long.yaml").write_text(LONG)
+    code, _, _ = interrupted(tmp_path, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    part = rows(tmp_path / "results.db", HISTORY)
+    assert 20 <= len(part) < 200 and part == long_history[: len(part)]
+    assert server.optsearch(tmp_path, "run", "long.yaml").code == 0
+    assert rows(tmp_path / "results.db", HISTORY) == long_history
+
+
+def test_ctrl_c_with_ray_workers_continued_without_them(
+    server: ForkServer, tmp_path: Path, long_history: list[tuple[Any, ...]]
+) -> None:
+    """Ctrl-C reaches every process of the terminal; the workers must not die of it. The history is that of inline."""
+    (tmp_path / "long.yaml").write_text(LONG)
+    overrides = ("--set", "evaluator.kind=ray", "--set", "evaluator.workers=2")
+    code, _, err = interrupted(tmp_path, signal.SIGINT, *overrides, group=True)
+    assert code == 130 and "Traceback" not in err
+    part = rows(tmp_path / "results.db", HISTORY)
+    assert 20 <= len(part) < 200 and part == long_history[: len(part)]
+    assert server.optsearch(tmp_path, "run", "long.yaml").code == 0
+    assert rows(tmp_path / "results.db", HISTORY) == long_history
+
+
+def test_what_the_tests_above_compare_is_not_trivial(long_history: list[tuple[Any, ...]]) -> None:
+    assert {row[6] for row in long_history} >= {"training", "hash", "in_flight", "rejection"}
+    assert {row[7] for row in long_history} == {"ok", "diverged", "rejected"}
+    json.dumps([row[8] for row in long_history], allow_nan=False)

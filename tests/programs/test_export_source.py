@@ -1,0 +1,142 @@
+"""The exported file as text: names, docstring, what it depends on, and that linters and type checkers accept it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+from strategies import mutated_program, random_program
+from test_export_torch import PROGRAMS, load, parameters
+
+from programs import InputError, parse, zoo
+from programs.export import torch_source
+
+
+def defaults(text: str) -> dict[str, float]:
+    """The hyperparameters of an exported program and their defaults."""
+    settings = load(parse(text))(parameters()).defaults
+    flags = ("state_dtype", "foreach", "maximize", "capturable", "differentiable")
+    return {name: value for name, value in settings.items() if name not in flags}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (str(zoo.load("lion")), {"lr": 1e-4, "beta1": 0.9, "beta2": 0.99, "weight_decay": 0.01}),
+        (str(zoo.load("adamw")), {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.01}),
+        (str(zoo.load("sgd")), {"lr": 0.1}),
+        (str(zoo.load("sgd_momentum")), {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0005}),
+        (str(zoo.load("raw_lion")), {"lr": 1.0, "beta": 0.899, "c1": 1.109, "weight_decay": 0.4602, "c2": 0.0002}),
+        ("update = g * lr", {"lr": 1.0}),
+        ("update = g * 0.1", {"lr": 1.0, "c1": 0.1}),
+        ("x = lr * -0.1\nupdate = g * x", {"lr": 1.0, "c1": -0.1}),
+        ("x = lr * 0.1\ny = lr * x\nupdate = g * y", {"lr": 1.0, "c1": 0.1}),
+        ("x = lr * 4.0\ny = g * 4.0\nupdate = y * x", {"lr": 4.0, "c1": 4.0}),  # the input lr is node 4
+        ("a = sqrt(0.25)\nx = lr * a\nupdate = g * x", {"lr": 0.5}),
+        ("g = clip(g, 0.5)\nupdate = g * lr", {"lr": 1.0, "max_norm": 0.5}),
+        ("x = g + 1e-6\nx = x + 0.5\nupdate = x * lr", {"lr": 1.0, "eps": 1e-6, "c1": 0.5}),
+        ("e = get_eps()\nx = g + e\nupdate = x * lr", {"lr": 1.0, "eps": 1e-8}),
+        ("x = w * -0.5\nupdate = x + g", {"lr": 1.0, "c1": -0.5}),
+        ("a = log(0.0)\nupdate = maximum(g, a)", {"lr": 1.0, "c1": -float("inf")}),
+        ("p = get_pi()\nupdate = g * p", {"lr": 1.0}),
+    ],
+)
+def test_constants_get_names_by_their_place_and_lr_its_peak(text: str, expected: dict[str, float]) -> None:
+    assert defaults(text) == pytest.approx(expected, rel=1e-15)
+
+
+def test_lion_reads_like_lion() -> None:
+    text = torch_source(zoo.load("lion"), "Lion")
+    assert (
+        """    for param, w, g, m in zip(params, weights, grads, ms, strict=True):
+        update = torch.sign(torch.lerp(g, m, beta1)) + w * weight_decay
+        m.lerp_(g, 1 - beta2)
+        param.sub_(update * lr)
+"""
+        in text
+    )
+    assert (
+        """        update = interp(g, m, beta1)
+        update = sign(update)
+        m = interp(g, m, beta2)
+        wd = w * weight_decay
+        update = update + wd
+        update = update * lr
+        w = w - update
+"""
+        in text
+    )
+
+
+def test_dead_statements_and_dead_states_are_left_out() -> None:
+    text = torch_source(parse("x = sin(w)\nv = x * 2.0\nm = cosh(g)\nupdate = g * lr"), "Found")
+    assert not any(word in text for word in ("torch.sin(", "cosh", 'state["', "weights"))
+
+
+def test_reductions_over_everything_are_explained() -> None:
+    text = " ".join(torch_source(zoo.load("raw_lion"), "RawLion").split())
+    assert "run over the parameters of all groups" in text
+    assert "each rank reduces its own shard" in text
+    assert "run over the parameters of all groups" not in torch_source(zoo.load("lion"), "Lion")
+
+
+def test_provenance_stands_in_the_docstring_whatever_it_holds() -> None:
+    provenance = {"search": "quickstart", "task": 'a """ b \\ c', "fitness": "-0.5"}
+    document = ast.get_docstring(
+        next(n for n in ast.parse(torch_source(zoo.load("sgd"), "Sgd", provenance)).body if isinstance(n, ast.ClassDef))
+    )
+    assert document is not None
+    assert "search: quickstart" in document
+    assert "fitness: -0.5" in document
+
+
+@pytest.mark.parametrize(
+    "name", ["", "1st", "a b", "class", "Opt-1", "Optimizer", "torch", "_X", "Größe", "x;import os"]
+)
+def test_a_class_needs_a_name_that_works(name: str) -> None:
+    with pytest.raises(InputError, match=r"class|itself") as error:
+        torch_source(zoo.load("sgd"), name)
+    assert "\n" not in str(error.value)
+
+
+def test_nothing_but_torch_and_the_standard_library_is_imported() -> None:
+    for program in PROGRAMS.values():
+        tree = ast.parse(torch_source(program, "Found"))
+        modules = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)} | {
+            a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names
+        }
+        roots = {(module or "").split(".")[0] for module in modules}
+        assert roots <= {"__future__", "collections", "itertools", "math", "torch", "typing"}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All programs of the tests and some evolved ones, exported."""
+    folder = tmp_path_factory.mktemp("exported")
+    evolved = {
+        f"{make.__name__}_{seed}": make(Random(seed), 30)
+        for make in (mutated_program, random_program)
+        for seed in range(20)
+    }
+    for name, program in (PROGRAMS | evolved).items():
+        (folder / f"{name.replace(' ', '_')}.py").write_text(torch_source(program, "Found", {"program": name}))
+    return folder
+
+
+def run(*command: str | Path) -> None:
+    result = subprocess.run([sys.executable, "-m", *map(str, command)], capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-2000:]
+
+
+def test_ruff_has_nothing_to_say(files: Path) -> None:
+    run("ruff", "check", "--isolated", "--no-cache", "--line-length", "120", "--select", "E,F,I,B,UP,SIM,RUF", files)
+    run("ruff", "format", "--isolated", "--no-cache", "--line-length", "120", "--check", files)
+
+
+def test_mypy_has_nothing_to_say_in_strict_mode(files: Path, tmp_path: Path) -> None:
+    chosen = [files / f"{name}.py" for name in ("lion", "raw_lion", "one_after_another", "functions_of_the_rate")]
+    run("mypy", "--strict", "--cache-dir", tmp_path, *chosen)

@@ -1,0 +1,72 @@
+"""Dependencies point one way, `programs <- proxy_tasks <- search`, and everything public says what it is."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MAY_IMPORT = {
+    "programs": {"programs"},
+    "proxy_tasks": {"programs", "proxy_tasks"},
+    "search": {"programs", "proxy_tasks", "search"},
+}
+ENGINE_ONLY = {"sqlalchemy", "alembic", "ray", "pydantic", "yaml", "typer", "rich", "tqdm"}
+NO_TORCH = {"ops.py", "program.py", "dataflow.py", "liveness.py", "hashing.py", "mutation.py", "reference.py"}
+
+
+def modules(package: str) -> list[Path]:
+    """Files of a package; the zoo's programs are texts in the language."""
+    files = sorted((ROOT / package).rglob("*.py"))
+    return [f for f in files if f.parent.name != "zoo" or f.name == "__init__.py"]
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Top-level names of everything imported, anywhere in the file."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield (node.module or "").split(".")[0]
+
+
+ALL = [(package, path) for package in MAY_IMPORT for path in modules(package)]
+
+
+def _name(value: object) -> str:
+    return str(value.relative_to(ROOT)) if isinstance(value, Path) else str(value)
+
+
+def test_the_packages_are_found() -> None:
+    assert {package for package, _ in ALL} == set(MAY_IMPORT) and len(ALL) > 40
+
+
+@pytest.mark.parametrize(("package", "path"), ALL, ids=_name)
+def test_imports_point_one_way(package: str, path: Path) -> None:
+    ours = {name for name in imports(path) if name in {*MAY_IMPORT, "tests", "scripts"}}
+    assert ours <= MAY_IMPORT[package]
+
+
+@pytest.mark.parametrize(("package", "path"), [(p, f) for p, f in ALL if p != "search"], ids=_name)
+def test_language_and_training_know_no_database_and_no_cluster(package: str, path: Path) -> None:
+    assert not set(imports(path)) & ENGINE_ONLY
+
+
+@pytest.mark.parametrize("name", sorted(NO_TORCH))
+def test_the_language_itself_needs_no_torch(name: str) -> None:
+    assert "torch" not in set(imports(ROOT / "programs" / name))
+
+
+@pytest.mark.parametrize(("package", "path"), ALL, ids=_name)
+def test_modules_and_what_is_public_in_them_say_what_they_are(package: str, path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree), "no docstring"
+    migration = path.parent.name == "versions"  # its functions are named and called by Alembic
+    for node in tree.body:
+        public = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+        if public and not migration:
+            assert ast.get_docstring(node), f"{node.name} has no docstring"  # type: ignore[arg-type]
