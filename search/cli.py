@@ -64,7 +64,7 @@ def status(store: StoreOption = RESULTS, search: SearchOption = None) -> None:
 def leaderboard(
     store: StoreOption = RESULTS,
     search: SearchOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="Number of programs.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of programs.")] = 20,
 ) -> None:
     """The best distinct programs, with their margins over the tuned baselines."""
     from search.display import show_leaderboard
@@ -191,13 +191,12 @@ def zoo(
     """Known optimizers written in the language, and its functions."""
     from programs import zoo as programs_zoo
 
-    from search.display import show_program
     from search.zoo_tables import show_functions, show_zoo
 
     if functions:
         show_functions()
     elif name:
-        show_program(programs_zoo.load(name))
+        print(programs_zoo.load(name).as_function())
     else:
         show_zoo()
 
@@ -221,7 +220,8 @@ def main() -> None:
     except InputError as error:
         code = _complain(str(error))
     except _UsageError as error:
-        code = _complain(f"{error.format_message().rstrip('.')}; `optsearch --help` lists commands and options")
+        message = error.format_message().rstrip(".")  # empty where the help has been shown instead
+        code = _complain(f"{message}; `optsearch --help` lists commands and options") if message else 2
     except (typer.Abort, KeyboardInterrupt):
         code = 130
     except BrokenPipeError:  # `optsearch leaderboard | head`

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -31,7 +32,7 @@ class ProgressLine:
     """A tqdm line kept up to date; as a context manager it leaves the last state on the screen."""
 
     def __init__(self) -> None:
-        self._line = tqdm(bar_format="{desc}", mininterval=0.5 if sys.stderr.isatty() else 10)
+        self._line: tqdm[NoReturn] | None = None  # made with the first text, so that errors before it stand alone
 
     def __enter__(self) -> ProgressLine:
         return self
@@ -39,14 +40,21 @@ class ProgressLine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._line.refresh()
-        self._line.close()
+        if self._line is not None:
+            self._line.refresh()
+            self._line.close()
 
     def say(self, text: str) -> None:
-        """Show a message in place of the numbers."""
+        """Show a message in place of the numbers, on a terminal."""
         if sys.stderr.isatty():
-            self._line.set_description_str(text, refresh=True)
+            self._show(text, at_once=True)
 
     def update(self, progress: Progress) -> None:
-        self._line.set_description_str(describe(progress), refresh=False)
+        """Show the numbers, a few times a second at most."""
+        self._show(describe(progress), at_once=False)
+
+    def _show(self, text: str, at_once: bool) -> None:
+        if self._line is None:
+            self._line = tqdm(bar_format="{desc}", mininterval=0.5 if sys.stderr.isatty() else 10)
+        self._line.set_description_str(text, refresh=at_once)
         self._line.update()

@@ -32,7 +32,7 @@ def resolve(what: str, store: str) -> Resolved:
             genome = database.individual(int(what))["genome"]
         return Resolved(f"program {what}", parse(genome, f"program {what} in {store}"), int(what))
     path = Path(what)
-    if path.is_file():
+    if _is_file(path):
         try:
             return Resolved(path.stem, parse(path.read_text(encoding="utf-8"), what))
         except UnicodeDecodeError:
@@ -40,3 +40,10 @@ def resolve(what: str, store: str) -> Resolved:
     if what in zoo.names():
         return Resolved(what, zoo.load(what))
     raise InputError(f"{what}: neither an ID, nor a file, nor in the zoo ({', '.join(zoo.names())})")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long
+        return False

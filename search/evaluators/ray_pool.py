@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 from ray.exceptions import RayActorError, RayError
 
 from proxy_tasks import configure_process
@@ -41,6 +42,9 @@ def start_ray(cpus: int) -> bool:
     if ray.is_initialized():
         return False
     on_termination = signal.getsignal(signal.SIGTERM)  # Ray puts a handler of its own in its place
+    # What Ray does by itself on other systems than Linux: use the loopback address, so that nothing listens elsewhere.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a notice of changes to come
     ray.init(
         num_cpus=cpus,
@@ -48,7 +52,6 @@ def start_ray(cpus: int) -> bool:
         object_store_memory=OBJECT_STORE_BYTES,
         logging_level=logging.ERROR,
         log_to_driver=False,
-        _node_ip_address="127.0.0.1",
         runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}},
     )
     signal.signal(signal.SIGTERM, on_termination)

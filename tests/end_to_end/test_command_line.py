@@ -190,7 +190,9 @@ def test_tasks_and_zoo(server: ForkServer, folder: Path) -> None:
         assert name in out
         assert parse(looked(server, folder, "zoo", name)) == zoo.load(name), "what is printed reads back"
     functions = looked(server, folder, "zoo", "--functions")
-    assert sum(line.split()[0] in {"interp", "clip", "cosine_sim"} for line in functions.splitlines() if line) == 3
+    assert (
+        sum(line.split()[0] in {"interp", "clip", "cosine_sim"} for line in functions.splitlines() if line.strip()) == 3
+    )
 
 
 def test_help(server: ForkServer, folder: Path) -> None:
