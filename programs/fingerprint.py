@@ -86,7 +86,8 @@ def fingerprint(program: Program, bits: int = DEFAULT_BITS) -> Fingerprint:
     """
     run = _run(program, len(SCHEDULE), infinitesimal_guard=True)
     guarded = _run(program, GUARDED_STEPS, infinitesimal_guard=False)
-    return Fingerprint(_key(run, guarded, bits), _rejection(program, run.updates))
+    rejection = _rejection(program, run.updates)
+    return Fingerprint(_key(run, guarded, bits, rejection or ""), rejection)
 
 
 class _Run(NamedTuple):
@@ -125,7 +126,8 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.array_equal(a, b, equal_nan=True)) and bool(a.any())
 
 
-def _key(run: _Run, guarded: _Run, bits: int) -> str:
+def _key(run: _Run, guarded: _Run, bits: int, rejection: str) -> str:
+    """Rejected programs have keys of their own: a tiny update must not pass for a zero one."""
     mantissa, exponent = np.frexp(run.updates)  # 0.5 <= |mantissa| < 1
     cut = np.ldexp(np.rint(np.ldexp(mantissa, bits)), exponent - bits)
     cut[np.abs(cut) < NEGLIGIBLE] = 0.0  # both signs of zero
@@ -135,5 +137,10 @@ def _key(run: _Run, guarded: _Run, bits: int) -> str:
         growth = run.largest_state[-2:] / run.largest_state[-3:-1]
     decades[np.isnan(decades)] = np.nan
     explodes = bool((growth > EXPLOSIVE).all(axis=0).any())
-    data = bytes([bits, explodes]) + decades.astype("<f8").tobytes() + (cut + 0.0).astype("<f8").tobytes()
+    data = (
+        bytes([bits, explodes])
+        + rejection.encode()
+        + decades.astype("<f8").tobytes()
+        + (cut + 0.0).astype("<f8").tobytes()
+    )
     return blake2b(data, digest_size=16).hexdigest()

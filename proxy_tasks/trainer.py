@@ -71,12 +71,14 @@ def configured_process() -> Iterator[None]:
 
 def train(task: Task, replicas: Sequence[Replica]) -> list[Outcome]:
     """Train every replica on the task; outcomes in the order given."""
+    if not replicas:
+        return []
     started = time.perf_counter()
     sources = [row_source(replica.program) for replica in replicas]
     order = sorted(range(len(replicas)), key=lambda i: sources[i].source)  # equal sources side by side, run as one
     batch = _Batch(task, [sources[i] for i in order], [replicas[i].seed for i in order])
     outcomes = batch.run()
-    share = (time.perf_counter() - started) / max(1, len(replicas))
+    share = (time.perf_counter() - started) / len(replicas)
     in_order = sorted(zip(order, outcomes, strict=True))
     return [outcome._replace(seconds=share) for _, outcome in in_order]
 

@@ -157,15 +157,7 @@ def export(
     """Write a program as a self-contained optimizer for PyTorch or optax."""
     from search.export import export_program
 
-    text = export_program(program, to, name, store)
-    if output is None:
-        print(text, end="")
-        return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written ({error.strerror}); name another file with -o") from None
-    typer.echo(f"wrote {output}")
+    export_program(program, to, name, store, output)
 
 
 @app.command()

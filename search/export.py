@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
+from pathlib import Path
 
 from programs.errors import InputError
 from programs.export import export_torch, optax_source
@@ -15,24 +16,40 @@ from search.store import open_store
 TARGETS = ("torch", "optax", "dsl")
 
 
-def export_program(what: str, target: str, class_name: str | None, store: str) -> str:
-    """The text of the export. An export of a program of the store is noted there.
+def export_program(what: str, target: str, class_name: str | None, store: str, output: Path | None) -> None:
+    """Write the export to a file, or print it. An export of a program of the store is noted there.
 
     Raises:
-        InputError: unknown target or program, or an export that does not move weights as the program does.
+        InputError: unknown target or program, an export that does not move weights as the program does, or a file that
+            cannot be written.
     """
     if target not in TARGETS:
         raise InputError(f"--to {target}: unknown target; there are {', '.join(TARGETS)}")
     found = resolve(what, store)
-    if target == "dsl":
-        return f"{found.program.as_function()}\n"
-    class_name = class_name or "".join(part.capitalize() for part in re.findall(r"[A-Za-z0-9]+", found.name))
-    write = export_torch if target == "torch" else optax_source
-    text = write(found.program, class_name, _provenance(found, store))
+    name = class_name or "".join(part.capitalize() for part in re.findall(r"[A-Za-z0-9]+", found.name))
+    text = _text(found, target, name, store)
+    if output is None:
+        print(text, end="")
+    else:
+        _write(text, output)
     if found.individual_id is not None:
         with closing(open_store(store)) as database:
-            database.add_export(found.individual_id, target, class_name, text)
-    return text
+            database.add_export(found.individual_id, target, name, text)
+
+
+def _text(found: Resolved, target: str, name: str, store: str) -> str:
+    if target == "dsl":
+        return f"{found.program.as_function()}\n"
+    write = export_torch if target == "torch" else optax_source
+    return write(found.program, name, _provenance(found, store))
+
+
+def _write(text: str, output: Path) -> None:
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written ({error.strerror}); name another file with -o") from None
+    print(f"wrote {output}")
 
 
 def _provenance(found: Resolved, store: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ _SEARCHES = """
 def show_status(store: Store, search: str | None) -> None:
     """Print every search, and for each how it went over its births."""
     rows = [row for row in store.rows(_SEARCHES) if search in (None, row["name"])]
-    columns = ["search", "state", "programs", "trained", "answered", "redundant", "best", "rate", "programs left"]
+    columns = ["search", "state", "programs", "trained", "answered", "redundant", "best", "rate", "left"]
     table = [_search_row(store, row) for row in rows]
     show_table(f"searches in {store.location}", columns, table, left=["search", "state"])
     if not rows:

@@ -71,7 +71,9 @@ def open_store(location: str, create: bool = False) -> Store:
     url = location if "://" in location else f"sqlite:///{location}"
     try:
         engine = create_engine(url)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+    except ModuleNotFoundError as error:
+        raise InputError(f"store: the driver of this kind of database is missing; pip install {error.name}") from None
+    except (ArgumentError, NoSuchModuleError) as error:
         shown = re.sub(r":[^:@/]*@", ":***@", location)
         raise InputError(f"store {shown}: not a database URL ({error}); expected e.g. sqlite:///results.db") from None
     path = make_url(url).database
@@ -164,7 +166,11 @@ class Store:
     # --- births --------------------------------------------------------------------------------------------------
 
     def add_births(self, search_id: int, births: Sequence[IndividualRow], seconds: float) -> None:
-        """Commit births, all or none, with the seconds that they took."""
+        """Commit births, all or none, with the seconds that they took.
+
+        Raises:
+            InputError: another run has written one of them.
+        """
         table = schema.search
         with self._write() as connection:
             if births:
