@@ -27,9 +27,7 @@ def _no_truth_value(value: Any) -> Any:
     return value
 
 
-Number = Annotated[
-    float, BeforeValidator(_no_truth_value), Field(allow_inf_nan=False)
-]  # YAML reads 1e-3 as text; pydantic makes it a number
+Number = Annotated[float, BeforeValidator(_no_truth_value)]  # YAML reads 1e-3 as text; pydantic makes it a number
 
 TUNING_SEED = 0  # searches train on seeds 0, 1, ...
 FRESH_SEED = 1000  # results are confirmed on seeds 1000, 1001, ... that no search trains on

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -172,7 +173,7 @@ class Driver:
         if budget.evaluations is not None and progress.rate > 0:
             share = progress.trained / max(1, progress.births)
             left.append((budget.evaluations - progress.trained) / max(share * progress.rate, 1e-9))
-        if budget.minutes is not None:
+        if budget.minutes is not None and budget.minutes < math.inf:
             left.append(60 * budget.minutes - seconds)
         progress.seconds_left = max(0.0, min(left)) if left else None
 

@@ -88,7 +88,9 @@ def open_store(location: str, create: bool = False) -> Store:
             with engine.connect() as connection:  # kept in the file; set only now that the database is known to be ours
                 connection.execute(text("PRAGMA journal_mode = WAL"))
     except DatabaseError as error:
-        mend = "name another with --store, or for a search with --set store=..."
+        mend = "name another with --store"
+        if create:
+            mend = "name a database in a folder that can be written with --store, or for a search with --set store=..."
         raise InputError(f"{path or url}: cannot be used as a database ({error.orig}); {mend}") from None
     return Store(engine)
 
