@@ -16,6 +16,7 @@ from random import Random
 from typing import Any
 
 from programs import Program, dataflow_hash, live, live_program, zoo
+from programs.fingerprint import fingerprint
 from programs.mutation import mutate
 
 STATEMENTS, LIVE = 25, 9
@@ -67,6 +68,7 @@ def main() -> None:
         ("check (kinds) alone", microseconds(lambda program: program.dataflow, unchecked)),
         ("liveness alone", microseconds(lambda program: live(program.dataflow), drawn)),
         ("hash with liveness", microseconds(dataflow_hash, drawn)),
+        ("fingerprint", microseconds(fingerprint, drawn[: children // 10])),
     ]
     reference = microseconds(pure_python_pass, drawn)
     print(f"{children} children of {len(parents)} parents with {STATEMENTS} statements, one core")
