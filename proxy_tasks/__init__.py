@@ -6,7 +6,18 @@ import os
 # outcome of a replica is the same whatever batch it is trained in. Read by MKL at its first call.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
+from proxy_tasks.named import args
 from proxy_tasks.task import TASKS, Task, get_task
 from proxy_tasks.trainer import Outcome, Replica, configure_process, configured_process, train
 
-__all__ = ["TASKS", "Outcome", "Replica", "Task", "configure_process", "configured_process", "get_task", "train"]
+__all__ = [
+    "TASKS",
+    "Outcome",
+    "Replica",
+    "Task",
+    "args",
+    "configure_process",
+    "configured_process",
+    "get_task",
+    "train",
+]

@@ -7,7 +7,6 @@ import math
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,8 @@ import torch
 from programs.errors import InputError
 
 from proxy_tasks.datasets import Dataset, load_dataset
-from proxy_tasks.models import MODELS, Model
+from proxy_tasks.models import Model, build_model
+from proxy_tasks.named import Args, args, source_digest
 
 TRAINER_VERSION = 1  # to be raised with every change that alters what training computes
 
@@ -34,7 +34,8 @@ class Task:
     name: str
     dataset: str
     model: str
-    model_args: tuple[tuple[str, Any], ...] = ()
+    dataset_args: Args = ()
+    model_args: Args = ()
     steps: int = 500
     batch_size: int = 128
     warmup: float = 0.05
@@ -55,35 +56,37 @@ class Task:
     def minibatches(self, seed: int) -> np.ndarray:
         """[steps, batch] indices into the training samples: shuffled epochs, a function of the seed alone."""
         rng = np.random.default_rng((seed, 1))
-        samples = len(load_dataset(self.dataset).train_x)
+        samples = len(load_dataset(self.dataset, self.dataset_args).train_x)
         epochs = math.ceil(self.steps * self.batch_size / samples)
         stream = np.concatenate([rng.permutation(samples) for _ in range(epochs)])
         return stream[: self.steps * self.batch_size].reshape(self.steps, self.batch_size)
 
     def load(self) -> tuple[Dataset, Model]:
         """Data and model, built once for each process."""
-        return _load(self.dataset, self.model, self.model_args)
+        return _load(self.dataset, self.dataset_args, self.model, self.model_args)
 
 
 @lru_cache(maxsize=64)
-def _load(dataset: str, model: str, model_args: tuple[tuple[str, Any], ...]) -> tuple[Dataset, Model]:
-    data = load_dataset(dataset)
-    return data, MODELS[model](data, **dict(model_args))
+def _load(dataset: str, dataset_args: Args, model: str, model_args: Args) -> tuple[Dataset, Model]:
+    data = load_dataset(dataset, dataset_args)
+    return data, build_model(model, data, model_args)
 
 
 @lru_cache(maxsize=1024)
 def _fingerprint(task: Task) -> str:
     settings = asdict(task) | {
-        "data": load_dataset(task.dataset).digest,
+        "data": load_dataset(task.dataset, task.dataset_args).digest,
+        "source": source_digest(task.model),
         "trainer": TRAINER_VERSION,
         "torch": ".".join(torch.__version__.split(".")[:2]),
     }
-    del settings["name"]  # two names for one task share their evaluations
+    for key in ("name", "dataset", "dataset_args"):  # two names for one task share their evaluations; data is data
+        del settings[key]
     return sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
 
 
 TASKS = {
-    task.name: task for task in (Task("digits_mlp", dataset="digits", model="mlp", model_args=(("hidden", (32,)),)),)
+    task.name: task for task in (Task("digits_mlp", dataset="digits", model="mlp", model_args=args(hidden=(32,))),)
 }
 
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
-from programs.errors import InputError
-
 from proxy_tasks.datasets.dataset import Dataset
 from proxy_tasks.datasets.digits import load_digits
+from proxy_tasks.named import Args, find
 
-DATASETS: dict[str, Callable[[], Dataset]] = {"digits": load_digits}
+DATASETS: dict[str, Callable[..., Dataset]] = {"digits": load_digits}
 
 
 @lru_cache
-def load_dataset(name: str) -> Dataset:
+def load_dataset(name: str, args: Args = ()) -> Dataset:
     """The data set called `name`, loaded once for each process."""
-    if name not in DATASETS:
-        raise InputError(f"unknown data set '{name}'; there are {', '.join(sorted(DATASETS))}")
-    return DATASETS[name]()
+    return find(name, DATASETS, "data set")(**dict(args))  # type: ignore[no-any-return]
 
 
 __all__ = ["DATASETS", "Dataset", "load_dataset"]

@@ -7,15 +7,17 @@ import torch
 
 from proxy_tasks.datasets.dataset import Dataset
 
-TRAIN = 1000  # images; the other 797 are for validation
 
+def load_digits(train: int = 1000) -> Dataset:
+    """Pixels scaled to 0..1, `[N, 64]`; a fixed shuffled split, since the file is ordered by writer.
 
-def load_digits() -> Dataset:
-    """Pixels scaled to 0..1, `[N, 64]`; a fixed shuffled split, since the file is ordered by writer."""
+    Args:
+        train: images for training; the rest of the 1,797 are for validation.
+    """
     from sklearn import datasets  # imported here: it takes a second, and other data sets do not need it
 
     bunch = datasets.load_digits()
     order = np.random.RandomState(0).permutation(len(bunch.target))
     x = torch.from_numpy(bunch.data[order].astype(np.float32) / 16)
     y = torch.from_numpy(bunch.target[order].astype(np.int64))
-    return Dataset(x[:TRAIN], y[:TRAIN], x[TRAIN:], y[TRAIN:], classes=10)
+    return Dataset(x[:train], y[:train], x[train:], y[train:], classes=10)

@@ -15,11 +15,12 @@ from programs.layout import Layout
 
 @dataclass(frozen=True)
 class Leaf:
-    """One parameter tensor of a single replica: drawn from N(0, std^2) at the start, or zero."""
+    """One parameter tensor of a single replica: drawn from N(mean, std^2) at the start."""
 
     name: str
     shape: tuple[int, ...]
     std: float = 0.0
+    mean: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,13 @@ class Model:
     """A model with its loss.
 
     `losses(params, x, y)` takes the parameters `[R, *shape]` in the order of `leaves` and a minibatch whose first axis
-    is 1 (shared by all replicas) or R, and gives the mean loss of each replica, `[R]`.
+    is 1 (shared by all replicas) or R, and gives the mean loss of each replica, `[R]`. `initial(seed)` gives initial
+    weights in the order of `leaves` where these are not simply drawn as the leaves say.
     """
 
     leaves: tuple[Leaf, ...]
     losses: Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
+    initial: Callable[[int], Sequence[Tensor]] | None = None
 
     @cached_property
     def layout(self) -> Layout:
@@ -39,12 +42,17 @@ class Model:
 
     def initial_row(self, seed: int) -> Tensor:
         """Initial weights, a padded row `[W]`: a function of the seed, so that all candidates start from one point."""
+        row = torch.zeros(self.layout.width)
+        parts = self._drawn(seed) if self.initial is None else self.initial(seed)
+        row[: self.layout.total] = torch.cat([part.flatten().float() for part in parts])
+        return row
+
+    def _drawn(self, seed: int) -> list[Tensor]:
         rng = np.random.default_rng((seed, 0))
-        padding = np.zeros(self.layout.width - self.layout.total)
-        parts = [
-            rng.standard_normal(size) * leaf.std for leaf, size in zip(self.leaves, self.layout.sizes, strict=True)
+        return [
+            torch.from_numpy(leaf.mean + leaf.std * rng.standard_normal(size))
+            for leaf, size in zip(self.leaves, self.layout.sizes, strict=True)
         ]
-        return torch.from_numpy(np.concatenate([*parts, padding]).astype(np.float32))
 
     def parameters(self, rows: Tensor) -> list[Tensor]:
         """Views of rows `[R, W]` as the leaves `[R, *shape]`."""

@@ -70,6 +70,7 @@ def test_minibatches_depend_on_the_seed_alone() -> None:
 
 CHANGES: dict[str, Any] = {
     "dataset": "tiny",
+    "dataset_args": (("train", 900),),
     "model": "another",
     "model_args": (("hidden", (16,)),),
     "steps": 41,
