@@ -12,9 +12,10 @@ Two choices make equal behaviour give equal keys:
   nothing else.
 - The guard of the division counts as infinitesimal, so that m / sqrt(m * m) is sign(m) whatever the size of m.
 
-Two coarse marks keep apart what this would merge wrongly: the decade of the largest update with the guard as it is, for
-a divisor close to minus the guard makes updates leap (m / m is not 1 everywhere), and whether a state explodes, which
-in the end overflows even where the updates do not show it yet.
+What this would merge wrongly is kept apart by a second run in float32 with the guard as it is: where updates *leap*,
+because a divisor comes close to minus the guard (m / m is not 1 everywhere), they are hashed too, and so is the decade
+of the largest. A last coarse mark is the pace at which a state explodes, for in the end it overflows even where the
+updates do not show it yet.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from programs.dataflow import G
 from programs.layout import Layout
@@ -35,11 +37,15 @@ DEFAULT_BITS = 24
 MOST_BITS = 40  # beyond it the last bits of equal computations show
 NEGLIGIBLE = 2.0**-40  # an update below this leaves a float32 weight of ordinary size as it is
 
-GUARDED_STEPS = 2
-EXPLOSIVE = 1.5  # growth of a state in each of the last two steps; averages and sums of gradients stay below
+GUARDED_STEPS = 8
+LEAP = 2.0  # times what the update would be with an infinitesimal guard
+LEAP_BITS = 10  # well within what float32 gives after some cancellation
 
-LAYOUT = Layout((160, 64, 32))
-SCHEDULE = (0.15, 0.6, 1.0, 0.8, 0.5, 0.1)
+EXPLOSIVE = 4.0  # growth of a state over each of the last two periods; averages and sums of gradients stay below
+PERIOD = 4  # steps
+
+LAYOUT = Layout((80, 32, 16))
+SCHEDULE = (0.15, 0.6, 1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.45, 0.4, 0.36)
 
 
 class Fingerprint(NamedTuple):
@@ -59,9 +65,9 @@ def _problem() -> _Problem:
     """Weights and gradients of different scale in each leaf; two sequences of gradients that differ everywhere.
 
     Some weights never have a gradient, others miss theirs at single steps, some weights are zero as biases are, so that
-    what programs do at an exact zero shows. Signs change, magnitudes range over ten decades, and norms over four, so
-    that a clip acts in one sequence and not in the other. There are enough weights for small changes to show even where
-    only signs are left of the gradients.
+    what programs do at an exact zero shows. Signs change, magnitudes range over ten decades, and norms over six, from
+    step to step and between the sequences, so that a clip acts here and not there. There are enough weights for small
+    changes to show even where only signs are left of the gradients.
     """
     rng = np.random.default_rng(20230213)
     scales = np.repeat([1.0, 0.03, 4.0], LAYOUT.sizes)
@@ -70,6 +76,7 @@ def _problem() -> _Problem:
     w = np.tile(w, (2, 1))
     shape = (len(SCHEDULE), 2, LAYOUT.total)
     gradients = rng.normal(size=shape) * 10.0 ** rng.uniform(-8, 2, size=shape[-1]) * np.sqrt(scales)
+    gradients *= 10.0 ** rng.uniform(-1, 1, size=(len(SCHEDULE), 1, 1))
     gradients[:, 1] *= 1e-4
     gradients[rng.random(shape) < 0.1] = 0.0
     gradients[:, :, rng.random(LAYOUT.total) < 0.1] = 0.0
@@ -84,32 +91,31 @@ def fingerprint(program: Program, bits: int = DEFAULT_BITS) -> Fingerprint:
         program: a checked program.
         bits: mantissa bits that decide, 1..40. Fewer merge more programs, and in the end different ones.
     """
-    run = _run(program, len(SCHEDULE), infinitesimal_guard=True)
-    guarded = _run(program, GUARDED_STEPS, infinitesimal_guard=False)
+    run = _run(program, len(SCHEDULE), np.float64, infinitesimal_guard=True)
+    guarded = _run(program, GUARDED_STEPS, np.float32, infinitesimal_guard=False)
     rejection = _rejection(program, run.updates)
     return Fingerprint(_key(run, guarded, bits, rejection or ""), rejection)
 
 
 class _Run(NamedTuple):
-    """Updates of all steps, [steps, 2, P], and the largest number in either state after each, [steps, 2]."""
+    """Updates of all steps, [steps, 2, P], and the states after each."""
 
     updates: np.ndarray
-    largest_state: np.ndarray
+    states: list[State]
 
 
-def _run(program: Program, steps: int, infinitesimal_guard: bool) -> _Run:
-    problem = _problem()
-    step = numpy_step(program, LAYOUT, infinitesimal_guard=infinitesimal_guard)
-    w = problem.w
+def _run(program: Program, steps: int, dtype: DTypeLike, infinitesimal_guard: bool) -> _Run:
+    w, gradients = (array.astype(dtype, copy=False) for array in _problem())
+    step = numpy_step(program, LAYOUT, dtype, infinitesimal_guard)
     state = State(np.zeros_like(w), np.zeros_like(w))
-    updates, largest = [], []
+    updates = np.empty((steps, *w.shape), dtype)
+    states = []
     with np.errstate(all="ignore"):
-        for gradient, lr in zip(problem.gradients[:steps], SCHEDULE[:steps], strict=True):
-            update, state = step(w, gradient, state, lr)
-            updates.append(update)
-            largest.append([np.abs(state.m).max(), np.abs(state.v).max()])
-            w = w - update
-    return _Run(np.stack(updates), np.array(largest))
+        for i in range(steps):
+            updates[i], state = step(w, gradients[i], state, SCHEDULE[i])
+            states.append(state)
+            w = w - updates[i]
+    return _Run(updates, states)
 
 
 def _rejection(program: Program, updates: np.ndarray) -> str | None:
@@ -128,19 +134,36 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
 
 def _key(run: _Run, guarded: _Run, bits: int, rejection: str) -> str:
     """Rejected programs have keys of their own: a tiny update must not pass for a zero one."""
-    mantissa, exponent = np.frexp(run.updates)  # 0.5 <= |mantissa| < 1
-    cut = np.ldexp(np.rint(np.ldexp(mantissa, bits)), exponent - bits)
-    cut[np.abs(cut) < NEGLIGIBLE] = 0.0  # both signs of zero
-    cut[np.isnan(cut)] = np.nan  # one of many NaNs
     with np.errstate(all="ignore"):
-        decades = np.rint(np.log10(np.abs(guarded.updates).max(axis=(1, 2)))) + 0.0
-        growth = run.largest_state[-2:] / run.largest_state[-3:-1]
-    decades[np.isnan(decades)] = np.nan
-    explodes = bool((growth > EXPLOSIVE).all(axis=0).any())
-    data = (
-        bytes([bits, explodes])
-        + rejection.encode()
-        + decades.astype("<f8").tobytes()
-        + (cut + 0.0).astype("<f8").tobytes()
-    )
-    return blake2b(data, digest_size=16).hexdigest()
+        cut = _cut(run.updates, bits)
+        cut[np.abs(cut) < NEGLIGIBLE] = 0.0  # both signs of zero
+        marks = [_decades(guarded.updates), *_leaps(run.updates[:GUARDED_STEPS], guarded.updates), _paces(run.states)]
+    key = blake2b(bytes([bits]) + rejection.encode(), digest_size=16)
+    for values in (cut, *marks):
+        key.update(np.where(np.isnan(values), np.nan, values + 0.0).astype("<f8").tobytes())  # one of many NaNs
+    return key.hexdigest()
+
+
+def _cut(values: np.ndarray, bits: int) -> np.ndarray:
+    """Rounded to this many mantissa bits."""
+    mantissa, exponent = np.frexp(values)  # 0.5 <= |mantissa| < 1
+    return np.asarray(np.ldexp(np.rint(np.ldexp(mantissa, bits)), exponent - bits))
+
+
+def _decades(updates: np.ndarray) -> np.ndarray:
+    """[steps] order of magnitude of the largest update."""
+    return np.asarray(np.rint(np.log10(np.abs(updates).max(axis=(1, 2)))))
+
+
+def _leaps(updates: np.ndarray, guarded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the guard makes updates larger, and what it makes of them."""
+    size = np.abs(guarded)
+    leaps = (size > LEAP * np.abs(updates)) & (size > NEGLIGIBLE) & (updates != 0)
+    return np.flatnonzero(leaps).astype(float), _cut(guarded[leaps], LEAP_BITS)
+
+
+def _paces(states: list[State]) -> np.ndarray:
+    """[2] for each slot the growth of its largest number over the last period in half octaves if it explodes, or 0."""
+    before, between, last = (np.fmax.reduce(np.abs(states[i]), axis=(1, 2)) for i in (-1 - 2 * PERIOD, -1 - PERIOD, -1))
+    explodes = (last > EXPLOSIVE * between) & (between > EXPLOSIVE * before) | np.isinf(last)
+    return np.asarray(np.where(explodes, np.rint(2 * np.log2(last / between)), 0.0))

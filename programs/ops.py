@@ -98,10 +98,8 @@ def _log(log: np.ufunc) -> Callable[[np.ndarray], Any]:
 def _interp(x: np.ndarray, y: np.ndarray, a: np.ndarray) -> Any:
     """(1 - a) x + a y from the nearer end, as torch.lerp does, so that infinities meet the same fate in both."""
     near_x = np.abs(a) < 0.5
-    if near_x.all():
-        return x + a * (y - x)
-    if not near_x.any():
-        return y - (y - x) * (1 - a)
+    if near_x.size == 1:  # as nearly always, and quicker
+        return x + a * (y - x) if near_x.item() else y - (y - x) * (1 - a)
     return np.where(near_x, x + a * (y - x), y - (y - x) * (1 - a))
 
 

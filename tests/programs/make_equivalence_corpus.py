@@ -21,9 +21,9 @@ from programs import Program, parse
 
 from search.store import open_store
 
-SIZES = (20, 31, 9)
-STEPS = 6
-SCALES = (10.0, 1.0, 1e-2, 1e-4)
+SIZES = (60, 31, 9)
+STEPS = 12
+SCALES = (100.0, 1.0, 1e-2, 1e-4)
 ALIKE, DIFFERENT = 1e-6, 1e-3
 PROGRAMS = 400
 

@@ -170,7 +170,7 @@ def test_fewer_bits_merge_more() -> None:
 def test_the_corpus_is_sorted_as_it_was_independently() -> None:
     """At least 300 evolved programs; classes come from the oracle on other data (see make_equivalence_corpus.py).
 
-    One pair of the corpus is merged wrongly: signs of 0.1 g + 0.84 and of 0.26 g + 2.3 change at nearly the same g.
+    One pair of the corpus is merged wrongly: signs of two averages whose constants differ by 0.4 %.
     """
     assert len(CORPUS) >= 300
     by_class: dict[int, set[str]] = {}
