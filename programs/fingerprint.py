@@ -12,9 +12,9 @@ Two choices make equal behaviour give equal keys:
   nothing else.
 - The guard of the division counts as infinitesimal, so that m / sqrt(m * m) is sign(m) whatever the size of m.
 
-What this would merge wrongly is kept apart by a second run in float32 with the guard as it is: where updates *leap*,
-because a divisor comes close to minus the guard (m / m is not 1 everywhere), they are hashed too, and so is the decade
-of the largest. A last coarse mark is the pace at which a state explodes, for in the end it overflows even where the
+What this would merge wrongly is kept apart by a second run in float32 with the guard as it is: where updates *leap* or
+change their sign, because a divisor comes close to minus the guard (m / m is not 1 everywhere), they are hashed too, and
+so is the decade of the largest. A last coarse mark is the pace at which a state explodes, for in the end it overflows even where the
 updates do not show it yet.
 """
 
@@ -156,9 +156,10 @@ def _decades(updates: np.ndarray) -> np.ndarray:
 
 
 def _leaps(updates: np.ndarray, guarded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the guard makes updates larger, and what it makes of them."""
+    """Where the guard makes updates larger or turns their sign, and what it makes of them."""
     size = np.abs(guarded)
-    leaps = (size > LEAP * np.abs(updates)) & (size > NEGLIGIBLE) & (updates != 0)
+    turns = np.sign(guarded) * np.sign(updates) < 0
+    leaps = ((size > LEAP * np.abs(updates)) | turns) & (size > NEGLIGIBLE) & (updates != 0)
     return np.flatnonzero(leaps).astype(float), _cut(guarded[leaps], LEAP_BITS)
 
 
