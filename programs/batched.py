@@ -3,37 +3,26 @@
 W is the number of weights P rounded up (`Layout.width`), so that a row's values do not depend on its neighbours to the
 last bit. What stands in the padding is of no interest; it is kept out of reductions.
 
-For each program the source of one function over rows is generated from the table of functions and compiled. Constants
-are arguments of it, columns `[K, 1]`: K replicas whose programs differ in constants alone (seeds, a tuning grid) run as
-one call. What depends on constants alone is computed once, before training.
+What several programs have in common runs once for all their rows, with their constants as a column `[K, 1]`. What
+depends on constants alone is computed once, before training. Every tensor is known before the first step: a step is a
+list of calls that write to fixed places.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+import ast
+from collections.abc import Callable, Sequence, Set
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from programs.dataflow import LR, N_INPUTS, Dataflow, G, M, V, W
+from programs.dataflow import LR, N_INPUTS, G, M, V, W
 from programs.layout import Layout
-from programs.liveness import live
-from programs.ops import LEAF, OPS, SCALAR, TREE
-from programs.program import Program
-
-
-class RowSource(NamedTuple):
-    """Generated source of a program, and the constants to call it with.
-
-    The source defines `prepare(*constants) -> prepared` and `step(w, g, m, v, lr, prepared) -> update, m, v`, where a
-    state that needs no writing is None. Two programs with equal sources differ in constants alone.
-    """
-
-    source: str
-    constants: tuple[float, ...]
+from programs.ops import EPS, LEAF, OPS, TREE
+from programs.sharing import Branch, Expression, Outlines
 
 
 class Rows(NamedTuple):
@@ -45,114 +34,169 @@ class Rows(NamedTuple):
     v: Tensor
 
 
-def row_source(program: Program) -> RowSource:
-    """The program's live statements as torch code over rows."""
-    flow = program.dataflow
-    nodes, states = live(flow)
-    names: dict[int, str] = {W: "w", G: "g", M: "m", V: "v", LR: "lr"}
-    constants: list[float] = []
-    fixed: list[str] = []  # names of what depends on constants alone
-    prepare: list[str] = []
-    step: list[str] = []
-    for node in nodes:
-        if node < N_INPUTS:
-            continue
-        args = []
-        for arg in flow.args[node - N_INPUTS]:
-            if type(arg) is float:
-                fixed.append(f"c{len(constants)}")
-                args.append(fixed[-1])
-                constants.append(arg)
-            else:
-                args.append(names[int(arg)])
-        name = names[node] = f"t{len(names)}"
-        is_fixed = all(a in fixed for a in args)
-        (prepare if is_fixed else step).append(f"    {name} = {_expression(flow, node, args)}")
-        if is_fixed:
-            fixed.append(name)
-    outputs = [names[flow.update], *(names[n] if s in states else "None" for s, n in ((M, flow.m), (V, flow.v)))]
-    fixed_tuple = f"({''.join(f'{name}, ' for name in fixed)})"
-    lines = [
-        f"def prepare({', '.join(name for name in fixed if name.startswith('c'))}):",
-        *prepare,
-        f"    return {fixed_tuple}",
-        "def step(w, g, m, v, lr, prepared):",
-        f"    {fixed_tuple} = prepared",
-        *step,
-        f"    return {', '.join(outputs)}",
-    ]
-    return RowSource("\n".join(lines), tuple(constants))
-
-
-def _expression(flow: Dataflow, node: int, args: list[str]) -> str:
-    """The torch code of one node; leaf-kind arguments of trees are spread, padding is kept from reductions."""
-    op, refs = flow.ops[node - N_INPUTS], flow.args[node - N_INPUTS]
-    kinds = [flow.kinds[ref] if type(ref) is int else SCALAR for ref in refs]
-    if flow.kinds[node] == TREE and not op.reduces:
-        args = [f"spread({a})" if kind == LEAF else a for a, kind in zip(args, kinds, strict=True)]
-    elif op.reduces:
-        args = [f"unpadded({a})" if kind == TREE else a for a, kind in zip(args, kinds, strict=True)]
-    if not args:
-        return f"number({op.torch})"
-    if op.uses_leaves and kinds[0] != TREE:
-        return OPS["abs"].torch.format(*args)  # the norm of single numbers
-    return op.torch.format(*args)
-
-
-@lru_cache(maxsize=4096)
-def _compile(source: str, layout: Layout, device: torch.device) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """`prepare` and `step` as functions. The source is generated above from checked programs, never a stored text."""
-    padding = layout.width - layout.total
-    leaf_of = torch.as_tensor(np.pad(layout.leaf_of, (0, padding)), device=device)
-    is_weight = torch.as_tensor(np.arange(layout.width) < layout.total, device=device)
-    sizes = torch.as_tensor(layout.sizes, device=device)
-
-    def leaf_norm(x: Tensor) -> Tensor:  # [K, W] -> [K, L]
-        squares = torch.square(x[:, : layout.total])
-        return torch.sqrt(torch.segment_reduce(squares, "sum", lengths=sizes.expand(len(x), -1), axis=1))
-
-    namespace: dict[str, Any] = {
-        "torch": torch,
-        "leaf_norm": leaf_norm,
-        "spread": lambda x: x.index_select(1, leaf_of),  # [K, L] -> [K, W]
-        "unpadded": lambda x: torch.where(is_weight, x, 0.0) if padding else x,  # [K, W] -> [K, W]
-        "number": lambda value: torch.full((1, 1), value, device=device),
-    }
-    exec(compile(source, "<update rule>", "exec"), namespace)  # noqa: S102 - generated here, from the table of functions
-    return namespace["prepare"], namespace["step"]
-
-
 class UpdateRules:
     """The update rules of R replicas, bound to their buffers.
 
     Args:
-        sources: one for each replica, in the order of rows; rows with equal sources should stand side by side, since
-            each run of equal sources is executed as one.
+        outlines: of the programs.
+        tree: how they are arranged; the rows stand in the order of `tree.members`.
         layout: how the leaves lie in a row.
         rows: the buffers that `step` reads and writes.
+
+    Attributes:
+        calls: what a step does, in order.
     """
 
-    def __init__(self, sources: Sequence[RowSource], layout: Layout, rows: Rows) -> None:
-        self._groups = []
-        start = 0
-        while start < len(sources):
-            stop = start + 1
-            while stop < len(sources) and sources[stop].source == sources[start].source:
-                stop += 1
-            prepare, rule = _compile(sources[start].source, layout, rows.w.device)
-            columns = torch.tensor(
-                [s.constants for s in sources[start:stop]], dtype=torch.float32, device=rows.w.device
-            )
-            prepared = prepare(*columns.unsqueeze(-1).unbind(1))
-            self._groups.append((rule, Rows(*(buffer[start:stop] for buffer in rows)), prepared))
-            start = stop
+    def __init__(self, outlines: Outlines, tree: Branch, layout: Layout, rows: Rows) -> None:
+        self._outlines = outlines
+        self._layout = layout
+        self._rows = rows
+        self._lr = rows.w.new_empty(1, 1)
+        self._scratch = _Scratch(rows.w)
+        self.calls: list[Callable[[], Any]] = []
+        self._fixed = {LR: False, W: False, G: False, M: False, V: False}
+        self._per_row = {LR: False, W: True, G: True, M: True, V: True}
+        for number, expression in enumerate(outlines.expressions, start=N_INPUTS):
+            self._fixed[number] = all(arg is None or self._fixed[arg] for arg in expression.args)
+            self._per_row[number] = any(arg is None or self._per_row[arg] for arg in expression.args)
+        with torch.no_grad():
+            self._emit(tree, 0, {LR: self._lr}, frozenset())
 
     def step(self, lr: Tensor) -> None:
         """`w <- w - update` in place, and the new states. `lr`: the value of the schedule at this step, `[1]`."""
-        for rule, (w, g, m, v), prepared in self._groups:
-            update, next_m, next_v = rule(w, g, m, v, lr, prepared)
-            if next_m is not None:
-                m.copy_(next_m)
-            if next_v is not None:
-                v.copy_(next_v)
-            w.sub_(update)
+        self._lr.copy_(lr)
+        for call in self.calls:
+            call()
+
+    def _emit(self, branch: Branch, start: int, known: dict[int, Tensor], written: frozenset[int]) -> None:
+        """The calls for the rows of a branch, which begin at `start`; `known` is at hand, `written` done with."""
+        rows = Rows(*(buffer[start : start + len(branch.members)] for buffer in self._rows))
+        known |= {W: rows.w, G: rows.g, M: rows.m, V: rows.v}
+        outputs = self._common_outputs(branch, known.keys() | set(branch.shared), written)
+        taken = []
+        for number in branch.shared:
+            slot = next(
+                (p for p in (M, V) if outputs.get(p) == number and self._reads_no_other(p, number, branch)), None
+            )
+            known[number] = self._new(number, len(rows.w)) if slot is None else known[slot]
+            if slot is None:
+                taken.append(known[number])
+            self._compute(number, branch.members, known)
+        offset = 0
+        for child in branch.branches:
+            part = slice(offset, offset + len(child.members))
+            of_child = {n: value[part] if self._per_row[n] else value for n, value in known.items()}
+            self._emit(child, start + offset, of_child, written | outputs.keys())
+            offset += len(child.members)
+        for place, number in outputs.items():
+            if known[number] is not known[place]:
+                write = rows.w.sub_ if place == W else known[place].copy_
+                self.calls.append(partial(write, known[number]))
+        self._scratch.give_back(taken)
+
+    def _common_outputs(self, branch: Branch, known: Set[int], written: frozenset[int]) -> dict[int, int]:
+        """What can be written for all rows of the branch at once: places and numbers of values."""
+        first, *others = (self._outlines.of_program[i].outputs for i in branch.members)
+        return {
+            place: number
+            for place, number in first.items()
+            if place not in written and number in known and all(o.get(place) == number for o in others)
+        }
+
+    def _reads_no_other(self, place: int, number: int, branch: Branch) -> bool:
+        """Whether this expression is the only one that reads the state, so that it may overwrite it."""
+        return not any(
+            place in self._outlines[e].args
+            for member in branch.members
+            for e in self._outlines.of_program[member].constants
+            if e != number
+        )
+
+    def _new(self, number: int, rows: int) -> Tensor:
+        """Memory for the value of an expression."""
+        kind = self._outlines[number].kinds[-1]
+        if kind == TREE:
+            return self._scratch.take(rows, self._layout.width)
+        length = len(self._layout.sizes) if kind == LEAF else 1
+        return self._lr.new_empty(rows if self._per_row[number] else 1, length)
+
+    def _compute(self, number: int, members: Sequence[int], known: dict[int, Tensor]) -> None:
+        """Have the value of an expression computed for the rows of these programs: at each step, or now."""
+        expression = self._outlines[number]
+        op, kinds, result = expression.op, expression.kinds[:-1], known[number]
+        constants = [self._outlines.of_program[i].constants[number] for i in members]
+        columns = iter(torch.tensor(constants, dtype=torch.float32, device=result.device).unsqueeze(-1).unbind(1))
+        args = [next(columns) if arg is None else known[arg] for arg in expression.args]
+        if op.reduces:  # padding is kept out
+            total = self._layout.total
+            args = [arg[:, :total] if kind == TREE else arg for arg, kind in zip(args, kinds, strict=True)]
+            result = result[:, :total] if expression.kinds[-1] == TREE else result
+        call = partial(_compile(_source(expression), self._layout, result.device), *args, out=result)
+        if self._fixed[number]:
+            call()
+        else:
+            self.calls.append(call)
+
+
+class _Scratch:
+    """Memory for values of trees; what was given back last is handed out first, being still in the cache."""
+
+    def __init__(self, like: Tensor) -> None:
+        self._like = like
+        self._free: list[Tensor] = []
+
+    def take(self, rows: int, width: int) -> Tensor:
+        """[rows, width] of the last block that is large enough, or of a new one."""
+        place = next((i for i in reversed(range(len(self._free))) if self._free[i].numel() >= rows * width), None)
+        block = self._like.new_empty(rows * width) if place is None else self._free.pop(place)
+        return block.as_strided((rows, width), (width, 1))
+
+    def give_back(self, values: Sequence[Tensor]) -> None:
+        """Take values that nobody will read any more."""
+        self._free += [v.as_strided((v.untyped_storage().nbytes() // v.element_size(),), (1,)) for v in values]
+
+
+def _source(expression: Expression) -> str:
+    """Torch code that writes the value to `out`; leaf-kind arguments of trees are spread."""
+    op, kinds = expression.op, expression.kinds[:-1]
+    names = [f"a{i}" for i in range(len(kinds))]
+    spread = expression.kinds[-1] == TREE and not op.reduces
+    args = [f"spread({n})" if spread and kind == LEAF else n for n, kind in zip(names, kinds, strict=True)]
+    template = OPS["abs"].torch if op.uses_leaves and kinds[0] != TREE else op.torch  # the norm of single numbers
+    # A number takes torch twice the time of a tensor.
+    code = ast.unparse(_into_out(ast.parse(template.replace(repr(EPS), "guard").format(*args), mode="eval").body))
+    return f"lambda {', '.join([*names, 'out'])}: {code}"
+
+
+_INFIX = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div"}
+
+
+def _into_out(node: ast.expr) -> ast.expr:
+    """The outermost operation, as a call of torch that writes to `out`."""
+    out = [ast.keyword("out", ast.Name("out"))]
+    if isinstance(node, ast.BinOp):
+        return ast.Call(ast.Attribute(ast.Name("torch"), _INFIX[type(node.op)]), [node.left, node.right], out)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return ast.Call(ast.Attribute(ast.Name("torch"), "neg"), [node.operand], out)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        return ast.Call(node.func, node.args, node.keywords + out)
+    return ast.Call(ast.Attribute(ast.Name("out"), "copy_" if isinstance(node, ast.Call) else "fill_"), [node], [])
+
+
+@lru_cache(maxsize=4096)
+def _compile(source: str, layout: Layout, device: torch.device) -> Callable[..., Tensor]:
+    """The source is made above from the table of functions, never from a stored text."""
+    padding = layout.width - layout.total
+    leaf_of = torch.as_tensor(np.pad(layout.leaf_of, (0, padding)), device=device)
+    sizes = torch.as_tensor(layout.sizes, device=device)
+
+    def leaf_norm(x: Tensor) -> Tensor:  # [K, P] -> [K, L]
+        return torch.sqrt(torch.segment_reduce(torch.square(x), "sum", lengths=sizes.expand(len(x), -1), axis=1))
+
+    namespace: dict[str, Any] = {
+        "torch": torch,
+        "guard": torch.tensor(EPS, device=device),
+        "leaf_norm": leaf_norm,
+        "spread": lambda x: x.index_select(1, leaf_of),  # [K, L] -> [K, W]
+    }
+    return eval(source, namespace)  # type: ignore[no-any-return]  # noqa: S307 - made above, see the docstring

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from programs.batched import Rows, RowSource, UpdateRules, row_source
+from programs.batched import Rows, UpdateRules
 from programs.program import Program
+from programs.sharing import Outlines, share
 
 from proxy_tasks.task import CURVE_POINTS, Task
 
@@ -74,38 +75,37 @@ def train(task: Task, replicas: Sequence[Replica]) -> list[Outcome]:
     if not replicas:
         return []
     started = time.perf_counter()
-    sources = [row_source(replica.program) for replica in replicas]
-    order = sorted(range(len(replicas)), key=lambda i: sources[i].source)  # equal sources side by side, run as one
-    batch = _Batch(task, [sources[i] for i in order], [replicas[i].seed for i in order])
-    outcomes = batch.run()
-    share = (time.perf_counter() - started) / len(replicas)
-    in_order = sorted(zip(order, outcomes, strict=True))
-    return [outcome._replace(seconds=share) for _, outcome in in_order]
+    outcomes = _Batch(task, replicas).run()
+    share_of_each = (time.perf_counter() - started) / len(replicas)
+    return [outcome._replace(seconds=share_of_each) for outcome in outcomes]
 
 
 class _Batch:
     """The state of one batch in training. `alive[r]` is the number, among all replicas, of the one in row r."""
 
-    def __init__(self, task: Task, sources: list[RowSource], seeds: list[int]) -> None:
+    def __init__(self, task: Task, replicas: Sequence[Replica]) -> None:
         self.task = task
         self.dataset, self.model = task.load()
-        self.sources = sources
-        self.seeds = seeds
-        self.curves: list[list[float]] = [[] for _ in sources]
-        self.outcomes: list[Outcome | None] = [None] * len(sources)
-        self.alive = list(range(len(sources)))
-        self.stream = {seed: torch.from_numpy(task.minibatches(seed)) for seed in set(seeds)}
-        start = {seed: self.model.initial_row(seed) for seed in set(seeds)}
-        w = torch.stack([start[seed] for seed in seeds])
-        self._bind(Rows(w, torch.zeros_like(w), torch.zeros_like(w), torch.zeros_like(w)))
+        self.outlines = Outlines([replica.program for replica in replicas])
+        self.seeds = [replica.seed for replica in replicas]
+        self.curves: list[list[float]] = [[] for _ in replicas]
+        self.outcomes: list[Outcome | None] = [None] * len(replicas)
+        self.alive = list(range(len(replicas)))
+        self.stream = {seed: torch.from_numpy(task.minibatches(seed)) for seed in set(self.seeds)}
+        start = {seed: self.model.initial_row(seed) for seed in set(self.seeds)}
+        w = torch.stack([start[seed] for seed in self.seeds])
+        self._bind(Rows(w, torch.zeros_like(w), torch.zeros_like(w), torch.zeros_like(w)), self.alive)
 
-    def _bind(self, rows: Rows) -> None:
-        """Take these buffers as the state; everything that views them is made anew."""
-        self.rows = rows
-        self.gradient = rows.g[:, : self.model.layout.total]
-        self.parameters = [p.detach().requires_grad_() for p in self.model.parameters(rows.w)]
-        self.rules = UpdateRules([self.sources[i] for i in self.alive], self.model.layout, rows)
-        seeds = [self.seeds[i] for i in self.alive]
+    def _bind(self, rows: Rows, keep: Sequence[int]) -> None:
+        """Go on with the replicas numbered `keep`, arranged so that those that have much in common lie together."""
+        tree = share(self.outlines, keep)
+        row_of = {replica: row for row, replica in enumerate(self.alive)}
+        self.alive = tree.members
+        self.rows = Rows(*(buffer[[row_of[replica] for replica in self.alive]] for buffer in rows))
+        self.gradient = self.rows.g[:, : self.model.layout.total]
+        self.parameters = [p.detach().requires_grad_() for p in self.model.parameters(self.rows.w)]
+        self.rules = UpdateRules(self.outlines, tree, self.model.layout, self.rows)
+        seeds = [self.seeds[replica] for replica in self.alive]
         distinct = seeds[:1] if len(set(seeds)) == 1 else seeds
         self.indices = torch.stack([self.stream[seed] for seed in distinct], dim=1)  # [steps, 1 or R, B]
 
@@ -136,17 +136,17 @@ class _Batch:
 
     def _drop_diverged(self, losses: list[float], step: int) -> None:
         keep = []
-        for row, (replica, loss) in enumerate(zip(self.alive, losses, strict=True)):
+        for replica, loss in zip(self.alive, losses, strict=True):
             if loss <= self.task.loss_bound:
                 self.curves[replica].append(loss)
-                keep.append(row)
+                keep.append(replica)
             else:
                 bound = "is not finite" if not np.isfinite(loss) else f"exceeds {self.task.loss_bound:g}"
                 self._finish(replica, None, step, f"training loss {bound} by step {step}")
-        if len(keep) < len(self.alive):
-            self.alive = [self.alive[row] for row in keep]
-            if self.alive:
-                self._bind(Rows(*(buffer[keep] for buffer in self.rows)))
+        if not keep:
+            self.alive = []
+        elif len(keep) < len(self.alive):
+            self._bind(self.rows, keep)
 
     def _validate(self) -> None:
         losses = self._validation_losses()

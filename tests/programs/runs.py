@@ -9,9 +9,10 @@ import torch
 from strategies import SIZES, Trajectory
 
 from programs import Program
-from programs.batched import Rows, UpdateRules, row_source
+from programs.batched import Rows, UpdateRules
 from programs.layout import Layout
 from programs.reference import initial_state, numpy_step
+from programs.sharing import Outlines, share
 
 
 def reference_updates(program: Program, start: Trajectory, sizes: Sequence[int] = SIZES) -> list[np.ndarray]:
@@ -52,10 +53,17 @@ def batched_weights(programs: Sequence[Program], start: Trajectory, sizes: Seque
     """[steps, R, P] the weights after each step, one replica for each program."""
     layout = Layout(tuple(sizes))
     rows = zero_rows(len(programs), start.w, layout)
-    rules = UpdateRules([row_source(p) for p in programs], layout, rows)
-    weights = []
-    for g, rate in zip(start.gradients, start.rates, strict=True):
+    rules, order = rules_of(programs, layout, rows)
+    weights = np.empty((len(start.rates), len(programs), layout.total), np.float32)
+    for step, (g, rate) in enumerate(zip(start.gradients, start.rates, strict=True)):
         rows.g.copy_(padded(g, layout))
         rules.step(torch.tensor([rate], dtype=torch.float32))
-        weights.append(rows.w[:, : layout.total].numpy().copy())
-    return np.array(weights)
+        weights[step, order] = rows.w[:, : layout.total].numpy()
+    return weights
+
+
+def rules_of(programs: Sequence[Program], layout: Layout, rows: Rows) -> tuple[UpdateRules, list[int]]:
+    """Update rules bound to the rows, and the number of the program in each row."""
+    outlines = Outlines(programs)
+    tree = share(outlines, range(len(programs)))
+    return UpdateRules(outlines, tree, layout, rows), tree.members

@@ -16,7 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import ARITIES, LEAF, SCALAR, TREE, expected_kind
-from runs import batched_weights, padded, reference_weights, zero_rows
+from runs import batched_weights, padded, reference_weights, rules_of, zero_rows
 from strategies import (
     SIZES,
     Trajectory,
@@ -29,9 +29,12 @@ from strategies import (
 )
 
 from programs import Program, Statement, parse, zoo
-from programs.batched import Rows, UpdateRules, row_source
+from programs.batched import Rows
+from programs.dataflow import N_INPUTS
 from programs.layout import Layout
+from programs.liveness import live_statements
 from programs.reference import State, numpy_step
+from programs.sharing import Branch, Outlines, share
 
 RTOL, TINY = 4e-6, 1e-44  # the latter: two units of the smallest denormals
 LAYOUT = Layout(SIZES)
@@ -49,7 +52,7 @@ def next_m(program: Program, rows: Sequence[np.ndarray], lr: float) -> tuple[np.
     with np.errstate(all="ignore"):
         _, state = numpy_step(program, LAYOUT, np.float32)(w, g, State(m, v), lr)
     buffers = Rows(*(padded(x[None], LAYOUT) for x in (w, g, m, v)))
-    UpdateRules([row_source(program)], LAYOUT, buffers).step(torch.tensor([lr], dtype=torch.float32))
+    rules_of([program], LAYOUT, buffers)[0].step(torch.tensor([lr], dtype=torch.float32))
     assert state.m.dtype == np.float32
     return state.m, buffers.m[0, :WIDTH].numpy()
 
@@ -180,7 +183,7 @@ def test_norms_of_leaves_of_any_size(sizes: tuple[int, ...], replicas: int, seed
     g = np.random.default_rng(seed).normal(size=(replicas, layout.total))
     rows.g.copy_(padded(g, layout))
     program = parse("n = norm(g)\nupdate = w - n")
-    UpdateRules([row_source(program)] * replicas, layout, rows).step(torch.ones(1))
+    rules_of([program] * replicas, layout, rows)[0].step(torch.ones(1))
     pieces = [np.split(row, np.cumsum(sizes)[:-1]) for row in g]
     expected = [np.concatenate([np.full(len(p), np.linalg.norm(p)) for p in row]) for row in pieces]
     np.testing.assert_allclose(rows.w[:, : layout.total].numpy(), expected, rtol=1e-6)
@@ -203,7 +206,7 @@ def test_what_stands_in_the_padding_is_of_no_matter(function: str, padding: floa
     rows.g.copy_(padded(start.gradients[0], LAYOUT))
     for buffer in rows:
         buffer[:, WIDTH:] = padding
-    rules = UpdateRules([row_source(program)] * 2, LAYOUT, rows)
+    rules = rules_of([program] * 2, LAYOUT, rows)[0]
     rules.step(torch.ones(1))
     np.testing.assert_allclose(rows.w[1, :WIDTH].numpy(), reference_weights(program, start)[0], rtol=1e-5, atol=1e-6)
 
@@ -319,7 +322,7 @@ def test_replicas_have_their_own_weights_gradients_and_states() -> None:
     v = np.abs(v)
     rows = Rows(*(padded(x, LAYOUT) for x in (w, g, m, v)))
     program = zoo.load("adamw")
-    UpdateRules([row_source(program)] * 3, LAYOUT, rows).step(torch.tensor([0.7]))
+    rules_of([program] * 3, LAYOUT, rows)[0].step(torch.tensor([0.7]))
     for r in range(3):
         update, state = numpy_step(program, LAYOUT, np.float32)(w[r], g[r], State(m[r], v[r]), 0.7)
         for got, expected in ((rows.w, w[r] - update), (rows.m, state.m), (rows.v, state.v), (rows.g, g[r])):
@@ -331,30 +334,74 @@ def test_slots_that_are_not_in_use_are_not_written() -> None:
     rows = zero_rows(2, np.ones(WIDTH), LAYOUT)
     rows.g.fill_(2.0)
     batch = [parse("update = g * v\nm = square(g)"), parse("v = g + v\nupdate = v * lr")]
-    UpdateRules([row_source(p) for p in batch], LAYOUT, rows).step(torch.ones(1))
-    w, m, v = (buffer[:, :WIDTH].tolist() for buffer in (rows.w, rows.m, rows.v))
+    rules, order = rules_of(batch, LAYOUT, rows)
+    rules.step(torch.ones(1))
+    w, m, v = (buffer[np.argsort(order), :WIDTH].tolist() for buffer in (rows.w, rows.m, rows.v))
     assert m == [[0.0] * WIDTH] * 2
     assert v == [[0.0] * WIDTH, [2.0] * WIDTH]
     assert w == [[1.0] * WIDTH, [-1.0] * WIDTH]
 
 
-# --- generated source ----------------------------------------------------------------------------------------------
+# --- what programs have in common ----------------------------------------------------------------------------------
 
 
-def test_programs_that_differ_in_constants_alone_have_one_source() -> None:
-    sources = [row_source(p) for p in variants("adamw", 3)]
-    assert len({s.source for s in sources}) == 1
-    assert len({s.constants for s in sources}) == 3
-    assert row_source(zoo.load("lion")).source != row_source(zoo.load("signum")).source
+def test_programs_that_differ_in_constants_alone_are_one_branch() -> None:
+    tree = share(Outlines(variants("adamw", 3)), range(3))
+    assert tree.members == [0, 1, 2] and not tree.branches
+    assert len(tree.shared) == len(live_statements(zoo.load("adamw")))
 
 
 def test_constants_come_in_the_order_of_the_program() -> None:
-    assert row_source(zoo.load("adamw")).constants == (0.9, 0.999, 0.01, 0.001)
+    outline = Outlines([zoo.load("adamw")]).of_program[0]
+    assert [c for constants in outline.constants.values() for c in constants] == [0.9, 0.999, 0.01, 0.001]
 
 
-def test_dead_statements_leave_no_trace_in_the_source() -> None:
-    bare, dead = parse("update = g * 0.5"), parse("x = sqrt(g)\nm = x * 0.25\nupdate = g * 0.5")
-    assert row_source(bare) == row_source(dead)
+def test_dead_statements_leave_no_trace() -> None:
+    bare, dead = Outlines([parse("update = g * 0.5"), parse("x = sqrt(g)\nm = x * 0.25\nupdate = g * 0.5")]).of_program
+    assert bare == dead
+
+
+def test_statements_that_differ_in_constants_alone_are_kept_apart_within_a_program() -> None:
+    program = parse("x = g * 0.5\ny = g * 0.25\nz = g * 0.5\nx = x - y\nz = square(z)\nupdate = x + z")
+    assert len(Outlines([program]).of_program[0].constants) == 5  # z is x
+    start = trajectory(2, steps=2, dtype=np.float32)
+    np.testing.assert_allclose(
+        batched_weights([program], start)[:, 0], reference_weights(program, start), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_relatives_share_what_they_have_in_common() -> None:
+    """Two of three go together after the first statement; each row has its own end."""
+    batch = [parse(f"x = g * 0.5\n{rest}") for rest in ("y = sin(x)\nupdate = y * w", "update = exp(x)",
+                                                        "y = sin(x)\nupdate = y + w")]  # fmt: skip
+    tree = share(Outlines(batch), range(3))
+    assert len(tree.shared) == 1
+    assert [sorted(branch.members) for branch in tree.branches] == [[0, 2], [1]]
+    assert sorted(tree.members) == [0, 1, 2]
+
+
+@given(st.lists(programs(), min_size=1, max_size=6), st.randoms())
+def test_every_live_statement_of_every_program_is_executed_once(batch: list[Program], rng: Random) -> None:
+    """On the way from the root to each program's leaf, arguments before what reads them, whatever the order."""
+    outlines = Outlines(batch)
+    members = list(range(len(batch)))
+    rng.shuffle(members)
+    tree = share(outlines, members)
+    assert sorted(tree.members) == sorted(members)
+    paths: dict[int, list[int]] = {}
+
+    def walk(branch: Branch, before: list[int]) -> None:
+        assert [m for child in branch.branches for m in child.members] in ([], branch.members)
+        for child in branch.branches:
+            walk(child, before + branch.shared)
+        if not branch.branches:
+            paths.update(dict.fromkeys(branch.members, before + branch.shared))
+
+    walk(tree, [])
+    for member, path in paths.items():
+        assert sorted(path) == sorted(outlines.of_program[member].constants)
+        for i, number in enumerate(path):
+            assert all(arg is None or arg < N_INPUTS or arg in path[:i] for arg in outlines[number].args)
 
 
 FOLDING = """a = get_pi()
@@ -370,11 +417,10 @@ update = x + y"""
 
 
 def test_what_depends_on_constants_alone_is_computed_before_training() -> None:
-    """f = 0.25, h = (0.25 + 2) / 2; nothing of it is left in the step, and the result is the reference's."""
+    """f = 0.25, h = (0.25 + 2) / 2; a step is three calls and w - update, and the result is the reference's."""
     program = parse(FOLDING)
-    prepare, step = row_source(program).source.split("def step")
-    assert "sin" in prepare and "sin" not in step
-    assert "clamp" in prepare and "clamp" not in step
+    rules, _ = rules_of([program], LAYOUT, zero_rows(1, np.zeros(WIDTH), LAYOUT))
+    assert len(rules.calls) == 4
     start = trajectory(3, dtype=np.float32)
     np.testing.assert_allclose(
         batched_weights([program], start)[:, 0], reference_weights(program, start), rtol=1e-5, atol=1e-6

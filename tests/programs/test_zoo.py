@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from runs import padded, zero_rows
+from runs import padded, rules_of, zero_rows
 
 from programs import InputError, Program, dataflow_hash, live, zoo
-from programs.batched import UpdateRules, row_source
 from programs.layout import Layout
 from programs.reference import initial_state, numpy_step
 
@@ -72,7 +71,7 @@ def by_reference(program: Program) -> Iterator[np.ndarray]:
 def by_rows(program: Program) -> Iterator[np.ndarray]:
     """[P] weights after each step, torch in float32."""
     rows = zero_rows(1, start(), LAYOUT)
-    rules = UpdateRules([row_source(program)], LAYOUT, rows)
+    rules, _ = rules_of([program], LAYOUT, rows)
     for t in range(STEPS):
         w = rows.w[0, : LAYOUT.total].numpy().astype(np.float64)
         rows.g.copy_(padded(gradient(w, t), LAYOUT))
