@@ -7,9 +7,23 @@ from functools import lru_cache
 
 from proxy_tasks.datasets.dataset import Dataset
 from proxy_tasks.datasets.digits import load_digits
+from proxy_tasks.datasets.images import load_images
+from proxy_tasks.datasets.markov import load_markov
+from proxy_tasks.datasets.mnist1d import load_mnist1d
+from proxy_tasks.datasets.pydoc import load_pydoc
+from proxy_tasks.datasets.quadratic import load_quadratic
+from proxy_tasks.datasets.tokens import load_tokens
 from proxy_tasks.named import Args, find
 
-DATASETS: dict[str, Callable[..., Dataset]] = {"digits": load_digits}
+DATASETS: dict[str, Callable[..., Dataset]] = {
+    "digits": load_digits,
+    "images": load_images,
+    "markov": load_markov,
+    "mnist1d": load_mnist1d,
+    "pydoc": load_pydoc,
+    "quadratic": load_quadratic,
+    "tokens": load_tokens,
+}
 
 
 @lru_cache

@@ -34,6 +34,6 @@ class Dataset:
         tensors = [(name, getattr(self, name)) for name in names] + [("content", value) for value in self.content]
         for name, value in tensors:
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.contiguous().numpy().tobytes())
+            digest.update(memoryview(value.contiguous().numpy()))
         digest.update(f"classes {self.classes}".encode())
         return digest.hexdigest()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from proxy_tasks.datasets.checks import whole
 from proxy_tasks.datasets.dataset import Dataset
+
+IMAGES = 1_797
 
 
 def load_digits(train: int = 1000) -> Dataset:
@@ -13,7 +16,11 @@ def load_digits(train: int = 1000) -> Dataset:
 
     Args:
         train: images for training; the rest of the 1,797 are for validation.
+
+    Raises:
+        InputError: `train` leaves nothing for training or for validation.
     """
+    whole("data set digits", "train", train, 1, IMAGES - 1)
     from sklearn import datasets  # imported here: it takes a second, and other data sets do not need it
 
     bunch = datasets.load_digits()

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from proxy_tasks.datasets import Dataset
 from proxy_tasks.models.mlp import mlp
 from proxy_tasks.models.model import Leaf, Model
+from proxy_tasks.models.quadratic import quadratic
 from proxy_tasks.named import Args, find
 
-MODELS: dict[str, Callable[..., Model]] = {"mlp": mlp}
+MODELS: dict[str, Callable[..., Model]] = {"mlp": mlp, "quadratic": quadratic}
 
 
 def build_model(name: str, dataset: Dataset, args: Args = ()) -> Model:

@@ -1,0 +1,29 @@
+"""Arguments of data sets, checked before anything is read or generated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from programs.errors import InputError
+
+
+def whole(what: str, name: str, value: Any, least: int, most: int = 2**31) -> int:
+    """`value` as a whole number between `least` and `most`.
+
+    Raises:
+        InputError: it is something else; the message names the argument `name` of `what`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise InputError(f"{what}: '{name}' is {value!r}; give a whole number from {least} to {most}")
+    return value
+
+
+def real(what: str, name: str, value: Any, least: float, most: float) -> float:
+    """`value` as a number between `least` and `most`.
+
+    Raises:
+        InputError: it is something else; the message names the argument `name` of `what`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise InputError(f"{what}: '{name}' is {value!r}; give a number from {least:g} to {most:g}")
+    return float(value)

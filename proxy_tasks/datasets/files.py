@@ -1,0 +1,135 @@
+"""Files of the user's: found, told apart by their part in training, and read row by row. Nothing is fetched."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from programs.errors import InputError
+
+PARTS = {"train": "train", "training": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
+
+
+def extra(module: str, what: str) -> Any:
+    """A module of the extra `data`.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise InputError(f"{what} needs the package '{module}': pip install 'optsearch[data]'") from error
+
+
+def existing(path: Any, what: str) -> Path:
+    """`path` as an absolute path of something that is there.
+
+    Raises:
+        InputError: it is no path, or nothing is there.
+    """
+    if not isinstance(path, str | Path) or not str(path):
+        raise InputError(f"{what}: 'path' is {path!r}; give a file or a folder")
+    found = Path(path).expanduser().absolute()
+    if not found.exists():
+        raise InputError(f"{what}: there is nothing at '{path}'; give a file or a folder that exists")
+    return found
+
+
+def files_of(root: Path, suffixes: Collection[str]) -> list[Path]:
+    """The file itself, or all files in the folder and below, in alphabetical order; hidden ones are left out."""
+    found = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
+    return [p for p in found if p.suffix.lower() in suffixes and not p.name.startswith(".")]
+
+
+def part_of(name: str) -> str:
+    """What a file or folder is for, by the first word of its name: "train", "valid", "test", or "" if none of these."""
+    word = re.match(r"[a-z]*", name.lower())
+    return PARTS.get(word[0], "") if word else ""
+
+
+def divide(files: Sequence[Path], part: Callable[[Path], str], what: str) -> tuple[list[Path], list[Path]]:
+    """Files for training, and those for validation, or none where no name says so; without `valid`, `test` will do.
+
+    Raises:
+        InputError: there are files for validation only.
+    """
+    parts: dict[str, list[Path]] = {"train": [], "valid": [], "test": [], "": []}
+    for file in files:
+        parts[part(file)].append(file)
+    train = parts["train"] or parts[""]
+    if not train:
+        raise InputError(f"{what}: all is named for validation ({files[0]}); name something 'train'")
+    return train, parts["valid"] or parts["test"]
+
+
+def named_part(root: Path) -> Callable[[Path], str]:
+    """The part of a file below `root`, by the outermost name that says so."""
+    return lambda file: next(filter(None, map(part_of, file.relative_to(root).parts)), "")
+
+
+def parquet_rows(file: Path, columns: Sequence[str], what: str) -> int:
+    """Number of rows of a parquet file that has all of the columns.
+
+    Raises:
+        InputError: it is no parquet file, or lacks a column.
+    """
+    parquet = extra("pyarrow.parquet", what)
+    try:
+        metadata = parquet.read_metadata(file)
+    except (ValueError, OSError) as error:
+        raise _unreadable(file, error, what) from error
+    names = metadata.schema.to_arrow_schema().names
+    for column in columns:
+        if column not in names:
+            raise InputError(f"{what}: '{file}' has no column '{column}'; it has {', '.join(names)}")
+    return int(metadata.num_rows)
+
+
+def read_rows(file: Path, columns: Sequence[str], what: str) -> Iterator[dict[str, Any]]:
+    """Rows of a .parquet or .jsonl file, or the lines of a .txt file as the column "text"; read as they are needed.
+
+    Raises:
+        InputError: the file is broken, or a row lacks one of the columns.
+    """
+    reader = extra("datasets", what).IterableDataset
+    options = {"columns": list(columns)} if file.suffix.lower() == ".parquet" else {}
+    if options:
+        parquet_rows(file, columns, what)
+    read = {".parquet": reader.from_parquet, ".jsonl": reader.from_json, ".txt": reader.from_text}[file.suffix.lower()]
+    with TemporaryDirectory() as cache, _one_message_only():  # the cache holds locks, no data
+        try:
+            rows = read(glob.escape(str(file)), cache_dir=cache, **options)
+            for i, row in enumerate(rows.decode(False) if rows.features else rows, start=1):
+                for column in columns:
+                    if column not in row:
+                        raise InputError(f"{what}: '{file}', row {i} has no '{column}'; it has {', '.join(row)}")
+                yield row
+        except InputError:
+            raise
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            raise _unreadable(file, error, what) from error
+
+
+def _unreadable(file: Path, error: Exception, what: str) -> InputError:
+    reason = " ".join(str(error).split())[:150]
+    return InputError(f"{what}: '{file}' cannot be read as {file.suffix} file ({reason}); replace it")
+
+
+@contextmanager
+def _one_message_only() -> Iterator[None]:
+    """The package logs what it raises as well."""
+    logger = logging.getLogger("datasets")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

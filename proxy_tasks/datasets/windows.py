@@ -1,0 +1,45 @@
+"""Windows of a token stream: the samples of every language data set."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from programs.errors import InputError
+
+from proxy_tasks.datasets.dataset import Dataset
+
+LONGEST_CONTEXT = 2**16
+
+
+def windows(tokens: Tensor, context: int, stride: int) -> tuple[Tensor, Tensor]:
+    """All windows `[N, context]` that have a next token, and the next tokens of their positions `[N, context]`.
+
+    Both are views of `tokens` `[n]`: overlapping windows take no memory of their own.
+    """
+    return tokens[:-1].unfold(0, context, stride), tokens[1:].unfold(0, context, stride)
+
+
+def language_dataset(what: str, train: Tensor, valid: Tensor, context: int, vocabulary: int) -> Dataset:
+    """A data set of next-token prediction.
+
+    Training windows start at every token, validation windows do not overlap.
+
+    Args:
+        what: the name of the data set, for messages.
+        train: tokens for training, int64 `[n]`.
+        valid: tokens for validation, int64 `[m]`.
+        context: length of a window.
+        vocabulary: number of different tokens.
+
+    Raises:
+        InputError: a text is too short for one window and the token after it.
+    """
+    for part, tokens in (("training", train), ("validation", valid)):
+        if len(tokens) <= context:
+            raise InputError(
+                f"{what}: the {part} text has {len(tokens)} tokens; a context of {context} needs at least {context + 1}"
+            )
+    x, y = windows(train, context, stride=1)
+    valid_x, valid_y = windows(valid, context, stride=context)
+    # Validation samples stand for themselves in the digest: their shape tells the context.
+    return Dataset(x, y, valid_x, valid_y, classes=vocabulary, content=(train, valid_x, valid_y))
