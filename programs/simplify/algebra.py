@@ -1,0 +1,180 @@
+"""Simplification by algebra alone: a sequence of steps, each with what it changed, why it may, and what was checked.
+
+Programs become simpler with every step (`programs.simplify.cost`), so the sequence ends. A step after which the program
+no longer moves weights as before is undone, kept in the record, and not tried again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from programs.liveness import live_program
+from programs.program import Program
+from programs.simplify import states
+from programs.simplify.cost import Cost, cost, is_simpler
+from programs.simplify.evidence import Evidence, Recording, check, sample_recordings
+from programs.simplify.graph import Graph, Roots, read
+from programs.simplify.linear import Forms, extractions
+from programs.simplify.rewriting import Candidate, rewritings
+from programs.simplify.rules import DOMAIN, EXACT, ROUNDING, TAGS
+from programs.simplify.writing import write
+
+DEAD, COPIES = "dead", "copies"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change of a program.
+
+    Attributes:
+        before, after: the programs; `after` is what the step leads to even if it was undone.
+        kind: "dead", "copies" (equal expressions computed once), "numbers" (computed beforehand), "linear", the rule
+            that was used, or what happened to a state.
+        tag: "exact", "rounding" or "domain", see `programs.simplify.rules`.
+        evidence: what was checked. A step whose evidence did not pass has been undone.
+    """
+
+    before: Program
+    after: Program
+    kind: str
+    tag: str
+    evidence: Evidence
+
+    @property
+    def applied(self) -> bool:
+        """Whether the step stands."""
+        return self.evidence.passed
+
+
+@dataclass(frozen=True)
+class Simplified:
+    """The simplest program found, and the steps that lead to it, with those that were tried and undone."""
+
+    program: Program
+    steps: tuple[Step, ...]
+
+    @property
+    def undone(self) -> tuple[Step, ...]:
+        """The steps whose evidence did not pass."""
+        return tuple(step for step in self.steps if not step.applied)
+
+
+def simplify_algebra(
+    program: Program, tags: Collection[str] = TAGS, recordings: Sequence[Recording] | None = None
+) -> Simplified:
+    """Make a program as small as algebra can: dead statements, rules, linear forms and states.
+
+    Args:
+        program: a checked program.
+        tags: which kinds of rules may be used, of `exact`, `rounding`, `domain`.
+        recordings: gradients on which each step is checked; random ones if none are given.
+
+    Returns:
+        A program with no more live statements and state slots, and the steps. The same program gives the same steps.
+    """
+    return _Simplification(program, frozenset(tags), recordings or sample_recordings()).run()
+
+
+class _Simplification:
+    def __init__(self, program: Program, tags: frozenset[str], recordings: Sequence[Recording]) -> None:
+        self._original, self._tags, self._recordings = program, tags, recordings
+        self._graph, self._roots, self._names = read(live_program(program))
+        self._forms = Forms(self._graph)
+        self._steps: list[Step] = []
+        self._refused: set[tuple[Roots, Roots]] = set()
+
+    def run(self) -> Simplified:
+        program = self._tidied()
+        while (step := self._next(program)) is not None:
+            program = step.after
+        return Simplified(program, tuple(self._steps))
+
+    def _tidied(self) -> Program:
+        """Without dead statements, and with equal expressions computed once."""
+        alive = live_program(self._original)
+        if len(alive) < len(self._original):
+            self._record(self._original, alive, Candidate(DEAD, EXACT, self._roots))
+        written = write(self._graph, self._roots, self._names)
+        if len(written) < len(alive):
+            self._record(alive, written, Candidate(COPIES, EXACT, self._roots))
+            return written
+        return alive
+
+    def _next(self, program: Program) -> Step | None:
+        """The next step that stands."""
+        now = cost(self._graph, self._roots)
+        for candidate in self._candidates(now):
+            change = (self._roots, candidate.roots)
+            if change not in self._refused:
+                after = write(self._graph, candidate.roots, self._names)
+                step = self._record(program, after, candidate)
+                if step.applied:
+                    self._roots = candidate.roots
+                    return step
+                self._refused.add(change)
+        return None
+
+    def _record(self, before: Program, after: Program, candidate: Candidate) -> Step:
+        evidence = check(before, after, candidate.tag, candidate.differs, self._recordings)
+        self._steps.append(Step(before, after, candidate.kind, candidate.tag, evidence))
+        return self._steps[-1]
+
+    def _candidates(self, now: Cost) -> Iterator[Candidate]:
+        """Simpler programs, those that are sure to be alike first."""
+        graph, roots, forms, sure = self._graph, self._roots, self._forms, self._tags - {DOMAIN}
+        yield from _simpler(graph, now, _by_rules(graph, roots, forms, sure))
+        if ROUNDING in self._tags:
+            yield from self._in_other_units()
+            yield from _simpler(graph, now, extractions(graph, roots, forms))
+        if DOMAIN in self._tags:
+            yield from self._worthwhile(now)
+
+    def _in_other_units(self) -> Iterator[Candidate]:
+        """States in other units, with all that follows, where this saves more statements than what is left to do."""
+        candidates = list(states.units(self._graph, self._roots, self._forms))
+        if candidates:
+            sure = self._tags - {DOMAIN}
+            otherwise = cost(self._graph, settled(self._graph, self._roots, self._forms, sure))
+            for candidate in candidates:
+                roots = settled(self._graph, candidate.roots, self._forms, sure)
+                after = cost(self._graph, roots)
+                if after[:2] < otherwise[:2] and after.statements < otherwise.statements:
+                    yield candidate._replace(roots=roots)
+
+    def _worthwhile(self, now: Cost) -> Iterator[Candidate]:
+        """Uses of rules with a domain that save a statement or a slot, in the end."""
+        for candidate in rewritings(self._graph, self._roots, {DOMAIN}):
+            if is_simpler(self._graph, candidate.roots, now):
+                roots = settled(self._graph, candidate.roots, self._forms, self._tags - {DOMAIN})
+                if cost(self._graph, roots)[:2] < now[:2]:
+                    yield candidate
+
+
+def _simpler(graph: Graph, now: Cost, candidates: Iterator[Candidate]) -> Iterator[Candidate]:
+    for candidate in candidates:
+        if is_simpler(graph, candidate.roots, now):
+            yield candidate
+
+
+def _by_rules(graph: Graph, roots: Roots, forms: Forms, tags: Collection[str]) -> Iterator[Candidate]:
+    """What rules and inductions over the steps offer."""
+    yield from states.unwritten_states(graph, roots)
+    yield from states.same_states(graph, roots)
+    if ROUNDING in tags:
+        yield from states.zero_values(graph, roots)
+    yield from rewritings(graph, roots, tags)
+    if ROUNDING in tags:
+        yield from states.multiples(graph, roots, forms)
+        yield from states.combinations(graph, roots, forms)
+
+
+def settled(graph: Graph, roots: Roots, forms: Forms, tags: Collection[str]) -> Roots:
+    """What becomes of a program if every simplification that presents itself is made."""
+    while True:
+        offers = chain(_by_rules(graph, roots, forms, tags), extractions(graph, roots, forms))
+        better = next(_simpler(graph, cost(graph, roots), offers), None)
+        if better is None:
+            return roots
+        roots = better.roots

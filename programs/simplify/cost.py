@@ -1,0 +1,79 @@
+"""When one program is simpler than another."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from programs.dataflow import W
+from programs.ops import SCALAR, TREE
+from programs.simplify.graph import Graph, Roots, depths, heights
+from programs.simplify.writing import writable
+
+_CHEAP, _ORDINARY, _DEAR = 4, 6, 10
+_WEIGHTS = {
+    "square": 3,
+    **dict.fromkeys(("abs", "negative", "sign", "add", "sub", "mul", "maximum", "minimum", "cube"), _CHEAP),
+    "interp": 5,
+    **dict.fromkeys(("div", "sqrt", "reciprocal", "norm", "global_norm", "dot"), _ORDINARY),
+}
+_EXTRAPOLATES = 1  # more for an interpolation with a coefficient outside 0..1
+
+
+class Cost(NamedTuple):
+    """What is compared first comes first: state slots, statements, and among as many of these the finer points.
+
+    `trees`: statements whose value is not a scalar, those for each parameter tensor counted half. `inner`: how far the
+    factors stand from the end, where they meet others and the learning rate. `functions`: a price for each. `chains`:
+    how much is computed one after another. `digits`: those of all numbers. `inner_signs`: how far out signs stand.
+    """
+
+    slots: int
+    statements: int
+    trees: int
+    inner: int
+    functions: int
+    chains: int
+    digits: int
+    inner_signs: int
+
+
+def cost(graph: Graph, roots: Roots) -> Cost:
+    """The cost of a program; smaller is simpler."""
+    nodes = graph.live(writable(graph, roots))
+    calls = [n for n in nodes if graph.is_call(n)]
+    depth, height = depths(graph, nodes), heights(graph, nodes)
+    return Cost(
+        len(roots.states),
+        len(calls),
+        sum(graph.nodes[n].kind for n in calls),
+        sum(height[n] for n in calls if _scales(graph, n)),
+        sum(_price(graph, n) for n in calls),
+        sum(depth.values()),
+        sum(len(repr(graph.nodes[n].value)) for n in nodes if graph.is_constant(n)),
+        sum(depth[n] for n in calls if graph.nodes[n].function == "sign"),
+    )
+
+
+def is_simpler(graph: Graph, roots: Roots, now: Cost) -> bool:
+    """Whether a program costs less than this, with no more slots and no more statements."""
+    calls = sum(graph.is_call(n) for n in graph.live(roots))
+    if len(roots.states) > now.slots or calls > now.statements:
+        return False
+    after = cost(graph, roots)
+    return after < now and after.statements <= now.statements
+
+
+def _scales(graph: Graph, node: int) -> bool:
+    """Whether a node multiplies by a number, or a tree by a scalar; a weight decay is where it should be."""
+    function, args, kind, _ = graph.nodes[node]
+    if function != "mul" or W in args:
+        return function == "negative"
+    return any(graph.is_constant(a) or (kind == TREE and graph.nodes[a].kind == SCALAR) for a in args)
+
+
+def _price(graph: Graph, node: int) -> int:
+    function, args, _, _ = graph.nodes[node]
+    price = _WEIGHTS.get(function, _DEAR)
+    if function == "interp" and graph.is_constant(args[2]):
+        price += _EXTRAPOLATES * (not 0.0 <= graph.nodes[args[2]].value <= 1.0)
+    return price

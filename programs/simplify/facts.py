@@ -1,0 +1,95 @@
+"""What is known of values whatever the inputs, by induction over the steps: their sign, and which are always zero."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from programs.dataflow import LR, M, V
+from programs.simplify.graph import Graph, Roots
+from programs.simplify.patterns import number
+
+POSITIVE, NOT_NEGATIVE, UNKNOWN = range(3)
+
+_ALWAYS = {
+    **dict.fromkeys(("exp", "exp2", "exp10", "cosh"), POSITIVE),
+    **dict.fromkeys(("abs", "sqrt", "square", "norm", "global_norm", "arccos", "arccosh"), NOT_NEGATIVE),
+}
+_OF_ALL = ("add", "mul", "minimum")  # positive if all arguments are, not negative if none is
+_OF_FIRST = ("cube", "cbrt", "arctan", "tanh", "sinh", "arcsinh", "expm1", "sign", "reciprocal", "clip")
+"""Of the sign of their first argument; where this one is zero or tiny they may be zero."""
+
+
+def signs(graph: Graph, roots: Roots) -> dict[int, int]:
+    """POSITIVE, NOT_NEGATIVE or UNKNOWN for each live node. Values that are not a number have any sign.
+
+    States start at zero; one that no step makes negative, if it was not before, never is.
+    """
+    nodes = graph.live(roots)
+    hopeful = {slot for slot, _ in roots.states}
+    while True:
+        found: dict[int, int] = {}
+        for node in nodes:
+            found[node] = NOT_NEGATIVE if node in hopeful else _sign(graph, node, found)
+        disappointed = {slot for slot, node in roots.states if slot in hopeful and found[node] == UNKNOWN}
+        if not disappointed:
+            return found
+        hopeful -= disappointed
+
+
+def _sign(graph: Graph, node: int, known: dict[int, int]) -> int:
+    function, args, _, value = graph.nodes[node]
+    if graph.is_constant(node):
+        return POSITIVE if value > 0 else NOT_NEGATIVE if value.hex() == "0x0.0p+0" else UNKNOWN
+    if not graph.is_call(node):
+        return NOT_NEGATIVE if node == LR else UNKNOWN
+    of_args = [known[a] for a in args]
+    return _ALWAYS.get(function, _from_args(graph, function, args, of_args))
+
+
+def _from_args(graph: Graph, function: str, args: Sequence[int], of_args: list[int]) -> int:
+    if function in _OF_ALL:
+        return max(of_args) if function != "add" or max(of_args) == UNKNOWN else min(of_args)
+    if function in _OF_FIRST:
+        return max(of_args[0], NOT_NEGATIVE) if function != "clip" else max(*of_args, NOT_NEGATIVE)
+    if function == "maximum":  # of 0 and -0 it may be either
+        return POSITIVE if POSITIVE in of_args else max(of_args)
+    if function == "div":  # the guard makes a divisor that is not negative positive
+        return max(of_args[0], NOT_NEGATIVE, of_args[1])
+    if function == "power":
+        return NOT_NEGATIVE if of_args[0] != UNKNOWN else UNKNOWN
+    if function == "interp":
+        is_between = graph.is_constant(args[2]) and 0.0 <= graph.nodes[args[2]].value <= 1.0
+        return max(*of_args[:2], NOT_NEGATIVE) if is_between else UNKNOWN
+    return UNKNOWN
+
+
+_ZERO_IF_ANY = ("mul", "dot")
+_ZERO_IF_FIRST = ("div", "clip")
+
+
+def zeros(graph: Graph, roots: Roots) -> set[int]:
+    """The live nodes that are zero at every step, over the reals; states are, if steps leave them at zero."""
+    nodes = graph.live(roots)
+    following = dict(roots.states)
+    hopeful = {s for s in (M, V) if s in nodes}
+    while True:
+        found: set[int] = set()
+        for node in nodes:
+            if node in hopeful or (graph.is_call(node) and _is_zero(graph, node, found)):
+                found.add(node)
+        disappointed = {s for s in hopeful if following.get(s, s) not in found}
+        if not disappointed:
+            return found
+        hopeful -= disappointed
+
+
+def _is_zero(graph: Graph, node: int, zero: set[int]) -> bool:
+    function, args, _, _ = graph.nodes[node]
+    is_zero = [a in zero or (graph.is_constant(a) and graph.nodes[a].value == 0.0) for a in args]
+    if function in _ZERO_IF_ANY:
+        return any(is_zero)
+    if function in _ZERO_IF_FIRST:
+        return is_zero[0]
+    if function == "interp":
+        return is_zero[0] and is_zero[1]
+    return bool(args) and all(is_zero) and number(function, [0.0] * len(args)) == 0.0
