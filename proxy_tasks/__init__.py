@@ -7,8 +7,10 @@ import os
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 from proxy_tasks.named import args
+from proxy_tasks.outcome import Hurdle, Outcome, Replica
+from proxy_tasks.process import configure_process, configured_process
 from proxy_tasks.task import TASKS, Task, get_task
-from proxy_tasks.trainer import Outcome, Replica, configure_process, configured_process, train
+from proxy_tasks.trainer import train
 
 __all__ = [
     "TASKS",

@@ -1,171 +1,212 @@
 """Training R replicas at once.
 
-A replica is a program with a seed. All weights, gradients and states of a batch lie in flat buffers `[R, W]`; replicas
+A replica is a program with a seed. All weights, gradients and states of a cohort lie in flat buffers `[R, W]`; replicas
 of one seed start from the same weights and see the same minibatches (common random numbers). What happens to one
-replica never touches another: rows that diverge are dropped and the rest go on.
+replica never touches another: rows that diverge or fail a hurdle are dropped and the rest go on.
+
+As many replicas are trained at once as fit the memory; what is left of several cohorts at a hurdle goes on as fewer.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from itertools import pairwise
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from programs.batched import Rows, UpdateRules
-from programs.program import Program
 from programs.sharing import Outlines, share
 
-from proxy_tasks.task import CURVE_POINTS, Task
+from proxy_tasks.outcome import CURVE_POINTS, Hurdle, Outcome, Replica, checkpoint, dropped, fallen
+from proxy_tasks.task import Task
 
 VALIDATION_SAMPLES = 512  # in one pass; not a function of R, since the order of summation shows in the last bit
+MEMORY_MIB = 2048.0
+SCRATCH_ROWS = 10  # rows of values that update rules keep for each replica, as a rule fewer
 
 
-Status = Literal["ok", "diverged", "error", "lost"]
+def train(
+    task: Task, replicas: Sequence[Replica], hurdles: Sequence[Hurdle] = (), memory_mib: float = MEMORY_MIB
+) -> list[Outcome]:
+    """Train every replica on the task.
 
+    Args:
+        task: what to train on.
+        replicas: what to train.
+        hurdles: by rising point; replicas that fail one are dropped there.
+        memory_mib: what training may take, about; more replicas than fit wait for their turn.
 
-class Replica(NamedTuple):
-    """One training: a program and a seed."""
-
-    program: Program
-    seed: int
-
-
-class Outcome(NamedTuple):
-    """What became of a replica.
-
-    The trainer itself says ok or diverged; error (training raised) and lost (its process died) come from evaluators.
-    `fitness` is minus the final validation loss, None unless `status` is ok. `curve` holds mean training losses over
-    twentieths of the steps, as far as they are finite. `seconds` is the replica's share of the time of its batch.
+    Returns:
+        Outcomes in the order of the replicas.
     """
-
-    status: Status
-    fitness: float | None
-    curve: list[float]
-    steps: int
-    seconds: float
-    reason: str | None = None
-
-
-def configure_process(threads: int = 1) -> None:
-    """Settings for a process that trains: one thread, so that results do not depend on the machine; no denormals."""
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
-
-
-@contextmanager
-def configured_process() -> Iterator[None]:
-    """`configure_process` for a while, for processes that do other things too."""
-    threads = torch.get_num_threads()
-    configure_process()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_flush_denormal(False)
-
-
-def train(task: Task, replicas: Sequence[Replica]) -> list[Outcome]:
-    """Train every replica on the task; outcomes in the order given."""
     if not replicas:
         return []
     started = time.perf_counter()
-    outcomes = _Batch(task, replicas).run()
-    share_of_each = (time.perf_counter() - started) / len(replicas)
-    return [outcome._replace(seconds=share_of_each) for outcome in outcomes]
+    outcomes = _Training(task, replicas, hurdles).run(replicas_within(memory_mib, task))
+    each = (time.perf_counter() - started) / len(replicas)
+    return [outcome._replace(seconds=each) for outcome in outcomes]
 
 
-class _Batch:
-    """The state of one batch in training. `alive[r]` is the number, among all replicas, of the one in row r."""
+def replicas_within(memory_mib: float, task: Task) -> int:
+    """How many replicas of a task can be trained at once in so much memory; at least one."""
+    return max(1, int(memory_mib * 2**20 / _bytes_of_replica(task)))
 
-    def __init__(self, task: Task, replicas: Sequence[Replica]) -> None:
+
+@lru_cache
+def _bytes_of_replica(task: Task) -> int:
+    """Its rows, and twice what autograd keeps for the backward pass, whose results have about the same size."""
+    data, model = task.load()
+    kept: dict[int, int] = {}
+
+    def note(x: Tensor) -> Tensor:
+        kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+
+    rows = model.initial_row(0)[None]
+    parameters = [p.requires_grad_() for p in model.parameters(rows)]
+    index = torch.zeros((1, task.batch_size), dtype=torch.int64)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
+        model.losses(parameters, data.train_x[index], data.train_y[index])
+    return (5 + SCRATCH_ROWS) * rows.nbytes + 2 * sum(kept.values())
+
+
+class _Training:
+    """What the cohorts of one call have in common, and what has become of the replicas."""
+
+    def __init__(self, task: Task, replicas: Sequence[Replica], hurdles: Sequence[Hurdle]) -> None:
         self.task = task
         self.dataset, self.model = task.load()
+        self.hurdles = {hurdle.point: hurdle for hurdle in hurdles}
         self.outlines = Outlines([replica.program for replica in replicas])
         self.seeds = [replica.seed for replica in replicas]
+        self.minibatches = {seed: torch.from_numpy(task.minibatches(seed)) for seed in set(self.seeds)}
+        self.schedule = torch.from_numpy(task.schedule()).unsqueeze(1)  # [steps, 1]
         self.curves: list[list[float]] = [[] for _ in replicas]
         self.outcomes: list[Outcome | None] = [None] * len(replicas)
-        self.alive = list(range(len(replicas)))
-        self.stream = {seed: torch.from_numpy(task.minibatches(seed)) for seed in set(self.seeds)}
-        start = {seed: self.model.initial_row(seed) for seed in set(self.seeds)}
-        w = torch.stack([start[seed] for seed in self.seeds])
-        self._bind(Rows(w, torch.zeros_like(w), torch.zeros_like(w), torch.zeros_like(w)), self.alive)
+
+    def run(self, most: int) -> list[Outcome]:
+        """Train all, at most so many at once, up to each hurdle in turn."""
+        cohorts = [self._start(numbers) for numbers in _parts(range(len(self.seeds)), most)]
+        stops = sorted({*self.hurdles, CURVE_POINTS})
+        for start, stop in zip([0, *stops], stops, strict=False):
+            for cohort in cohorts:
+                cohort.advance(start, stop)
+            cohorts = self._regrouped(cohorts, most) if stop < CURVE_POINTS else cohorts
+        for cohort in cohorts:
+            cohort.validate()
+        return [outcome for outcome in self.outcomes if outcome is not None]
+
+    def _start(self, numbers: Sequence[int]) -> _Cohort:
+        initial = {seed: self.model.initial_row(seed) for seed in {self.seeds[i] for i in numbers}}
+        w = torch.stack([initial[self.seeds[i]] for i in numbers])
+        return _Cohort(self, list(numbers), Rows(w, *(torch.zeros_like(w) for _ in range(3))))
+
+    def _regrouped(self, cohorts: list[_Cohort], most: int) -> list[_Cohort]:
+        """The replicas left, in as few cohorts as possible."""
+        left = sum(len(cohort.numbers) for cohort in cohorts)
+        if math.ceil(left / most) == len(cohorts) or not left:
+            return [cohort for cohort in cohorts if cohort.numbers]
+        numbers = [i for cohort in cohorts for i in cohort.numbers]
+        rows = Rows(*(torch.cat(buffers) for buffers in zip(*(c.rows for c in cohorts if c.numbers), strict=True)))
+        return [
+            _Cohort(self, [numbers[i] for i in part], Rows(*(buffer[list(part)] for buffer in rows)))
+            for part in _parts(range(left), most)
+        ]
+
+    def judge(self, number: int, loss: float, point: int) -> bool:
+        """Take in the mean loss of a replica over the last twentieth; whether it goes on."""
+        step = checkpoint(point, self.task.steps)
+        if not loss <= self.task.loss_bound:
+            bound = f"exceeds {self.task.loss_bound:g}" if math.isfinite(loss) else "is not finite"
+            self.finish(number, Outcome("diverged", None, [], step, 0.0, f"training loss {bound} by step {step}"))
+            return False
+        self.curves[number].append(loss)
+        hurdle = self.hurdles.get(point)
+        if hurdle is not None and fallen(self.curves[number], [hurdle]):
+            self.finish(number, dropped(self.curves[number], hurdle, self.task.steps))
+            return False
+        return True
+
+    def finish(self, number: int, outcome: Outcome) -> None:
+        """What became of a replica; its curve is added."""
+        self.outcomes[number] = outcome._replace(curve=self.curves[number])
+
+
+def _parts(numbers: Sequence[int], most: int) -> Iterable[Sequence[int]]:
+    """The numbers in parts of nearly equal size, none larger than `most`."""
+    parts = math.ceil(len(numbers) / most)
+    return (numbers[len(numbers) * i // parts : len(numbers) * (i + 1) // parts] for i in range(parts))
+
+
+class _Cohort:
+    """Replicas trained together. `numbers[r]` is the number, among all replicas, of the one in row r."""
+
+    def __init__(self, training: _Training, numbers: list[int], rows: Rows) -> None:
+        self.training = training
+        self.task, self.dataset, self.model = training.task, training.dataset, training.model
+        self.numbers = numbers
+        self._bind(rows, numbers)
 
     def _bind(self, rows: Rows, keep: Sequence[int]) -> None:
         """Go on with the replicas numbered `keep`, arranged so that those that have much in common lie together."""
-        tree = share(self.outlines, keep)
-        row_of = {replica: row for row, replica in enumerate(self.alive)}
-        self.alive = tree.members
-        self.rows = Rows(*(buffer[[row_of[replica] for replica in self.alive]] for buffer in rows))
+        tree = share(self.training.outlines, keep)
+        row_of = {number: row for row, number in enumerate(self.numbers)}
+        self.numbers = tree.members
+        self.rows = Rows(*(buffer[[row_of[number] for number in self.numbers]] for buffer in rows))
         self.gradient = self.rows.g[:, : self.model.layout.total]
         self.parameters = [p.detach().requires_grad_() for p in self.model.parameters(self.rows.w)]
-        self.rules = UpdateRules(self.outlines, tree, self.model.layout, self.rows)
-        seeds = [self.seeds[replica] for replica in self.alive]
+        self.rules = UpdateRules(self.training.outlines, tree, self.model.layout, self.rows)
+        seeds = [self.training.seeds[number] for number in self.numbers]
         distinct = seeds[:1] if len(set(seeds)) == 1 else seeds
-        self.indices = torch.stack([self.stream[seed] for seed in distinct], dim=1)  # [steps, 1 or R, B]
+        self.indices = torch.stack([self.training.minibatches[seed] for seed in distinct], dim=1)  # [steps, 1 or R, B]
 
-    def run(self) -> list[Outcome]:
-        schedule = torch.from_numpy(self.task.schedule()).unsqueeze(1)  # [steps, 1]
-        checkpoints = np.linspace(0, self.task.steps, CURVE_POINTS + 1).round().astype(int)
-        for start, stop in pairwise(checkpoints.tolist()):
-            if not self.alive:
-                break
-            if start < stop:
-                self._drop_diverged(self._segment(start, stop, schedule), stop)
-        if self.alive:
-            self._validate()
-        return [outcome for outcome in self.outcomes if outcome is not None]
+    def advance(self, start: int, stop: int) -> None:
+        """Train from twentieth `start` to `stop`, or until nobody is left."""
+        for point in range(start + 1, stop + 1):
+            first, last = checkpoint(point - 1, self.task.steps), checkpoint(point, self.task.steps)
+            if not self.numbers or first == last:
+                continue
+            losses = self._segment(first, last)
+            keep = [n for n, loss in zip(self.numbers, losses, strict=True) if self.training.judge(n, loss, point)]
+            if not keep:
+                self.numbers = []
+            elif len(keep) < len(self.numbers):
+                self._bind(self.rows, keep)
 
-    def _segment(self, start: int, stop: int, schedule: Tensor) -> list[float]:
+    def _segment(self, start: int, stop: int) -> list[float]:
         """Train from step `start` to `stop`; mean training losses on the way, one for each row."""
-        total = torch.zeros(len(self.alive))
+        total = torch.zeros(len(self.numbers))
+        x, y = self.dataset.train_x, self.dataset.train_y
         for step in range(start, stop):
             index = self.indices[step]
-            losses = self.model.losses(self.parameters, self.dataset.train_x[index], self.dataset.train_y[index])
+            losses = self.model.losses(self.parameters, x[index], y[index])
             gradients = torch.autograd.grad(losses.sum(), self.parameters)
             torch.cat([g.flatten(1) for g in gradients], dim=1, out=self.gradient)
             with torch.no_grad():
-                self.rules.step(schedule[step])
+                self.rules.step(self.training.schedule[step])
                 total += losses
         return (total / (stop - start)).tolist()
 
-    def _drop_diverged(self, losses: list[float], step: int) -> None:
-        keep = []
-        for replica, loss in zip(self.alive, losses, strict=True):
-            if loss <= self.task.loss_bound:
-                self.curves[replica].append(loss)
-                keep.append(replica)
+    def validate(self) -> None:
+        """Finish the replicas left with their validation losses."""
+        steps, bound = self.task.steps, self.task.loss_bound
+        for number, loss in zip(self.numbers, self._validation_losses() if self.numbers else (), strict=True):
+            if loss <= bound:
+                outcome = Outcome("ok", -loss, [], steps, 0.0)
             else:
-                bound = "is not finite" if not np.isfinite(loss) else f"exceeds {self.task.loss_bound:g}"
-                self._finish(replica, None, step, f"training loss {bound} by step {step}")
-        if not keep:
-            self.alive = []
-        elif len(keep) < len(self.alive):
-            self._bind(self.rows, keep)
-
-    def _validate(self) -> None:
-        losses = self._validation_losses()
-        for replica, loss in zip(self.alive, losses.tolist(), strict=True):
-            if loss <= self.task.loss_bound:
-                self._finish(replica, -loss, self.task.steps, None)
-            else:
-                self._finish(replica, None, self.task.steps, "validation loss is not finite or exceeds the bound")
+                reason = "validation loss is not finite or exceeds the bound"
+                outcome = Outcome("diverged", None, [], steps, 0.0, reason)
+            self.training.finish(number, outcome)
 
     @torch.no_grad()
-    def _validation_losses(self) -> Tensor:
-        """Mean losses over all validation samples, [R]."""
+    def _validation_losses(self) -> list[float]:
+        """Mean losses over all validation samples."""
         x, y = self.dataset.valid_x, self.dataset.valid_y
-        total = torch.zeros(len(self.alive), dtype=torch.float64)
+        total = torch.zeros(len(self.numbers), dtype=torch.float64)
         for start in range(0, len(x), VALIDATION_SAMPLES):
             chunk_x, chunk_y = x[start : start + VALIDATION_SAMPLES], y[start : start + VALIDATION_SAMPLES]
             total += self.model.losses(self.parameters, chunk_x[None], chunk_y[None]).double() * len(chunk_x)
-        return total / len(x)
-
-    def _finish(self, replica: int, fitness: float | None, steps: int, reason: str | None) -> None:
-        status: Status = "diverged" if fitness is None else "ok"
-        self.outcomes[replica] = Outcome(status, fitness, self.curves[replica], steps, 0.0, reason)
+        return (total / len(x)).tolist()

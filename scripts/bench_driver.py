@@ -18,7 +18,7 @@ from random import Random
 from programs import dataflow_hash, zoo
 from programs.mutation import mutate
 
-from proxy_tasks.trainer import Outcome
+from proxy_tasks.outcome import Outcome
 
 from search.config import Settings
 from search.driver import Driver, Progress

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from programs.program import Program
 
 from proxy_tasks import Replica, Task
-from proxy_tasks.trainer import Outcome
+from proxy_tasks.outcome import Outcome
 
 from search.evaluators.evaluator import Evaluator, Job
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from proxy_tasks import Replica, Task, train
-from proxy_tasks.trainer import Outcome, Status
+from proxy_tasks.outcome import Outcome, Status
 
 
 class Job(NamedTuple):

@@ -14,7 +14,7 @@ from ray._private import ray_constants
 from ray.exceptions import RayActorError, RayError
 
 from proxy_tasks import configure_process
-from proxy_tasks.trainer import Outcome
+from proxy_tasks.outcome import Outcome
 
 from search.config import EvaluatorSettings
 from search.evaluators.evaluator import Finished, Job, failed, train_job

@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 from programs.errors import InputError
 
 from proxy_tasks import Task
-from proxy_tasks.trainer import Outcome
+from proxy_tasks.outcome import Outcome
 
 from search.evaluation import EvaluationKey
 from search.store import schema, versions
