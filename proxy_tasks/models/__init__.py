@@ -4,18 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from torch import nn
+
+from programs.errors import InputError
+
 from proxy_tasks.datasets import Dataset
+from proxy_tasks.models.autoencoder import autoencoder
+from proxy_tasks.models.cnn import cnn
 from proxy_tasks.models.mlp import mlp
 from proxy_tasks.models.model import Leaf, Model
+from proxy_tasks.models.module import module_model
 from proxy_tasks.models.quadratic import quadratic
-from proxy_tasks.named import Args, find
+from proxy_tasks.models.transformer import transformer
+from proxy_tasks.models.vit import vit
+from proxy_tasks.named import Args, call
 
-MODELS: dict[str, Callable[..., Model]] = {"mlp": mlp, "quadratic": quadratic}
+MODELS: dict[str, Callable[..., Model]] = {
+    "autoencoder": autoencoder,
+    "cnn": cnn,
+    "mlp": mlp,
+    "quadratic": quadratic,
+    "transformer": transformer,
+    "vit": vit,
+}
 
 
 def build_model(name: str, dataset: Dataset, args: Args = ()) -> Model:
-    """The model called `name` for samples like those of the data set."""
-    return find(name, MODELS, "model")(dataset, **dict(args))  # type: ignore[no-any-return]
+    """The model called `name` for samples like those of the data set.
+
+    A function of the user's, `module:function`, takes the data set and the arguments as the built-in ones do, and
+    returns a `Model` or an `nn.Module`.
+
+    Raises:
+        InputError: there is no such model, it does not take these arguments or this data set, or it is neither.
+    """
+    made = call(name, MODELS, "model", dataset, args=args)
+    if isinstance(made, Model):
+        return made
+    if isinstance(made, nn.Module):
+        return module_model(name, lambda: call(name, MODELS, "model", dataset, args=args))
+    raise InputError(f"model '{name}' returned {type(made).__name__}; it must return a Model or an nn.Module")
 
 
-__all__ = ["MODELS", "Leaf", "Model", "build_model"]
+__all__ = ["MODELS", "Leaf", "Model", "build_model", "module_model"]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from proxy_tasks.datasets.dataset import Dataset
+from proxy_tasks.models.losses import cross_entropy
 from proxy_tasks.models.model import Leaf, Model
 
 
@@ -31,9 +32,3 @@ def _losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
             h = torch.relu(h)
         h = torch.baddbmm(params[i + 1].unsqueeze(1), h, params[i])  # [R, B, O]
     return cross_entropy(h, y)
-
-
-def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """Mean cross-entropy of each replica, in nats: logits [R, B, C], labels [1 or R, B] -> [R]."""
-    log_p = torch.log_softmax(logits, dim=-1)
-    return -log_p.gather(2, y.expand(len(logits), -1).unsqueeze(2)).mean((1, 2))

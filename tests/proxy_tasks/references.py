@@ -1,0 +1,177 @@
+"""Ordinary modules that compute what the built-in models compute, written with torch's own layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from proxy_tasks.datasets import Dataset
+from proxy_tasks.models import MODELS, Model
+
+
+class Block(nn.Module):
+    """Pre-norm attention and MLP out of torch's fused attention, linear layers and layer norms with a gain."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(width, bias=False)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.norm_mlp = nn.LayerNorm(width, bias=False)
+        self.up = nn.Linear(width, 4 * width, bias=False)
+        self.down = nn.Linear(4 * width, width, bias=False)
+        self.heads = heads
+
+    def forward(self, x: Tensor, causal: bool) -> Tensor:
+        b, t, d = x.shape
+        q, k, v = self.qkv(self.norm_attention(x)).view(b, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        attended = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        x = x + self.out(attended.transpose(1, 2).reshape(b, t, d))
+        return x + self.down(torch.relu(self.up(self.norm_mlp(x))))  # type: ignore[no-any-return]
+
+
+class Transformer(nn.Module):
+    def __init__(self, vocabulary: int, tokens: int, layers: int = 2, width: int = 32, heads: int = 4) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(vocabulary, width)
+        self.positions = nn.Embedding(tokens, width)
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width, bias=False)
+        self.output = nn.Linear(width, vocabulary, bias=False)
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        h = self.tokens(x) + self.positions.weight
+        for block in self.blocks:
+            h = block(h, True)
+        logits = self.output(self.norm(h))[:, -y.shape[1] :]
+        return nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(0, 1))
+
+
+class Vit(nn.Module):
+    def __init__(self, image: Sequence[int], classes: int, layers: int, width: int, heads: int, patch: int) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(image[0], width, patch, stride=patch, bias=False)
+        self.positions = nn.Embedding(image[1] * image[2] // patch**2, width)
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width, bias=False)
+        self.output = nn.Linear(width, classes)
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        h = self.patches(x).flatten(2).transpose(1, 2) + self.positions.weight
+        for block in self.blocks:
+            h = block(h, False)
+        return nn.functional.cross_entropy(self.output(self.norm(h).mean(1)), y)
+
+
+class Cnn(nn.Module):
+    def __init__(self, image: Sequence[int], channels: Sequence[int], classes: int) -> None:
+        super().__init__()
+        self.image, conv = tuple(image), nn.Conv1d if len(image) == 2 else nn.Conv2d
+        places = math.prod(math.ceil(n / 2 ** len(channels)) for n in image[1:])
+        pairs = pairwise([image[0], *channels])
+        self.convolutions = nn.ModuleList(conv(a, b, 3, stride=2, padding=1) for a, b in pairs)
+        self.output = nn.Linear(places * channels[-1], classes)
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        h = x.view(len(x), *self.image)
+        for convolution in self.convolutions:
+            h = torch.relu(convolution(h))
+        return nn.functional.cross_entropy(self.output(h.movedim(1, -1).flatten(1)), y)
+
+
+class Autoencoder(nn.Module):
+    def __init__(self, pixels: int, hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise([pixels, *hidden, pixels]))
+
+    def loss(self, x: Tensor, _: Tensor) -> Tensor:
+        h = x.flatten(1)
+        for i, layer in enumerate(self.layers):
+            h = layer(torch.relu(h) if i else h)
+        return nn.functional.mse_loss(h, x.flatten(1))
+
+
+class Mlp(nn.Module):
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        h = x.flatten(1)
+        for i, layer in enumerate(self.layers):
+            h = layer(torch.relu(h) if i else h)
+        return nn.functional.cross_entropy(h, y)
+
+
+def weights_of(module: nn.Module, parameters: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Parameters of one replica, leaves of a model, under the names and in the arrangement of the module."""
+    weights = {}
+    for (name, p), ours in zip(module.named_parameters(), parameters, strict=True):
+        layer = module.get_submodule(name.rpartition(".")[0])
+        if isinstance(layer, nn.Embedding) or p.dim() == 1:
+            weights[name] = ours
+        elif "convolutions" in name:  # [taps * C, O] -> [O, C, taps ..]
+            o, c, *taps = p.shape
+            weights[name] = ours.reshape(*taps, c, o).movedim((-1, -2), (0, 1))
+        else:
+            weights[name] = ours.T.reshape(p.shape)
+    return weights
+
+
+def classification(*shape: int, classes: int = 10, samples: int = 64) -> Dataset:
+    """Noise with labels."""
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(samples, *shape, generator=generator)
+    y = torch.randint(0, classes, (samples,), generator=generator)
+    return Dataset(x, y, x, y, classes=classes)
+
+
+def language(tokens: int, vocabulary: int, targets: int | None = None, soft: bool = False) -> Dataset:
+    """Random tokens, with next tokens or probabilities for the last `targets` positions."""
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randint(0, vocabulary, (64, tokens), generator=generator)
+    y = torch.randint(0, vocabulary, (64, targets or tokens), generator=generator)
+    if soft:
+        y = torch.softmax(torch.randn(*y.shape, vocabulary, generator=generator), dim=-1)
+    return Dataset(x, y, x, y, classes=vocabulary)
+
+
+Case = tuple[Model, nn.Module, Dataset]
+
+
+def _transformer(dataset: Dataset, **sizes: int) -> Case:
+    module = Transformer(dataset.classes, dataset.train_x.shape[1], **sizes)
+    return MODELS["transformer"](dataset, **sizes), module, dataset
+
+
+def _cnn(dataset: Dataset, channels: Sequence[int], image: Sequence[int]) -> Case:
+    return MODELS["cnn"](dataset, channels=channels, image=image), Cnn(image, channels, dataset.classes), dataset
+
+
+def _vit(dataset: Dataset, **sizes: int) -> Case:
+    module = Vit(dataset.train_x.shape[1:], dataset.classes, **sizes)
+    return MODELS["vit"](dataset, **sizes), module, dataset
+
+
+def _dense(dataset: Dataset, name: str, module: nn.Module, hidden: Sequence[int]) -> Case:
+    return MODELS[name](dataset, hidden=hidden), module, dataset
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    "mlp": lambda: _dense(classification(64), "mlp", Mlp([64, 12, 5, 10]), (12, 5)),
+    "autoencoder": lambda: _dense(classification(64), "autoencoder", Autoencoder(64, (20, 8, 20)), (20, 8, 20)),
+    "cnn 1-D": lambda: _cnn(classification(1, 40), (8, 16, 32), (1, 40)),
+    "cnn 1-D, odd": lambda: _cnn(classification(3, 13), (5, 7), (3, 13)),
+    "cnn 2-D": lambda: _cnn(classification(64), (6, 10), (1, 8, 8)),
+    "cnn 2-D, oblong": lambda: _cnn(classification(3, 7, 10), (4, 9, 5), (3, 7, 10)),
+    "transformer": lambda: _transformer(language(16, 50)),
+    "transformer, odd": lambda: _transformer(language(7, 13), layers=1, width=9, heads=3),
+    "transformer, last positions": lambda: _transformer(language(8, 11, targets=5), layers=1, width=12, heads=2),
+    "transformer, soft targets": lambda: _transformer(language(8, 11, 5, soft=True), layers=3, width=8, heads=1),
+    "vit": lambda: _vit(classification(3, 16, 16), layers=2, width=24, heads=3, patch=4),
+    "vit, oblong": lambda: _vit(classification(1, 6, 9), layers=1, width=10, heads=2, patch=3),
+}
