@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from programs.dataflow import W
+from programs.dataflow import M, V, W
 from programs.ops import SCALAR, TREE
 from programs.simplify.graph import Graph, Roots, depths, heights
 from programs.simplify.writing import writable
@@ -16,7 +16,7 @@ _WEIGHTS = {
     "interp": 5,
     **dict.fromkeys(("div", "sqrt", "reciprocal", "norm", "global_norm", "dot"), _ORDINARY),
 }
-_EXTRAPOLATES = 1  # more for an interpolation with a coefficient outside 0..1
+_UNUSUAL = 1  # more for interpolations beyond 0..1, or from a state to something else, and for x + x
 
 
 class Cost(NamedTuple):
@@ -46,7 +46,7 @@ def cost(graph: Graph, roots: Roots) -> Cost:
         len(roots.states),
         len(calls),
         sum(graph.nodes[n].kind for n in calls),
-        sum(height[n] for n in calls if _scales(graph, n)),
+        sum(height[n] * _scales(graph, n) for n in calls),
         sum(_price(graph, n) for n in calls),
         sum(depth.values()),
         sum(len(repr(graph.nodes[n].value)) for n in nodes if graph.is_constant(n)),
@@ -63,17 +63,28 @@ def is_simpler(graph: Graph, roots: Roots, now: Cost) -> bool:
     return after < now and after.statements <= now.statements
 
 
-def _scales(graph: Graph, node: int) -> bool:
-    """Whether a node multiplies by a number, or a tree by a scalar; a weight decay is where it should be."""
+def _scales(graph: Graph, node: int) -> int:
+    """How much it matters that a node stands far out: most for a number times a tree; 0 where it does not scale.
+
+    A weight decay is where it should be.
+    """
     function, args, kind, _ = graph.nodes[node]
-    if function != "mul" or W in args:
-        return function == "negative"
-    return any(graph.is_constant(a) or (kind == TREE and graph.nodes[a].kind == SCALAR) for a in args)
+    by_number = any(map(graph.is_constant, args))
+    if (
+        function == "negative"
+        or (function == "div" and graph.is_constant(args[1]))
+        or (function == "mul" and by_number)
+    ):
+        return 0 if W in args and function == "mul" else 1 if kind == SCALAR else 4
+    return 2 * (function == "mul" and kind == TREE and any(graph.nodes[a].kind == SCALAR for a in args))
 
 
 def _price(graph: Graph, node: int) -> int:
     function, args, _, _ = graph.nodes[node]
     price = _WEIGHTS.get(function, _DEAR)
-    if function == "interp" and graph.is_constant(args[2]):
-        price += _EXTRAPOLATES * (not 0.0 <= graph.nodes[args[2]].value <= 1.0)
+    if function == "interp":
+        extrapolates = graph.is_constant(args[2]) and not 0.0 <= graph.nodes[args[2]].value <= 1.0
+        price += _UNUSUAL * (extrapolates + (args[0] in (M, V) and args[1] not in (M, V)))
+    if function == "add" and args[0] == args[1]:
+        price += _UNUSUAL
     return price

@@ -76,19 +76,18 @@ def _same_number(a: float, b: float) -> bool:
     return a.hex() == b.hex()
 
 
-def build(graph: Graph, shape: Pattern, bindings: Bindings) -> int | None:
-    """The node of this shape; None if a number in it is not finite, or too large or small for float32."""
+def build(graph: Graph, shape: Pattern, bindings: Bindings, fold: bool = True) -> int | None:
+    """The node of this shape. With `fold`, functions of numbers become numbers; None if one is none in float32."""
     if isinstance(shape, str):
         return bindings[shape]
     if isinstance(shape, float):
         return graph.constant(shape)
-    args = [build(graph, argument, bindings) for argument in shape[1:]]
+    args = [build(graph, argument, bindings, fold) for argument in shape[1:]]
     if any(a is None for a in args):
         return None
     known = [a for a in args if a is not None]
-    folded = folded_call(graph, str(shape[0]), known)
-    if folded is not None or all(map(graph.is_constant, known)):
-        return folded
+    if fold and known and all(map(graph.is_constant, known)):
+        return folded_call(graph, str(shape[0]), known)
     return graph.call(str(shape[0]), known)
 
 

@@ -11,7 +11,7 @@ from programs.ops import KIND_NAMES
 from programs.simplify.facts import NOT_NEGATIVE, POSITIVE, signs
 from programs.simplify.graph import Graph, KindError, Roots, replaced, trimmed
 from programs.simplify.patterns import Bindings, build, folded_call, matches, pattern
-from programs.simplify.rules import ROUNDING, RULES, Rule
+from programs.simplify.rules import EXACT, ROUNDING, RULES, Rule
 
 FOLDING = "numbers"
 
@@ -54,7 +54,7 @@ def rewritings(graph: Graph, roots: Roots, tags: Collection[str]) -> Iterator[Ca
 
 def _built(graph: Graph, rule: Rule, bindings: Bindings) -> int | None:
     try:
-        return build(graph, pattern(rule.right), bindings)
+        return build(graph, pattern(rule.right), bindings, fold=rule.tag != EXACT)
     except KindError:
         return None
 

@@ -114,6 +114,8 @@ RULES = (
     _real("sqrt(x) * sqrt(x)", "abs(x)"),
     _real("x * sign(x)", "abs(x)"),
     _real("abs(x) * sign(x)", "x"),
+    _real("(x * y) * sign(x)", "abs(x) * y"),
+    _real("(x * y) * x", "square(x) * y"),
     _real("maximum(x, negative(x))", "abs(x)"),
     *(_real(f"{f}(x) * {f}(y)", f"{f}(x * y)") for f in _OF_PRODUCTS),
     _real("power(x, 0)", "1"),
