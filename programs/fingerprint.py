@@ -33,6 +33,8 @@ from programs.liveness import live
 from programs.program import Program
 from programs.reference import State, numpy_step
 
+FINGERPRINT_VERSION = 2  # to be raised with every change that gives programs other keys
+
 DEFAULT_BITS = 24
 MOST_BITS = 40  # beyond it the last bits of equal computations show
 NEGLIGIBLE = 2.0**-40  # an update below this leaves a float32 weight of ordinary size as it is

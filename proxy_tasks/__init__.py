@@ -9,17 +9,11 @@ os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 from proxy_tasks.named import args
 from proxy_tasks.outcome import Hurdle, Outcome, Replica
 from proxy_tasks.process import configure_process, configured_process
-from proxy_tasks.task import TASKS, Task, get_task
+from proxy_tasks.task import Task
+from proxy_tasks.tasks import SUITE, TASKS, get_task
 from proxy_tasks.trainer import train
 
 __all__ = [
-    "TASKS",
-    "Outcome",
-    "Replica",
-    "Task",
-    "args",
-    "configure_process",
-    "configured_process",
-    "get_task",
-    "train",
-]
+    "SUITE", "TASKS", "Hurdle", "Outcome", "Replica", "Task", "args", "configure_process", "configured_process",
+    "get_task", "train",
+]  # fmt: skip

@@ -18,7 +18,21 @@ Args = tuple[tuple[str, Any], ...]  # keyword arguments as immutable data
 
 def args(**keywords: Any) -> Args:
     """Keyword arguments for a data set or a model, in the form that a task keeps."""
-    return tuple(keywords.items())
+    return frozen(keywords)
+
+
+def frozen(keywords: Mapping[str, Any]) -> Args:
+    """Keyword arguments with lists as tuples, in the order of their names."""
+    return tuple((name, _immutable(value)) for name, value in sorted(keywords.items()))
+
+
+def _immutable(value: Any) -> Any:
+    return tuple(_immutable(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def is_users(name: str) -> bool:
+    """Whether a name is `module:function` rather than something built in."""
+    return ":" in name
 
 
 def find(name: str, builtin: Mapping[str, Callable[..., Any]], what: str) -> Callable[..., Any]:
@@ -32,7 +46,7 @@ def find(name: str, builtin: Mapping[str, Callable[..., Any]], what: str) -> Cal
     Raises:
         InputError: there is none.
     """
-    if ":" not in name:
+    if not is_users(name):
         if name not in builtin:
             known = ", ".join(sorted(builtin))
             raise InputError(f"unknown {what} '{name}'; there are {known}, and your own as module:function")
@@ -50,12 +64,28 @@ def find(name: str, builtin: Mapping[str, Callable[..., Any]], what: str) -> Cal
     return function  # type: ignore[no-any-return]
 
 
+def call(name: str, builtin: Mapping[str, Callable[..., Any]], what: str, *first: Any, args: Args = ()) -> Any:
+    """What the function called `name` returns for these arguments.
+
+    Raises:
+        InputError: there is none, or it does not take them.
+    """
+    function = find(name, builtin, what)
+    try:
+        inspect.signature(function).bind(*first, **dict(args))
+    except TypeError as error:
+        known = list(inspect.signature(function).parameters)[len(first) :]
+        takes = f"it takes {', '.join(known)}" if known else "it takes none"
+        raise InputError(f"{what} '{name}': {error}; {takes}") from None
+    return function(*first, **dict(args))
+
+
 def source_digest(name: str) -> str:
     """SHA-256 of the file that defines `module:function`, so that edited code is another task; "" for what is built in.
 
     What that file imports is not covered.
     """
-    if ":" not in name:
+    if not is_users(name):
         return ""
     module = importlib.import_module(name.partition(":")[0])
     return sha256(inspect.getsource(module).encode()).hexdigest()

@@ -29,7 +29,11 @@ SCRATCH_ROWS = 10  # rows of values that update rules keep for each replica, as 
 
 
 def train(
-    task: Task, replicas: Sequence[Replica], hurdles: Sequence[Hurdle] = (), memory_mib: float = MEMORY_MIB
+    task: Task,
+    replicas: Sequence[Replica],
+    hurdles: Sequence[Hurdle] = (),
+    rows: int | None = None,
+    memory_mib: float = MEMORY_MIB,
 ) -> list[Outcome]:
     """Train every replica on the task.
 
@@ -37,7 +41,8 @@ def train(
         task: what to train on.
         replicas: what to train.
         hurdles: by rising point; replicas that fail one are dropped there.
-        memory_mib: what training may take, about; more replicas than fit wait for their turn.
+        rows: most replicas at once; the others wait for their turn, and join what hurdles leave.
+        memory_mib: what training may take, about; the replicas that do not fit wait too.
 
     Returns:
         Outcomes in the order of the replicas.
@@ -45,7 +50,7 @@ def train(
     if not replicas:
         return []
     started = time.perf_counter()
-    outcomes = _Training(task, replicas, hurdles).run(replicas_within(memory_mib, task))
+    outcomes = _Training(task, replicas, hurdles).run(min(rows or len(replicas), replicas_within(memory_mib, task)))
     each = (time.perf_counter() - started) / len(replicas)
     return [outcome._replace(seconds=each) for outcome in outcomes]
 

@@ -33,6 +33,7 @@ class Cache:
     def note(self, dataflow_hash: str, key: str, score: Score, replace: bool) -> None:
         """A birth: its key and score become the youngest entries; a score already there stays unless `replace`."""
         _put(self._keys, dataflow_hash, key, self._size)
+        score = score._replace(marks=None)
         _put(self._scores, key, score if replace else self._scores.get(key, score), self._size)
 
 

@@ -15,6 +15,8 @@ from programs.errors import InputError
 from programs.fingerprint import DEFAULT_BITS, MOST_BITS
 
 from proxy_tasks import Task, get_task
+from proxy_tasks.named import frozen, is_users
+from proxy_tasks.outcome import CURVE_POINTS
 
 from search.baselines import BASELINES
 
@@ -89,25 +91,82 @@ class Budget(_Settings):
         return self
 
 
+class Hurdles(_Settings):
+    """Dropping, part-way through training, programs that train worse than any that ended well.
+
+    A hurdle's bound is learned from the programs that this search has trained to the end: of the better part of them,
+    the quantile of the losses that they had at that point. So it follows from committed history alone.
+    """
+
+    at: tuple[Annotated[Number, Field(gt=0, lt=1)], ...] = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
+    """Shares of the steps, in twentieths."""
+    better_part: Annotated[Number, Field(gt=0, le=1)] = 0.5
+    """Share of the finished programs, by fitness, that a hurdle must let pass..."""
+    quantile: Annotated[Number, Field(gt=0, le=1)] = 1.0
+    """... up to this quantile of their losses."""
+    after: Annotated[int, Field(ge=10, strict=True)] = 50
+    """Programs trained to the end before there is any hurdle."""
+
+    @field_validator("at")
+    @classmethod
+    def _twentieths(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
+        if not shares or any(abs(share * CURVE_POINTS - round(share * CURVE_POINTS)) > 1e-9 for share in shares):
+            raise ValueError("expected multiples of 0.05, such as [0.1, 0.3]")
+        if sorted(set(shares)) != list(shares):
+            raise ValueError("expected rising shares of the steps, such as [0.1, 0.3]")
+        return shares
+
+    @property
+    def points(self) -> tuple[int, ...]:
+        """The shares as numbers of twentieths."""
+        return tuple(round(share * CURVE_POINTS) for share in self.at)
+
+
+def _off(value: Any) -> Any:
+    return None if value is False else value  # YAML reads `off` as a truth value
+
+
 class TaskChoice(_Settings):
     """A task to search on, and what to change of it."""
 
     name: str
+    """A built-in task, or your own as module:function."""
     seeds: Annotated[int, Field(ge=1, le=FRESH_SEED, strict=True)] = 1
     """Trainings of each program; their mean decides."""
     steps: PositiveInt | None = None
     batch_size: PositiveInt | None = None
+    data: dict[str, Any] = {}
+    """Arguments of the data set, such as `path`."""
+    model: dict[str, Any] = {}
+    """Arguments of the model, such as `hidden`."""
+    anchors: tuple[Number, Number] | None = None
+    """Losses between which scores lie where there are several tasks: of a tuned baseline (0) and of the best known (1).
+    Built-in tasks know theirs."""
 
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        get_task(name)
+        if not is_users(name):
+            get_task(name)
         return name
+
+    @field_validator("anchors")
+    @classmethod
+    def _apart(cls, anchors: tuple[float, float] | None) -> tuple[float, float] | None:
+        if anchors is not None and anchors[1] >= anchors[0]:
+            raise ValueError("expected [loss of a tuned baseline, lower loss of the best known]")
+        return anchors
 
     @property
     def task(self) -> Task:
+        task = get_task(self.name)
         changes = {key: value for key in ("steps", "batch_size") if (value := getattr(self, key)) is not None}
-        return replace(get_task(self.name), **changes)
+        return replace(
+            task,
+            dataset_args=frozen(dict(task.dataset_args) | self.data),
+            model_args=frozen(dict(task.model_args) | self.model),
+            **changes,
+        )
 
     @property
     def training_seeds(self) -> range:
@@ -124,6 +183,13 @@ class EvaluatorSettings(_Settings):
     """Programs trained together."""
     lookahead: PositiveInt = 4
     """Batches in the making at the same time."""
+    rows: PositiveInt | None = None
+    """Most trainings at once in a worker; the others of a batch wait, and fill the rows that hurdles free."""
+    memory_mib: Annotated[Number, Field(gt=0)] = 2048
+    """What training may take in each worker, about; what does not fit waits too."""
+
+
+HARMLESS = ("kind", "workers", "rows", "memory_mib")  # settings of the evaluator that leave the history as it is
 
 
 class Settings(_Settings):
@@ -134,6 +200,10 @@ class Settings(_Settings):
     strategy: Strategy = Strategy()
     budget: Budget
     tasks: Annotated[tuple[TaskChoice, ...], Field(min_length=1)]
+    score: Literal["mean", "worst"] = "mean"
+    """What decides where there are several tasks: each score is the loss placed between the anchors of the task."""
+    hurdles: Annotated[Hurdles | None, BeforeValidator(_off)] = Hurdles()
+    """`off` to train every program to the end."""
     dedup: Dedup = Dedup()
     evaluator: EvaluatorSettings = EvaluatorSettings()
     baselines: tuple[str, ...] = ("adamw", "lion", "sgd_momentum")
@@ -160,8 +230,23 @@ class Settings(_Settings):
     def history(self) -> dict[str, Any]:
         """The settings that decide the history of the search, as plain data; the others may change between runs."""
         return self.model_dump(
-            mode="json", exclude={"name": True, "budget": True, "store": True, "evaluator": {"kind", "workers"}}
+            mode="json", exclude={"name": True, "budget": True, "store": True, "evaluator": {*HARMLESS}}
         )
+
+
+def stored_settings(data: dict[str, Any], search: str) -> Settings:
+    """Settings as a database holds them.
+
+    Raises:
+        InputError: they name functions of the user's, which no database may have loaded.
+    """
+    settings = Settings.model_validate({key: value for key, value in data.items() if key != "versions"})
+    for choice in settings.tasks:
+        if is_users(choice.name):
+            raise InputError(
+                f"search '{search}' has a task of your own, '{choice.name}': give its config with --config"
+            )
+    return settings
 
 
 def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
@@ -267,7 +352,8 @@ def _location(loc: Sequence[str | int]) -> list[str | int]:
 def _known_settings(location: Iterable[str | int]) -> str:
     model: Any = Settings
     nested = {
-        "strategy": Strategy, "budget": Budget, "tasks": TaskChoice, "dedup": Dedup, "evaluator": EvaluatorSettings
+        "strategy": Strategy, "budget": Budget, "tasks": TaskChoice, "hurdles": Hurdles, "dedup": Dedup,
+        "evaluator": EvaluatorSettings,
     }  # fmt: skip
     for part in location:
         model = nested.get(str(part), model)

@@ -10,13 +10,17 @@ from typing import Any
 
 from programs import zoo
 from programs.errors import InputError
+from programs.fingerprint import FINGERPRINT_VERSION
 from programs.program import parse
 
-from search.config import Settings
-from search.evaluation import EvaluationService, Request, TaskSeeds, scores
+from proxy_tasks.outcome import CURVE_POINTS
+
+from search.config import HARMLESS, Hurdles, Settings
+from search.evaluation import EvaluationService, Request, scores
 from search.evaluators import Evaluator
 from search.history import TRAINED, History, Shape
 from search.store import BaselineRow, IndividualRow, Store
+from search.tasks import task_seeds
 from search.tuning import tune_baseline
 
 
@@ -79,7 +83,7 @@ class Driver:
     ) -> None:
         self.settings = settings
         self.store = store
-        self.tasks = [TaskSeeds(choice.task, tuple(choice.training_seeds)) for choice in settings.tasks]
+        self.tasks = task_seeds(settings)
         self.service = EvaluationService(store, evaluator, settings.evaluator.batch)
         self.progress = Progress()
         self.stopping = False
@@ -87,6 +91,12 @@ class Driver:
         self._report = report
         self._started = self._noted = time.monotonic()
         self._births_before = 0
+
+    @property
+    def _hurdles(self) -> Hurdles | None:
+        """None too where trainings are so short that their curves have not all points."""
+        short = any(task.steps < CURVE_POINTS for task, *_ in self.tasks)
+        return None if short else self.settings.hurdles
 
     def stop(self) -> None:
         """Draw nothing more; what is in flight is still trained and committed."""
@@ -106,13 +116,14 @@ class Driver:
         while True:
             while len(history.window) < self.settings.evaluator.lookahead and not self._is_spent(history):
                 batch = history.draw(self.settings.budget.programs or float("inf"))
-                requests[batch.index] = self.service.request(batch.to_train(), self.tasks)
+                requests[batch.index] = self.service.request(batch.to_train(), self.tasks, batch.hurdles)
             if not history.window:
                 break
             head = history.window[0]
             if not head.committed:
-                rows = history.finish(head, scores(self.service.wait(requests.pop(head.index))))
-                self._commit(search_id, rows)
+                request = self.service.wait(requests.pop(head.index))
+                points = self._hurdles.points if self._hurdles else ()
+                self._commit(search_id, history.finish(head, scores(request, self.settings.score, points)))
             history.fold()
         self.store.update_search(search_id, "interrupted" if self.stopping else "finished")
         return self.progress
@@ -121,7 +132,7 @@ class Driver:
         self.progress.baselines = self.store.baselines(search_id)
         for name in self.settings.baselines:
             if name not in self.progress.baselines and not self.stopping:
-                baseline = tune_baseline(name, self.service, self.tasks, self.settings.dedup)
+                baseline = tune_baseline(name, self.service, self.tasks, self.settings.dedup, self.settings.score)
                 self.store.add_baseline(search_id, baseline)
                 self.progress.baselines[name] = baseline
 
@@ -132,7 +143,7 @@ class Driver:
             start = parse(self.progress.baselines[strategy.start].genome)
         evaluator = self.settings.evaluator
         seeds = max(len(task.seeds) for task in self.tasks)
-        shape = Shape(self.settings.seed, evaluator.batch, evaluator.lookahead, seeds)
+        shape = Shape(self.settings.seed, evaluator.batch, evaluator.lookahead, seeds, self._hurdles)
         history = History(strategy, self.settings.dedup, shape, start)
 
         def counted() -> Any:
@@ -184,12 +195,12 @@ def open_search(settings: Settings, store: Store) -> int:
     Raises:
         InputError: the store holds a search of this name with another history.
     """
-    data = settings.model_dump(mode="json")
+    data = settings.model_dump(mode="json") | {"versions": versions(settings)}
     found = store.find_search(settings.name)
     if found is None:
         return store.create_search(settings.name, data)
     search_id, old = found
-    changes = _differences(_history_of(old), settings.history())
+    changes = _differences(_history_of(old), settings.history() | {"versions": versions(settings)})
     if changes:
         raise InputError(
             f"{store.location}: search '{settings.name}' was started with other settings ({'; '.join(changes)});"
@@ -202,8 +213,13 @@ def open_search(settings: Settings, store: Store) -> int:
 def _history_of(settings: dict[str, Any]) -> dict[str, Any]:
     """The part of stored settings that decides the history (as `Settings.history` for settings of this version)."""
     kept = {key: value for key, value in settings.items() if key not in ("name", "budget", "store")}
-    kept["evaluator"] = {k: v for k, v in settings.get("evaluator", {}).items() if k not in ("kind", "workers")}
+    kept["evaluator"] = {k: v for k, v in settings.get("evaluator", {}).items() if k not in HARMLESS}
     return kept
+
+
+def versions(settings: Settings) -> dict[str, int | None]:
+    """What the history depends on beside the settings, as far as it does."""
+    return {"fingerprint": FINGERPRINT_VERSION if settings.dedup.fingerprint else None}
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:

@@ -6,15 +6,16 @@ work once done serves every later request, in this search or another.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from programs.program import Program
 
-from proxy_tasks import Replica, Task
-from proxy_tasks.outcome import Outcome
+from proxy_tasks import Hurdle, Replica, Task
+from proxy_tasks.outcome import Outcome, judged
 
 from search.evaluators.evaluator import Evaluator, Job
 
@@ -32,17 +33,34 @@ class Candidate(NamedTuple):
     round: int = 0
 
 
+class Anchors(NamedTuple):
+    """Two losses on a task: that of a tuned baseline, which scores 0, and that of the best known, which scores 1."""
+
+    baseline: float
+    best: float
+
+    def place(self, loss: float) -> float:
+        """The score of a loss; tasks whose losses are placed so weigh alike."""
+        return (self.baseline - loss) / (self.baseline - self.best)
+
+
 class TaskSeeds(NamedTuple):
-    """A task and the seeds to train with."""
+    """A task and the seeds to train with. Without anchors a score is minus the loss itself."""
 
     task: Task
     seeds: tuple[int, ...]
+    anchors: Anchors | None = None
+
+
+Combine = Literal["mean", "worst"]
+Hurdles = Sequence[Hurdle]
 
 
 class Score(NamedTuple):
-    """What evaluations say of a program: the mean fitness over tasks and seeds, None unless every training was ok.
+    """What evaluations say of a program: the fitness over tasks and seeds, None unless every training was ok.
 
     A program evaluated in several `rounds`, each on seeds of its own, has their mean, and `variance` between them.
+    `marks` are the losses at the search's hurdles, task by task, the highest among seeds.
     """
 
     status: str
@@ -50,6 +68,7 @@ class Score(NamedTuple):
     reason: str | None = None
     rounds: int = 1
     variance: float | None = None
+    marks: tuple[float, ...] | None = None
 
     def joined(self, new: Score) -> Score:
         """With one more round; a failure in any round is a failure (running moments after Welford, 1962)."""
@@ -60,7 +79,7 @@ class Score(NamedTuple):
         step = new.fitness - self.fitness
         mean = self.fitness + step / rounds
         squares = (self.variance or 0.0) * (self.rounds - 1) + step * (new.fitness - mean)
-        return Score("ok", mean, None, rounds, squares / (rounds - 1))
+        return Score("ok", mean, None, rounds, squares / (rounds - 1), self.marks)
 
 
 class EvaluationKey(NamedTuple):
@@ -73,22 +92,12 @@ class EvaluationKey(NamedTuple):
 
 @dataclass
 class Request:
-    """Evaluations asked for together. Complete when `missing` is empty."""
+    """Evaluations asked for together, on these tasks. Complete when `missing` is empty."""
 
-    wanted: list[EvaluationKey]
+    tasks: Sequence[TaskSeeds]
+    wanted: list[EvaluationKey] = field(default_factory=list)
     outcomes: dict[EvaluationKey, Outcome] = field(default_factory=dict)
     missing: set[EvaluationKey] = field(default_factory=set)
-
-
-def score(outcomes: Iterable[Outcome]) -> Score:
-    """The first failure decides; without one, the mean fitness."""
-    total, number = 0.0, 0
-    for outcome in outcomes:
-        if outcome.fitness is None:
-            return Score(outcome.status, None, outcome.reason)
-        total += outcome.fitness
-        number += 1
-    return Score("ok", total / number)
 
 
 class EvaluationService:
@@ -102,27 +111,43 @@ class EvaluationService:
         self._jobs: dict[int, tuple[Request, Task, list[EvaluationKey]]] = {}
         self.trained = 0
 
-    def request(self, candidates: Sequence[Candidate], tasks: Sequence[TaskSeeds]) -> Request:
-        """Ask for the candidates' outcomes on every task and seed of their round; trainings start at once."""
-        asked = {candidate.key: candidate for candidate in candidates}
-        request = Request([])
-        for task, seeds in tasks:
-            wanted = [
-                EvaluationKey(key, task.fingerprint, seed + number * len(seeds))
-                for key, _, number in asked.values()
-                for seed in seeds
-            ]
-            known = self._store.evaluations(task.fingerprint, list(asked), sorted({key.seed for key in wanted}))
-            missing = [key for key in wanted if key not in known]
-            request.wanted += wanted
-            request.outcomes.update({key: known[key] for key in wanted if key in known})
-            request.missing.update(missing)
-            for start in range(0, len(missing), self._batch_size):
-                keys = missing[start : start + self._batch_size]
-                job = Job(next(self._numbers), task, tuple(Replica(asked[key.key].program, key.seed) for key in keys))
-                self._jobs[job.number] = request, task, keys
-                self._evaluator.submit(job)
+    def request(
+        self, candidates: Sequence[Candidate], tasks: Sequence[TaskSeeds], hurdles: Sequence[Hurdles] = ()
+    ) -> Request:
+        """Ask for the candidates' outcomes on every task and seed of their round; trainings start at once.
+
+        Args:
+            candidates: what to evaluate; of equal keys, the last.
+            tasks: on what.
+            hurdles: of each task, or none. They hold for first rounds only: what is trained again has passed them.
+        """
+        request = Request(tasks)
+        for number, task in enumerate(tasks):
+            for first in (True, False):
+                asked = {c.key: c for c in candidates if (c.round == 0) is first}
+                self._ask(request, asked, task, tuple(hurdles[number]) if hurdles and first else ())
         return request
+
+    def _ask(self, request: Request, asked: dict[str, Candidate], on: TaskSeeds, hurdles: tuple[Hurdle, ...]) -> None:
+        """Answer from the store what it knows, as these hurdles would have it, and have the rest trained."""
+        task, seeds = on.task, on.seeds
+        wanted = [
+            EvaluationKey(key, task.fingerprint, seed + round_ * len(seeds))
+            for key, _, round_ in asked.values()
+            for seed in seeds
+        ]
+        known = self._store.evaluations(task.fingerprint, list(asked), sorted({key.seed for key in wanted}))
+        answers = {key: judged(known[key], hurdles, task.steps) for key in wanted if key in known}
+        request.wanted += wanted
+        request.outcomes.update({key: outcome for key, outcome in answers.items() if outcome is not None})
+        missing = [key for key in wanted if key not in request.outcomes]
+        request.missing.update(missing)
+        for start in range(0, len(missing), self._batch_size):
+            keys = missing[start : start + self._batch_size]
+            replicas = tuple(Replica(asked[key.key].program, key.seed) for key in keys)
+            job = Job(next(self._numbers), task, replicas, hurdles)
+            self._jobs[job.number] = request, task, keys
+            self._evaluator.submit(job)
 
     def poll(self) -> None:
         """Take in what the evaluator has finished by now or finishes within a moment."""
@@ -133,9 +158,11 @@ class EvaluationService:
             request.outcomes.update(zip(keys, outcomes, strict=True))
             request.missing.difference_update(keys)
 
-    def evaluate(self, candidates: Sequence[Candidate], tasks: Sequence[TaskSeeds]) -> dict[str, Score]:
+    def evaluate(
+        self, candidates: Sequence[Candidate], tasks: Sequence[TaskSeeds], combine: Combine = "mean"
+    ) -> dict[str, Score]:
         """Ask and wait; scores by key."""
-        return scores(self.wait(self.request(candidates, tasks)))
+        return scores(self.wait(self.request(candidates, tasks)), combine)
 
     def wait(self, request: Request) -> Request:
         """Return when the request is complete."""
@@ -144,9 +171,40 @@ class EvaluationService:
         return request
 
 
-def scores(request: Request) -> dict[str, Score]:
-    """Scores by key of a complete request."""
-    by_key: dict[str, list[Outcome]] = {}
+def scores(request: Request, combine: Combine = "mean", points: Sequence[int] = ()) -> dict[str, Score]:
+    """Scores by key of a complete request.
+
+    Args:
+        request: whose trainings are all known.
+        combine: what decides over several tasks.
+        points: twentieths of the steps at which the search has hurdles, for `marks`.
+    """
+    by_key: dict[str, dict[str, list[Outcome]]] = {}
     for wanted in request.wanted:
-        by_key.setdefault(wanted.key, []).append(request.outcomes[wanted])
-    return {key: score(outcomes) for key, outcomes in by_key.items()}
+        of_program = by_key.setdefault(wanted.key, {})
+        of_program.setdefault(wanted.task_fingerprint, []).append(request.outcomes[wanted])
+    return {key: score(outcomes, request.tasks, combine, points) for key, outcomes in by_key.items()}
+
+
+def score(
+    outcomes: Mapping[str, Sequence[Outcome]], tasks: Sequence[TaskSeeds], combine: Combine, points: Sequence[int]
+) -> Score:
+    """The first failure decides; without one, the mean over seeds of each task, and these combined.
+
+    Args:
+        outcomes: by task fingerprint, one for each seed.
+        tasks: all of them.
+        combine: what decides over several tasks.
+        points: for `marks`.
+    """
+    placed, marks = [], []
+    for task, _, anchors in tasks:
+        of_task = outcomes[task.fingerprint]
+        failed = next((o for o in of_task if o.fitness is None), None)
+        if failed is not None:
+            return Score(failed.status, None, failed.reason)
+        loss = -math.fsum(o.fitness for o in of_task if o.fitness is not None) / len(of_task)
+        placed.append(-loss if anchors is None else anchors.place(loss))
+        marks += [max(outcome.curve[point - 1] for outcome in of_task) for point in points]
+    fitness = min(placed) if combine == "worst" else math.fsum(placed) / len(placed)
+    return Score("ok", fitness, marks=tuple(marks) or None)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from random import Random
 from typing import NamedTuple
+
+import numpy as np
 
 from programs.dataflow import N_INPUTS
 from programs.hashing import dataflow_hash
@@ -21,13 +23,16 @@ from programs.liveness import live
 from programs.mutation import mutate
 from programs.program import Program, parse
 
+from proxy_tasks import Hurdle
+
 from search.cache import Cache
-from search.config import FRESH_SEED, Dedup, Strategy
+from search.config import FRESH_SEED, Dedup, Hurdles, Strategy
 from search.evaluation import Candidate, Score
 from search.evolution import Member, Population
 from search.identity import identify
 from search.store import IndividualRow
 
+FINISHED = 2000  # the latest programs trained to the end, from which hurdles are learned
 MOST_BIRTHS = 64  # times the batch size: a batch ends here even if hardly any birth is new
 
 # How a birth got its score: the last two were trained, the others answered.
@@ -58,6 +63,8 @@ class Batch:
     """Births drawn together, and their scores once these are known."""
 
     index: int
+    hurdles: list[list[Hurdle]] = field(default_factory=list)
+    """Of each task, as they were when the batch was drawn."""
     births: list[Birth] = field(default_factory=list)
     scores: list[Score] = field(default_factory=list)
     committed: bool = False
@@ -77,6 +84,7 @@ class Shape(NamedTuple):
     batch: int
     lookahead: int
     seeds: int = 1
+    hurdles: Hurdles | None = None
 
 
 class History:
@@ -91,6 +99,7 @@ class History:
         self._population = Population.of_start(strategy.population, start, start_key)
         # Large enough that what is in flight is never forgotten before its twins are committed.
         self._cache = Cache(max(dedup.cache, MOST_BIRTHS * shape.batch * shape.lookahead))
+        self._finished: deque[tuple[float, Sequence[float]]] = deque(maxlen=FINISHED)  # fitness, losses at hurdles
         self.window: deque[Batch] = deque()
         self.next_birth = 0
         self.next_batch = 0
@@ -102,7 +111,7 @@ class History:
         """The next batch: births up to `batch` new programs; it ends early at birth `last_birth` (exclusive)."""
         population = self._population.copy()
         in_flight = {c.key for batch in self.window for c in batch.to_train()}
-        batch = Batch(self.next_batch)
+        batch = Batch(self.next_batch, hurdles=self._hurdles())
         new = 0
         while (
             new < self._shape.batch
@@ -120,6 +129,16 @@ class History:
         self.window.append(batch)
         self.next_batch += 1
         return batch
+
+    def _hurdles(self) -> list[list[Hurdle]]:
+        """Bounds that let pass nearly all of the better part of the programs finished so far; task by task."""
+        settings = self._shape.hurdles
+        if settings is None or len(self._finished) < settings.after:
+            return []
+        better = sorted(self._finished, key=lambda finished: -finished[0])
+        marks = np.array([m for _, m in better[: math.ceil(settings.better_part * len(better))]])
+        bounds = np.quantile(marks, settings.quantile, axis=0).reshape(-1, len(settings.points))
+        return [[Hurdle(p, float(b)) for p, b in zip(settings.points, task, strict=True)] for task in bounds]
 
     def _bear(self, population: Population, in_flight: set[str]) -> Birth:
         rng = Random((self._shape.seed << 64) | self.next_birth)
@@ -180,6 +199,7 @@ class History:
                 brought[birth.key] = score
             elif score is None:
                 score = brought.get(birth.key) or self._cache.score_of(birth.key)
+                score = score and score._replace(marks=None)  # of use only to those who were trained
             assert score is not None
             batch.scores.append(score)
         pairs = zip(batch.births, batch.scores, strict=True)
@@ -190,6 +210,7 @@ class History:
         batch = self.window.popleft()
         for birth, score in zip(batch.births, batch.scores, strict=True):
             self._join(_member(birth, score), birth.answered_by)
+            self._note_marks(birth.answered_by, score)
             self._cache.note(birth.dataflow_hash, birth.key, score, replace=birth.is_trained)
         self.committed_births = max(self.committed_births, batch.births[-1].number + 1)
 
@@ -197,6 +218,10 @@ class History:
         if answered_by == REEVALUATION:
             self._population.correct(member.key, member.fitness)
         self._population.add(member)
+
+    def _note_marks(self, answered_by: str, score: Score) -> None:
+        if answered_by == TRAINING and score.fitness is not None and score.marks is not None:
+            self._finished.append((score.fitness, score.marks))
 
     # --- going on ------------------------------------------------------------------------------------------------
 
@@ -220,7 +245,7 @@ class History:
         for row in recent:
             self._join(_member(_birth(row), _score(row)), row.answered_by)
         self.window.extend(
-            Batch(group[0].batch, [_birth(row) for row in group], [_score(row) for row in group], committed=True)
+            Batch(group[0].batch, [], [_birth(row) for row in group], [_score(row) for row in group], committed=True)
             for group in waiting
         )
         last = waiting[-1][-1] if waiting else recent[-1] if recent else None
@@ -230,7 +255,9 @@ class History:
     def _remember(self, group: list[IndividualRow], recent: deque[IndividualRow]) -> None:
         """Fold a batch without reading its genomes: only the youngest members will be needed."""
         for row in group:
-            self._cache.note(row.dataflow_hash, row.key, _score(row), replace=row.answered_by in TRAINED)
+            score = _score(row)
+            self._note_marks(row.answered_by, score)
+            self._cache.note(row.dataflow_hash, row.key, score, replace=row.answered_by in TRAINED)
         recent.extend(group)
 
     def _is_full(self, group: list[IndividualRow]) -> bool:
@@ -256,7 +283,8 @@ def _row(birth: Birth, batch: int, score: Score) -> IndividualRow:
 
 
 def _score(row: IndividualRow) -> Score:
-    return Score(row.status, row.fitness, row.reason, row.rounds, row.variance)
+    marks = None if row.marks is None else tuple(row.marks)
+    return Score(row.status, row.fitness, row.reason, row.rounds, row.variance, marks)
 
 
 def _birth(row: IndividualRow) -> Birth:

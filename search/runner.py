@@ -77,7 +77,7 @@ def _conclude(settings: Settings, store: Store, driver: Driver) -> None:
     console.print(f"the winner, program {best[0]['id']}, without its dead statements ({describe(winner)}):")
     show_program(winner, dead_too=False)
     seeds = tuple(range(FRESH_SEED, FRESH_SEED + FRESH_SEEDS))
-    tasks = [TaskSeeds(task, seeds) for task, _ in driver.tasks]
+    tasks = [TaskSeeds(task, seeds) for task, *_ in driver.tasks]
     rivals = {f"program {best[0]['id']}": winner}
     if "adamw" in driver.progress.baselines:
         rivals["tuned AdamW"] = parse(driver.progress.baselines["adamw"].genome)

@@ -11,17 +11,19 @@ from programs.program import Program
 
 from search.baselines import trials
 from search.config import Dedup
-from search.evaluation import EvaluationService, TaskSeeds
+from search.evaluation import Combine, EvaluationService, TaskSeeds
 from search.identity import candidate
 from search.store import BaselineRow
 
 
-def tune_baseline(name: str, service: EvaluationService, tasks: Sequence[TaskSeeds], dedup: Dedup) -> BaselineRow:
+def tune_baseline(
+    name: str, service: EvaluationService, tasks: Sequence[TaskSeeds], dedup: Dedup, combine: Combine = "mean"
+) -> BaselineRow:
     """The best of the baseline's grid over the tasks."""
     grid = trials(name)
     candidates = [candidate(trial.program, dedup) for trial in grid]
     keys = [c.key for c in candidates]
-    scores = service.evaluate(candidates, tasks)
+    scores = service.evaluate(candidates, tasks, combine)
     fitness = [scores[key].fitness for key in keys]
     ranks = [-math.inf if f is None else f for f in fitness]
     best = ranks.index(max(ranks))
@@ -56,7 +58,7 @@ def train_programs(
     results = []
     for key in (c.key for c in candidates):
         of_program = []
-        for task, seeds in tasks:
+        for task, seeds, _ in tasks:
             outcomes = [
                 request.outcomes[w] for w in request.wanted if w[:2] == (key, task.fingerprint) and w.seed in seeds
             ]

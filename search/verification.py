@@ -7,7 +7,7 @@ import statistics
 from programs import zoo
 from programs.program import Program, parse
 
-from search.config import Settings
+from search.config import Settings, stored_settings
 from search.display import console
 from search.evaluation import EvaluationService
 from search.evaluators import InlineEvaluator
@@ -20,7 +20,7 @@ def show_verification(store: Store, search: str, number: int) -> Verification:
     found = store.find_search(search)
     assert found is not None
     search_id, data = found
-    settings = Settings.model_validate(data)
+    settings = stored_settings(data, search)
     pairs = sample_pairs(store, search_id, number)
     service = EvaluationService(store, InlineEvaluator(), settings.evaluator.batch)
     result = verify(pairs, _start(store, search_id, settings), settings, service)

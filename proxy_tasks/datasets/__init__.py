@@ -13,7 +13,7 @@ from proxy_tasks.datasets.mnist1d import load_mnist1d
 from proxy_tasks.datasets.pydoc import load_pydoc
 from proxy_tasks.datasets.quadratic import load_quadratic
 from proxy_tasks.datasets.tokens import load_tokens
-from proxy_tasks.named import Args, find
+from proxy_tasks.named import Args, call
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "digits": load_digits,
@@ -29,7 +29,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
 @lru_cache
 def load_dataset(name: str, args: Args = ()) -> Dataset:
     """The data set called `name`, loaded once for each process."""
-    return find(name, DATASETS, "data set")(**dict(args))  # type: ignore[no-any-return]
+    return call(name, DATASETS, "data set", args=args)  # type: ignore[no-any-return]
 
 
 __all__ = ["DATASETS", "Dataset", "load_dataset"]

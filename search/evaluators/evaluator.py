@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from proxy_tasks import Replica, Task, train
+from proxy_tasks import Hurdle, Replica, Task, train
 from proxy_tasks.outcome import Outcome, Status
+from proxy_tasks.trainer import MEMORY_MIB
 
 
 class Job(NamedTuple):
@@ -14,6 +15,7 @@ class Job(NamedTuple):
     number: int
     task: Task
     replicas: tuple[Replica, ...]
+    hurdles: tuple[Hurdle, ...] = ()
 
 
 class Finished(NamedTuple):
@@ -23,10 +25,20 @@ class Finished(NamedTuple):
     outcomes: list[Outcome]
 
 
-def train_job(job: Job) -> list[Outcome]:
+class Room(NamedTuple):
+    """How much a worker may train at once: replicas (None: as many as fit), and memory in MiB."""
+
+    rows: int | None
+    memory_mib: float
+
+
+ANY_ROOM = Room(None, MEMORY_MIB)
+
+
+def train_job(job: Job, room: Room) -> list[Outcome]:
     """Train the replicas; if that raises, halves of them, until the guilty are alone and recorded as errors."""
     try:
-        return train(job.task, job.replicas)
+        return train(job.task, job.replicas, job.hurdles, room.rows, room.memory_mib)
     except Exception as error:
         if len(job.replicas) == 1:
             return failed(job, "error", f"{type(error).__name__}: {error}")
@@ -34,7 +46,7 @@ def train_job(job: Job) -> list[Outcome]:
     return [
         outcome
         for replicas in (job.replicas[:half], job.replicas[half:])
-        for outcome in train_job(job._replace(replicas=replicas))
+        for outcome in train_job(job._replace(replicas=replicas), room)
     ]
 
 

@@ -6,13 +6,14 @@ from collections import deque
 
 from proxy_tasks import configured_process
 
-from search.evaluators.evaluator import Finished, Job, train_job
+from search.evaluators.evaluator import ANY_ROOM, Finished, Job, Room, train_job
 
 
 class InlineEvaluator:
     """Trains one job at each `collect`."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: Room = ANY_ROOM) -> None:
+        self._room = room
         self._jobs: deque[Job] = deque()
 
     def submit(self, job: Job) -> None:
@@ -23,7 +24,7 @@ class InlineEvaluator:
             return []
         job = self._jobs.popleft()
         with configured_process():
-            return [Finished(job.number, train_job(job))]
+            return [Finished(job.number, train_job(job, self._room))]
 
     def peak_memory(self) -> list[float]:
         return []

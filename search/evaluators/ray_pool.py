@@ -17,7 +17,7 @@ from proxy_tasks import configure_process
 from proxy_tasks.outcome import Outcome
 
 from search.config import EvaluatorSettings
-from search.evaluators.evaluator import Finished, Job, failed, train_job
+from search.evaluators.evaluator import Finished, Job, Room, failed, train_job
 from search.memory import peak_memory_mib
 
 OBJECT_STORE_BYTES = 128 * 2**20  # jobs and outcomes are small; the default would reserve a third of the memory
@@ -27,11 +27,12 @@ RETRIES = 2  # further attempts for a job whose worker died
 class Worker:
     """What runs in each worker process."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: Room) -> None:
         configure_process()
+        self._room = room
 
     def train(self, job: Job) -> list[Outcome]:
-        return train_job(job)
+        return train_job(job, self._room)
 
     def peak_memory(self) -> float:
         return peak_memory_mib()
@@ -74,7 +75,10 @@ class RayEvaluator:
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         workers = min(cpus, settings.lookahead) if settings.workers == "auto" else settings.workers
         self._started_ray = start_ray(max(cpus, workers))
-        self._idle = [self._actor_class.remote() for _ in range(workers)]
+        self._idle = [self._new_actor() for _ in range(workers)]
+
+    def _new_actor(self) -> Any:
+        return self._actor_class.remote(Room(self._settings.rows, self._settings.memory_mib))
 
     def submit(self, job: Job) -> None:
         if not self._idle and not self._running:
@@ -100,7 +104,7 @@ class RayEvaluator:
         try:
             outcomes = ray.get(reference)
         except RayActorError as error:
-            self._idle.append(self._actor_class.remote())
+            self._idle.append(self._new_actor())
             if attempt < RETRIES:
                 self._waiting.appendleft((job, attempt + 1))
                 return None

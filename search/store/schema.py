@@ -54,6 +54,7 @@ individual = Table(
     Column("dataflow_hash", String(32), nullable=False, server_default="unknown"),
     Column("rounds", Integer, nullable=False, server_default="1"),
     Column("variance", Float),
+    Column("marks", JSON(none_as_null=True)),  # training losses at the hurdles, of programs trained to the end
     UniqueConstraint("search_id", "birth"),
     Index("ix_individual_fitness", "search_id", "answered_by", "fitness"),
     Index("ix_individual_key", "key"),

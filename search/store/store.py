@@ -44,6 +44,7 @@ class IndividualRow(NamedTuple):
     reason: str | None
     rounds: int
     variance: float | None
+    marks: Sequence[float] | None = None
 
 
 class BaselineRow(NamedTuple):
@@ -212,14 +213,21 @@ class Store:
     def add_evaluations(
         self, task: Task, outcomes: Iterable[tuple[EvaluationKey, Outcome]], device: str = "cpu"
     ) -> None:
-        """Keep outcomes; those already known stay as they are."""
+        """Keep outcomes; those already known stay as they are, unless training was broken off at a hurdle."""
         rows = [
             {**key._asdict(), **outcome._asdict(), "task": task.name, "device": device, "created": _now()}
             for key, outcome in outcomes
         ]
         dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
+        t = schema.evaluation.c
+        insert = dialect.insert(schema.evaluation)
+        upsert = insert.on_conflict_do_update(
+            index_elements=[t.key, t.task_fingerprint, t.seed],
+            set_={column.name: insert.excluded[column.name] for column in t if column.name != "id"},
+            where=(t.status == "dropped") & (insert.excluded.steps > t.steps),
+        )
         with self._write() as connection:
-            connection.execute(dialect.insert(schema.evaluation).on_conflict_do_nothing(), rows)
+            connection.execute(upsert, rows)
 
     def curve(self, evaluation_id: int) -> list[float]:
         """The loss curve of an evaluation."""

@@ -59,7 +59,8 @@ def test_outcomes_do_not_depend_on_how_many_are_trained_at_once(most: int, point
     expected = without_seconds(train(TASK, replicas(), hurdles))
     memory = (most + 0.5) * 2048 / replicas_within(2048, TASK)  # room for that many
     assert replicas_within(memory, TASK) == most
-    assert without_seconds(train(TASK, replicas(), hurdles, memory)) == expected
+    assert without_seconds(train(TASK, replicas(), hurdles, memory_mib=memory)) == expected
+    assert without_seconds(train(TASK, replicas(), hurdles, rows=most)) == expected
 
 
 def test_a_replica_larger_than_the_memory_is_trained_alone() -> None:

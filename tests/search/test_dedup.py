@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from programs import dataflow_hash, parse
+from programs import InputError, dataflow_hash, parse
 from programs.fingerprint import fingerprint
 
-from search.config import Settings
+from search.config import Settings, stored_settings
 from search.driver import Driver
 from search.evaluation import Score
 from search.evaluators import InlineEvaluator
 from search.store import IndividualRow, Store, open_store
 
-OLD = Path(__file__).parents[1] / "assets" / "schema_0001.db"
+ASSETS = Path(__file__).parents[1] / "assets"
 
 
 def settings(programs: int, **dedup: object) -> Settings:
@@ -149,7 +149,7 @@ def test_a_failed_round_is_a_failure() -> None:
 def test_a_database_of_schema_0001_is_upgraded_in_place_and_goes_on(tmp_path: Path) -> None:
     """Its births stay as they were, and its search goes on with the dedup that it had."""
     path = tmp_path / "old.db"
-    shutil.copy(OLD, path)
+    shutil.copy(ASSETS / "schema_0001.db", path)
     with sqlite3.connect(path) as connection:
         before = connection.execute("SELECT birth, genome, key, fitness FROM individual ORDER BY birth").fetchall()
     store = open_store(str(path), create=True)
@@ -158,7 +158,23 @@ def test_a_database_of_schema_0001_is_upgraded_in_place_and_goes_on(tmp_path: Pa
     births = list(store.births(found[0]))
     assert [(b.birth, b.genome, b.key, b.fitness) for b in births] == before
     assert all(birth.dataflow_hash == birth.key for birth in births)
-    more = Settings.model_validate({**found[1], "budget": {"programs": 90}, "store": str(path)})
+    more = stored_settings({**found[1], "budget": {"programs": 90}, "store": str(path)}, "first")
     Driver(more, store, InlineEvaluator(), lambda _: None).run()
     assert [birth.birth for birth in store.births(found[0])] == list(range(90))
     assert store.rows("SELECT COUNT(*) AS n FROM v_leaderboard")[0]["n"] > 0
+
+
+def test_a_database_of_schema_0002_is_upgraded_in_place(tmp_path: Path) -> None:
+    """Its results can be read; its search was made with older fingerprints and is not continued with newer ones."""
+    path = tmp_path / "old.db"
+    shutil.copy(ASSETS / "schema_0002.db", path)
+    store = open_store(str(path), create=True)
+    found = store.find_search("second")
+    assert found is not None
+    births = list(store.births(found[0]))
+    assert len(births) == 60 and all(birth.marks is None for birth in births)
+    assert store.rows("SELECT COUNT(*) AS n FROM v_leaderboard")[0]["n"] > 0
+    more = stored_settings({**found[1], "budget": {"programs": 90}, "store": str(path)}, "second")
+    assert more.hurdles is None
+    with pytest.raises(InputError, match=r"versions.fingerprint: 1 -> 2.*new search"):
+        Driver(more, store, InlineEvaluator(), lambda _: None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,12 @@ from sqlalchemy.exc import IntegrityError
 from programs import parse, zoo
 from programs.errors import InputError
 
-from proxy_tasks import Replica, configure_process, train
+from proxy_tasks import Outcome, Replica, configure_process, get_task, train
 
 from search.baselines import BASELINES, trials
+from search.config import stored_settings
 from search.driver import Driver, Progress
-from search.evaluation import Score, score
+from search.evaluation import Anchors, Combine, Score, TaskSeeds, score
 from search.evaluators import InlineEvaluator
 from search.store import Store, open_store
 
@@ -281,7 +283,7 @@ def test_settings_that_may_change_are_accepted_and_kept(
         run(settings_of(**changes), store, PretendingEvaluator())
         assert history_of(store) == whole
         found = store.find_search("small")
-        assert found is not None and found[1] == settings_of(**changes).model_dump(mode="json")
+        assert found is not None and stored_settings(found[1], "small") == settings_of(**changes)
 
 
 # --- several searches in one database --------------------------------------------------------------------------------
@@ -359,12 +361,39 @@ def test_progress_tells_what_the_store_holds(tmp_path: Path) -> None:
     assert progress.seconds_left == 0.0
 
 
+def trained(fitness: float) -> Outcome:
+    return pretended("1", 0)._replace(fitness=fitness)
+
+
 @pytest.mark.parametrize(
     ("outcomes", "expected"),
     [
-        ([pretended("1", 0)._replace(fitness=-1.0), pretended("1", 1)._replace(fitness=-2.0)], Score("ok", -1.5)),
+        ([trained(-1.0), trained(-2.0)], Score("ok", -1.5)),
         ([pretended("1", 0), pretended("00000005", 0)], Score("diverged", None, "pretended divergence of 00")),
     ],
 )
-def test_scores(outcomes: Any, expected: Score) -> None:
-    assert score(outcomes) == expected
+def test_scores_on_one_task(outcomes: list[Outcome], expected: Score) -> None:
+    task = get_task("digits_mlp")
+    assert score({task.fingerprint: outcomes}, [TaskSeeds(task, (0, 1))], "mean", ()) == expected
+
+
+@pytest.mark.parametrize(("combine", "expected"), [("mean", (0.5 + 2.0) / 2), ("worst", 0.5)])
+def test_scores_on_several_tasks_lie_between_their_anchors(combine: Combine, expected: float) -> None:
+    """Half-way from 2 to 1, and as far beyond the best known as that is from the baseline."""
+    easy, hard = get_task("digits_mlp"), replace(get_task("digits_mlp"), steps=7)
+    tasks = [TaskSeeds(easy, (0, 1), Anchors(2.0, 1.0)), TaskSeeds(hard, (0,), Anchors(0.3, 0.2))]
+    outcomes = {easy.fingerprint: [trained(-1.0), trained(-2.0)], hard.fingerprint: [trained(-0.1)]}
+    assert score(outcomes, tasks, combine, ()).fitness == pytest.approx(expected)
+    failed = outcomes | {hard.fingerprint: [pretended("00000005", 0)]}
+    assert score(failed, tasks, combine, ()).status == "diverged"
+
+
+def test_marks_are_the_highest_losses_among_seeds_task_by_task() -> None:
+    first, second = get_task("digits_mlp"), replace(get_task("digits_mlp"), steps=50)
+    tasks = [TaskSeeds(first, (0, 1), Anchors(2.0, 1.0)), TaskSeeds(second, (0,), Anchors(2.0, 1.0))]
+    curves = [[i + seed * (i == 9) for i in range(20)] for seed in (0, 1)]
+    outcomes = {
+        first.fingerprint: [trained(-1.0)._replace(curve=list(map(float, curve))) for curve in curves],
+        second.fingerprint: [trained(-1.0)._replace(curve=[5.0] * 20)],
+    }
+    assert score(outcomes, tasks, "mean", (2, 10)).marks == (1.0, 10.0, 5.0, 5.0)

@@ -16,7 +16,9 @@ from programs.fingerprint import fingerprint
 from programs.hashing import dataflow_hash
 from programs.mutation import mutate
 
-from search.config import Dedup, Strategy
+from proxy_tasks import Hurdle
+
+from search.config import Dedup, Hurdles, Strategy
 from search.evaluation import Candidate, Score
 from search.history import MOST_BIRTHS, Batch, History, Shape
 from search.store import IndividualRow
@@ -24,12 +26,20 @@ from search.store import IndividualRow
 TOTAL = 60
 
 
-def scored(candidate: Candidate) -> Score:
-    """What training gives: a pure function of the key and the number of earlier rounds."""
+HURDLES = Hurdles(at=(0.1, 0.5), better_part=0.6, quantile=0.8, after=10)
+
+
+def scored(candidate: Candidate, hurdles: Sequence[Sequence[Hurdle]]) -> Score:
+    """What training gives: a pure function of the key, the number of earlier rounds, and for the first the hurdles."""
     number = int(candidate.key[:8], 16)
     if number % 6 == 0:
         return Score("diverged", None, f"reason {number % 3}")
-    return Score("ok", -((number + 31 * candidate.round) % 97) / 97)
+    marks = (number % 7 / 7, number % 11 / 11)
+    if candidate.round == 0 and any(
+        mark > hurdle.bound for task in hurdles for mark, hurdle in zip(marks, task, strict=True)
+    ):
+        return Score("dropped", None, "too slow")
+    return Score("ok", -((number + 31 * candidate.round) % 97) / 97, marks=marks)
 
 
 class Case(NamedTuple):
@@ -66,7 +76,9 @@ def cases(draw: st.DrawFn) -> Case:
         reevaluate=draw(st.sampled_from([0.0, 0.0, 0.4])),
         remutate=draw(st.sampled_from([0, 0, 2])),
     )
-    return Case(strategy, dedup, Shape(draw(st.integers(0, 2**40)), draw(st.integers(1, 6)), draw(st.integers(1, 4))))
+    hurdles = draw(st.sampled_from([None, HURDLES]))
+    seed, batch, lookahead = draw(st.integers(0, 2**40)), draw(st.integers(1, 6)), draw(st.integers(1, 4))
+    return Case(strategy, dedup, Shape(seed, batch, lookahead, hurdles=hurdles))
 
 
 # --- the definition ------------------------------------------------------------------------------------------------
@@ -110,6 +122,7 @@ class Stand(NamedTuple):
     key_of: dict[str, str]
     known: dict[str, Score]
     flying: dict[str, Score]
+    hurdles: list[list[Hurdle]]
 
 
 def defined_history(case: Case, total: int) -> list[Born]:
@@ -138,7 +151,7 @@ def defined_history(case: Case, total: int) -> list[Born]:
 
 def _stand(case: Case, births: Sequence[Born], last_batch: int) -> Stand:
     start = MemberOf(0, case.start, _identity(case, case.start)[0], Score("ok", None))
-    stand = Stand([start] * case.strategy.population, {}, {}, {})
+    stand = Stand([start] * case.strategy.population, {}, {}, {}, _hurdles(case, births, last_batch))
     for birth in births:
         if birth.batch > last_batch:
             if birth.is_trained:
@@ -151,6 +164,26 @@ def _stand(case: Case, births: Sequence[Born], last_batch: int) -> Stand:
         if birth.is_trained or birth.key not in stand.known:
             stand.known[birth.key] = birth.score
     return stand
+
+
+def _hurdles(case: Case, births: Sequence[Born], last_batch: int) -> list[list[Hurdle]]:
+    """A quantile of the losses of the better part of what was trained to the end by that batch."""
+    settings = case.shape.hurdles
+    finished = [b.score for b in births if b.batch <= last_batch and b.answered_by == "training" and b.score.marks]
+    if settings is None or len(finished) < settings.after:
+        return []
+    best = sorted(finished, key=lambda score: score.fitness or 0.0, reverse=True)
+    better = best[: math.ceil(len(best) * settings.better_part)]
+    columns = zip(*(score.marks or () for score in better), strict=True)
+    return [[Hurdle(p, _quantile(c, settings.quantile)) for p, c in zip(settings.points, columns, strict=True)]]
+
+
+def _quantile(values: Sequence[float], q: float) -> float:
+    """With linear interpolation between order statistics."""
+    ordered = sorted(values)
+    place = q * (len(ordered) - 1)
+    low = min(int(place), len(ordered) - 2)
+    return ordered[low] + (place - low) * (ordered[low + 1] - ordered[low])
 
 
 def _identity(case: Case, program: Program) -> tuple[str, str | None]:
@@ -186,17 +219,17 @@ def _recognised(case: Case, birth: Born, stand: Stand, rng: Random) -> Born:
     elif key in stand.flying:
         answered_by, score = "in_flight", stand.flying[key]
     elif known is None:
-        answered_by, score = "training", scored(Candidate(key, birth.program))
+        answered_by, score = "training", scored(Candidate(key, birth.program), stand.hurdles)
     elif case.dedup.reevaluate and known.fitness is not None and rng.random() < case.dedup.reevaluate:
         answered_by = "reevaluation"
-        score = known.joined(scored(Candidate(key, birth.program, known.rounds)))
+        score = known.joined(scored(Candidate(key, birth.program, known.rounds), []))
     else:
         answered_by, score = "hash" if hashed in stand.key_of else "fingerprint", known
     return birth._replace(hashed=hashed, key=key, answered_by=answered_by, score=score)
 
 
 def as_log(births: Sequence[Born]) -> list[tuple[object, ...]]:
-    return [(b.number, b.batch, b.parent, b.mutation, str(b.program), b.hashed, b.key, b.answered_by, *b.score)
+    return [(b.number, b.batch, b.parent, b.mutation, str(b.program), b.hashed, b.key, b.answered_by, *b.score[:5])
             for b in births]  # fmt: skip
 
 
@@ -232,7 +265,7 @@ def go_on(case: Case, log: list[IndividualRow], session: Session) -> None:
 
 
 def train(history: History, batch: Batch) -> list[IndividualRow]:
-    return history.finish(batch, {candidate.key: scored(candidate) for candidate in batch.to_train()})
+    return history.finish(batch, {candidate.key: scored(candidate, batch.hurdles) for candidate in batch.to_train()})
 
 
 def logged(log: Sequence[IndividualRow]) -> list[tuple[object, ...]]:
@@ -302,12 +335,15 @@ def test_nothing_is_trained_twice_and_twins_share_a_score(case: Case) -> None:
 def test_the_cases_above_contain_what_they_are_about() -> None:
     """Twins in flight within a batch and across batches, every kind of answer, and failures."""
     one = case(reevaluate=0.2)
-    births = defined_history(one._replace(strategy=Strategy(population=8, start="adamw")), 500)
+    one = one._replace(strategy=Strategy(population=8, start="adamw"))
+    births = defined_history(one, 500)
     first = {b.key: b for b in reversed(births)}
     assert {0, 1, 2} <= {b.batch - first[b.key].batch for b in births if b.answered_by == "in_flight"}
     answers = {b.answered_by for b in births}
     assert answers == {"training", "reevaluation", "hash", "fingerprint", "in_flight", "rejection"}
     assert {b.score.status for b in births} == {"ok", "diverged", "rejected"}
+    hurdled = defined_history(one._replace(shape=one.shape._replace(hurdles=HURDLES)), 200)
+    assert sum(b.score.status == "dropped" and b.is_trained for b in hurdled) > 5
     assert max(b.score.rounds for b in births) > 2
 
 

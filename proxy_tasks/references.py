@@ -1,0 +1,47 @@
+"""What known optimizers reach on the built-in tasks: recorded once by `scripts/references.py`."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from proxy_tasks.task import Task
+from proxy_tasks.tasks import TASKS
+
+FILE = Path(__file__).with_name("references.json")
+
+
+class Tuned(NamedTuple):
+    """A tuned optimizer: mean validation loss over `seeds` fresh seeds, their standard deviation, and the constants."""
+
+    loss: float
+    sigma: float
+    seeds: int
+    learning_rate: float
+    weight_decay: float
+
+
+class Reference(NamedTuple):
+    """Losses on a task: of tuned AdamW, and the best known of any optimizer; and every tuned optimizer by name."""
+
+    baseline: float
+    best: float
+    optimizers: dict[str, Tuned]
+
+
+def reference(task: Task) -> Reference | None:
+    """What is known of a task; None if it is not exactly a built-in one."""
+    if TASKS.get(task.name) != task:
+        return None
+    return _references().get(task.name)
+
+
+@cache
+def _references() -> dict[str, Reference]:
+    data: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+    return {
+        name: Reference(entry["baseline"], entry["best"], {k: Tuned(**v) for k, v in entry["optimizers"].items()})
+        for name, entry in data.items()
+    }

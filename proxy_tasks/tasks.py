@@ -1,0 +1,96 @@
+"""The built-in tasks: different regimes on purpose, since small-batch image tasks alone favour Adam-like rules.
+
+Each has variants, `NAME_short` and so on: a quarter of the steps, four times the steps, eight times the batch over the
+same samples, and about ten times the parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from programs.errors import InputError
+
+from proxy_tasks.named import Args, args, call, frozen, is_users
+from proxy_tasks.task import Task
+
+# Each task with what makes its model (for the quadratic, its data) about ten times as large.
+_SUITE = (
+    (Task("digits_mlp", "digits", "mlp", model_args=args(hidden=(32,))), args(hidden=(320,))),
+    (
+        Task("digits_cnn", "digits", "cnn", model_args=args(channels=(8, 16), image=(1, 8, 8)), steps=400),
+        args(channels=(30, 60)),
+    ),
+    (
+        Task("digits_autoencoder", "digits", "autoencoder", model_args=args(hidden=(32, 8, 32)), steps=500),
+        args(hidden=(300, 16, 300)),
+    ),
+    (Task("mnist1d_mlp", "mnist1d", "mlp", model_args=args(hidden=(64, 64)), steps=600), args(hidden=(240, 240))),
+    (
+        Task("mnist1d_cnn", "mnist1d", "cnn", model_args=args(channels=(8, 16, 32)), steps=600),
+        args(channels=(32, 64, 128)),
+    ),
+    (
+        Task(
+            "pydoc_transformer", "pydoc", "transformer", args(context=32),
+            args(layers=2, width=32, heads=4), steps=600, batch_size=32,
+        ),
+        args(width=112),
+    ),
+    (
+        Task(
+            "markov_transformer", "markov", "transformer", args(order=2, vocabulary=16, context=32),
+            args(layers=2, width=32, heads=4), steps=600, batch_size=32,
+        ),
+        args(width=104),
+    ),
+    (
+        Task("noisy_quadratic", "quadratic", "quadratic", args(dimensions=100), steps=500, batch_size=16),
+        args(dimensions=1000),
+    ),
+)  # fmt: skip
+
+# Section A.1 of the Lion paper (arXiv 2302.06675); both read local data, given as `data: {path: ...}`.
+_PAPER = (
+    Task(
+        "paper_vision", "images", "vit", args(size=64, share=0.1),
+        args(layers=3, width=96, heads=3, patch=16), steps=30_000, batch_size=64,
+    ),
+    Task(
+        "paper_language", "tokens", "transformer", args(vocabulary=3_000, context=32),
+        args(layers=2, width=128, heads=2), steps=20_000, batch_size=64,
+    ),
+)  # fmt: skip
+
+
+def _variants(task: Task, wider: Args) -> Iterator[Task]:
+    name, steps, batch = task.name, task.steps, task.batch_size
+    yield task
+    yield replace(task, name=f"{name}_short", steps=steps // 4)
+    yield replace(task, name=f"{name}_long", steps=steps * 4)
+    yield replace(task, name=f"{name}_large_batch", steps=steps // 8, batch_size=batch * 8)
+    if task.model == "quadratic":
+        yield replace(task, name=f"{name}_wide", dataset_args=frozen(dict(task.dataset_args) | dict(wider)))
+    else:
+        yield replace(task, name=f"{name}_wide", model_args=frozen(dict(task.model_args) | dict(wider)))
+
+
+TASKS = {task.name: task for base, wider in _SUITE for task in _variants(base, wider)}
+TASKS |= {task.name: task for task in _PAPER}
+SUITE = tuple(base.name for base, _ in _SUITE)
+
+
+def get_task(name: str) -> Task:
+    """The built-in task called `name`, or what the user's `module:function` returns.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not is_users(name) and name not in TASKS:
+        raise InputError(
+            f"unknown task '{name}'; `optsearch tasks` lists all: {', '.join(SUITE)}; your own is named module:function"
+        )
+    task = TASKS[name] if name in TASKS else call(name, {}, "task")
+    if not isinstance(task, Task):
+        raise InputError(f"task '{name}' returned {type(task).__name__}; it must return a Task")
+    return task

@@ -1,0 +1,35 @@
+"""The tasks of a search, ready to be evaluated on."""
+
+from __future__ import annotations
+
+from programs.errors import InputError
+
+from proxy_tasks.references import reference
+
+from search.config import Settings, TaskChoice
+from search.evaluation import Anchors, TaskSeeds
+
+
+def task_seeds(settings: Settings) -> list[TaskSeeds]:
+    """Each task with its seeds and, where there are several tasks, its anchors.
+
+    Raises:
+        InputError: a task cannot be loaded, or nobody knows its anchors.
+    """
+    several = len(settings.tasks) > 1
+    return [
+        TaskSeeds(choice.task, tuple(choice.training_seeds), _anchors(choice) if several else None)
+        for choice in settings.tasks
+    ]
+
+
+def _anchors(choice: TaskChoice) -> Anchors:
+    if choice.anchors is not None:
+        return Anchors(*choice.anchors)
+    known = reference(choice.task)
+    if known is None:
+        raise InputError(
+            f"tasks: '{choice.name}' as set here has no recorded anchors; give it anchors: [loss of tuned AdamW, lower"
+            " loss of the best known], or leave its settings as they are"
+        )
+    return Anchors(known.baseline, known.best)
