@@ -19,7 +19,7 @@ from proxy_tasks.models.chunks import in_chunks
 from proxy_tasks.models.losses import cross_entropy
 from proxy_tasks.models.model import Leaf, Model
 
-CHUNK = 8  # replicas at a time
+CHUNK = 8  # replicas at a time: of 4, 8, 16 and 64, 8 and 16 were fastest on signals of 40 values, batch 128
 KERNEL, STRIDE, PADDING = 3, 2, 1
 
 
@@ -69,8 +69,8 @@ def _convolve(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
 class _Columns(torch.autograd.Function):
     """What each output sees, side by side: [R, B, places, C] -> [R, B, places / 2, taps, C].
 
-    Gathered and scattered in a few large slices, which is faster than torch's fold on a CPU, and several times as fast
-    as convolutions in groups.
+    About as fast as convolutions in groups (0.52 and 0.53 ms for a step of one of 16 replicas), and the products that
+    follow are to the last bit the same for a replica in any company.
     """
 
     @staticmethod
