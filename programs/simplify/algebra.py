@@ -23,6 +23,8 @@ from programs.simplify.writing import write
 
 DEAD, COPIES = "dead", "copies"
 
+_FEW = 20  # statements; in larger programs it takes too long to see where other units of a state lead
+
 
 @dataclass(frozen=True)
 class Step:
@@ -83,6 +85,7 @@ class _Simplification:
         self._graph, self._roots, self._names = read(live_program(program))
         self._forms = Forms(self._graph)
         self._steps: list[Step] = []
+        self._tried_units = False
         self._refused: set[tuple[Roots, Roots]] = set()
 
     def run(self) -> Simplified:
@@ -126,15 +129,18 @@ class _Simplification:
         graph, roots, forms, sure = self._graph, self._roots, self._forms, self._tags - {DOMAIN}
         yield from _simpler(graph, now, _by_rules(graph, roots, forms, sure))
         if ROUNDING in self._tags:
-            yield from self._in_other_units()
+            if not self._tried_units:  # before linear forms settle for the units as they are
+                self._tried_units = True
+                yield from self._in_other_units()
             yield from _simpler(graph, now, extractions(graph, roots, forms))
+            yield from self._in_other_units()
         if DOMAIN in self._tags:
             yield from self._worthwhile(now)
 
     def _in_other_units(self) -> Iterator[Candidate]:
         """States in other units, with all that follows, where this saves more statements than what is left to do."""
         candidates = list(states.units(self._graph, self._roots, self._forms))
-        if candidates:
+        if candidates and cost(self._graph, self._roots).statements <= _FEW:
             sure = self._tags - {DOMAIN}
             otherwise = cost(self._graph, settled(self._graph, self._roots, self._forms, sure))
             for candidate in candidates:

@@ -29,7 +29,8 @@ Form = dict[int, Fraction]
 
 _LINEAR = ("add", "sub", "negative", "mul", "div", "interp")
 _MOST_BITS = 512  # of a fraction; beyond it a value counts as an atom
-_MOST_PLANS = 64
+_MOST_PLANS = 24
+_FEW = 3  # statements; longer sums must become shorter, not just look better
 _DIGITS, _DENOMINATOR = 14, 10**6
 _ROUNDING = 1e-14  # a sum that is smaller than this beside its largest term is zero
 _TINY, _HUGE = 1e-30, 1e30  # of factors that are written down
@@ -134,14 +135,30 @@ Terms = tuple[Term, ...]
 def extractions(graph: Graph, roots: Roots, forms: Forms) -> Iterator[Candidate]:
     """The programs in which one linear value is computed in another way, with no more statements."""
     nodes = graph.live(roots)
+    within = _only_for_sums(graph, roots, forms, nodes)
     for node in nodes:
-        if graph.is_call(node) and not forms.is_atom(node):
-            available = [n for n in nodes if n < node or node not in graph.below([n])]
-            writer = _Writer(graph, forms, frozenset(available), graph.calls_only_for(node, roots))
+        if graph.is_call(node) and not forms.is_atom(node) and node not in within:
+            available = frozenset(n for n in nodes if n < node or node not in graph.below([n]))
+            spared = graph.calls_only_for(node, roots)
+            writer = _Writer(graph, forms, available, spared if spared <= _FEW else spared - 1)
             for new in dict.fromkeys(writer.realisations(forms.of(node))):
                 changed = replaced(graph, roots, {node: new}) if new != node else None
                 if changed is not None:
                     yield Candidate(LINEAR, ROUNDING, trimmed(graph, changed))
+
+
+def _only_for_sums(graph: Graph, roots: Roots, forms: Forms, nodes: Sequence[int]) -> set[int]:
+    """Values that nothing uses but one other linear value, which is not long: it will be written as a whole."""
+    users: dict[int, list[int]] = {n: [] for n in nodes}
+    for node in nodes:
+        for arg in set(graph.nodes[node].args):
+            users[arg].append(node)
+    outputs = roots.nodes()
+    return {
+        n
+        for n, by in users.items()
+        if len(by) == 1 and n not in outputs and not forms.is_atom(by[0]) and len(forms.of(by[0])) <= _FEW + 1
+    }
 
 
 def _decompositions(forms: Forms, form: Form, available: Sequence[int]) -> Iterator[Terms]:
