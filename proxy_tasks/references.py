@@ -24,10 +24,10 @@ class Tuned(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """Losses on a task: of tuned AdamW, and the best known of any optimizer; and every tuned optimizer by name."""
+    """Losses on a task: of tuned AdamW, the best known (None: nothing is better), and every tuned optimizer by name."""
 
     baseline: float
-    best: float
+    best: float | None
     optimizers: dict[str, Tuned]
 
 

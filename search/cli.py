@@ -106,7 +106,9 @@ def show(
 @app.command("eval")
 def evaluate(
     program: ProgramArgument,
-    task: Annotated[str, typer.Option(help="A built-in task; `optsearch tasks` lists them.")] = "digits_mlp",
+    task: Annotated[
+        str, typer.Option(help="A built-in task (`optsearch tasks` lists them), or your own as module:function.")
+    ] = "digits_mlp",
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, none of which searches train on.")] = 3,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps instead of the task's own.")] = None,
     store: StoreOption = RESULTS,
@@ -119,6 +121,7 @@ def evaluate(
     from search.resolve import resolve
     from search.store import open_store
 
+    sys.path.append(str(Path.cwd()))  # where a module of the user's is looked for
     get_task(task)
     found = resolve(program, store)
     choice = TaskChoice(name=task, steps=steps)
@@ -130,15 +133,20 @@ def evaluate(
 def verify(
     search: Annotated[str, typer.Option("--search", help="The search whose merged programs are examined.")],
     pairs: Annotated[int, typer.Option(min=1, help="Number of pairs.")] = 200,
+    config: Annotated[
+        Path | None, typer.Option(help="Its YAML file: needed only where that names functions of your own.")
+    ] = None,
     store: StoreOption = RESULTS,
 ) -> None:
     """Train programs that share a fingerprint but not their dataflow, and say how far apart they are."""
+    from search.config import load_settings
     from search.store import open_store
     from search.verification import show_verification
 
+    settings = load_settings(config) if config else None
     with _closing(open_store(store)) as database:
         _require_search(database, search)
-        show_verification(database, search, pairs)
+        show_verification(database, search, pairs, settings)
 
 
 @app.command()
@@ -164,15 +172,18 @@ def export(
 def tasks() -> None:
     """The built-in tasks."""
     from proxy_tasks import TASKS
+    from proxy_tasks.references import reference
 
-    from search.display import show_table
+    from search.baselines import BASELINES
+    from search.display import number, show_table
 
-    rows = [
-        [t.name, t.dataset, t.model, str(t.load()[1].layout.total), str(t.steps), str(t.batch_size), t.fingerprint[:12]]
-        for t in TASKS.values()
-    ]
-    columns = ["task", "data", "model", "parameters", "steps", "batch size", "fingerprint"]
-    show_table("built-in tasks", columns, rows, left=["task", "data", "model"])
+    rows = []
+    for task in TASKS.values():
+        known = reference(task)
+        losses = [number(t.loss) for t in known.optimizers.values()] if known else ["-"] * len(BASELINES)
+        rows.append([task.name, task.dataset, task.model, str(task.steps), str(task.batch_size), *losses])
+    columns = ["task", "data", "model", "steps", "batch", *BASELINES]
+    show_table("built-in tasks, and the losses of tuned optimizers", columns, rows, left=["task", "data", "model"])
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -250,7 +251,7 @@ def stored_settings(data: dict[str, Any], search: str) -> Settings:
 
 
 def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
-    """Read a YAML file and apply `a.b=c` overrides.
+    """Read a YAML file and apply `a.b=c` overrides. Functions that it names are looked for beside it, too.
 
     Raises:
         InputError: with file, line and key.
@@ -264,6 +265,8 @@ def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not text; expected a YAML file of settings") from None
     tree, data = _read_yaml(text, path)
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(folder)
     for override in overrides:
         _override(data, override)
     try:

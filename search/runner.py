@@ -19,6 +19,7 @@ from search.evaluators import Evaluator, open_evaluator
 from search.memory import peak_memory_mib
 from search.progress import ProgressLine
 from search.store import Store, open_store
+from search.tasks import task_seeds
 from search.tuning import train_programs
 
 FRESH_SEEDS = 3
@@ -26,6 +27,8 @@ FRESH_SEEDS = 3
 
 def run_search(settings: Settings) -> bool:
     """Start or continue a search and say how it ended; False if it was stopped before its budget was spent."""
+    for task, *_ in task_seeds(settings):  # what cannot be loaded is said before anything starts
+        task.load()
     store = open_store(settings.store, create=True)
     evaluator = open_evaluator(settings.evaluator)
     try:

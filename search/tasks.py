@@ -27,7 +27,7 @@ def _anchors(choice: TaskChoice) -> Anchors:
     if choice.anchors is not None:
         return Anchors(*choice.anchors)
     known = reference(choice.task)
-    if known is None:
+    if known is None or known.best is None:
         raise InputError(
             f"tasks: '{choice.name}' as set here has no recorded anchors; give it anchors: [loss of tuned AdamW, lower"
             " loss of the best known], or leave its settings as they are"

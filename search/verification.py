@@ -15,12 +15,12 @@ from search.store import Store
 from search.verify import SIGMAS, SUSPECT_SEEDS, Verification, sample_pairs, verify
 
 
-def show_verification(store: Store, search: str, number: int) -> Verification:
-    """Sample, train, and print what came out."""
+def show_verification(store: Store, search: str, number: int, settings: Settings | None = None) -> Verification:
+    """Sample, train, and print what came out; with the search's stored settings unless some are given."""
     found = store.find_search(search)
     assert found is not None
     search_id, data = found
-    settings = stored_settings(data, search)
+    settings = settings or stored_settings(data, search)
     pairs = sample_pairs(store, search_id, number)
     service = EvaluationService(store, InlineEvaluator(), settings.evaluator.batch)
     result = verify(pairs, _start(store, search_id, settings), settings, service)

@@ -29,6 +29,6 @@ def _losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
     h = x.flatten(2).expand(replicas, -1, -1)  # [R, B, I]
     for i in range(0, len(params), 2):
         if i > 0:
-            h = torch.relu(h)
+            h = torch.relu_(h)
         h = torch.baddbmm(params[i + 1].unsqueeze(1), h, params[i])  # [R, B, O]
     return cross_entropy(h, y)

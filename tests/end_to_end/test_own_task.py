@@ -1,0 +1,77 @@
+"""The page about tasks of one's own, followed word by word."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PAGE = (Path(__file__).parents[2] / "docs" / "own_task.md").read_text(encoding="utf-8")
+OPTSEARCH = str(Path(sys.executable).with_name("optsearch"))
+
+
+def block(kind: str) -> str:
+    (found,) = re.findall(rf"```{kind}\n(.*?)```", PAGE, flags=re.DOTALL)
+    return found
+
+
+def optsearch(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([OPTSEARCH, *args], cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The two files of the page."""
+    path = tmp_path_factory.mktemp("own")
+    (path / "spirals.py").write_text(block("python"), encoding="utf-8")
+    (path / "spirals.yaml").write_text(block("yaml"), encoding="utf-8")
+    return path
+
+
+def test_the_page_works(folder: Path) -> None:
+    """With Ray workers, which have to find the file too."""
+    commands = [line.split()[1:] for line in block("sh").splitlines() if line.startswith("optsearch")]
+    assert len(commands) == 2
+    run = optsearch(folder, *commands[0])
+    assert run.returncode == 0, run.stderr
+    assert "300 programs" in run.stderr and "the winner" in run.stdout
+    evaluated = optsearch(folder, *commands[1])
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert "lion" in evaluated.stdout and "spirals" in evaluated.stdout
+
+
+def test_a_database_does_not_have_the_users_code_loaded(folder: Path, tmp_path: Path) -> None:
+    inline = ["--set", "evaluator.kind=inline", "--set", "budget.programs=60", "--set", "hurdles=off"]
+    store = f"sqlite:///{tmp_path / 'other.db'}"
+    assert optsearch(folder, "run", "spirals.yaml", *inline, "--set", f"store={store}").returncode == 0
+    verify = ["verify", "--search", "spirals", "--store", str(tmp_path / "other.db"), "--pairs", "1"]
+    refused = optsearch(folder, *verify)
+    assert refused.returncode == 2
+    assert "'spirals:task'" in refused.stderr and "--config" in refused.stderr
+    with_config = optsearch(folder, *verify, "--config", "spirals.yaml")
+    assert with_config.returncode == 0 or "share a key" in with_config.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("spirals:task", "spiral:task"), "cannot import 'spiral'"),
+        (("spirals:task", "spirals:tsak"), "has no function 'tsak'"),
+        (("spirals:task", "spirals:points"), "must return a Task"),
+        (("noise: 0.1", "nosie: 0.1"), "it takes number, noise"),
+        (("width: 12", "height: 12"), "it takes width"),
+        (("noise: 0.1}", "noise: 0.1}\n    anchors: [0.1, 0.2]"), "anchors"),
+    ],
+)
+def test_mistakes_get_one_line_before_anything_starts(
+    folder: Path, tmp_path: Path, change: tuple[str, str], message: str
+) -> None:
+    config = folder / f"{tmp_path.name}.yaml"
+    config.write_text(block("yaml").replace(*change).replace("spirals.db", f"{tmp_path}/none.db"), encoding="utf-8")
+    refused = optsearch(folder, "run", config.name)
+    assert refused.returncode == 2
+    assert message in refused.stderr and len(refused.stderr.splitlines()) == 1
+    assert not (tmp_path / "none.db").exists()
