@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from random import Random
 from typing import NamedTuple
-
-import numpy as np
 
 from programs.dataflow import N_INPUTS
 from programs.hashing import dataflow_hash
@@ -29,10 +27,10 @@ from search.cache import Cache
 from search.config import FRESH_SEED, Dedup, Hurdles, Strategy
 from search.evaluation import Candidate, Score
 from search.evolution import Member, Population
+from search.hurdles import REMEMBERED, Finished, learned_hurdles
 from search.identity import identify
 from search.store import IndividualRow
 
-FINISHED = 2000  # the latest programs trained to the end, from which hurdles are learned
 MOST_BIRTHS = 64  # times the batch size: a batch ends here even if hardly any birth is new
 
 # How a birth got its score: the last two were trained, the others answered.
@@ -99,7 +97,7 @@ class History:
         self._population = Population.of_start(strategy.population, start, start_key)
         # Large enough that what is in flight is never forgotten before its twins are committed.
         self._cache = Cache(max(dedup.cache, MOST_BIRTHS * shape.batch * shape.lookahead))
-        self._finished: deque[tuple[float, Sequence[float]]] = deque(maxlen=FINISHED)  # fitness, losses at hurdles
+        self._finished: deque[Finished] = deque(maxlen=REMEMBERED)
         self.window: deque[Batch] = deque()
         self.next_birth = 0
         self.next_batch = 0
@@ -131,14 +129,8 @@ class History:
         return batch
 
     def _hurdles(self) -> list[list[Hurdle]]:
-        """Bounds that let pass nearly all of the better part of the programs finished so far; task by task."""
         settings = self._shape.hurdles
-        if settings is None or len(self._finished) < settings.after:
-            return []
-        better = sorted(self._finished, key=lambda finished: -finished[0])
-        marks = np.array([m for _, m in better[: math.ceil(settings.better_part * len(better))]])
-        bounds = np.quantile(marks, settings.quantile, axis=0).reshape(-1, len(settings.points))
-        return [[Hurdle(p, float(b)) for p, b in zip(settings.points, task, strict=True)] for task in bounds]
+        return learned_hurdles(self._finished, settings) if settings is not None else []
 
     def _bear(self, population: Population, in_flight: set[str]) -> Birth:
         rng = Random((self._shape.seed << 64) | self.next_birth)
@@ -221,7 +213,7 @@ class History:
 
     def _note_marks(self, answered_by: str, score: Score) -> None:
         if answered_by == TRAINING and score.fitness is not None and score.marks is not None:
-            self._finished.append((score.fitness, score.marks))
+            self._finished.append(Finished(score.fitness, score.marks))
 
     # --- going on ------------------------------------------------------------------------------------------------
 
