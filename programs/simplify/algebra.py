@@ -23,7 +23,7 @@ from programs.simplify.writing import write
 
 DEAD, COPIES = "dead", "copies"
 
-_FEW = 20  # statements; in larger programs it takes too long to see where other units of a state lead
+_FEW = 14  # statements; in larger programs it takes too long to see where other units of a state lead
 
 
 @dataclass(frozen=True)
