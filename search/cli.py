@@ -175,15 +175,15 @@ def tasks() -> None:
     from proxy_tasks.references import reference
 
     from search.baselines import BASELINES
-    from search.display import number, show_table
+    from search.display import show_table
 
     rows = []
     for task in TASKS.values():
         known = reference(task)
-        losses = [number(t.loss) for t in known.optimizers.values()] if known else ["-"] * len(BASELINES)
-        rows.append([task.name, task.dataset, task.model, str(task.steps), str(task.batch_size), *losses])
-    columns = ["task", "data", "model", "steps", "batch", *BASELINES]
-    show_table("built-in tasks, and the losses of tuned optimizers", columns, rows, left=["task", "data", "model"])
+        losses = [f"{t.loss:.3g}" for t in known.optimizers.values()] if known else ["-"] * len(BASELINES)
+        rows.append([task.name, task.model, str(task.steps), str(task.batch_size), *losses])
+    columns = ["task", "model", "steps", "batch", *BASELINES]
+    show_table("built-in tasks, and the losses of tuned optimizers", columns, rows, left=["task", "model"])
 
 
 @app.command()

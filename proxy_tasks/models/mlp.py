@@ -9,13 +9,23 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from programs.errors import InputError
+
 from proxy_tasks.datasets.dataset import Dataset
+from proxy_tasks.models.checks import wholes
 from proxy_tasks.models.losses import cross_entropy
 from proxy_tasks.models.model import Leaf, Model
 
 
 def mlp(dataset: Dataset, hidden: Sequence[int] = (32,)) -> Model:
-    """Fully connected layers of the given widths between the flattened input and the classes (He initialisation)."""
+    """Fully connected layers of the given widths between the flattened input and the classes (He initialisation).
+
+    Raises:
+        InputError: the samples are tokens or have no labels, or `hidden` is not a list of widths.
+    """
+    hidden = wholes("model mlp", "hidden", hidden)
+    if dataset.classes < 2 or not dataset.train_x.is_floating_point():
+        raise InputError("model mlp: the data set holds no samples of numbers with labels")
     widths = [dataset.train_x[0].numel(), *hidden, dataset.classes]
     leaves = []
     for i, (n_in, n_out) in enumerate(pairwise(widths), start=1):
