@@ -1,6 +1,7 @@
 """Tune AdamW, Lion and SGD with momentum on built-in tasks and record what they reach.
 
     python scripts/references.py [TASK ...] [--store references.db] [--workers 2] [--seeds 5]
+    python scripts/references.py --table     # what is recorded, in Markdown, for docs/tasks.md
 
 Writes `proxy_tasks/references.json`, task by task; what is in the store is not trained again. The base tasks are tuned
 over the grids of `search/baselines.py`; a variant starts from the best of its base task and goes on, in half-decades of
@@ -24,7 +25,7 @@ from programs import Program, zoo
 from programs.knobs import with_learning_rate, with_weight_decay
 
 from proxy_tasks import SUITE, TASKS, Task
-from proxy_tasks.references import FILE
+from proxy_tasks.references import FILE, reference
 
 from search.baselines import BASELINES
 from search.config import FRESH_SEED, TUNING_SEED, Dedup, EvaluatorSettings
@@ -120,6 +121,17 @@ def entry(tuner: Tuner, task: Task, known: dict[str, Any]) -> dict[str, Any]:
     return {"baseline": baseline, "best": best if best < baseline else None, "optimizers": optimizers}
 
 
+def table() -> None:
+    """Print what is recorded: losses, learning rates, and the best known."""
+    names = list(BASELINES)
+    print(f"| task | steps x batch | {' | '.join(names)} | best known |\n|{'---|' * (len(names) + 3)}")
+    for name, task in TASKS.items():
+        if known := reference(task):
+            tuned = [f"{t.loss:.3g} ± {t.sigma:.1g} at {t.learning_rate:g}" for t in known.optimizers.values()]
+            best = "-" if known.best is None else f"{known.best:.3g}"
+            print(f"| {name} | {task.steps} x {task.batch_size} | {' | '.join(tuned)} | {best} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     everything = [*SUITE, *(f"{base}_{variant}" for variant in VARIANTS for base in SUITE)]
@@ -127,7 +139,11 @@ def main() -> None:
     parser.add_argument("--store", default="references.db")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
+    if options.table:
+        table()
+        return
     evaluator = open_evaluator(EvaluatorSettings(workers=options.workers))
     tuner = Tuner(EvaluationService(open_store(options.store, create=True), evaluator, batch_size=16), options.seeds)
     for name in options.tasks:
