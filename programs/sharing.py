@@ -91,7 +91,10 @@ class Outlines:
 
 @dataclass
 class Branch:
-    """Programs, in the order of their rows, that have `shared` in common beyond the branches around this one."""
+    """Programs, in the order of their rows, that have `shared` in common beyond the branches around this one.
+
+    Without branches inside, they compute the same and write the same, up to constants.
+    """
 
     members: list[int]
     shared: list[int]
@@ -115,12 +118,17 @@ def share(outlines: Outlines, members: Sequence[int], known: frozenset[int] = fr
     branch = Branch(list(members), shared)
     known = known | common
     pool = {member: [e for e in expressions if e not in common] for member, expressions in left.items()}
-    if len(members) == 1 or not any(pool.values()):
+    outputs = {member: outlines.of_program[member].outputs for member in members}
+    if not any(pool.values()) and all(o == outputs[members[0]] for o in outputs.values()):
         return branch
     while pool:
         counts = Counter(e for expressions in pool.values() for e in expressions)
-        most, _ = max(counts.items(), key=lambda item: item[1], default=(None, 0))
-        group = [member for member, expressions in pool.items() if most is None or most in expressions]
+        if counts:
+            most, _ = max(counts.items(), key=lambda item: item[1])
+            group = [member for member, expressions in pool.items() if most in expressions]
+        else:  # programs that compute the same but keep other states
+            like = outputs[next(iter(pool))]
+            group = [member for member in pool if outputs[member] == like]
         branch.branches.append(share(outlines, group, known))
         for member in group:
             del pool[member]

@@ -380,6 +380,17 @@ def test_relatives_share_what_they_have_in_common() -> None:
     assert sorted(tree.members) == [0, 1, 2]
 
 
+def test_programs_that_compute_the_same_may_keep_other_states() -> None:
+    """The same statements up to constants, but m is the average for one and the root for the other."""
+    kept = "m = interp(g, m, 0.9)\nv = interp(g, v, {c})\nx = sqrt(v)\nupdate = m / x"
+    batch = [parse(text) for c in (0.5, 0.6) for text in (kept.format(c=c), kept.format(c=c) + "\nm = sqrt(v)")]
+    start = trajectory(1, steps=4, dtype=np.float32)
+    together = batched_weights(batch, start)
+    for i, program in enumerate(batch):
+        np.testing.assert_array_equal(together[:, i], batched_weights([program], start)[:, 0])
+    assert not np.array_equal(together[:, 0], together[:, 1])
+
+
 @given(st.lists(programs(), min_size=1, max_size=6), st.randoms())
 def test_every_live_statement_of_every_program_is_executed_once(batch: list[Program], rng: Random) -> None:
     """On the way from the root to each program's leaf, arguments before what reads them, whatever the order."""
@@ -395,6 +406,7 @@ def test_every_live_statement_of_every_program_is_executed_once(batch: list[Prog
         for child in branch.branches:
             walk(child, before + branch.shared)
         if not branch.branches:
+            assert len({tuple(outlines.of_program[member].outputs.items()) for member in branch.members}) == 1
             paths.update(dict.fromkeys(branch.members, before + branch.shared))
 
     walk(tree, [])
