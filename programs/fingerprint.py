@@ -2,7 +2,7 @@
 
 The idea is the behavioural hash of *Unified Functional Hashing* (Gillard et al., arXiv 2302.05433): run the program on
 a small fixed problem, cut the mantissas of what it gives, and mix them. Here the problem is a few steps of a small tree
-in float64, on two gradient sequences at once, and what is hashed are the updates of every step.
+in float64, on three gradient sequences at once, and what is hashed are the updates of every step.
 
 Two choices make equal behaviour give equal keys:
 
@@ -13,9 +13,9 @@ Two choices make equal behaviour give equal keys:
 - The guard of the division counts as infinitesimal, so that m / sqrt(m * m) is sign(m) whatever the size of m.
 
 What this would merge wrongly is kept apart by a second run in float32 with the guard as it is: where updates *leap* or
-change their sign, because a divisor comes close to minus the guard (m / m is not 1 everywhere), they are hashed too, and
-so is the decade of the largest. A last coarse mark is the pace at which a state explodes, for in the end it overflows even where the
-updates do not show it yet.
+change their sign, because a divisor comes close to minus the guard (m / m is not 1 everywhere), they are hashed too,
+and so is the decade of the largest. A last mark is the pace at which a state explodes, for in the end it overflows even
+where the updates do not show it yet.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ EXPLOSIVE = 2.0  # growth of a state over the last steps, whose gradients are sm
 LAST = 4  # steps
 
 LAYOUT = Layout((80, 32, 16))
+GRADIENT_SCALES = (1.0, 1e-2, 1e-4)  # of the three sequences
 SCHEDULE = (0.15, 0.6, 1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.45, 0.4, 0.36)
 
 
@@ -58,32 +59,34 @@ class Fingerprint(NamedTuple):
 
 
 class _Problem(NamedTuple):
-    w: np.ndarray  # [2, P]
-    gradients: np.ndarray  # [steps, 2, P]
+    w: np.ndarray  # [3, P]
+    gradients: np.ndarray  # [steps, 3, P]
 
 
 @lru_cache
 def _problem() -> _Problem:
-    """Weights and gradients of different scale in each leaf; two sequences of gradients that differ everywhere.
+    """Weights and gradients of different scale in each leaf; three sequences of gradients that differ everywhere.
 
-    Some weights never have a gradient, others miss theirs at single steps, some weights are zero as biases are, so that
-    what programs do at an exact zero shows. Signs change, magnitudes range over ten decades, and norms over six, from
-    step to step and between the sequences, so that a clip acts here and not there. There are enough weights for small
-    changes to show even where only signs are left of the gradients.
+    Numbers of the first are large, those of the others as in training, so that what is not finite for the one need not
+    be for the others, which have the weights in common. Some weights never have a gradient, others miss theirs at
+    single steps, some weights are zero as biases are, so that what programs do at an exact zero shows. Signs change,
+    magnitudes range over ten decades, and norms over six, from step to step and between the sequences, so that a clip
+    acts here and not there. There are enough weights for small changes to show even where only signs are left of the
+    gradients.
     """
     rng = np.random.default_rng(20230213)
     scales = np.repeat([1.0, 0.03, 4.0], LAYOUT.sizes)
     w = rng.normal(size=LAYOUT.total) * scales
     w[rng.random(LAYOUT.total) < 0.1] = 0.0
-    w = np.tile(w, (2, 1))
-    shape = (len(SCHEDULE), 2, LAYOUT.total)
+    w = np.stack([w, 0.1 * w, 0.1 * w])
+    shape = (len(SCHEDULE), len(GRADIENT_SCALES), LAYOUT.total)
     usual = rng.random(LAYOUT.total) < 0.6
     decades = np.where(usual, rng.uniform(-3, 1.5, LAYOUT.total), rng.uniform(-8, 2, LAYOUT.total))
     gradients = rng.normal(size=shape) * 10.0**decades * np.sqrt(scales)
     sweep = rng.uniform(-1, 1, size=(len(SCHEDULE), 1, 1))
     sweep[-LAST - 3 :] = -1.0
     gradients *= 10.0**sweep
-    gradients[:, 1] *= 1e-4
+    gradients *= np.reshape(GRADIENT_SCALES, (-1, 1))
     gradients[rng.random(shape) < 0.1] = 0.0
     gradients[:, :, rng.random(LAYOUT.total) < 0.1] = 0.0
     gradients[:, :, LAYOUT.starts] = 0.0
@@ -104,7 +107,7 @@ def fingerprint(program: Program, bits: int = DEFAULT_BITS) -> Fingerprint:
 
 
 class _Run(NamedTuple):
-    """Updates of all steps, [steps, 2, P], and the states after each."""
+    """Updates of all steps, [steps, 3, P], and the states after each."""
 
     updates: np.ndarray
     states: list[State]
@@ -127,7 +130,7 @@ def _run(program: Program, steps: int, dtype: DTypeLike, infinitesimal_guard: bo
 def _rejection(program: Program, updates: np.ndarray) -> str | None:
     if not np.isfinite(updates[0]).any():
         return "updates are not finite from the first step"
-    if G not in live(program.dataflow).nodes or _same(updates[:, 0], updates[:, 1]):
+    if G not in live(program.dataflow).nodes or _same(updates[:, 1], updates[:, 2]):
         return "updates do not depend on the gradient"
     if not updates.any():
         return "updates are zero"
@@ -171,6 +174,6 @@ def _leaps(updates: np.ndarray, guarded: np.ndarray) -> tuple[np.ndarray, np.nda
 
 def _pace(states: list[State]) -> np.ndarray:
     """The largest growth of any state over the last steps in octaves if one explodes, or 0."""
-    before, last = (np.fmax.reduce(np.abs(states[i]), axis=-1) for i in (-1 - LAST, -1))  # [2 slots, 2 sequences]
+    before, last = (np.fmax.reduce(np.abs(states[i]), axis=-1) for i in (-1 - LAST, -1))  # [3] for each slot
     growth = np.fmax.reduce(np.where(np.isinf(last), np.inf, last / before), axis=None)
     return np.asarray(np.rint(np.log2(growth)) if growth > EXPLOSIVE else 0.0)
