@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from proxy_tasks import SUITE, TASKS, Hurdle, Replica, Task, args, configured_pr
 from proxy_tasks.references import reference
 
 SIGMAS = 5  # that a training may lie from what is recorded
+TOO_LONG = [f"{text}_transformer_{variant}" for text in ("pydoc", "markov") for variant in ("wide", "long")]
 FRESH = 2000  # a seed that nothing was tuned or recorded on
 
 
@@ -69,6 +71,8 @@ def test_the_tasks_of_the_paper_are_as_in_the_paper() -> None:
 @pytest.mark.parametrize("name", SUITE)
 def test_tuned_adamw_reaches_what_is_recorded(name: str) -> None:
     """On a seed that nothing was tuned on."""
+    if name == "pydoc_transformer" and sys.version_info[:2] != (3, 11):
+        pytest.skip("the text of pydoc_data.topics is another in this version of Python")
     known = reference(TASKS[name])
     assert known is not None
     tuned = known.optimizers["adamw"]
@@ -88,9 +92,12 @@ def test_references_are_of_the_built_in_tasks_alone() -> None:
     assert reference(replace(task, name="mine")) is None
 
 
-@pytest.mark.parametrize("name", [name for name in TASKS if not name.startswith("paper")])
-def test_every_task_has_a_reference(name: str) -> None:
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_has_a_reference_but_those_that_take_hours(name: str) -> None:
     known = reference(TASKS[name])
+    if name.startswith("paper") or name in TOO_LONG:
+        assert known is None
+        return
     assert known is not None
     assert set(known.optimizers) == {"adamw", "lion", "sgd_momentum"}
     assert known.best is None or known.best < known.baseline
