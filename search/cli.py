@@ -169,6 +169,31 @@ def export(
 
 
 @app.command()
+def simplify(
+    program: ProgramArgument,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A task that judges changes: built-in, or your own as module:function; again for more."
+            " digits_mlp_short without it."
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=2, max=1000, help="Seeds to train every change with.")] = 32,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Standard deviations between seeds by which a loss may be higher.")
+    ] = 2.0,
+    training: Annotated[bool, typer.Option(" /--no-training", help="Only what algebra can tell.")] = True,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the program found.")] = None,
+    store: StoreOption = RESULTS,
+) -> None:
+    """Make a program as simple as algebra and training allow. Steps of a program of the store are kept there."""
+    from search.simplification import simplify_program
+
+    sys.path.append(str(Path.cwd()))  # where a module of the user's is looked for
+    simplify_program(program, task or ["digits_mlp_short"], seeds if training else None, tolerance, store, output)
+
+
+@app.command()
 def tasks() -> None:
     """The built-in tasks."""
     from proxy_tasks import TASKS

@@ -31,7 +31,7 @@ def export_program(what: str, target: str, class_name: str | None, store: str, o
     if output is None:
         print(text, end="")
     else:
-        _write(text, output)
+        write_text(text, output)
     if found.individual_id is not None:
         with closing(open_store(store)) as database:
             database.add_export(found.individual_id, target, name, text)
@@ -44,7 +44,12 @@ def _text(found: Resolved, target: str, name: str, store: str) -> str:
     return write(found.program, name, _provenance(found, store))
 
 
-def _write(text: str, output: Path) -> None:
+def write_text(text: str, output: Path) -> None:
+    """Write a file and say so.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:

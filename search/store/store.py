@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -235,7 +235,7 @@ class Store:
             query = select(schema.evaluation.c.curve).where(schema.evaluation.c.id == evaluation_id)
             return list(connection.execute(query).scalar_one())
 
-    # --- baselines and exports -----------------------------------------------------------------------------------
+    # --- baselines, exports, simplifications ---------------------------------------------------------------------
 
     def baselines(self, search_id: int) -> dict[str, BaselineRow]:
         """The tuned baselines of a search by name."""
@@ -252,6 +252,14 @@ class Store:
         with self._write() as connection:
             values = {"individual_id": individual_id, "target": target, "class_name": class_name, "source": source}
             connection.execute(schema.export.insert().values(created=_now(), **values))
+
+    def set_simplification(self, individual_id: int, steps: Sequence[Mapping[str, Any]]) -> None:
+        """Keep the steps of a simplification, each with kind, before, after, evidence, accepted; earlier ones go."""
+        table = schema.simplification
+        common = {"individual_id": individual_id, "created": _now()}
+        with self._write() as connection:
+            connection.execute(table.delete().where(table.c.individual_id == individual_id))
+            connection.execute(table.insert(), [{**common, "step": n, **step} for n, step in enumerate(steps)])
 
     def individual(self, individual_id: int) -> dict[str, Any]:
         """One birth with the name of its search.
