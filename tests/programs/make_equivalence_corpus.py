@@ -21,7 +21,7 @@ from programs import Program, parse
 
 from search.store import open_store
 
-SIZES = (60, 31, 9)
+SIZES = (300, 150, 50)
 STEPS = 12
 SCALES = (100.0, 1.0, 1e-2, 1e-4)
 ALIKE, DIFFERENT = 1e-6, 1e-3

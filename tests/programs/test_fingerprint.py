@@ -158,20 +158,16 @@ def test_only_programs_without_influence_of_the_gradient_are_rejected_for_it(pro
 
 
 def test_fewer_bits_merge_more() -> None:
-    """And the keys of different widths never meet."""
-    texts = [entry["program"] for entry in CORPUS]
-    distinct = [len({fingerprint(parse(t), bits).key for t in texts}) for bits in (2, 8, DEFAULT_BITS)]
-    assert distinct == sorted(distinct)
-    assert distinct[0] < distinct[-1]
+    """A row of programs, each a little different from the one before. And the keys of different widths never meet."""
+    row = [parse(f"update = g * {1 + 1e-7 * 1.3**i}") for i in range(60)]
+    distinct = [len({fingerprint(p, bits).key for p in row}) for bits in (1, 4, 8, 16, DEFAULT_BITS)]
+    assert distinct == sorted(set(distinct))
     program = zoo.load("adamw")
     assert fingerprint(program, 20).key != fingerprint(program, 24).key
 
 
 def test_the_corpus_is_sorted_as_it_was_independently() -> None:
-    """At least 300 evolved programs; classes come from the oracle on other data (see make_equivalence_corpus.py).
-
-    One pair of the corpus is merged wrongly: signs of two averages whose constants differ by 0.4 %.
-    """
+    """At least 300 evolved programs; classes come from the oracle on other data (see make_equivalence_corpus.py)."""
     assert len(CORPUS) >= 300
     by_class: dict[int, set[str]] = {}
     by_key: dict[str, set[int]] = {}
@@ -181,4 +177,4 @@ def test_the_corpus_is_sorted_as_it_was_independently() -> None:
         by_key.setdefault(found, set()).add(entry["class"])
     assert len(by_class) < len(CORPUS) - 30, "the corpus has programs to merge"
     assert [c for c, keys in by_class.items() if len(keys) > 1] == []
-    assert len([k for k, numbers in by_key.items() if len(numbers) > 1]) <= 1
+    assert [k for k, numbers in by_key.items() if len(numbers) > 1] == []
