@@ -159,7 +159,7 @@ def test_only_programs_without_influence_of_the_gradient_are_rejected_for_it(pro
 
 def test_fewer_bits_merge_more() -> None:
     """A row of programs, each a little different from the one before. And the keys of different widths never meet."""
-    row = [parse(f"update = g * {1 + 1e-7 * 1.3**i}") for i in range(60)]
+    row = [parse(f"update = g * {1 + 1e-9 * 1.4**i}") for i in range(60)]
     distinct = [len({fingerprint(p, bits).key for p in row}) for bits in (1, 4, 8, 16, DEFAULT_BITS)]
     assert distinct == sorted(set(distinct))
     program = zoo.load("adamw")
