@@ -181,7 +181,7 @@ def simplify(
     seeds: Annotated[int, typer.Option(min=2, max=1000, help="Seeds to train every change with.")] = 32,
     tolerance: Annotated[
         float, typer.Option(min=0, help="Standard deviations between seeds by which a loss may be higher.")
-    ] = 2.0,
+    ] = 1.0,
     training: Annotated[bool, typer.Option(" /--no-training", help="Only what algebra can tell.")] = True,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the program found.")] = None,
     store: StoreOption = RESULTS,

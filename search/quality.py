@@ -25,6 +25,7 @@ from search.identity import candidate
 
 PACES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 
+_NEARLY = 2.0  # standard deviations from the lowest loss: the program trains, and stays near its own scale
 _LEAST_DEVIATION = 1e-3  # of the loss: where seeds hardly matter, this is the unit
 
 _DEDUP = Dedup(fingerprint=False)  # what differs at all is trained apart
@@ -74,8 +75,8 @@ def _losses(
     return [[math.inf if f is None else -f for f in row] for row in fitness]
 
 
-def paced(program: Program, task: Task, seeds: Sequence[int], tolerance: float, service: EvaluationService) -> Paced:
-    """The pace nearest to 1 of those at which the loss is within the tolerance of the lowest.
+def paced(program: Program, task: Task, seeds: Sequence[int], service: EvaluationService) -> Paced:
+    """The pace nearest to 1 of those at which the loss is nearly the lowest.
 
     Raises:
         InputError: the program fails at every pace.
@@ -88,7 +89,7 @@ def paced(program: Program, task: Task, seeds: Sequence[int], tolerance: float, 
             f"task '{task.name}': the program diverges whatever its update is multiplied by, so that nothing can be"
             " compared; name another --task, or simplify by algebra alone with --no-training"
         )
-    good = [p for p, row in zip(PACES, rows, strict=True) if difference(task.name, row, best).bound <= tolerance]
+    good = [p for p, row in zip(PACES, rows, strict=True) if difference(task.name, row, best).bound <= _NEARLY]
     return Paced(task, min(good, key=lambda pace: abs(math.log(pace))))
 
 

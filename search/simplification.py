@@ -60,7 +60,7 @@ def simplify_program(
         InputError: unknown program or task, a program that trains on none, or a file that cannot be written.
     """
     if math.isnan(tolerance):
-        raise InputError("--tolerance nan: not a number; expected standard deviations, such as 2")
+        raise InputError("--tolerance nan: not a number; expected standard deviations, such as 1")
     on = [Paced(get_task(name), 1.0) for name in dict.fromkeys(tasks)]
     found = resolve(what, store)
     fresh: list[_Losses] = []
@@ -69,7 +69,7 @@ def simplify_program(
     else:
         with closing(open_store(store, create=True)) as database:
             service = EvaluationService(database, InlineEvaluator(), BATCH)
-            on = _at_their_pace(found, on, range(TUNING_SEED, TUNING_SEED + seeds), tolerance, service)
+            on = _at_their_pace(found, on, range(TUNING_SEED, TUNING_SEED + seeds), service)
             training = Training(service, on, range(TUNING_SEED, TUNING_SEED + seeds), tolerance)
             result = simplify(found.program, training, lambda line: console.print(line, markup=False))
             fresh = _confirmed(result, on, range(FRESH_SEED, FRESH_SEED + seeds), service)
@@ -81,9 +81,9 @@ def simplify_program(
 
 
 def _at_their_pace(
-    found: Resolved, tasks: Sequence[Paced], seeds: Sequence[int], tolerance: float, service: EvaluationService
+    found: Resolved, tasks: Sequence[Paced], seeds: Sequence[int], service: EvaluationService
 ) -> list[Paced]:
-    on = [paced(found.program, task, seeds, tolerance, service) for task, _ in tasks]
+    on = [paced(found.program, task, seeds, service) for task, _ in tasks]
     for task, pace in on:
         console.print(f"{task.name}: {len(seeds)} seeds, updates of {found.name} multiplied by {pace:g}", markup=False)
     return on
@@ -134,6 +134,9 @@ def _show_steps(result: Simplification) -> None:
         ]
         for n, step in enumerate(steps, start=1)
     ]  # fmt: skip
+    if not rows:
+        console.print("no step: nothing can be taken away")
+        return
     columns = ["", "kind", "change", "statements", "evidence", " "]
     show_table("steps", columns, rows, left=["kind", "change", "evidence"], wrap=["change", "evidence"])
 
@@ -184,10 +187,8 @@ def _update_rows(result: Simplification, on: Paced) -> list[list[str]]:
     recording = record(result.original, on, FRESH_SEED)
     assert result.by_algebra is not None
     title = f"largest difference of updates on {len(recording.gradients)} recorded gradients of {on.task.name}"
-    return [
-        [f"{title}, by algebra alone", "", "", _apart(result.original, result.by_algebra, recording)],
-        [f"{title}, in all", "", "", _apart(result.original, result.program, recording)],
-    ]
+    stages = {"by algebra alone": result.by_algebra, "in all": result.program}
+    return [[f"{title}, {how}", "", "", _apart(result.original, p, recording)] for how, p in stages.items()]
 
 
 def _apart(before: Program, after: Program, recording: Recording) -> str:
