@@ -32,7 +32,7 @@ from programs.dataflow import LR, M, V
 from programs.ops import OPS
 from programs.simplify import simplify_algebra
 from programs.simplify.cost import cost, is_simpler
-from programs.simplify.evidence import check, sample_recordings
+from programs.simplify.evidence import Checker, sample_recordings
 from programs.simplify.graph import CONSTANT, INPUT, Graph, KindError, Roots, read, trimmed
 from programs.simplify.patterns import NUMBERS, SCALARS, SMALL, Pattern, pattern
 from programs.simplify.rewriting import FOLDING, rewritings
@@ -320,7 +320,7 @@ def measured(simplify: Callable[[Program], Program], program: Program) -> Result
 
 def is_right(program: Program, result: Program) -> bool:
     """Whether two programs move weights alike on sample gradients."""
-    return check(program, result, DOMAIN, "", sample_recordings()).passed
+    return Checker(sample_recordings()).check(program, result, DOMAIN, "").passed
 
 
 def main() -> None:

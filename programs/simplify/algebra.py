@@ -14,7 +14,7 @@ from programs.liveness import live_program
 from programs.program import Program
 from programs.simplify import states
 from programs.simplify.cost import Cost, cost, is_simpler
-from programs.simplify.evidence import Evidence, Recording, check, sample_recordings
+from programs.simplify.evidence import Checker, Evidence, Recording, sample_recordings
 from programs.simplify.graph import Graph, Roots, read
 from programs.simplify.linear import Forms, extractions
 from programs.simplify.rewriting import Candidate, rewritings
@@ -81,12 +81,14 @@ def simplify_algebra(
 
 class _Simplification:
     def __init__(self, program: Program, tags: frozenset[str], recordings: Sequence[Recording]) -> None:
-        self._original, self._tags, self._recordings = program, tags, recordings
+        self._original, self._tags = program, tags
+        self._checker = Checker(recordings)
         self._graph, self._roots, self._names = read(live_program(program))
         self._forms = Forms(self._graph)
         self._steps: list[Step] = []
         self._tried_units = False
         self._refused: set[tuple[Roots, Roots]] = set()
+        self._ends: dict[Roots, Roots] = {}
 
     def run(self) -> Simplified:
         program = self._tidied()
@@ -120,7 +122,7 @@ class _Simplification:
         return None
 
     def _record(self, before: Program, after: Program, candidate: Candidate) -> Step:
-        evidence = check(before, after, candidate.tag, candidate.differs, self._recordings)
+        evidence = self._checker.check(before, after, candidate.tag, candidate.differs)
         self._steps.append(Step(before, after, candidate.kind, candidate.tag, evidence))
         return self._steps[-1]
 
@@ -132,7 +134,7 @@ class _Simplification:
             if not self._tried_units:  # before linear forms settle for the units as they are
                 self._tried_units = True
                 yield from self._in_other_units()
-            yield from _simpler(graph, now, extractions(graph, roots, forms))
+            yield from _simpler(graph, now, extractions(graph, roots, forms, now.statements))
             yield from self._in_other_units()
         if DOMAIN in self._tags:
             yield from self._worthwhile(now)
@@ -141,10 +143,9 @@ class _Simplification:
         """States in other units, with all that follows, where this saves more statements than what is left to do."""
         candidates = list(states.units(self._graph, self._roots, self._forms))
         if candidates and cost(self._graph, self._roots).statements <= _FEW:
-            sure = self._tags - {DOMAIN}
-            otherwise = cost(self._graph, settled(self._graph, self._roots, self._forms, sure))
+            otherwise = cost(self._graph, self._settled(self._roots))
             for candidate in candidates:
-                roots = settled(self._graph, candidate.roots, self._forms, sure)
+                roots = self._settled(candidate.roots)
                 after = cost(self._graph, roots)
                 if after[:2] < otherwise[:2] and after.statements < otherwise.statements:
                     yield candidate._replace(roots=roots)
@@ -153,9 +154,25 @@ class _Simplification:
         """Uses of rules with a domain that save a statement or a slot, in the end."""
         for candidate in rewritings(self._graph, self._roots, {DOMAIN}):
             if is_simpler(self._graph, candidate.roots, now):
-                roots = settled(self._graph, candidate.roots, self._forms, self._tags - {DOMAIN})
+                roots = self._settled(candidate.roots)
                 if cost(self._graph, roots)[:2] < now[:2]:
                     yield candidate
+
+    def _settled(self, roots: Roots) -> Roots:
+        """What becomes of a program if every simplification that is sure to be alike is made as it presents itself."""
+        graph, forms, sure = self._graph, self._forms, self._tags - {DOMAIN}
+        way = []
+        while roots not in self._ends:
+            way.append(roots)
+            now = cost(graph, roots)
+            offers = chain(_by_rules(graph, roots, forms, sure), extractions(graph, roots, forms, now.statements))
+            better = next(_simpler(graph, now, offers), None)
+            if better is None:
+                self._ends[roots] = roots
+            else:
+                roots = better.roots
+        self._ends |= dict.fromkeys(way, self._ends[roots])
+        return self._ends[roots]
 
 
 def _simpler(graph: Graph, now: Cost, candidates: Iterator[Candidate]) -> Iterator[Candidate]:
@@ -174,13 +191,3 @@ def _by_rules(graph: Graph, roots: Roots, forms: Forms, tags: Collection[str]) -
     if ROUNDING in tags:
         yield from states.multiples(graph, roots, forms)
         yield from states.combinations(graph, roots, forms)
-
-
-def settled(graph: Graph, roots: Roots, forms: Forms, tags: Collection[str]) -> Roots:
-    """What becomes of a program if every simplification that presents itself is made."""
-    while True:
-        offers = chain(_by_rules(graph, roots, forms, tags), extractions(graph, roots, forms))
-        better = next(_simpler(graph, cost(graph, roots), offers), None)
-        if better is None:
-            return roots
-        roots = better.roots

@@ -63,28 +63,35 @@ def sample_recordings() -> tuple[Recording, ...]:
     return tuple(recordings)
 
 
-def check(before: Program, after: Program, tag: str, differs: str, recordings: Sequence[Recording]) -> Evidence:
-    """Compare two programs on all recordings, as strictly as the tag of the step demands."""
-    float64 = _largest(before, after, recordings, np.float64)
-    float32 = _largest(before, after, recordings, np.float32)
-    guarded = _largest(before, after, recordings, np.float64, infinitesimal_guard=True)
-    decisive = {EXACT: float64 + float32, ROUNDING: float64, DOMAIN: min(float64, guarded)}[tag]
-    passed = decisive <= (0.0 if tag == EXACT else TOLERANCE)
-    return Evidence(passed, float64, float32, guarded, differs)
+class Checker:
+    """Compares programs on the same recordings again and again; remembers the updates of the last ones."""
 
+    def __init__(self, recordings: Sequence[Recording]) -> None:
+        self._recordings = recordings
+        self._updates: dict[tuple[Program, str, bool], list[np.ndarray]] = {}
 
-def _largest(
-    before: Program,
-    after: Program,
-    recordings: Sequence[Recording],
-    dtype: DTypeLike,
-    infinitesimal_guard: bool = False,
-) -> float:
-    differences = [0.0]
-    for recording in recordings:
-        old, new = (updates(p, recording, dtype, infinitesimal_guard) for p in (before, after))
-        differences.append(largest_difference(old, new, recording.layout, lax=infinitesimal_guard))
-    return max(differences)
+    def check(self, before: Program, after: Program, tag: str, differs: str) -> Evidence:
+        """Compare two programs on all recordings, as strictly as the tag of the step demands."""
+        self._updates = {key: rows for key, rows in self._updates.items() if key[0] == before}
+        float64 = self._largest(before, after, "float64")
+        float32 = self._largest(before, after, "float32")
+        guarded = self._largest(before, after, "float64", infinitesimal_guard=True)
+        decisive = {EXACT: float64 + float32, ROUNDING: float64, DOMAIN: min(float64, guarded)}[tag]
+        passed = decisive <= (0.0 if tag == EXACT else TOLERANCE)
+        return Evidence(passed, float64, float32, guarded, differs)
+
+    def _largest(self, before: Program, after: Program, dtype: str, infinitesimal_guard: bool = False) -> float:
+        old, new = (self._of(program, dtype, infinitesimal_guard) for program in (before, after))
+        return max(
+            largest_difference(a, b, recording.layout, lax=infinitesimal_guard)
+            for a, b, recording in zip(old, new, self._recordings, strict=True)
+        )
+
+    def _of(self, program: Program, dtype: str, infinitesimal_guard: bool) -> list[np.ndarray]:
+        key = (program, dtype, infinitesimal_guard)
+        if key not in self._updates:
+            self._updates[key] = [updates(program, r, dtype, infinitesimal_guard) for r in self._recordings]
+        return self._updates[key]
 
 
 def updates(

@@ -6,7 +6,7 @@ expression and the order of commutative arguments are gone when a program is rea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -64,6 +64,9 @@ class Graph:
         op, args = OPS[function], tuple(args)
         if op.commutative and args[0] > args[1]:
             args = args[::-1]
+        known = self._numbers.get((function, args))
+        if known is not None:
+            return known
         kinds = [self.nodes[a].kind for a in args]
         if any(kind not in accepted for kind, accepted in zip(kinds, op.accepts, strict=True)):
             raise KindError(function)
@@ -83,27 +86,29 @@ class Graph:
         """Whether the node is a number."""
         return self.nodes[number].function == CONSTANT
 
-    def below(self, starts: Iterable[int]) -> set[int]:
-        """The nodes that these need, themselves included."""
+    def below(self, starts: Iterable[int], known: Set[int] = frozenset()) -> set[int]:
+        """The nodes that these need, themselves included, without what is `known` and what only that needs."""
+        nodes = self.nodes
         seen: set[int] = set()
-        stack = list(starts)
+        stack = [n for n in starts if n not in known]
         while stack:
             node = stack.pop()
             if node not in seen:
                 seen.add(node)
-                stack.extend(self.nodes[node].args)
+                stack += [a for a in nodes[node].args if a not in seen and a not in known]
         return seen
 
-    def calls_only_for(self, node: int, roots: Roots) -> int:
-        """The number of calls that a program would not need if it did not need this one, itself included."""
-        seen = {node}
-        stack = [n for n in roots.nodes() if n != node]
-        while stack:
-            n = stack.pop()
-            if n not in seen:
-                seen.add(n)
-                stack.extend(self.nodes[n].args)
-        return 1 + sum(map(self.is_call, self.below(roots.nodes()) - seen))
+    def rest(self, node: int, roots: Roots) -> set[int]:
+        """The nodes that a program would still need if it did not need this one."""
+        return self.below(roots.nodes(), {node})
+
+    def above(self, node: int, nodes: Iterable[int]) -> set[int]:
+        """Those of the nodes, which stand in order of computation, that need this one, itself included."""
+        found = {node}
+        for n in nodes:
+            if not found.isdisjoint(self.nodes[n].args):
+                found.add(n)
+        return found
 
     def live(self, roots: Roots) -> list[int]:
         """The nodes of a program in order of computation."""

@@ -11,7 +11,7 @@ the terms. Nothing is interpolated with the weights themselves: that would hide 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from fractions import Fraction
 from itertools import islice
 from typing import NamedTuple
@@ -132,19 +132,34 @@ class Term(NamedTuple):
 Terms = tuple[Term, ...]
 
 
-def extractions(graph: Graph, roots: Roots, forms: Forms) -> Iterator[Candidate]:
-    """The programs in which one linear value is computed in another way, with no more statements."""
+def extractions(graph: Graph, roots: Roots, forms: Forms, most: int) -> Iterator[Candidate]:
+    """The programs in which one linear value is computed in another way, with at most so many statements."""
     nodes = graph.live(roots)
     within = _only_for_sums(graph, roots, forms, nodes)
+    calls = sum(map(graph.is_call, nodes))
     for node in nodes:
         if graph.is_call(node) and not forms.is_atom(node) and node not in within:
-            available = frozenset(n for n in nodes if n < node or node not in graph.below([n]))
-            spared = graph.calls_only_for(node, roots)
-            writer = _Writer(graph, forms, available, spared if spared <= _FEW else spared - 1)
+            available = frozenset(nodes) - graph.above(node, nodes)
+            rest = graph.rest(node, roots)
+            spared = calls - sum(map(graph.is_call, rest))
+            room = most - calls + spared
+            writer = _Writer(graph, forms, available, spared if spared <= _FEW else spared - 1, frozenset(rest), room)
             for new in dict.fromkeys(writer.realisations(forms.of(node))):
-                changed = replaced(graph, roots, {node: new}) if new != node else None
+                if new == node or _is_larger(graph, roots, new, rest, room):
+                    continue
+                changed = replaced(graph, roots, {node: new})
                 if changed is not None:
                     yield Candidate(LINEAR, ROUNDING, trimmed(graph, changed))
+
+
+def _is_larger(graph: Graph, roots: Roots, new: int, rest: Set[int], room: int) -> bool:
+    """Whether a new node surely needs more calls than there is room for beside the `rest` of the program.
+
+    Not if the node is there already, which may make calls equal, or if a slot is no longer read, and may go.
+    """
+    added = graph.below([new], rest)
+    still_read = all(slot in rest or slot in added for slot, _ in roots.states)
+    return bool(added) and still_read and sum(map(graph.is_call, added)) > room
 
 
 def _only_for_sums(graph: Graph, roots: Roots, forms: Forms, nodes: Sequence[int]) -> set[int]:
@@ -187,18 +202,26 @@ def _terms(form: Form) -> Terms:
 
 
 class _Writer(NamedTuple):
-    """Writes forms with nodes that are `available` for nothing, and at most `budget` others."""
+    """Writes forms with nodes that are `available` for nothing, and at most `budget` others.
+
+    What is available but not in the `rest` of the program takes of the `room` that there is beside it.
+    """
 
     graph: Graph
     forms: Forms
     available: frozenset[int]
     budget: int
+    rest: frozenset[int]
+    room: int
 
     def realisations(self, form: Form) -> Iterator[int]:
         """Nodes that have a form."""
         for terms in _decompositions(self.forms, form, sorted(self.available)):
             if len(terms) <= self.budget + 1:
-                yield from islice(self._plans(terms, self.budget), _MOST_PLANS)
+                kept = self.graph.below((t.node for t in terms if t.node != ONE), self.rest)
+                budget = min(self.budget, self.room - sum(map(self.graph.is_call, kept)))
+                if len(terms) <= budget + 1:
+                    yield from islice(self._plans(terms, budget), _MOST_PLANS)
 
     def _plans(self, terms: Terms, budget: int) -> Iterator[int]:
         """Nodes that are the sum of these terms."""

@@ -41,16 +41,18 @@ def write(graph: Graph, roots: Roots, hints: Hints | None = None) -> Program:
 
 def writable(graph: Graph, roots: Roots) -> Roots:
     """The roots with the copies that `write` needs: every output a call of its own."""
-    return _order(graph, roots).roots
+    return _order(graph, roots, in_good_order=False).roots
 
 
-def _order(graph: Graph, roots: Roots) -> _Order:
+def _order(graph: Graph, roots: Roots, in_good_order: bool = True) -> _Order:
+    """Any order will do to see which copies are needed."""
     slots = [slot for slot, _ in roots.states]
     choices: list[Collection[int]] = [(), *((s,) for s in slots), slots]
     for copied in choices:
         apart = _told_apart(graph, roots, copied)
         calls = [n for n in graph.live(apart) if graph.is_call(n)]
-        order = _sorted(graph, calls, {n: s for s, n in apart.states}, _postorder(graph, apart))
+        places = _postorder(graph, apart) if in_good_order else dict.fromkeys(calls, 0)
+        order = _sorted(graph, calls, {n: s for s, n in apart.states}, places)
         if order is not None:
             return _Order(order, apart)
     raise AssertionError("states that are copied at the end are always in order")

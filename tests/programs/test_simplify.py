@@ -17,7 +17,7 @@ from strategies import SIZES, Trajectory, programs, trajectory
 from programs import Program, dataflow_hash, live, live_program, parse, zoo
 from programs.layout import Layout
 from programs.simplify import Recording, algebra, simplify_algebra
-from programs.simplify.evidence import TOLERANCE, check, largest_difference, sample_recordings
+from programs.simplify.evidence import TOLERANCE, Checker, largest_difference, sample_recordings
 from programs.simplify.graph import read
 from programs.simplify.rewriting import Candidate
 from programs.simplify.rules import DOMAIN, EXACT, ROUNDING
@@ -304,6 +304,6 @@ def test_evidence_on_recorded_gradients_decides() -> None:
 
 def test_evidence_measures_differences_relative_to_the_leaf() -> None:
     before, after = parse("update = g * 1.0"), parse("update = g * 1.001")
-    found = check(before, after, ROUNDING, "", sample_recordings())
+    found = Checker(sample_recordings()).check(before, after, ROUNDING, "")
     assert not found.passed and found.float64 == pytest.approx(1e-3, rel=0.2)
-    assert check(before, before, EXACT, "", sample_recordings()).passed
+    assert Checker(sample_recordings()).check(before, before, EXACT, "").passed

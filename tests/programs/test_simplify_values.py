@@ -132,15 +132,15 @@ def test_what_is_linear_can_be_written_with_one_statement_less_than_terms() -> N
     """3 g + 5 m - 8 w + 2: a sum of four terms over three trees, found among the ways to write it."""
     text = "a = g * 3.0\nb = m * 5.0\nc = v * 8.0\na = a + b\na = a - c\nm = g * 1.0\nv = g * 0.5\nupdate = a + 2.0"
     graph, roots, names = read(parse(text))
-    lengths = [cost(graph, c.roots).statements for c in extractions(graph, roots, Forms(graph))]
-    assert min(lengths) < len(parse(text))
-    assert all(write(graph, c.roots, names).dataflow for c in extractions(graph, roots, Forms(graph)))
+    found = list(extractions(graph, roots, Forms(graph), len(parse(text))))
+    assert min(cost(graph, c.roots).statements for c in found) < len(parse(text))
+    assert all(write(graph, c.roots, names).dataflow for c in found)
 
 
 def test_weights_are_not_interpolated() -> None:
     """Lion's update could be interp(sign, w, ..) times a factor; its weight decay stays visible instead."""
     graph, roots, _ = read(parse("s = sign(g)\nwd = w * 0.01\nu = s + wd\nlr = lr * 0.1\nupdate = u * lr"))
-    for candidate in extractions(graph, roots, Forms(graph)):
+    for candidate in extractions(graph, roots, Forms(graph), most=5):
         assert "interp" not in {graph.nodes[n].function for n in graph.live(candidate.roots)}
 
 
