@@ -16,6 +16,11 @@ import torch
 from test_export_torch import BOTH, PROGRAMS, by_name, drive, gradients, load, parameters, row
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
+from torch.testing._internal.common_optimizers import (
+    OptimizerInfo,
+    OptimizerInput,
+    _get_optim_inputs_including_global_cliquey_kwargs,
+)
 
 from programs import zoo
 from programs.export import torch_source
@@ -234,6 +239,45 @@ def test_autocast() -> None:
     before = model.weight.clone()
     optimizer.step()
     torch.testing.assert_close((model.weight - before).abs(), torch.full((4, 4), 0.01), rtol=0.02, atol=0)
+
+
+# --- torch's own tables -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_every_configuration_of_torchs_own_machinery(name: str) -> None:
+    """Each optimizer of the zoo as a row of torch's table of optimizers: all flags, settings and schedulers of a row.
+
+    The weights must be those of the plain path with the same settings.
+    """
+    kind = load(zoo.load(name))
+    settings = [{}, {"lr": 0.01}, {"lr": torch.tensor(0.01), "capturable": True}, {"maximize": True}]
+    info = OptimizerInfo(
+        kind,
+        optim_inputs_func=lambda device: [OptimizerInput(None, s, str(s)) for s in settings],  # noqa: ARG005
+        has_capturable_arg=True,
+    )
+    inputs = _get_optim_inputs_including_global_cliquey_kwargs("cpu", torch.float32, info)
+    inputs += [OptimizerInput(None, {**s, "foreach": True}, f"{s} & foreach") for s in settings]  # left out on CPUs
+    assert {"differentiable", "foreach", "capturable", "maximize"} <= {k for i in inputs for k in i.kwargs}
+    for case in inputs:
+        plain = {k: v for k, v in case.kwargs.items() if k not in ("differentiable", "foreach")}
+        (schedulers,) = info.scheduler_inputs
+        for schedule in schedulers:
+            found, expected = (_scheduled(kind, kwargs, schedule) for kwargs in (case.kwargs, plain))
+            np.testing.assert_allclose(found, expected, rtol=1e-12, err_msg=case.desc)
+
+
+def _scheduled(kind: Any, kwargs: dict[str, Any], schedule: Any) -> np.ndarray:
+    params = parameters()
+    optimizer = kind(params, **copy.deepcopy(kwargs))
+    scheduler = schedule(optimizer)
+    for t in range(12):
+        for param, grad in zip(params, gradients(t), strict=True):
+            param.grad = grad
+        optimizer.step()
+        scheduler.step(*([1.0] if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau) else []))
+    return row(params)
 
 
 # --- autograd and the compiler ----------------------------------------------------------------------------------------
