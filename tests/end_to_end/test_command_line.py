@@ -184,7 +184,7 @@ def test_failures(server: ForkServer, searched: Path) -> None:
 
 
 def test_tasks_and_zoo(server: ForkServer, folder: Path) -> None:
-    assert re.search(r"digits_mlp +digits +mlp +2410 +500 +128", looked(server, folder, "tasks"))
+    assert re.search(r"digits_mlp +mlp +500 +128 +0\.0\d+ +0\.1", looked(server, folder, "tasks"))
     out = looked(server, folder, "zoo")
     for name in zoo.names():
         assert name in out

@@ -243,7 +243,7 @@ def test_a_budget_of_minutes_without_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"seed": 4}, ["seed: 3 -> 4"]),
+        ({"seed": 4}, ["seed: 12 -> 4"]),
         ({"evaluator": {"batch": 5}}, ["evaluator.batch: 4 -> 5"]),
         ({"evaluator": {"lookahead": 1}}, ["evaluator.lookahead: 3 -> 1"]),
         ({"strategy": {"population": 9, "tournament": 2}}, ["population: 8 -> 9", "tournament: 3 -> 2"]),
@@ -251,7 +251,7 @@ def test_a_budget_of_minutes_without_end(tmp_path: Path) -> None:
         ({"tasks": [{"name": "digits_mlp", "steps": 6}]}, ["tasks", "5", "6"]),
         ({"dedup": {"bits": 20}}, ["dedup.bits: 24 -> 20"]),
         ({"baselines": ["adamw"]}, ["baselines: [] -> ['adamw']"]),
-        ({"seed": 5, "evaluator": {"batch": 1}}, ["seed: 3 -> 5", "evaluator.batch: 4 -> 1"]),
+        ({"seed": 5, "evaluator": {"batch": 1}}, ["seed: 12 -> 5", "evaluator.batch: 4 -> 1"]),
     ],
     ids=str,
 )  # fmt: skip

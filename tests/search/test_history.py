@@ -334,7 +334,7 @@ def test_nothing_is_trained_twice_and_twins_share_a_score(case: Case) -> None:
 
 def test_the_cases_above_contain_what_they_are_about() -> None:
     """Twins in flight within a batch and across batches, every kind of answer, and failures."""
-    one = case(reevaluate=0.2)
+    one = case(seed=9, reevaluate=0.2)
     one = one._replace(strategy=Strategy(population=8, start="adamw"))
     births = defined_history(one, 500)
     first = {b.key: b for b in reversed(births)}
