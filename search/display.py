@@ -98,7 +98,7 @@ def show_trainings(title: str, names: Sequence[str], trainings: Sequence[Sequenc
     """Print how programs fared on fresh seeds: one row for each program and task."""
     show_table(
         title,
-        ["program", "task", "fitness", "standard error", "seeds", "of each seed"],
+        ["program", "task", "fitness", "std. error", "seeds", "of each seed"],
         [
             [
                 name, t.task, number(t.mean), number(t.standard_error), str(len(t.fitness) + len(t.failures)),
@@ -108,4 +108,5 @@ def show_trainings(title: str, names: Sequence[str], trainings: Sequence[Sequenc
             for t in of_program
         ],
         left=["program", "task"],
+        wrap=["of each seed"],
     )  # fmt: skip
