@@ -6,7 +6,7 @@ no longer moves weights as before is undone, kept in the record, and not tried a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -23,7 +23,7 @@ from programs.simplify.writing import write
 
 DEAD, COPIES = "dead", "copies"
 
-_FEW = 14  # statements; in larger programs it takes too long to see where other units of a state lead
+_FEW = 12  # statements; in larger programs it takes too long to see where other units of a state lead
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class _Simplification:
         self._steps: list[Step] = []
         self._tried_units = False
         self._refused: set[tuple[Roots, Roots]] = set()
-        self._ends: dict[Roots, Roots] = {}
+        self._better: dict[Roots, Candidate | None] = {}
 
     def run(self) -> Simplified:
         program = self._tidied()
@@ -128,16 +128,24 @@ class _Simplification:
 
     def _candidates(self, now: Cost) -> Iterator[Candidate]:
         """Simpler programs, those that are sure to be alike first."""
-        graph, roots, forms, sure = self._graph, self._roots, self._forms, self._tags - {DOMAIN}
-        yield from _simpler(graph, now, _by_rules(graph, roots, forms, sure))
+        better = self._better.get(self._roots) if self._tried_units else None
+        if better is not None:
+            yield better
+        if better is not None or not self._tried_units or self._roots not in self._better:
+            yield from self._sure(now)
+        if ROUNDING in self._tags:
+            yield from self._in_other_units()
+        if DOMAIN in self._tags:
+            yield from self._worthwhile(now)
+
+    def _sure(self, now: Cost) -> Iterator[Candidate]:
+        graph, roots, forms = self._graph, self._roots, self._forms
+        yield from _simpler(graph, now, _by_rules(graph, roots, forms, self._tags - {DOMAIN}))
         if ROUNDING in self._tags:
             if not self._tried_units:  # before linear forms settle for the units as they are
                 self._tried_units = True
                 yield from self._in_other_units()
             yield from _simpler(graph, now, extractions(graph, roots, forms, now.statements))
-            yield from self._in_other_units()
-        if DOMAIN in self._tags:
-            yield from self._worthwhile(now)
 
     def _in_other_units(self) -> Iterator[Candidate]:
         """States in other units, with all that follows, where this saves more statements than what is left to do."""
@@ -160,22 +168,22 @@ class _Simplification:
 
     def _settled(self, roots: Roots) -> Roots:
         """What becomes of a program if every simplification that is sure to be alike is made as it presents itself."""
-        graph, forms, sure = self._graph, self._forms, self._tags - {DOMAIN}
-        way = []
-        while roots not in self._ends:
-            way.append(roots)
-            now = cost(graph, roots)
-            offers = chain(_by_rules(graph, roots, forms, sure), extractions(graph, roots, forms, now.statements))
-            better = next(_simpler(graph, now, offers), None)
+        while True:
+            if roots not in self._better:
+                self._better[roots] = self._first_sure(roots)
+            better = self._better[roots]
             if better is None:
-                self._ends[roots] = roots
-            else:
-                roots = better.roots
-        self._ends |= dict.fromkeys(way, self._ends[roots])
-        return self._ends[roots]
+                return roots
+            roots = better.roots
+
+    def _first_sure(self, roots: Roots) -> Candidate | None:
+        graph, forms, now = self._graph, self._forms, cost(self._graph, roots)
+        rules = _by_rules(graph, roots, forms, self._tags - {DOMAIN})
+        linear = extractions(graph, roots, forms, now.statements) if ROUNDING in self._tags else ()
+        return next(_simpler(graph, now, chain(rules, linear)), None)
 
 
-def _simpler(graph: Graph, now: Cost, candidates: Iterator[Candidate]) -> Iterator[Candidate]:
+def _simpler(graph: Graph, now: Cost, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
     for candidate in candidates:
         if is_simpler(graph, candidate.roots, now):
             yield candidate
