@@ -182,7 +182,9 @@ def simplify(
     tolerance: Annotated[
         float, typer.Option(min=0, help="Standard deviations between seeds by which a loss may be higher.")
     ] = 1.0,
-    training: Annotated[bool, typer.Option(" /--no-training", help="Only what algebra can tell.")] = True,
+    training: Annotated[
+        bool, typer.Option(" /--no-training", show_default=False, help="Only what algebra can tell.")
+    ] = True,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the program found.")] = None,
     store: StoreOption = RESULTS,
 ) -> None:
