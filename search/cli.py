@@ -175,7 +175,7 @@ def simplify(
         list[str] | None,
         typer.Option(
             help="A task that judges changes: built-in, or your own as module:function; again for more."
-            " digits_mlp_short without it."
+            " Without it those of the program's search, or digits_mlp_short."
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=2, max=1000, help="Seeds to train every change with.")] = 32,
@@ -192,7 +192,7 @@ def simplify(
     from search.simplification import simplify_program
 
     sys.path.append(str(Path.cwd()))  # where a module of the user's is looked for
-    simplify_program(program, task or ["digits_mlp_short"], seeds if training else None, tolerance, store, output)
+    simplify_program(program, task or [], seeds if training else None, tolerance, store, output)
 
 
 @app.command()

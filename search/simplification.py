@@ -15,9 +15,9 @@ from programs.program import Program
 from programs.simplify import Recording, equations
 from programs.simplify.evidence import largest_difference, updates
 
-from proxy_tasks import get_task
+from proxy_tasks import Task, get_task
 
-from search.config import FRESH_SEED, TUNING_SEED
+from search.config import FRESH_SEED, TUNING_SEED, stored_settings
 from search.display import console, number, show_program, show_table
 from search.evaluation import EvaluationService
 from search.evaluators import InlineEvaluator
@@ -29,6 +29,7 @@ from search.simplify import ABLATION, NAMES, Simplification, Step, Training, sim
 from search.store import open_store
 
 BATCH = 128
+DEFAULT_TASK = "digits_mlp_short"  # it needs every part of known optimizers, see docs/simplify.md
 
 
 class _Losses(NamedTuple):
@@ -50,7 +51,8 @@ def simplify_program(
 
     Args:
         what: ID, file or name of a program.
-        tasks: names; changes must be harmless on all of them.
+        tasks: names; changes must be harmless on all of them. Without any, those of the search that the program comes
+            from, for other programs DEFAULT_TASK.
         seeds: of each training; None for algebra alone.
         tolerance: of losses, in standard deviations between seeds.
         store: where the program, and trainings already done, are looked for.
@@ -61,8 +63,9 @@ def simplify_program(
     """
     if math.isnan(tolerance):
         raise InputError("--tolerance nan: not a number; expected standard deviations, such as 1")
-    on = [Paced(get_task(name), 1.0) for name in dict.fromkeys(tasks)]
+    named = [get_task(name) for name in dict.fromkeys(tasks)]
     found = resolve(what, store)
+    on = [Paced(task, 1.0) for task in named or _tasks_of(found, store)]
     fresh: list[_Losses] = []
     if seeds is None:
         result = simplify(found.program)
@@ -78,6 +81,14 @@ def simplify_program(
     if output is not None:
         write_text(f"{result.program.as_function()}\n", output)
     return result
+
+
+def _tasks_of(found: Resolved, store: str) -> list[Task]:
+    if found.individual_id is None:
+        return [get_task(DEFAULT_TASK)]
+    with closing(open_store(store)) as database:
+        row = database.individual(found.individual_id)
+    return [choice.task for choice in stored_settings(row["settings"], row["search"]).tasks]
 
 
 def _at_their_pace(

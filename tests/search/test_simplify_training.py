@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -339,6 +340,21 @@ def test_steps_of_a_program_of_the_store_are_kept(tmp_path: Path, capsys: pytest
     said = capsys.readouterr().out
     for text in ("state slots", "sqrt(square(x)) -> abs(x)", r"\begin{aligned}", "weight_decay = 0.4602", "out.py"):
         assert text in said
+
+
+def test_a_program_of_a_search_is_judged_on_its_tasks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And they are not loaded where a database names a function of the user's."""
+    path = tmp_path / "results.db"
+    with opened(path) as store:
+        tasks = [{"name": "digits_mlp", "steps": 5}]
+        run(settings_of(strategy={"start": "sgd"}, tasks=tasks), store, PretendingEvaluator())
+    simplify_program("1", [], 2, 1.0, str(path), None)
+    said = capsys.readouterr().out
+    assert "loss on digits_mlp, 2 fresh seeds" in said and "digits_mlp_short" not in said
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE search SET settings = replace(settings, 'digits_mlp', 'os:system')")
+    with pytest.raises(InputError, match=r"'os:system'.*--task"):
+        simplify_program("1", [], 2, 1.0, str(path), None)
 
 
 def test_a_tolerance_that_is_no_number() -> None:
