@@ -245,8 +245,8 @@ def stored_settings(data: dict[str, Any], search: str) -> Settings:
     for choice in settings.tasks:
         if is_users(choice.name):
             raise InputError(
-                f"search '{search}' has a task of your own, '{choice.name}', which is not loaded because a database names"
-                " it: give the config with --config, or the task with --task"
+                f"search '{search}' has a task of your own, '{choice.name}', and nothing is loaded because a database"
+                " names it: give the config with --config, or the task with --task"
             )
     return settings
 
