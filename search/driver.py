@@ -217,9 +217,10 @@ def _history_of(settings: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def versions(settings: Settings) -> dict[str, int | None]:
-    """What the history depends on beside the settings, as far as it does."""
-    return {"fingerprint": FINGERPRINT_VERSION if settings.dedup.fingerprint else None}
+def versions(settings: Settings) -> dict[str, Any]:
+    """What the history depends on beside the settings, as far as it does: recorded anchors may be measured again."""
+    anchors = {on.task.name: list(on.anchors) for on in task_seeds(settings) if on.anchors is not None}
+    return {"fingerprint": FINGERPRINT_VERSION if settings.dedup.fingerprint else None, "anchors": anchors or None}
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:

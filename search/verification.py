@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 
 from programs import zoo
+from programs.errors import InputError
 from programs.program import Program, parse
 
 from search.config import Settings, stored_settings
@@ -20,6 +21,10 @@ def show_verification(store: Store, search: str, number: int, settings: Settings
     found = store.find_search(search)
     assert found is not None
     search_id, data = found
+    if settings is not None and data["tasks"] != settings.model_dump(mode="json")["tasks"]:
+        raise InputError(
+            f"--config: its tasks are not those of search '{search}'; give the config that search was run with"
+        )
     settings = settings or stored_settings(data, search)
     pairs = sample_pairs(store, search_id, number)
     service = EvaluationService(store, InlineEvaluator(), settings.evaluator.batch)

@@ -53,6 +53,9 @@ def test_a_database_does_not_have_the_users_code_loaded(folder: Path, tmp_path: 
     assert "'spirals:task'" in refused.stderr and "--config" in refused.stderr
     with_config = optsearch(folder, *verify, "--config", "spirals.yaml")
     assert with_config.returncode == 0 or "share a key" in with_config.stderr
+    (folder / "wider.yaml").write_text(block("yaml").replace("width: 12", "width: 13"), encoding="utf-8")
+    other = optsearch(folder, *verify, "--config", "wider.yaml")
+    assert other.returncode == 2 and "not those of search 'spirals'" in other.stderr
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from sqlalchemy.exc import IntegrityError
 from programs import parse, zoo
 from programs.errors import InputError
 
-from proxy_tasks import Outcome, Replica, configure_process, get_task, train
+from proxy_tasks import Outcome, Replica, configure_process, get_task, references, train
 
 from search.baselines import BASELINES, trials
 from search.config import stored_settings
@@ -397,3 +397,18 @@ def test_marks_are_the_highest_losses_among_seeds_task_by_task() -> None:
         second.fingerprint: [trained(-1.0)._replace(curve=[5.0] * 20)],
     }
     assert score(outcomes, tasks, "mean", (2, 10)).marks == (1.0, 10.0, 5.0, 5.0)
+
+
+def test_anchors_measured_again_are_not_mixed_with_those_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores on several tasks lie between recorded losses: with others the history would go on differently."""
+    tasks = [{"name": "digits_mlp_short"}, {"name": "noisy_quadratic_short"}]
+    several = settings_of(tasks=tasks, hurdles=None)
+    with opened(tmp_path / "r.db") as store:
+        run(several, store, PretendingEvaluator(), stop_at(9))
+        known = references.reference(get_task("digits_mlp_short"))
+        assert known is not None
+        monkeypatch.setattr("search.tasks.reference", lambda _task: known._replace(baseline=0.2))
+        with pytest.raises(InputError, match=r"versions.anchors.digits_mlp_short: .* -> \[0.2, "):
+            run(several, store, PretendingEvaluator())
