@@ -244,7 +244,7 @@ def _require_search(database: Any, search: str | None) -> None:
 
 
 def main() -> None:
-    """Entry point: errors of the user in one line, no traceback."""
+    """Entry point: errors of the user, and of the database, in one line, no traceback."""
     try:
         code = app(standalone_mode=False)
     except InputError as error:
@@ -257,9 +257,15 @@ def main() -> None:
     except BrokenPipeError:  # `optsearch leaderboard | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except Exception as error:
+        from search.store import StoreError  # imported here: most of what needs no store starts sooner without
+
+        if not isinstance(error, StoreError):
+            raise
+        code = _complain(str(error), 1)
     sys.exit(code or 0)
 
 
-def _complain(message: str) -> int:
+def _complain(message: str, code: int = 2) -> int:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+    return code

@@ -1,5 +1,9 @@
 """The database that runs write: everything that was born, trained, tuned and exported."""
 
-from search.store.store import BaselineRow, IndividualRow, Store, open_store
+from search.store.errors import LeaseLost, StoreError
+from search.store.lease import Heartbeat, Lease
+from search.store.opening import open_store
+from search.store.rows import BaselineRow, IndividualRow
+from search.store.store import Store
 
-__all__ = ["BaselineRow", "IndividualRow", "Store", "open_store"]
+__all__ = ["BaselineRow", "Heartbeat", "IndividualRow", "Lease", "LeaseLost", "Store", "StoreError", "open_store"]

@@ -32,6 +32,11 @@ search = Table(
     Column("created", DateTime, nullable=False),
     Column("updated", DateTime, nullable=False),
     Column("seconds", Float, nullable=False, default=0.0),  # spent in runs so far
+    Column("holder", Text),  # who drives it, for people; this and the next three are null while nobody does
+    Column("holder_token", String(32)),  # what whoever drives it writes with
+    Column("holder_machine", Text),
+    Column("holder_pid", Integer),
+    Column("heartbeat", Float),  # when the holder was last alive, in seconds by the clock of the database
 )  # fmt: skip
 
 individual = Table(

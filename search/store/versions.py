@@ -10,7 +10,7 @@ from programs.errors import InputError
 
 from search.store.views import VIEWS
 
-CURRENT = "0003"
+CURRENT = "0004"
 
 
 def version_of(connection: Connection) -> str | None:

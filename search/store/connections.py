@@ -1,0 +1,157 @@
+"""How a database is reached, and what its errors mean."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from programs.errors import InputError
+
+from search.store import plain
+from search.store.errors import StoreError
+
+BUSY_SECONDS = 30  # how long to wait for a lock that another process holds
+CONNECT_SECONDS = 10  # how long to wait for a server
+LONGEST_VALUE = 16 * 2**20  # bytes of one value: far above any that we write
+
+# Trouble of the machine or the server, not of what the database holds: primary codes of SQLite.
+_CIRCUMSTANCES = {
+    sqlite3.SQLITE_FULL: "make room",
+    sqlite3.SQLITE_READONLY: "make the file and its folder writable",
+    sqlite3.SQLITE_PERM: "make the file and its folder writable",
+    sqlite3.SQLITE_BUSY: f"another program has kept it locked for {BUSY_SECONDS} s: end that",
+    sqlite3.SQLITE_LOCKED: f"another program has kept it locked for {BUSY_SECONDS} s: end that",
+    sqlite3.SQLITE_PROTOCOL: "another program keeps it locked: end that",
+    sqlite3.SQLITE_CANTOPEN: "see that the file and its folder are there and writable",
+    sqlite3.SQLITE_IOERR: "see that the disk works and has room",
+    sqlite3.SQLITE_NOMEM: "free some memory",
+}
+
+
+def engine_of(location: str) -> Engine:
+    """An engine for a URL or the path of a SQLite file. Nothing is opened yet.
+
+    Raises:
+        InputError: it is no URL, or the driver of that kind of database is missing.
+    """
+    try:
+        url = _url(location)
+        options: dict[str, Any] = {}
+        if url.get_backend_name() == "postgresql":
+            # A server that has gone without a word is noticed; one that was restarted is reached again.
+            options["connect_args"] = {"connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": 1000 * BUSY_SECONDS}
+            options["pool_pre_ping"] = True
+        engine = create_engine(url, json_serializer=plain.to_json, json_deserializer=plain.from_json, **options)
+    except ModuleNotFoundError as error:
+        package = "'optsearch[postgres]'" if error.name == "psycopg" else error.name
+        raise InputError(f"store: the driver of this kind of database is missing; pip install {package}") from None
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:
+        shown = re.sub(r":[^:@/]*@", ":***@", location)
+        raise InputError(f"store {shown}: not a database URL ({error}); expected e.g. sqlite:///results.db") from None
+    if engine.dialect.name not in ("sqlite", "postgresql"):
+        raise InputError(f"store {url.render_as_string()}: neither SQLite nor PostgreSQL; name one of these")
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _url(location: str) -> URL:
+    if "://" not in location:
+        return URL.create("sqlite", database=location)
+    url = make_url(location)
+    if url.drivername in ("postgresql", "postgres"):
+        url = url.set(drivername="postgresql+psycopg")
+    return url
+
+
+def sqlite_file(engine: Engine) -> Path | None:
+    """The file of a SQLite database; None for one in memory, and for a server."""
+    name = engine.url.database
+    if engine.dialect.name != "sqlite" or not name or ":memory:" in name:
+        return None
+    return Path(name.removeprefix("file:"))
+
+
+def location_of(engine: Engine) -> str:
+    """What to call the database: the path of a SQLite file, otherwise the URL without its password."""
+    file = sqlite_file(engine)
+    return engine.url.render_as_string() if file is None else str(file)
+
+
+def writer(engine: Engine) -> Engine:
+    """The same engine, whose transactions take the right to write when they begin.
+
+    SQLite gives it to one at a time and lets others wait, but not if they have begun to read: two that both want to
+    go on to writing would wait for each other, so one of them is refused at once.
+    """
+    return engine.execution_options(optsearch_writes=True)
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the module begins no transactions of its own
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_VALUE)
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS}")
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA trusted_schema = OFF")  # nothing that a foreign file defines may call risky functions
+    cursor.execute("PRAGMA cell_size_check = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("optsearch_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def translated(engine: Engine, doing: str) -> Iterator[None]:
+    """Errors of the database as errors of ours.
+
+    Args:
+        engine: whose errors.
+        doing: written or read.
+
+    Raises:
+        StoreError: the machine or the server is in trouble.
+        InputError: the database holds something strange.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        place, said = location_of(engine), " ".join(str(error.orig).split())
+        mend = _mend(error)
+        if mend is not None:
+            raise StoreError(
+                f"{place}: cannot be {doing} ({said}); {mend} and run again: nothing committed is lost"
+            ) from None
+        if doing == "written":
+            raise StoreError(f"{place}: cannot be written ({said}); nothing committed is lost") from None
+        raise plain.strange(place, said) from None
+
+
+def _mend(error: DBAPIError) -> str | None:
+    """What to do about trouble of the machine or the server, None if it is none."""
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None:
+        return _CIRCUMSTANCES.get(code & 0xFF)
+    state = getattr(error.orig, "sqlstate", None) or ""
+    if state.startswith("53"):
+        return "make room on the server"
+    if state in ("25006", "42501"):
+        return "let this user write there"
+    if error.connection_invalidated or state.startswith(("08", "57P")) or (not state and _is_postgresql(error)):
+        return "see that the server runs and can be reached"
+    return None
+
+
+def _is_postgresql(error: DBAPIError) -> bool:
+    return type(error.orig).__module__.startswith("psycopg")

@@ -1,0 +1,40 @@
+"""Rows of the tables as the rest of the engine knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class IndividualRow(NamedTuple):
+    """One birth, as the table `individual` holds it."""
+
+    birth: int
+    batch: int
+    parent_birth: int | None
+    mutation: str
+    genome: str
+    dataflow_hash: str
+    key: str
+    answered_by: str
+    statements: int
+    live_statements: int
+    state_slots: int
+    status: str
+    fitness: float | None
+    reason: str | None
+    rounds: int
+    variance: float | None
+    marks: Sequence[float] | None = None
+
+
+class BaselineRow(NamedTuple):
+    """A tuned baseline of a search."""
+
+    name: str
+    genome: str
+    key: str
+    learning_rate: float
+    weight_decay: float
+    fitness: float | None
+    trials: int
