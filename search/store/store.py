@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, func, select, text
+from sqlalchemy import Connection, Engine, Table, and_, func, or_, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from programs.errors import InputError
@@ -220,11 +220,12 @@ class Store:
         t = schema.evaluation.c
         insert = self._insert(schema.evaluation)
         new = insert.excluded
-        further = (t.status == "dropped") & new.status.not_in(CIRCUMSTANCES) & (new.steps > t.steps)
+        failed = or_(*(t.status == status for status in CIRCUMSTANCES))
+        better = and_(*(new.status != status for status in CIRCUMSTANCES), new.steps > t.steps)
         upsert = insert.on_conflict_do_update(
             index_elements=[t.key, t.task_fingerprint, t.seed],
             set_={column.name: new[column.name] for column in t if column.name != "id"},
-            where=t.status.in_(CIRCUMSTANCES) | further,
+            where=failed | (t.status == "dropped") & better,
         )
         with self.writing() as connection:
             if rows:
