@@ -12,6 +12,7 @@ from programs.errors import InputError
 
 from search.store import versions
 from search.store.connections import BUSY_SECONDS, engine_of, location_of, sqlite_file, writer
+from search.store.integrity import check_file, warn_of_network
 from search.store.store import Store
 
 
@@ -45,14 +46,18 @@ def open_store(location: str, create: bool = False) -> Store:
 
 
 def _prepare(engine: Engine, create: bool) -> None:
+    file = sqlite_file(engine)
     with engine.connect() as connection:
         current = versions.version_of(connection) == versions.CURRENT
-        if not create:
+        if current or not create:
             versions.check(connection)
+    if file is not None:
+        check_file(engine, file, to_write=create)
     if create and not current:
         with writer(engine).begin() as connection:
             versions.upgrade(connection)
-    if create and sqlite_file(engine) is not None:
+    if create and file is not None:
+        warn_of_network(file)
         _use_wal(engine)
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, text
 
 from programs.errors import InputError
 
-from search.store.views import VIEWS
+from search.store.connections import location_of
+from search.store.plain import strange
+from search.store.shape import VERSION_TABLE, check_kinds, check_shape, things
+from search.store.views import VIEWS, definition
 
 CURRENT = "0004"
+_UPGRADE_LOCK = 0x6F707473  # any number that other programs on a server will not take
 
 
 def version_of(connection: Connection) -> str | None:
@@ -19,14 +24,18 @@ def version_of(connection: Connection) -> str | None:
     Raises:
         InputError: the database holds something else.
     """
-    tables = set(inspect(connection).get_table_names())
-    if not tables:
+    found = things(connection)
+    tables = {thing.name for thing in found if thing.kind == "table"}
+    if not found:
         return None
-    if "alembic_version" in tables and "individual" in tables:
-        version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-        if version is not None:
-            return str(version)
-    raise InputError(f"{connection.engine.url}: holds tables of another program; name another database with --store")
+    check_kinds(connection, found)
+    if {VERSION_TABLE, "individual"} <= tables:
+        versions = connection.execute(text("SELECT version_num FROM alembic_version LIMIT 2")).scalars().all()
+        if len(versions) == 1 and isinstance(versions[0], str) and re.fullmatch(r"[0-9]{4}", versions[0]):
+            return versions[0]
+    raise InputError(
+        f"{location_of(connection.engine)}: holds tables of another program; name another database with --store"
+    )
 
 
 def check(connection: Connection) -> None:
@@ -35,38 +44,45 @@ def check(connection: Connection) -> None:
     Raises:
         InputError: with the command to run.
     """
-    version = version_of(connection)
+    version, place = version_of(connection), location_of(connection.engine)
     if version is not None and version > CURRENT:
         raise InputError(
-            f"{connection.engine.url}: written by a newer optsearch (schema {version}, this one reads {CURRENT});"
-            " upgrade optsearch"
+            f"{place}: written by a newer optsearch (schema {version}, this one reads {CURRENT}); upgrade optsearch"
         )
     if version is None or version < CURRENT:
         raise InputError(
-            f"{connection.engine.url}: schema {version or 'missing'}, expected {CURRENT};"
-            " `optsearch run` upgrades it in place"
+            f"{place}: schema {version or 'missing'}, expected {CURRENT}; `optsearch run` upgrades it in place"
         )
+    check_shape(connection, things(connection))
 
 
 def upgrade(connection: Connection) -> None:
-    """Make or upgrade tables and views in place.
+    """Make or upgrade tables and views in place, in the transaction of the connection.
 
     Raises:
         InputError: the database is foreign or newer.
     """
+    if connection.dialect.name == "postgresql":  # others wait here, and then find it done
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _UPGRADE_LOCK})
     version = version_of(connection)
-    if version == CURRENT:
-        return
-    if version is not None and version > CURRENT:
-        check(connection)
+    if version is None or version < CURRENT:
+        try:
+            _migrate(connection)
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            said = f"searches of schema {version} with other settings: {type(error).__name__}"
+            raise strange(location_of(connection.engine), said) from None
+    check(connection)
+
+
+def _migrate(connection: Connection) -> None:
     from alembic import command  # imported here: only a new or old database needs it
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.attributes["connection"] = connection
     for name in VIEWS:
         connection.execute(text(f"DROP VIEW IF EXISTS {name}"))
     command.upgrade(config, CURRENT)
-    for name, query in VIEWS.items():
-        connection.execute(text(f"CREATE VIEW {name} AS {query}"))
+    for name in VIEWS:
+        connection.exec_driver_sql(definition(name))

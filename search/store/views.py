@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 VIEWS = {
+    # (What is summed or divided is cast, so that every kind of database gives the same numbers; order is by numbers, or
+    # by id where it would be by name, since databases order texts differently.)
     # The distinct programs of each search that trained well, best first; one row for each key, its first birth.
     "v_leaderboard": """
         SELECT s.name AS search, i.id, i.birth, i.key, i.fitness,
@@ -19,36 +21,36 @@ VIEWS = {
     # redundant share of their statements, and the best fitness so far.
     "v_progress": """
         SELECT search, batch, births, trained, by_hash, by_fingerprint, in_flight, rejected, redundant_share,
-               SUM(births) OVER so_far AS births_so_far,
-               SUM(trained) OVER so_far AS trained_so_far,
-               SUM(by_hash) OVER so_far AS by_hash_so_far,
-               SUM(by_fingerprint) OVER so_far AS by_fingerprint_so_far,
-               SUM(in_flight) OVER so_far AS in_flight_so_far,
-               SUM(rejected) OVER so_far AS rejected_so_far,
+               CAST(SUM(births) OVER so_far AS BIGINT) AS births_so_far,
+               CAST(SUM(trained) OVER so_far AS BIGINT) AS trained_so_far,
+               CAST(SUM(by_hash) OVER so_far AS BIGINT) AS by_hash_so_far,
+               CAST(SUM(by_fingerprint) OVER so_far AS BIGINT) AS by_fingerprint_so_far,
+               CAST(SUM(in_flight) OVER so_far AS BIGINT) AS in_flight_so_far,
+               CAST(SUM(rejected) OVER so_far AS BIGINT) AS rejected_so_far,
                MAX(best) OVER so_far AS best_so_far
         FROM (
-            SELECT s.name AS search, i.batch,
+            SELECT s.id AS search_id, s.name AS search, i.batch,
                    COUNT(*) AS births,
                    SUM(CASE WHEN i.answered_by IN ('training', 'reevaluation') THEN 1 ELSE 0 END) AS trained,
                    SUM(CASE WHEN i.answered_by = 'hash' THEN 1 ELSE 0 END) AS by_hash,
                    SUM(CASE WHEN i.answered_by = 'fingerprint' THEN 1 ELSE 0 END) AS by_fingerprint,
                    SUM(CASE WHEN i.answered_by = 'in_flight' THEN 1 ELSE 0 END) AS in_flight,
                    SUM(CASE WHEN i.answered_by = 'rejection' THEN 1 ELSE 0 END) AS rejected,
-                   1.0 - 1.0 * SUM(i.live_statements) / SUM(i.statements) AS redundant_share,
+                   1 - CAST(SUM(i.live_statements) AS DOUBLE PRECISION) / SUM(i.statements) AS redundant_share,
                    MAX(i.fitness) AS best
             FROM individual i JOIN search s ON s.id = i.search_id
-            GROUP BY s.name, i.batch
+            GROUP BY s.id, s.name, i.batch
         ) AS batches
-        WINDOW so_far AS (PARTITION BY search ORDER BY batch)
-        ORDER BY search, batch
+        WINDOW so_far AS (PARTITION BY search_id ORDER BY batch)
+        ORDER BY search_id, batch
     """,
     # What failed and why, counted over programs trained or rejected; answers from the cache repeat a failure.
     "v_failures": """
         SELECT s.name AS search, i.status, i.reason, COUNT(*) AS programs, MIN(i.id) AS example_id
         FROM individual i JOIN search s ON s.id = i.search_id
         WHERE i.status <> 'ok' AND i.answered_by IN ('training', 'reevaluation', 'rejection')
-        GROUP BY s.name, i.status, i.reason
-        ORDER BY s.name, COUNT(*) DESC, i.reason
+        GROUP BY s.id, s.name, i.status, i.reason
+        ORDER BY s.id, COUNT(*) DESC, MIN(i.id)
     """,
     # Results of the funnel, stage by stage.
     "v_funnel": """
@@ -57,7 +59,7 @@ VIEWS = {
         FROM selection f
         JOIN individual i ON i.id = f.individual_id
         JOIN search s ON s.id = i.search_id
-        ORDER BY s.name, f.stage, f.fitness DESC
+        ORDER BY s.id, f.stage, CASE WHEN f.fitness IS NULL THEN 1 ELSE 0 END, f.fitness DESC, i.id
     """,
     # Every program beside its parent.
     "v_lineage": """
@@ -70,3 +72,8 @@ VIEWS = {
         ORDER BY i.id
     """,
 }
+
+
+def definition(name: str) -> str:
+    """The statement that makes a view, as SQLite keeps it word for word."""
+    return f"CREATE VIEW {name} AS {VIEWS[name].strip()}"
