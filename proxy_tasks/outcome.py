@@ -9,7 +9,7 @@ from programs.program import Program
 
 CURVE_POINTS = 20
 
-Status = Literal["ok", "diverged", "dropped", "error", "lost"]
+Status = Literal["ok", "diverged", "dropped", "error", "timeout", "lost"]
 
 
 class Replica(NamedTuple):
@@ -22,8 +22,8 @@ class Replica(NamedTuple):
 class Outcome(NamedTuple):
     """What became of a replica.
 
-    The trainer itself says ok, diverged, or dropped (at a hurdle); error (training raised) and lost (its process died)
-    come from evaluators. `fitness` is minus the final validation loss, None unless `status` is ok. `curve` holds mean
+    The trainer itself says ok, diverged, or dropped (at a hurdle); error (training raised), timeout (it took too long)
+    and lost (its process died) come from evaluators. `fitness` is minus the final validation loss, None unless `status` is ok. `curve` holds mean
     training losses over twentieths of the steps, as far as they are finite. `seconds` is the replica's share of the
     time of its batch.
     """

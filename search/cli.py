@@ -38,11 +38,12 @@ def run(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: budget.programs=1000.")
     ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the search instead of the one in the file.")] = None,
 ) -> None:
     """Start a search, or continue it where it stopped."""
     from search.config import load_settings
 
-    settings = load_settings(config, set_ or [])
+    settings = load_settings(config, [*(set_ or []), *([f"name={name}"] if name is not None else [])])
     from search.runner import run_search
 
     if not run_search(settings):

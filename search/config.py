@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -179,7 +180,7 @@ class EvaluatorSettings(_Settings):
 
     kind: Literal["ray", "inline"] = "ray"
     workers: PositiveInt | Literal["auto"] = "auto"
-    """Processes that train; auto takes the number of CPUs, at most `lookahead`."""
+    """Processes that train; auto takes `lookahead` on a cluster, and on this machine no more than there is room for."""
     batch: PositiveInt = 32
     """Programs trained together."""
     lookahead: PositiveInt = 4
@@ -188,9 +189,42 @@ class EvaluatorSettings(_Settings):
     """Most trainings at once in a worker; the others of a batch wait, and fill the rows that hurdles free."""
     memory_mib: Annotated[Number, Field(gt=0)] = 2048
     """What training may take in each worker, about; what does not fit waits too."""
+    memory_limit_mib: Annotated[Number, Field(gt=0)] | None = None
+    """What a worker may allocate at all, data included: training that goes beyond fails. Twice `memory_mib` and 2048
+    more if not given."""
+    timeout_s: Annotated[Number, Field(gt=0)] = 600
+    """Seconds that a batch may train; then its worker is ended, and the batch halved until the guilty is alone."""
+    address: str | None = None
+    """Of a Ray cluster, host:port, or `auto` for the one of this machine; without it Ray is started here."""
+    cpus_per_worker: Annotated[Number, Field(gt=0)] = 1
+    """CPUs that Ray sets aside for each worker; training takes one."""
+    gpus_per_worker: Annotated[Number, Field(ge=0)] = 0
+    """GPUs, or a share of one, that Ray sets aside for each worker."""
+
+    @property
+    def memory_limit(self) -> float:
+        """MiB that a worker may allocate."""
+        return 2 * self.memory_mib + 2048 if self.memory_limit_mib is None else self.memory_limit_mib
+
+    @field_validator("address")
+    @classmethod
+    def _not_through_a_client(cls, address: str | None) -> str | None:
+        if address is not None and (address != "auto" and not re.fullmatch(r"[^/\s]+:\d+", address)):
+            raise ValueError("expected host:port of the head node, or auto")
+        return address
+
+    @model_validator(mode="after")
+    def _limit_beyond_training(self) -> EvaluatorSettings:
+        if self.memory_limit < self.memory_mib:
+            raise ValueError("memory_limit_mib must not be below memory_mib")
+        return self
 
 
-HARMLESS = ("kind", "workers", "rows", "memory_mib")  # settings of the evaluator that leave the history as it is
+# Settings of the evaluator that leave the history as it is.
+HARMLESS = (
+    "kind", "workers", "rows", "memory_mib", "memory_limit_mib", "timeout_s", "address", "cpus_per_worker",
+    "gpus_per_worker",
+)  # fmt: skip
 
 
 class Settings(_Settings):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ from search.config import HARMLESS, Hurdles, Settings
 from search.evaluation import EvaluationService, Request, scores
 from search.evaluators import Evaluator
 from search.history import TRAINED, History, Shape
-from search.store import BaselineRow, IndividualRow, Store
+from search.store import BaselineRow, Heartbeat, IndividualRow, Lease, Store, StoreError
 from search.tasks import task_seeds
 from search.tuning import tune_baseline
 
@@ -68,6 +69,8 @@ class Progress:
 class Driver:
     """Runs one search to the end of its budget, from wherever the store says it stands.
 
+    `run` is all that most callers need. It is made of `start`, `advance` again and again, and `end`.
+
     Args:
         settings: of the search.
         store: where it is kept.
@@ -87,7 +90,12 @@ class Driver:
         self.service = EvaluationService(store, evaluator, settings.evaluator.batch)
         self.progress = Progress()
         self.stopping = False
-        self._search_id = open_search(settings, store)
+        self.is_running = False
+        self._search_id = find_search(settings, store)
+        self._lease = Lease(store, self._search_id)
+        self._heartbeat = Heartbeat(self._lease)
+        self._history: History | None = None
+        self._requests: dict[int, Request] = {}
         self._report = report
         self._started = self._noted = time.monotonic()
         self._births_before = 0
@@ -103,40 +111,84 @@ class Driver:
         self.stopping = True
 
     def run(self) -> Progress:
-        """Go on until the budget is spent or `stop` is called."""
-        search_id = self._search_id
-        self._tune_baselines(search_id)
-        if self.stopping:  # perhaps before there is anything to start from
-            self.store.update_search(search_id, "interrupted")
-            return self.progress
-        history = self._replay(search_id)
-        self._births_before = self.progress.births
-        self._report(self.progress)
-        requests: dict[int, Request] = {}
-        while True:
-            while len(history.window) < self.settings.evaluator.lookahead and not self._is_spent(history):
-                batch = history.draw(self.settings.budget.programs or float("inf"))
-                requests[batch.index] = self.service.request(batch.to_train(), self.tasks, batch.hurdles)
-            if not history.window:
-                break
-            head = history.window[0]
-            if not head.committed:
-                request = self.service.wait(requests.pop(head.index))
-                points = self._hurdles.points if self._hurdles else ()
-                self._commit(search_id, history.finish(head, scores(request, self.settings.score, points)))
-            history.fold()
-        self.store.update_search(search_id, "interrupted" if self.stopping else "finished")
+        """Go on until the budget is spent or `stop` is called.
+
+        Raises:
+            InputError: another run drives this search.
+            StoreError: the database can no longer be written, or another run has taken the search over.
+        """
+        self.is_running = True
+        try:
+            self.start()
+            while self.advance():
+                pass
+        except BaseException:
+            self.stopping = True
+            raise
+        finally:
+            self.is_running = False
+            self.end()
         return self.progress
 
-    def _tune_baselines(self, search_id: int) -> None:
-        self.progress.baselines = self.store.baselines(search_id)
+    def start(self) -> None:
+        """Take the search, tune its baselines, and stand where the last run stood.
+
+        Raises:
+            InputError: another run drives this search.
+        """
+        self._lease.take()
+        self._heartbeat.__enter__()
+        self.store.update_search(self._search_id, "running", self._lease.token, stored(self.settings))
+        self._tune_baselines()
+        if not self.stopping:  # else there may be nothing to start from
+            self._history = self._replay()
+            self._births_before = self.progress.births
+            self._report(self.progress)
+
+    def advance(self) -> bool:
+        """Draw what may be drawn, then commit the oldest batch or wait a moment for it. False when there is none left.
+
+        Raises:
+            LeaseLost: another run has taken the search over.
+        """
+        if self._heartbeat.lost is not None:
+            raise self._heartbeat.lost
+        history = self._history
+        if history is None:
+            return False
+        while len(history.window) < self.settings.evaluator.lookahead and not self._is_spent(history):
+            batch = history.draw(self.settings.budget.programs or float("inf"))
+            self._requests[batch.index] = self.service.request(batch.to_train(), self.tasks, batch.hurdles)
+        if not history.window:
+            return False
+        head = history.window[0]
+        if not head.committed:
+            if self._requests[head.index].missing:
+                self.service.poll()
+                return True
+            points = self._hurdles.points if self._hurdles else ()
+            found = scores(self._requests.pop(head.index), self.settings.score, points)
+            self._commit(history.finish(head, found))
+        history.fold()
+        return True
+
+    def end(self) -> None:
+        """Let the search go."""
+        self._heartbeat.__exit__(None, None, None)
+        with suppress(StoreError):  # what made the run end, or nothing that matters any more
+            state = "interrupted" if self.stopping else "finished"
+            self.store.update_search(self._search_id, state, self._lease.token)
+        self._lease.release()
+
+    def _tune_baselines(self) -> None:
+        self.progress.baselines = self.store.baselines(self._search_id)
         for name in self.settings.baselines:
             if name not in self.progress.baselines and not self.stopping:
                 baseline = tune_baseline(name, self.service, self.tasks, self.settings.dedup, self.settings.score)
-                self.store.add_baseline(search_id, baseline)
+                self.store.add_baseline(self._search_id, baseline, self._lease.token)
                 self.progress.baselines[name] = baseline
 
-    def _replay(self, search_id: int) -> History:
+    def _replay(self) -> History:
         strategy = self.settings.strategy
         start = zoo.load(strategy.start)
         if strategy.start_tuned:
@@ -147,7 +199,7 @@ class Driver:
         history = History(strategy, self.settings.dedup, shape, start)
 
         def counted() -> Any:
-            for row in self.store.births(search_id):
+            for row in self.store.births(self._search_id):
                 self.progress.count(row)
                 yield row
 
@@ -165,9 +217,9 @@ class Driver:
             or (budget.minutes is not None and time.monotonic() - self._started >= 60 * budget.minutes)
         )
 
-    def _commit(self, search_id: int, rows: list[IndividualRow]) -> None:
+    def _commit(self, rows: list[IndividualRow]) -> None:
         now = time.monotonic()
-        self.store.add_births(search_id, rows, now - self._noted)
+        self.store.add_births(self._search_id, rows, now - self._noted, self._lease.token)
         self._noted = now
         for row in rows:
             self.progress.count(row)
@@ -189,25 +241,28 @@ class Driver:
         progress.seconds_left = max(0.0, min(left)) if left else None
 
 
-def open_search(settings: Settings, store: Store) -> int:
+def find_search(settings: Settings, store: Store) -> int:
     """The id of the search in the store, new or old.
 
     Raises:
         InputError: the store holds a search of this name with another history.
     """
-    data = settings.model_dump(mode="json") | {"versions": versions(settings)}
     found = store.find_search(settings.name)
     if found is None:
-        return store.create_search(settings.name, data)
+        return store.create_search(settings.name, stored(settings))
     search_id, old = found
     changes = _differences(_history_of(old), settings.history() | {"versions": versions(settings)})
     if changes:
         raise InputError(
             f"{store.location}: search '{settings.name}' was started with other settings ({'; '.join(changes)});"
-            " set them back, or start a new search with --set name=..."
+            " set them back, or start a new search with --name"
         )
-    store.update_search(search_id, "running", data)
     return search_id
+
+
+def stored(settings: Settings) -> dict[str, Any]:
+    """Settings as the store keeps them."""
+    return settings.model_dump(mode="json") | {"versions": versions(settings)}
 
 
 def _history_of(settings: dict[str, Any]) -> dict[str, Any]:

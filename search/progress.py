@@ -40,9 +40,14 @@ class ProgressLine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the last state on the screen."""
         if self._line is not None:
             self._line.refresh()
             self._line.close()
+            self._line = None
 
     def say(self, text: str) -> None:
         """Show a message in place of the numbers, on a terminal."""

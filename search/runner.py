@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from programs.program import parse
@@ -16,46 +17,63 @@ from search.display import console, describe, show_baselines, show_leaderboard, 
 from search.driver import Driver
 from search.evaluation import TaskSeeds
 from search.evaluators import Evaluator, open_evaluator
+from search.log import logging_to
 from search.memory import peak_memory_mib
 from search.progress import ProgressLine
 from search.store import Store, open_store
 from search.tasks import task_seeds
 from search.tuning import train_programs
 
+log = logging.getLogger("optsearch.run")
+
 FRESH_SEEDS = 3
 
 
 def run_search(settings: Settings) -> bool:
-    """Start or continue a search and say how it ended; False if it was stopped before its budget was spent."""
+    """Start or continue a search and say how it ended; False if it was stopped before its budget was spent.
+
+    Raises:
+        InputError: the settings do not fit the machine, the data or the store, or another run drives this search.
+        StoreError: the store can no longer be written.
+    """
     for task, *_ in task_seeds(settings):  # what cannot be loaded is said before anything starts
         task.load()
-    store = open_store(settings.store, create=True)
-    evaluator = open_evaluator(settings.evaluator)
-    try:
-        with ProgressLine() as line:
-            driver = Driver(settings, store, evaluator, line.update)
-            line.say(f"tuning baselines {', '.join(settings.baselines)}" if settings.baselines else "starting")
-            with _stopped_by_signals(driver):
-                driver.run()
-        if driver.stopping:
-            console.print(
-                f"stopped; `optsearch run` with the same settings goes on from birth {driver.progress.births}"
-            )
-            return False
-        _conclude(settings, store, driver)
-        _show_memory(evaluator)
-    finally:
-        evaluator.close()
-        store.close()
+    with (
+        closing(open_store(settings.store, create=True)) as store,
+        logging_to(store.log_path),
+        closing(open_evaluator(settings.evaluator)) as evaluator,
+        ProgressLine() as line,
+    ):
+        driver = Driver(settings, store, evaluator, line.update)
+        with _signals(driver):
+            return _run(driver, evaluator, line)
+
+
+def _run(driver: Driver, evaluator: Evaluator, line: ProgressLine) -> bool:
+    settings = driver.settings
+    log.info("search '%s' begins with %s", settings.name, settings.model_dump_json())
+    workers, lookahead = settings.evaluator.workers, settings.evaluator.lookahead
+    if workers != "auto" and workers > lookahead:
+        log.warning("%d of %d workers will idle: evaluator.lookahead is %d", workers - lookahead, workers, lookahead)
+    line.say(f"tuning baselines {', '.join(settings.baselines)}" if settings.baselines else "starting")
+    driver.run()
+    line.close()
+    log.info("search '%s' %s: %s", settings.name, "stopped" if driver.stopping else "finished", driver.progress)
+    if driver.stopping:
+        console.print(f"stopped; `optsearch run` with the same settings goes on from birth {driver.progress.births}")
+        return False
+    _conclude(settings, driver.store, driver)
+    _show_memory(evaluator)
     return True
 
 
 @contextmanager
-def _stopped_by_signals(driver: Driver) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM drains, the second stops at once."""
+def _signals(driver: Driver) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM drains, the second stops at once; so does the first when nothing is in flight."""
 
-    def handle(_number: int, _frame: Any) -> None:
-        if driver.stopping:
+    def handle(number: int, _frame: Any) -> None:
+        log.info("%s", signal.Signals(number).name)
+        if driver.stopping or not driver.is_running:
             raise KeyboardInterrupt
         driver.stop()
         print("\nfinishing what is in flight; once more stops at once", file=sys.stderr)

@@ -19,10 +19,9 @@ settings.load_profile("optsearch")
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
     """Ray with room for four workers; starting it takes seconds, so it stays up until the last test."""
-    import ray  # imported here: tests without it need not wait for it
 
-    from search.evaluators.ray_pool import start_ray
+    from search.evaluators.ray_session import RaySession  # imported here: tests without Ray need not wait for it
 
-    start_ray(4)
+    session = RaySession(None, 4)
     yield
-    ray.shutdown()
+    session.close()

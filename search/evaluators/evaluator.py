@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from proxy_tasks import Hurdle, Replica, Task, train
@@ -34,26 +35,23 @@ class Room(NamedTuple):
 
 ANY_ROOM = Room(None, MEMORY_MIB)
 
+Trainer = Callable[[Job, Room], list[Outcome]]  # what a worker does with a job
+
 
 def train_job(job: Job, room: Room) -> list[Outcome]:
-    """Train the replicas; if that raises, halves of them, until the guilty are alone and recorded as errors."""
-    try:
-        return train(job.task, job.replicas, job.hurdles, room.rows, room.memory_mib)
-    except Exception as error:
-        if len(job.replicas) == 1:
-            return failed(job, "error", f"{type(error).__name__}: {error}")
-    half = len(job.replicas) // 2
-    return [
-        outcome
-        for replicas in (job.replicas[:half], job.replicas[half:])
-        for outcome in train_job(job._replace(replicas=replicas), room)
-    ]
+    """Train the replicas of a job together."""
+    return train(job.task, job.replicas, job.hurdles, room.rows, room.memory_mib)
 
 
 def failed(job: Job, status: Status, reason: str) -> list[Outcome]:
     """The same failure for every replica, its reason cut to one line."""
-    line = (reason.splitlines() or [""])[0][:500]
+    line = one_line(reason)
     return [Outcome(status, None, [], 0, 0.0, line) for _ in job.replicas]
+
+
+def one_line(reason: str) -> str:
+    """The first line of a reason, as far as anyone wants to read it."""
+    return (reason.splitlines() or [""])[0][:500]
 
 
 class Evaluator(Protocol):

@@ -1,33 +1,40 @@
-"""Training in the driver's own process: simple, for tests, debugging and small runs."""
+"""Training in the driver's own process: simple, for tests, debugging and small runs.
+
+What hangs or ends the process hangs or ends the run: isolation needs processes, see `ray_pool`.
+"""
 
 from __future__ import annotations
 
-from collections import deque
-
 from proxy_tasks import configured_process
 
-from search.evaluators.evaluator import ANY_ROOM, Finished, Job, Room, train_job
+from search.evaluators.evaluator import ANY_ROOM, Finished, Job, Room, Trainer, train_job
+from search.evaluators.pieces import Pieces
 
 
 class InlineEvaluator:
-    """Trains one job at each `collect`."""
+    """Trains one job, or a piece of one that raised, at each `collect`."""
 
-    def __init__(self, room: Room = ANY_ROOM) -> None:
+    def __init__(self, room: Room = ANY_ROOM, trainer: Trainer = train_job) -> None:
         self._room = room
-        self._jobs: deque[Job] = deque()
+        self._trainer = trainer
+        self._pieces = Pieces()
 
     def submit(self, job: Job) -> None:
-        self._jobs.append(job)
+        self._pieces.submit(job)
 
     def collect(self, timeout: float) -> list[Finished]:  # noqa: ARG002 - of the interface; training is not cut short
-        if not self._jobs:
+        piece = self._pieces.take()
+        if piece is None:
             return []
-        job = self._jobs.popleft()
-        with configured_process():
-            return [Finished(job.number, train_job(job, self._room))]
+        try:
+            with configured_process():
+                outcomes = self._trainer(piece.work, self._room)
+        except Exception as error:
+            return self._pieces.failed(piece, "error", f"{type(error).__name__}: {error}")
+        return self._pieces.succeeded(piece, outcomes)
 
     def peak_memory(self) -> list[float]:
         return []
 
     def close(self) -> None:
-        self._jobs.clear()
+        self._pieces.clear()

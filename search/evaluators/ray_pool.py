@@ -1,135 +1,286 @@
-"""Training on Ray actors: one process for each worker, replaced when it dies."""
+"""Training on Ray actors: one process for each worker, ended when it takes too long, replaced when it dies."""
 
 from __future__ import annotations
 
 import logging
+import math
 import os
-import signal
-from collections import deque
+import re
+import time
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
-from ray._private import ray_constants
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayError, RayTaskError
 
-from proxy_tasks import configure_process
-from proxy_tasks.outcome import Outcome
+from programs.errors import InputError
 
 from search.config import EvaluatorSettings
-from search.evaluators.evaluator import Finished, Job, Room, failed, train_job
-from search.memory import peak_memory_mib
+from search.evaluators.evaluator import Finished, Job, Room, Trainer, one_line, train_job
+from search.evaluators.pieces import Failure, Piece, Pieces
+from search.evaluators.ray_session import RaySession
+from search.evaluators.worker import Place, Worker, is_memory
 
-OBJECT_STORE_BYTES = 128 * 2**20  # jobs and outcomes are small; the default would reserve a third of the memory
-RETRIES = 2  # further attempts for a job whose worker died
+log = logging.getLogger("optsearch.workers")
 
-
-class Worker:
-    """What runs in each worker process."""
-
-    def __init__(self, room: Room) -> None:
-        configure_process()
-        self._room = room
-
-    def train(self, job: Job) -> list[Outcome]:
-        return train_job(job, self._room)
-
-    def peak_memory(self) -> float:
-        return peak_memory_mib()
+MOST_STARTS = 5  # failed starts in a row before a worker is given up
+STARTING_NOTICE_SECONDS = 30.0  # without any worker before it is said that there is none
+LAST_WORDS_SECONDS = 1.0  # until what a crashing process wrote has come here
+ANSWER_SECONDS = 5.0  # to say how much memory was used
 
 
-def start_ray(cpus: int) -> bool:
-    """Start a local Ray instance that listens on this machine alone; False where one runs in this process already."""
-    if ray.is_initialized():
-        return False
-    on_termination = signal.getsignal(signal.SIGTERM)  # Ray puts a handler of its own in its place
-    # What Ray does by itself on other systems than Linux: use the loopback address, so that nothing listens elsewhere.
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a notice of changes to come
-    ray.init(
-        num_cpus=cpus,
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-        runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}},
-    )
-    signal.signal(signal.SIGTERM, on_termination)
-    return True
+class _Starting(NamedTuple):
+    """A worker that has not answered yet, and how often it has been tried."""
+
+    actor: Any
+    starts: int
+
+
+class _Member(NamedTuple):
+    """A worker of the pool."""
+
+    actor: Any
+    place: Place
+
+
+class _Run(NamedTuple):
+    """A piece in training. `deadline`: of the monotonic clock."""
+
+    piece: Piece
+    member: _Member
+    deadline: float
 
 
 class RayEvaluator:
-    """A pool of actors, started with the first job. A job waits for an idle one; if that dies, it is tried again."""
+    """A pool of workers, started with the first job.
 
-    def __init__(self, settings: EvaluatorSettings) -> None:
+    Args:
+        settings: of the evaluator.
+        trainer: what workers do with a job; it travels to them.
+    """
+
+    def __init__(self, settings: EvaluatorSettings, trainer: Trainer = train_job) -> None:
         self._settings = settings
-        self._started_ray = False
-        self._actor_class = ray.remote(num_cpus=1, max_restarts=0)(Worker)
-        self._idle: list[Any] = []
-        self._waiting: deque[tuple[Job, int]] = deque()
-        self._running: dict[Any, tuple[Job, int, Any]] = {}
+        self._trainer = trainer
+        self._session: RaySession | None = None
+        self._pieces = Pieces()
+        self._starting: dict[Any, _Starting] = {}
+        self._idle: list[_Member] = []
+        self._running: dict[Any, _Run] = {}
+        self._without_workers_since = math.inf
 
-    def _start(self) -> None:
-        settings = self._settings
-        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = min(cpus, settings.lookahead) if settings.workers == "auto" else settings.workers
-        self._started_ray = start_ray(max(cpus, workers))
-        self._idle = [self._new_actor() for _ in range(workers)]
-
-    def _new_actor(self) -> Any:
-        return self._actor_class.remote(Room(self._settings.rows, self._settings.memory_mib))
+    # --- jobs ----------------------------------------------------------------------------------------------------
 
     def submit(self, job: Job) -> None:
-        if not self._idle and not self._running:
-            self._start()
-        self._waiting.append((job, 0))
+        if self._session is None:
+            self._open()
+        self._pieces.submit(job)
         self._assign()
 
     def _assign(self) -> None:
-        while self._waiting and self._idle:
-            (job, attempt), actor = self._waiting.popleft(), self._idle.pop()
-            self._running[actor.train.remote(job)] = job, attempt, actor
+        while self._idle and (piece := self._pieces.take()) is not None:
+            member, work = self._idle.pop(), piece.work
+            reference = member.actor.train.remote(work, work.task.fingerprint)
+            self._running[reference] = _Run(piece, member, time.monotonic() + self._settings.timeout_s)
 
     def collect(self, timeout: float) -> list[Finished]:
-        if not self._running:
-            return []
-        ready, _ = ray.wait(list(self._running), timeout=timeout, num_returns=1)
-        finished = [done for reference in ready if (done := self._take(reference)) is not None]
+        """As of the interface.
+
+        Raises:
+            InputError: there is no worker on which the task can be trained.
+        """
+        finished = self._end_overdue()
+        for reference in self._ready(0.0 if finished else timeout):
+            if reference in self._starting:
+                self._welcome(reference)
+            else:
+                finished += self._take(reference)
         self._assign()
+        self._notice_absence()
         return finished
 
-    def _take(self, reference: Any) -> Finished | None:
-        job, attempt, actor = self._running.pop(reference)
+    def _ready(self, timeout: float) -> Sequence[Any]:
+        """References that are answered, waiting for the first."""
+        references = [*self._running, *self._starting]
+        if not references:
+            return []
+        ready, others = ray.wait(references, timeout=timeout, num_returns=1)
+        if ready and others:
+            ready += ray.wait(others, timeout=0, num_returns=len(others))[0]
+        return ready
+
+    def _take(self, reference: Any) -> list[Finished]:
+        """What became of a piece."""
+        piece, member, _ = self._running.pop(reference)
         try:
             outcomes = ray.get(reference)
-        except RayActorError as error:
-            self._idle.append(self._new_actor())
-            if attempt < RETRIES:
-                self._waiting.appendleft((job, attempt + 1))
-                return None
-            outcomes = failed(job, "lost", f"its worker died {attempt + 1} times: {_cause(error)}")
+        except RayTaskError as error:
+            return self._raised(piece, member, error.cause)
         except RayError as error:
-            self._idle.append(actor)
-            outcomes = failed(job, "error", _cause(error))
+            reason = self._cause_of_death(
+                member.place, error, patience=LAST_WORDS_SECONDS if piece.is_last_chance else 0
+            )
+            self._replace(member, reason)
+            return self._pieces.failed(piece, "lost", reason)
+        self._idle.append(member)
+        return self._pieces.succeeded(piece, outcomes)
+
+    def _raised(self, piece: Piece, member: _Member, cause: BaseException) -> list[Finished]:
+        """Training raised: for reasons of the place, for want of memory, or for the program's own."""
+        if isinstance(cause, InputError):
+            self._pieces.give_back(piece)
+            self._give_up(member.actor, f"{member.place}: {cause}")
+            return []
+        reason = f"{type(cause).__name__}: {cause}"
+        if is_memory(cause):
+            reason = (
+                f"out of memory (evaluator.memory_limit_mib is {self._settings.memory_limit:g}): {one_line(reason)}"
+            )
+            self._replace(member, reason)
         else:
-            self._idle.append(actor)
-        return Finished(job.number, outcomes)
+            self._idle.append(member)
+        return self._pieces.failed(piece, "error", reason)
+
+    def _end_overdue(self) -> list[Finished]:
+        now, finished = time.monotonic(), []
+        for reference, run in list(self._running.items()):
+            if now > run.deadline and not ray.wait([reference], timeout=0)[0]:
+                del self._running[reference]
+                self._replace(run.member, f"ended after {self._settings.timeout_s:g} s")
+                status: Failure = "timeout"
+                reason = f"took longer than evaluator.timeout_s, {self._settings.timeout_s:g} s"
+                finished += self._pieces.failed(run.piece, status, reason)
+        return finished
+
+    # --- workers -------------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        settings = self._settings
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        wanted = 0 if settings.workers == "auto" else math.ceil(settings.workers * settings.cpus_per_worker)
+        self._session = RaySession(settings.address, max(cpus, wanted))
+        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        for _ in range(self._number(resources)):
+            self._start(1)
+        self._without_workers_since = time.monotonic()
+
+    def _number(self, resources: dict[str, float]) -> int:
+        """How many workers to start; on a cluster, more than there is room for wait for nodes to join.
+
+        Raises:
+            InputError: there is no room for any on this machine.
+        """
+        settings = self._settings
+        if settings.address is not None:
+            return settings.lookahead if settings.workers == "auto" else settings.workers
+        room = int(resources.get("CPU", 0) / settings.cpus_per_worker)
+        if settings.gpus_per_worker:
+            gpus = resources.get("GPU", 0)
+            room = min(room, int(gpus / settings.gpus_per_worker))
+            if room == 0:
+                raise InputError(
+                    f"evaluator.gpus_per_worker is {settings.gpus_per_worker:g} and Ray sees {gpus:g} GPUs here;"
+                    " lower it, or give the address of a cluster"
+                )
+        return max(1, min(room, settings.lookahead)) if settings.workers == "auto" else settings.workers
+
+    def _start(self, starts: int) -> None:
+        settings = self._settings
+        resources: dict[str, Any] = {"num_cpus": settings.cpus_per_worker, "num_gpus": settings.gpus_per_worker}
+        if settings.address is not None:
+            resources["memory"] = int(settings.memory_limit * 2**20)
+        actor_class: Any = ray.remote(max_restarts=0, **resources)(Worker)
+        limit = None if settings.gpus_per_worker else settings.memory_limit  # CUDA maps far more than it uses
+        actor = actor_class.remote(Room(settings.rows, settings.memory_mib), self._trainer, limit)
+        self._starting[actor.place.remote()] = _Starting(actor, starts)
+
+    def _welcome(self, reference: Any) -> None:
+        """A new worker has answered, or died before it could."""
+        actor, starts = self._starting.pop(reference)
+        try:
+            place = ray.get(reference)
+        except RayError as error:
+            reason = _start_failure(error)
+            if starts >= MOST_STARTS:
+                self._give_up(actor, f"a worker did not start {starts} times: {reason}")
+            else:
+                log.info("a worker did not start: %s", reason)
+                self._end(actor)
+                self._start(starts + 1)
+            return
+        log.info("%s is ready", place)
+        self._idle.append(_Member(actor, place))
+        self._without_workers_since = math.inf
+
+    def _replace(self, member: _Member, reason: str) -> None:
+        log.info("%s: %s; replaced", member.place, reason)
+        self._end(member.actor)
+        self._start(1)
+
+    def _give_up(self, actor: Any, reason: str) -> None:
+        """Go on with one worker less.
+
+        Raises:
+            InputError: it was the last.
+        """
+        self._end(actor)
+        if not self._idle and not self._running and not self._starting:
+            raise InputError(reason)
+        log.warning("%s; going on without it", reason)
+
+    def _end(self, actor: Any) -> None:
+        with suppress(RayError, ValueError):
+            ray.kill(actor)
+
+    def _cause_of_death(self, place: Place, error: RayError, patience: float) -> str:
+        text = " ".join(str(error).split())
+        assert self._session is not None
+        if words := self._session.last_words(place.pid, patience):
+            return words
+        if found := re.search(r"exit code (\d+)", text):
+            return f"exit code {found[1]}"
+        if "running low on memory" in text:
+            return "its machine ran out of memory"
+        if "its node has died" in text:
+            return "its node died"
+        return "killed, or it ended itself, without a word"
+
+    def _notice_absence(self) -> None:
+        """Say so if no worker has found room for a while."""
+        if self._idle or self._running:
+            return
+        if time.monotonic() - self._without_workers_since > STARTING_NOTICE_SECONDS:
+            self._without_workers_since = time.monotonic()
+            log.warning(
+                "no worker has started yet; does the cluster have room for %g CPUs, %g GPUs and %g MiB for each?",
+                self._settings.cpus_per_worker, self._settings.gpus_per_worker, self._settings.memory_limit,
+            )  # fmt: skip
 
     def peak_memory(self) -> list[float]:
         told = []
-        for reference in [actor.peak_memory.remote() for actor in self._idle]:
+        for reference in [member.actor.peak_memory.remote() for member in self._idle]:
             with suppress(RayError):  # a worker that died meanwhile tells nothing
-                told.append(float(ray.get(reference)))
+                told.append(float(ray.get(reference, timeout=ANSWER_SECONDS)))
         return told
 
     def close(self) -> None:
-        for actor in [*self._idle, *(actor for _, _, actor in self._running.values())]:
-            ray.kill(actor)
-        if self._started_ray:
-            ray.shutdown()
+        members = [*self._idle, *(run.member for run in self._running.values())]
+        for actor in [*(member.actor for member in members), *(start.actor for start in self._starting.values())]:
+            self._end(actor)
+        self._idle.clear()
+        self._running.clear()
+        self._starting.clear()
+        self._pieces.clear()
+        if self._session is not None:
+            self._session.close()
+            self._session = None
 
 
-def _cause(error: Exception) -> str:
-    cause = getattr(error, "cause", None) or error
-    return f"{type(cause).__name__}: {cause}"
+def _start_failure(error: RayError) -> str:
+    """Why a worker did not start: the last line of what Python said, if it came so far."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    missing = next((line for line in lines if line.startswith("ModuleNotFoundError")), None)
+    if missing is not None:
+        return f"{missing}; install the same version of optsearch on every node"
+    return one_line(lines[-1]) if lines else type(error).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from searches import (
     stop_at,
     uninterrupted,
 )
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import text
 
 from programs import parse, zoo
 from programs.errors import InputError
@@ -33,7 +34,7 @@ from search.config import stored_settings
 from search.driver import Driver, Progress
 from search.evaluation import Anchors, Combine, Score, TaskSeeds, score
 from search.evaluators import InlineEvaluator
-from search.store import Store, open_store
+from search.store import LeaseLost, Store
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
 
 def state(store: Store, name: str = "small") -> str:
     return str(store.rows("SELECT state FROM search WHERE name = :name", name=name)[0]["state"])
+
+
+def to_the_end(driver: Driver) -> None:
+    while driver.advance():
+        pass
 
 
 # --- one history -----------------------------------------------------------------------------------------------------
@@ -303,19 +309,39 @@ def test_a_search_uses_the_evaluations_of_another_and_has_its_own_history(tmp_pa
         assert same.submitted == []
 
 
-def test_two_drivers_on_one_search_do_not_mix(tmp_path: Path, whole: list[tuple[Any, ...]]) -> None:
-    """The second one finds its births taken; the history stays whole."""
-    with opened(tmp_path / "r.db") as store:
+def test_the_second_driver_of_a_search_is_refused_and_the_first_goes_on(
+    tmp_path: Path, whole: list[tuple[Any, ...]]
+) -> None:
+    refused = []
+    with opened(tmp_path / "r.db") as store, opened(tmp_path / "r.db") as other:
 
         def meanwhile(driver: Driver, progress: Progress) -> None:
-            if progress.births == 0:
-                other = open_store(str(tmp_path / "r.db"))
-                run(settings_of(), other, PretendingEvaluator())
-                other.close()
+            if progress.births in (0, 50):
+                with pytest.raises(InputError, match=f"'small' is being run by .*, process {os.getpid()};"):
+                    run(settings_of(), other, PretendingEvaluator())
+                refused.append(progress.births)
 
-        with pytest.raises((InputError, IntegrityError)):
-            run(settings_of(), store, PretendingEvaluator(), meanwhile)
-        assert history_of(store) == whole
+        run(settings_of(), store, PretendingEvaluator(), meanwhile)
+        assert 0 in refused and history_of(store) == whole
+
+
+def test_a_driver_that_slept_is_succeeded_and_writes_nothing_more(tmp_path: Path, whole: list[tuple[Any, ...]]) -> None:
+    """Its lease has ended, another run has taken the search over: nothing of the first may get in between."""
+    with opened(tmp_path / "r.db") as store, opened(tmp_path / "r.db") as other:
+        driver = Driver(settings_of(), store, PretendingEvaluator(), lambda _: None)
+        driver.start()
+        for _ in range(5):
+            driver.advance()
+        with store.writing() as connection:
+            connection.execute(text("UPDATE search SET heartbeat = heartbeat - 1000"))
+        successor = Driver(settings_of(), other, PretendingEvaluator(1), lambda _: None)
+        successor.start()
+        with pytest.raises(LeaseLost, match="another run has taken this search over"):
+            to_the_end(driver)
+        driver.end()
+        to_the_end(successor)
+        successor.end()
+        assert history_of(store) == whole and state(store) == "finished"
 
 
 # --- baselines and progress ------------------------------------------------------------------------------------------

@@ -1,0 +1,50 @@
+"""A process that outlives the driver by a moment: nothing that the driver's own Ray started may stay behind.
+
+Ray's daemons end with the driver, but some only after a minute, and workers that were stopped never do. Run as a script
+with a folder: waits until its standard input closes, which happens however the driver ends, then kills every process
+that has a file of that folder open and removes the folder.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import psutil
+
+PATIENCE = 5.0  # seconds; a process that is being killed may take a moment to go
+
+
+def users_of(folder: Path, spared: Collection[int]) -> Iterator[psutil.Process]:
+    """Processes that have a file open in the folder, except some."""
+    for process in psutil.process_iter():
+        if process.pid in spared:
+            continue
+        try:
+            if any(Path(opened.path).is_relative_to(folder) for opened in process.open_files()):
+                yield process
+        except (psutil.Error, OSError):
+            continue  # gone, or not ours
+
+
+def clear(folder: Path, spared: Collection[int]) -> None:
+    """Kill what works in the folder, except some processes, and remove it."""
+    deadline = time.monotonic() + PATIENCE
+    while (users := list(users_of(folder, spared))) and time.monotonic() < deadline:
+        for process in users:
+            try:
+                process.kill()
+            except psutil.Error:
+                continue
+        psutil.wait_procs(users, timeout=1)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    driver = os.getppid()  # if it lives on, it has only closed Ray
+    sys.stdin.read()
+    clear(Path(sys.argv[1]), (os.getpid(), driver))

@@ -1,0 +1,154 @@
+"""The connection to Ray: an instance of one's own on this machine, or a cluster that is already there.
+
+Ray writes what its processes have to say to the terminal. Here it goes to the log instead, and what is remembered of it
+tells why a worker died.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray._private import ray_constants
+from ray._private import worker as ray_worker
+
+from programs.errors import InputError
+
+from search.evaluators import guard
+
+log = logging.getLogger("optsearch.ray")
+
+OBJECT_STORE_BYTES = 128 * 2**20  # jobs and outcomes are small; the default would reserve a third of the memory
+LONGEST_FOLDER = 40  # letters: Ray's sockets lie in the folder, and the path of a socket has 107 at most
+REMEMBERED = 1000  # processes whose last words are kept
+_LAST_WORDS = re.compile(r"\*\*\* (SIG[A-Z]+) received|^Fatal Python error: (.+)")
+
+
+class WorkerOutput:
+    """Takes what Ray would print: logs it, and remembers the last words of processes that crashed."""
+
+    def __init__(self) -> None:
+        self._last_words: OrderedDict[str, str] = OrderedDict()
+
+    def __call__(self, data: dict[str, Any], ignore_prefix: bool = False) -> None:  # noqa: ARG002 - as Ray calls it
+        pid = str(data.get("pid", ""))
+        if pid == "autoscaler":
+            return
+        for line in data["lines"]:
+            log.info("%s: %s", pid or "ray", line.rstrip())
+            if found := _LAST_WORDS.search(line):
+                self._last_words[pid] = found[1] or found[2]
+                if len(self._last_words) > REMEMBERED:
+                    self._last_words.popitem(last=False)
+
+    def last_words(self, pid: int, patience: float) -> str | None:
+        """What a process said as it crashed, waiting so many seconds for it to arrive."""
+        deadline = time.monotonic() + patience
+        while str(pid) not in self._last_words and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return self._last_words.get(str(pid))
+
+
+OUTPUT = WorkerOutput()
+
+
+class RaySession:
+    """A connection to Ray, for as long as it is open; where this process has one already, that one is used.
+
+    Args:
+        address: of a cluster, `auto` for the one of this machine; None for an instance of one's own that listens on
+            this machine alone and ends with this process, however that ends.
+        cpus: of an instance of one's own.
+
+    Raises:
+        InputError: there is no such cluster.
+    """
+
+    def __init__(self, address: str | None, cpus: int) -> None:
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._is_ours = not ray.is_initialized()
+        if not self._is_ours:
+            return
+        started = time.monotonic()
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a notice of changes to come
+        ray_worker.print_to_stdstream = OUTPUT
+        with _handlers_kept():
+            if address is None:
+                self._start(cpus)
+            else:
+                _connect(address)
+        log.info("connected to Ray within %.1f s", time.monotonic() - started)
+
+    def _start(self, cpus: int) -> None:
+        # What Ray does by itself on other systems than Linux: use the loopback address; nothing listens elsewhere.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        ray_constants.ENABLE_RAY_CLUSTER = False
+        folder = _folder()
+        self._guard = subprocess.Popen(  # noqa: S603 - our own file
+            [sys.executable, "-P", guard.__file__, str(folder)], stdin=subprocess.PIPE, start_new_session=True
+        )
+        ray.init(
+            num_cpus=cpus,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=str(folder),
+            **_COMMON,
+        )
+
+    def last_words(self, pid: int, patience: float) -> str | None:
+        """What a worker that died said as it crashed."""
+        return OUTPUT.last_words(pid, patience)
+
+    def close(self) -> None:
+        """End the connection, and with it an instance of one's own."""
+        if self._is_ours and ray.is_initialized():
+            ray.shutdown()
+        if self._guard is not None:
+            self._guard.communicate()
+            self._guard = None
+
+
+_COMMON: dict[str, Any] = {
+    "logging_level": logging.ERROR,
+    "log_to_driver": True,  # to OUTPUT
+    "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}},
+}
+
+
+def _connect(address: str) -> None:
+    try:
+        ray.init(address=address, **_COMMON)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"evaluator.address: no Ray cluster at '{address}' ({str(error).splitlines()[0]});"
+            " start one with `ray start --head`"
+        ) from None
+
+
+def _folder() -> Path:
+    """An empty folder for Ray's files, with a short path."""
+    usual = Path(tempfile.gettempdir())
+    return Path(tempfile.mkdtemp(prefix="optsearch-", dir=usual if len(str(usual)) <= LONGEST_FOLDER else "/tmp"))  # noqa: S108
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Ray puts a handler of its own in the place of ours."""
+    on_termination = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, on_termination)

@@ -1,0 +1,95 @@
+"""What runs in a worker process."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from programs.errors import InputError
+
+from proxy_tasks import configure_process
+from proxy_tasks.outcome import Outcome
+
+from search.evaluators.evaluator import Job, Room, Trainer
+from search.memory import peak_memory_mib
+
+
+class Place(NamedTuple):
+    """Where a worker runs."""
+
+    node: str
+    pid: int
+
+    def __str__(self) -> str:
+        return f"worker {self.pid} on {self.node}"
+
+
+class Worker:
+    """Trains jobs, one at a time.
+
+    Args:
+        room: how much to train at once.
+        trainer: what to do with a job.
+        memory_limit_mib: what the process may allocate from now on, beyond what it has; None for no limit.
+    """
+
+    def __init__(self, room: Room, trainer: Trainer, memory_limit_mib: float | None) -> None:
+        configure_process()
+        faulthandler.enable()
+        self._room = room
+        self._trainer = trainer
+        if memory_limit_mib is not None:
+            limit_memory(memory_limit_mib)
+
+    def place(self) -> Place:
+        """Answers once the worker is ready."""
+        return Place(platform.node(), os.getpid())
+
+    def train(self, job: Job, fingerprint: str) -> list[Outcome]:
+        """The outcomes of a job.
+
+        Args:
+            job: what to train.
+            fingerprint: of its task, as the driver knows it.
+
+        Raises:
+            InputError: here the task is another than at the driver's, or cannot be loaded.
+        """
+        if job.task.fingerprint != fingerprint:
+            raise InputError(
+                f"task '{job.task.name}' is not what it is where the search runs: other versions of optsearch or torch,"
+                " or other data; install the same everywhere"
+            )
+        return self._trainer(job, self._room)
+
+    def peak_memory(self) -> float:
+        """Of this process, in MiB."""
+        return peak_memory_mib()
+
+
+def limit_memory(mib: float) -> None:
+    """Let allocations fail that would go so far beyond what the process holds now; Linux only.
+
+    The limit is on memory that is written to (RLIMIT_DATA), not on addresses: those that Ray and torch reserve without
+    using them do not count.
+    """
+    if sys.platform != "linux":
+        return
+    import resource
+
+    held = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData:"))
+    limit = int(held.split()[1]) * 2**10 + int(mib * 2**20)
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    if most != resource.RLIM_INFINITY:
+        limit = min(limit, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
+
+
+def is_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory has run out: what the process still holds then is not to be trusted."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text
