@@ -268,5 +268,6 @@ def main() -> None:
 
 
 def _complain(message: str, code: int = 2) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    shown = "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))  # it may quote anything
+    print(f"error: {shown}", file=sys.stderr)
     return code

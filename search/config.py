@@ -273,9 +273,16 @@ def stored_settings(data: dict[str, Any], search: str) -> Settings:
     """Settings as a database holds them.
 
     Raises:
-        InputError: they name functions of the user's, which no database may have loaded.
+        InputError: they are none, or name functions of the user's, which no database may have loaded.
     """
-    settings = Settings.model_validate({key: value for key, value in data.items() if key != "versions"})
+    try:
+        settings = Settings.model_validate({key: value for key, value in data.items() if key != "versions"})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, _location(first["loc"]))) or "settings"
+        raise InputError(
+            f"search '{search}': its settings in the database are none of this optsearch ({key}: {first['msg']})"
+        ) from None
     for choice in settings.tasks:
         if is_users(choice.name):
             raise InputError(

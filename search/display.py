@@ -18,7 +18,14 @@ from search.tuning import Trainings
 
 WIDTH = 100
 
-console = Console(width=None if Console().is_terminal else WIDTH, highlight=False)
+# Square brackets are no markup: names and reasons come from databases, which may hold anything.
+console = Console(width=None if Console().is_terminal else WIDTH, highlight=False, markup=False)
+
+
+def printable(text: str, most: int = 1000) -> str:
+    """Text from a database as it may be shown: nothing that steers a terminal, and not endless."""
+    shown = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text[:most])
+    return shown + "..." if len(text) > most else shown
 
 
 def number(value: float | None, sign: bool = False) -> str:
@@ -42,7 +49,7 @@ def show_table(
             column, justify="left" if column in left else "right", no_wrap=column not in wrap, overflow="fold"
         )
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     console.print(table)
 
 
@@ -82,7 +89,7 @@ def show_program(program: Program, dead_too: bool = True) -> None:
     alive = {0, len(shown) + 1, *(position + 1 for position in live_statements(shown))}
     for place, line in enumerate(shown.as_function().splitlines()):
         dead = place not in alive
-        console.print(f"    {line}{'    # dead' if dead else ''}", style="dim" if dead else None, markup=False)
+        console.print(f"    {line}{'    # dead' if dead else ''}", style="dim" if dead else None)
 
 
 def describe(program: Program) -> str:

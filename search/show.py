@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+from rich.text import Text
+
 from programs.liveness import live_statements
 from programs.program import parse
 
-from search.display import console, describe, number, show_program, show_table
+from search.display import console, describe, number, printable, show_program, show_table
 from search.store import Store
+
+GENERATIONS = 8  # shown of the line of descent
 
 
 def show_individual(store: Store, individual_id: int) -> None:
     """Print source, score beside the baselines, loss curve and line of descent."""
     row = store.individual(individual_id)
     program = parse(row["genome"], f"program {individual_id} in {store.location}")
-    console.print(f"[bold]program {individual_id}[/] of search {row['search']}: {describe(program)}")
+    title = f" of search {printable(row['search'])}: {describe(program)}"
+    console.print(Text.assemble((f"program {individual_id}", "bold"), title))
     show_program(program)
     if len(live_statements(program)) < len(program):
         console.print("without its dead statements:")
         show_program(program, dead_too=False)
-    outcome = f"fitness {number(row['fitness'])}" if row["fitness"] is not None else f"{row['status']}: {row['reason']}"
-    console.print(f"{outcome}; key {row['key']}, score from {row['answered_by'].replace('_', ' ')}")
-    origin = "the start program" if row["parent_birth"] is None else f"{row['mutation']} of birth {row['parent_birth']}"
+    outcome = f"fitness {number(row['fitness'])}"
+    if row["fitness"] is None:
+        outcome = f"{row['status']}: {printable(row['reason'] or 'no reason noted')}"
+    console.print(f"{outcome}; key {printable(row['key'])}, score from {row['answered_by'].replace('_', ' ')}")
+    origin = "the start program"
+    if row["parent_birth"] is not None:
+        origin = f"{printable(row['mutation'])} of birth {row['parent_birth']}"
     console.print(f"birth {row['birth']}, {origin}")
     rivals = [(f"program {individual_id}", row["key"], row["fitness"])]
     rivals += [(f"tuned {b.name}", b.key, b.fitness) for b in store.baselines(row["search_id"]).values()]
@@ -43,21 +55,20 @@ def _show_curves(store: Store, rivals: list[tuple[str, str, float | None]]) -> N
 
 def _show_lineage(store: Store, search: str, birth: int) -> None:
     """The last steps of the line of descent, latest first."""
-    rows = store.rows(_ANCESTORS, search=search, birth=birth)
     table = [
-        [str(r["id"]), str(r["birth"]), r["mutation"], number(r["fitness"]), number(r["gain"], sign=True)] for r in rows
+        [str(r["id"]), str(r["birth"]), r["mutation"], number(r["fitness"]), number(r["gain"], sign=True)]
+        for r in _line(store, search, birth)
     ]
     show_table(
         "lineage, latest first", ["id", "birth", "mutation", "fitness", "gain on parent"], table, left=["mutation"]
     )
 
 
-_ANCESTORS = """
-    WITH RECURSIVE line AS (
-        SELECT l.*, 0 AS depth FROM v_lineage l WHERE l.search = :search AND l.birth = :birth
-        UNION ALL
-        SELECT l.*, line.depth + 1 FROM v_lineage l JOIN line ON l.search = line.search AND l.birth = line.parent_birth
-        WHERE line.depth < 7
-    )
-    SELECT * FROM line ORDER BY depth
-"""
+def _line(store: Store, search: str, birth: int | None) -> Iterator[dict[str, Any]]:
+    """A program and its ancestors, as far as they are shown; one query each, so that no data can make it many."""
+    query = "SELECT * FROM v_lineage WHERE search = :search AND birth = :birth LIMIT 1"
+    for _ in range(GENERATIONS):
+        if birth is None or not (rows := store.rows(query, search=search, birth=birth)):
+            return
+        yield rows[0]
+        birth = rows[0]["parent_birth"]

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
-from search.display import console, number, show_table
+from search.display import console, number, printable, show_table
 from search.store import Store
+from search.store.lease import is_held
 
 POINTS = 8  # rows in the table over births
 
 _SEARCHES = """
-    SELECT s.name, s.state, s.seconds, COUNT(i.id) AS births, MAX(i.fitness) AS best,
+    SELECT s.id, s.name, s.state, s.seconds, s.holder, s.holder_token, s.holder_machine, s.holder_pid, s.heartbeat,
+           COUNT(i.id) AS births, MAX(i.fitness) AS best,
            COALESCE(SUM(CASE WHEN i.answered_by IN ('training', 'reevaluation') THEN 1 ELSE 0 END), 0) AS trained,
-           SUM(i.live_statements) AS live, SUM(i.statements) AS statements
+           COALESCE(SUM(i.live_statements), 0) AS live_statements, COALESCE(SUM(i.statements), 0) AS statements
     FROM search s LEFT JOIN individual i ON i.search_id = s.id
-    GROUP BY s.id, s.name, s.state, s.seconds ORDER BY s.id
+    GROUP BY s.id ORDER BY s.id
 """
 
 
 def show_status(store: Store, search: str | None) -> None:
-    """Print every search, and for each how it went over its births."""
+    """Print every search, who drives it, and for each how it went over its births."""
     rows = [row for row in store.rows(_SEARCHES) if search in (None, row["name"])]
+    now = store.clock()
     columns = ["search", "state", "programs", "trained", "answered", "redundant", "best", "rate", "left"]
-    table = [_search_row(store, row) for row in rows]
+    table = [_search_row(store, row, now) for row in rows]
     show_table(f"searches in {store.location}", columns, table, left=["search", "state"])
+    for row in rows:
+        if row["state"] == "running":
+            console.print(_driven(row, now))
     if not rows:
         console.print("no search yet; `optsearch run CONFIG` starts one")
     for row in rows:
@@ -31,17 +37,41 @@ def show_status(store: Store, search: str | None) -> None:
             _show_progress(store, row["name"])
 
 
-def _search_row(store: Store, row: dict[str, Any]) -> list[str]:
+def _search_row(store: Store, row: dict[str, Any], now: float) -> list[str]:
     found = store.find_search(row["name"])
-    budget = found[1]["budget"]["programs"] if found else None
-    left = "-" if budget is None else str(max(0, budget - row["births"]))
+    budget = found[1].get("budget", {}).get("programs") if found else None
+    left = str(max(0, budget - row["births"])) if type(budget) is int else "-"
     rate = row["births"] / row["seconds"] if row["seconds"] else 0.0
     answered = 1 - row["trained"] / max(1, row["births"])
-    redundant = 1 - (row["live"] or 0) / (row["statements"] or 1)
+    redundant = 1 - row["live_statements"] / (row["statements"] or 1)
+    state = "stopped" if row["state"] == "running" and not _is_driven(row, now) else row["state"]
     return [
-        row["name"], row["state"], str(row["births"]), str(row["trained"]), f"{answered:.1%}", f"{redundant:.1%}",
+        row["name"], state, str(row["births"]), str(row["trained"]), f"{answered:.1%}", f"{redundant:.1%}",
         number(row["best"]), f"{rate:.0f}/s", left,
     ]  # fmt: skip
+
+
+def _is_driven(row: dict[str, Any], now: float) -> bool:
+    silent = now - (row["heartbeat"] or 0.0)
+    return is_held(row["holder_token"], row["holder_machine"], row["holder_pid"], silent)
+
+
+def _driven(row: dict[str, Any], now: float) -> str:
+    """Who drives a search that has not ended; without anybody, since when."""
+    name = printable(row["name"])
+    if _is_driven(row, now):
+        return f"{name} is driven by {printable(row['holder'] or 'somebody')}"
+    since = ""
+    if row["heartbeat"] is not None:
+        since = f", last heartbeat {_ago(max(0.0, now - row['heartbeat']))} ago"
+    return f"{name} was stopped without having ended{since}; `optsearch run` with its settings goes on"
+
+
+def _ago(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _show_progress(store: Store, search: str) -> None:

@@ -136,6 +136,12 @@ def translated(engine: Engine, doing: str) -> Iterator[None]:
         if doing == "written":
             raise StoreError(f"{place}: cannot be written ({said}); nothing committed is lost") from None
         raise plain.strange(place, said) from None
+    except InputError:
+        raise
+    except (OverflowError, RecursionError, TypeError, ValueError) as error:  # of what makes values of what is read
+        if doing == "written":
+            raise
+        raise plain.strange(location_of(engine), f"{type(error).__name__}: {str(error)[:100]}") from None
 
 
 def _mend(error: DBAPIError) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 from programs.errors import InputError
 
 LONGEST_REASON = 2000  # characters
+DEEPEST = 30  # levels of nesting in JSON: far beyond any that we write
 
 
 def strange(place: str, what: str) -> InputError:
@@ -52,10 +53,31 @@ def from_json(text: str | bytes) -> Any:
     """What JSON text says.
 
     Raises:
-        ValueError: it is none, or has a number that is not finite.
+        ValueError: it is none, is nested too deeply, or has a number that is not finite.
     """
-    return json.loads(text, parse_constant=_refuse)
+    if not isinstance(text, str | bytes):  # SQLite makes numbers of some
+        raise ValueError("no JSON")
+    value = json.loads(text, parse_constant=_refuse)
+    opening = ("[", "{") if isinstance(text, str) else (b"[", b"{")
+    if sum(map(text.count, opening)) > DEEPEST and _is_deep(value):  # type: ignore[arg-type]  # of one type
+        raise ValueError("deeply nested JSON")
+    return value
 
 
 def _refuse(name: str) -> float:
     raise ValueError(f"{name} in JSON")
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST):
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner += item.values()
+            elif isinstance(item, list):
+                inner += item
+        level = [item for item in inner if isinstance(item, dict | list)]
+        if not level:
+            return False
+    return True

@@ -114,7 +114,7 @@ def _default(column: Column[Any]) -> str | None:
 
 
 def _described_sqlite(connection: Connection, table: str) -> Any:
-    """Columns with type, nullness, default, place in the key, and whether they are computed; indexes by what they cover."""
+    """Columns with type, nullness, default, place in the key, and if they are computed; indexes by what they cover."""
     rows = connection.exec_driver_sql(f"PRAGMA table_xinfo({table})").all()
     return {tuple(row[1:]) for row in rows}, set(_indexes(connection, table))
 

@@ -21,9 +21,18 @@ from search.evaluation import EvaluationKey
 from search.store import schema
 from search.store.connections import location_of, sqlite_file, translated, writer
 from search.store.errors import StoreError
-from search.store.lease import fence
+from search.store.lease import fence, seconds_now
 from search.store.plain import clean_number, clean_text
 from search.store.rows import BaselineRow, IndividualRow
+from search.store.trust import (
+    checked,
+    checked_baseline,
+    checked_births,
+    checked_curve,
+    checked_outcome,
+    checked_settings,
+    marks_of,
+)
 
 MOST_KEYS = 500  # in one query: databases limit the number of bound parameters
 LONGEST_NAME = 200  # characters
@@ -95,9 +104,15 @@ class Store:
             yield connection
 
     def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
-        """The rows of an SQL query, as dictionaries."""
+        """The rows of an SQL query, as dictionaries. Columns called as in tables and views are checked."""
         with self.reading() as connection:
-            return [dict(row._mapping) for row in connection.execute(text(query), parameters)]
+            found = connection.execute(text(query), parameters).mappings().all()
+        return [checked(dict(row), self.location) for row in found]
+
+    def clock(self) -> float:
+        """Now, in seconds, by the clock that heartbeats are written with."""
+        with self.reading() as connection:
+            return seconds_now(connection)
 
     # --- searches ------------------------------------------------------------------------------------------------
 
@@ -106,7 +121,7 @@ class Store:
         query = select(schema.search.c.id, schema.search.c.settings).where(schema.search.c.name == name)
         with self.reading() as connection:
             row = connection.execute(query).one_or_none()
-        return None if row is None else (row.id, row.settings)
+        return None if row is None else (row.id, checked_settings(row.settings, self.location))
 
     def create_search(self, name: str, settings: dict[str, Any]) -> int:
         """A new search, driven by nobody yet: its id.
@@ -164,12 +179,18 @@ class Store:
                 connection.execute(schema.individual.insert(), rows)
 
     def births(self, search_id: int) -> Iterator[IndividualRow]:
-        """All births of a search in order."""
+        """All births of a search in order.
+
+        Raises:
+            InputError: one is missing, or not such as a run writes.
+        """
         columns = [schema.individual.c[name] for name in IndividualRow._fields]
         query = select(*columns).where(schema.individual.c.search_id == search_id).order_by(schema.individual.c.birth)
+        settings = select(schema.search.c.settings).where(schema.search.c.id == search_id)
         with self.reading() as connection:
-            for row in connection.execution_options(yield_per=10_000).execute(query):
-                yield IndividualRow(*row)
+            marks = marks_of(checked_settings(connection.execute(settings).scalar_one(), self.location))
+            rows = connection.execution_options(yield_per=10_000).execute(query)
+            yield from checked_births(rows, self.location, marks)
 
     # --- evaluations ---------------------------------------------------------------------------------------------
 
@@ -192,8 +213,8 @@ class Store:
                     t.seed.in_(seeds),
                     t.status.not_in(CIRCUMSTANCES),
                 )
-                for key, seed, *outcome in connection.execute(query):
-                    known[EvaluationKey(key, task_fingerprint, seed)] = Outcome(*outcome)
+                for key, seed, *values in connection.execute(query):
+                    known[EvaluationKey(key, task_fingerprint, seed)] = checked_outcome(values, self.location)
         return known
 
     def add_evaluations(
@@ -235,7 +256,7 @@ class Store:
         """The loss curve of an evaluation."""
         with self.reading() as connection:
             query = select(schema.evaluation.c.curve).where(schema.evaluation.c.id == evaluation_id)
-            return list(connection.execute(query).scalar_one())
+            return checked_curve(connection.execute(query).scalar_one(), self.location)
 
     # --- baselines, exports, simplifications ---------------------------------------------------------------------
 
@@ -244,7 +265,8 @@ class Store:
         columns = [schema.baseline.c[name] for name in BaselineRow._fields]
         with self.reading() as connection:
             query = select(*columns).where(schema.baseline.c.search_id == search_id).order_by(schema.baseline.c.id)
-            return {row.name: BaselineRow(*row) for row in connection.execute(query)}
+            baselines = [checked_baseline(row, self.location) for row in connection.execute(query)]
+        return {baseline.name: baseline for baseline in baselines}
 
     def add_baseline(self, search_id: int, baseline: BaselineRow, token: str) -> None:
         """Keep a tuned baseline.
@@ -288,7 +310,8 @@ class Store:
                     f"{self.location}: no program {individual_id}; IDs go from 1 to {last or 0},"
                     " `optsearch leaderboard` lists the best"
                 )
-        return dict(row._mapping)
+        checked_settings(row.settings, self.location)
+        return checked(row._asdict(), self.location)
 
 
 def _identity(file: Path | None) -> tuple[int, int] | None:
