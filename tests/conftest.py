@@ -1,6 +1,7 @@
 """One hypothesis profile for all tests, reproducible and without a clock; one Ray instance for all that need it."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -25,3 +26,15 @@ def local_ray() -> Iterator[None]:
     session = RaySession(None, 4)
     yield
     session.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Any]:
+    """A PostgreSQL server for all tests, each of which takes a database of its own."""
+    from postgres import Unavailable, server  # imported here: the helper lies beside the tests that need it
+
+    try:
+        with server() as found:
+            yield found
+    except Unavailable as why:
+        pytest.skip(f"no PostgreSQL server: {why}")

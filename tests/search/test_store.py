@@ -1,9 +1,8 @@
-"""The store: what it refuses, what it keeps, and views against the same figures worked out in Python."""
+"""The store on both kinds of database: what it keeps, and views against the same figures worked out in Python."""
 
 from __future__ import annotations
 
 import math
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +10,8 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from searches import PretendingEvaluator, opened, pretended, run, settings_of
-from sqlalchemy import create_engine, text
-from sqlalchemy.exc import IntegrityError
+from searches import PretendingEvaluator, history_of, opened, pretended, run, settings_of, stop_at, uninterrupted
+from sqlalchemy import text
 
 from programs import zoo
 from programs.errors import InputError
@@ -21,7 +19,7 @@ from programs.errors import InputError
 from proxy_tasks import Outcome, get_task
 
 from search.evaluation import EvaluationKey
-from search.store import BaselineRow, IndividualRow, Store, open_store, schema
+from search.store import BaselineRow, IndividualRow, Lease, LeaseLost, Store, StoreError, schema
 from search.store.versions import CURRENT
 from search.store.views import VIEWS
 
@@ -29,22 +27,18 @@ TASK = get_task("digits_mlp")
 OK = Outcome("ok", -0.25, [2.0, 1.0, 0.1], 500, 1.5)
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "results.db"
+@pytest.fixture(params=["sqlite", "postgres"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a database may be made."""
+    if request.param == "postgres":
+        return str(request.getfixturevalue("postgres_server").database())
+    return str(tmp_path / "results.db")
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[Store]:
-    with opened(path) as store:
+def store(location: str) -> Iterator[Store]:
+    with opened(location) as store:
         yield store
-
-
-def refusal(location: object, create: bool = False) -> str:
-    with pytest.raises(InputError) as raised:
-        open_store(str(location), create)
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
 
 
 def key(name: str, seed: int = 0) -> EvaluationKey:
@@ -60,106 +54,12 @@ def individual(birth: int, fitness: float | None = None, **changes: object) -> I
     return row._replace(**changes)
 
 
-# --- opening ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_missing_database_is_refused_and_not_made(path: Path) -> None:
-    message = refusal(path)
-    assert message == f"{path}: no such database; `optsearch run CONFIG` writes one, --store names another"
-    assert not path.exists()
-
-
-def test_a_path_and_a_url_name_the_same_database(path: Path) -> None:
-    with opened(path) as store:
-        store.create_search("a", {})
-    again = open_store(f"sqlite:///{path}")
-    assert again.find_search("a") is not None
-    assert again.location == str(path)
-    again.close()
-
-
-@pytest.mark.parametrize("create", [False, True])
-def test_a_foreign_database_is_refused_and_stays_as_it_is(path: Path, create: bool) -> None:
-    with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE bookmarks (url TEXT)")
-    connection.close()
-    before = path.read_bytes()
-    message = refusal(path, create)
-    assert str(path) in message and "holds tables of another program" in message and "--store" in message
-    assert path.read_bytes() == before
-    assert [p.name for p in path.parent.iterdir()] == ["results.db"]
-
-
-@pytest.mark.parametrize("create", [False, True])
-def test_a_newer_database_is_refused_and_stays_as_it_is(path: Path, create: bool) -> None:
-    with opened(path):
-        pass
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
-    before = path.read_bytes()
-    message = refusal(path, create)
-    assert "written by a newer optsearch (schema 9999" in message and "upgrade optsearch" in message
-    assert path.read_bytes() == before
-
-
-@pytest.mark.parametrize("create", [False, True])
-def test_a_file_that_is_no_database_is_refused_and_stays_as_it_is(path: Path, create: bool) -> None:
-    path.write_text("name: quick\n" * 100)
-    assert f"{path}: cannot be used as a database (file is not a database)" in refusal(path, create)
-    assert path.read_text() == "name: quick\n" * 100
-
-
-def test_a_damaged_database_is_refused(path: Path) -> None:
-    with opened(path) as store:
-        run(settings_of(), store, PretendingEvaluator())
-    content = bytearray(path.read_bytes())
-    content[100:4096] = b"\xff" * 3996
-    path.write_bytes(bytes(content))
-    assert "cannot be used as a database" in refusal(path)
-
-
-def test_an_empty_file_is_filled_by_a_run_only(path: Path) -> None:
-    path.touch()
-    assert "`optsearch run`" in refusal(path)
-    with opened(path) as store:
-        assert store.rows("SELECT * FROM v_leaderboard") == []
-
-
-@pytest.mark.parametrize("location", ["sqlite:////sys/x.db", "sqlite:////proc/x.db", "/absent/folder/x.db"])
-def test_a_location_that_cannot_be_written_is_refused(location: str) -> None:
-    message = refusal(location, create=True)
-    assert "x.db: cannot be used as a database (unable to open database file)" in message
-    assert "name a database in a folder that can be written" in message
-
-
-def test_a_folder_is_refused(tmp_path: Path) -> None:
-    assert str(tmp_path) in refusal(tmp_path)
-    assert str(tmp_path) in refusal(tmp_path, create=True)
-
-
-@pytest.mark.parametrize("location", ["nothing://x", "mysql+nodriver://x/y", "://"])
-def test_a_url_that_is_none_is_refused(location: str) -> None:
-    assert location in refusal(location, create=True)
-
-
-def test_passwords_are_not_shown() -> None:
-    for location in ("postgresql+absent://me:sesame@localhost/x", "mysql+pymysql://me:sesame@localhost/x"):
-        assert "sesame" not in refusal(location, create=True)
-
-
-def test_opening_twice_changes_nothing(path: Path) -> None:
-    with opened(path) as store:
-        store.create_search("a", {})
-        before = store.rows("SELECT * FROM sqlite_master ORDER BY name")
-    with opened(path) as store:
-        assert store.rows("SELECT * FROM sqlite_master ORDER BY name") == before
-        assert store.find_search("a") is not None
-
-
-def test_the_journal_is_a_wal(store: Store) -> None:
-    assert store.rows("PRAGMA journal_mode") == [{"journal_mode": "wal"}]
-    assert store.rows("PRAGMA foreign_keys") == [{"foreign_keys": 1}]
+def taken(store: Store, name: str = "a") -> tuple[int, str]:
+    """A new search and the token to write it with."""
+    search_id = store.create_search(name, {"seed": 1})
+    lease = Lease(store, search_id)
+    lease.take()
+    return search_id, lease.token
 
 
 # --- schema ----------------------------------------------------------------------------------------------------------
@@ -170,36 +70,6 @@ def test_migrations_make_the_tables_of_the_schema(store: Store) -> None:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, schema.metadata) == []
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == CURRENT
-
-
-def test_the_tables_of_migrations_and_schema_have_the_same_constraints(path: Path, tmp_path: Path) -> None:
-    """Autogeneration does not compare everything; SQLite's own description of the tables does."""
-    with opened(path):
-        pass
-    engine = create_engine(f"sqlite:///{tmp_path / 'direct.db'}")
-    schema.metadata.create_all(engine)
-    engine.dispose()
-    described = []
-    for file in (path, tmp_path / "direct.db"):
-        connection = sqlite3.connect(file)
-        tables = {}
-        for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-            if table != "alembic_version":
-                indexes = connection.execute(f"PRAGMA index_list({table})").fetchall()
-                tables[table] = (
-                    connection.execute(f"PRAGMA table_info({table})").fetchall(),
-                    sorted(row[2:] for row in connection.execute(f"PRAGMA foreign_key_list({table})")),
-                    sorted((unique, [c[2] for c in connection.execute(f"PRAGMA index_info('{name}')")])
-                           for _, name, unique, *_ in indexes),
-                )  # fmt: skip
-        connection.close()
-        described.append(tables)
-    assert described[0] == described[1]
-
-
-def test_the_views_are_there(store: Store) -> None:
-    names = {row["name"] for row in store.rows("SELECT name FROM sqlite_master WHERE type = 'view'")}
-    assert names == set(VIEWS) == {"v_leaderboard", "v_progress", "v_failures", "v_funnel", "v_lineage"}
 
 
 # --- evaluations -----------------------------------------------------------------------------------------------------
@@ -221,6 +91,50 @@ def test_of_two_evaluations_with_one_key_the_first_is_kept(store: Store) -> None
     assert store.rows("SELECT COUNT(*) AS n FROM evaluation") == [{"n": 2}]
 
 
+@pytest.mark.parametrize("status", ["timeout", "lost", "error"])
+def test_failures_of_circumstance_are_no_answer_and_give_way(store: Store, status: str) -> None:
+    failed = Outcome(status, None, [], 0, 0.5, "why")  # type: ignore[arg-type]
+    store.add_evaluations(TASK, [(key("a"), failed)])
+    assert store.evaluations(TASK.fingerprint, ["a"], [0]) == {}
+    store.add_evaluations(TASK, [(key("a"), failed._replace(reason="again"))])
+    assert store.rows("SELECT status, reason FROM evaluation") == [{"status": status, "reason": "again"}]
+    store.add_evaluations(TASK, [(key("a"), OK)])
+    assert store.evaluations(TASK.fingerprint, ["a"], [0]) == {key("a"): OK}
+    store.add_evaluations(TASK, [(key("a"), failed)])
+    assert store.evaluations(TASK.fingerprint, ["a"], [0]) == {key("a"): OK}, "an answer stays"
+
+
+def test_a_training_broken_off_gives_way_to_a_longer_one_alone(store: Store) -> None:
+    short = Outcome("dropped", None, [2.0], 50, 0.5, "hurdle")
+    store.add_evaluations(TASK, [(key("a"), short)])
+    store.add_evaluations(TASK, [(key("a"), Outcome("error", None, [], 80, 0.5, "why"))])
+    store.add_evaluations(TASK, [(key("a"), short._replace(steps=25, curve=[]))])
+    assert store.evaluations(TASK.fingerprint, ["a"], [0]) == {key("a"): short}
+    store.add_evaluations(TASK, [(key("a"), OK)])
+    assert store.evaluations(TASK.fingerprint, ["a"], [0]) == {key("a"): OK}
+
+
+def test_reasons_may_hold_anything(store: Store) -> None:
+    """PostgreSQL takes no null characters, neither kind takes half a character, and nobody wants a megabyte."""
+    failed = Outcome("diverged", None, [], 25, 0.5, "a\0b\ud800" + "c" * 10**6)
+    store.add_evaluations(TASK, [(key("a"), failed)])
+    (found,) = store.evaluations(TASK.fingerprint, ["a"], [0]).values()
+    assert found.reason is not None and found.reason.startswith("a\ufffdb?ccc") and len(found.reason) == 2000
+    search_id, token = taken(store)
+    store.add_births(search_id, [individual(0, reason="a\0b\ud800")], 0.0, token)
+    assert [row.reason for row in store.births(search_id)] == ["a\ufffdb?"]
+
+
+@pytest.mark.parametrize("fitness", [math.nan, math.inf])
+def test_numbers_that_are_none_are_not_kept(store: Store, fitness: float) -> None:
+    store.add_evaluations(TASK, [(key("a"), Outcome("diverged", fitness, [1.0], 25, 0.5, "why"))])
+    (found,) = store.evaluations(TASK.fingerprint, ["a"], [0]).values()
+    assert found.fitness is None
+    search_id = store.create_search("a", {"seed": fitness})
+    found_search = store.find_search("a")
+    assert found_search == (search_id, {"seed": None})
+
+
 def test_very_many_keys_at_once(store: Store) -> None:
     names = [f"k{i}" for i in range(3001)]
     store.add_evaluations(TASK, [(key(name), OK) for name in names])
@@ -236,41 +150,70 @@ def test_a_curve_comes_back(store: Store) -> None:
 
 
 def test_births_come_back_in_order(store: Store) -> None:
-    search_id, other = store.create_search("a", {}), store.create_search("b", {})
+    (search_id, token), (other, other_token) = taken(store), taken(store, "b")
     rows = [individual(birth, -0.5 if birth % 2 else None) for birth in range(7)]
-    store.add_births(search_id, rows[4:], 1.0)
-    store.add_births(other, rows[:1], 1.0)
-    store.add_births(search_id, rows[:4], 0.5)
+    store.add_births(search_id, rows[4:], 1.0, token)
+    store.add_births(other, rows[:1], 1.0, other_token)
+    store.add_births(search_id, rows[:4], 0.5, token)
     assert list(store.births(search_id)) == rows
     assert store.rows("SELECT seconds FROM search ORDER BY id") == [{"seconds": 1.5}, {"seconds": 1.0}]
 
 
 def test_births_are_committed_all_or_none(store: Store) -> None:
-    search_id = store.create_search("a", {})
-    store.add_births(search_id, [individual(2, -1.0)], 1.0)
-    with pytest.raises(IntegrityError):
-        store.add_births(search_id, [individual(0, -1.0), individual(1, -1.0), individual(2, -1.0)], 1.0)
-    assert [row.birth for row in store.births(search_id)] == [2]
+    search_id, token = taken(store)
+    store.add_births(search_id, [individual(0, -1.0)], 1.0, token)
+    with pytest.raises(StoreError, match="cannot be written"):
+        store.add_births(search_id, [individual(1, -1.0), individual(2, -1.0), individual(0, -1.0)], 1.0, token)
+    assert [row.birth for row in store.births(search_id)] == [0]
     assert store.rows("SELECT seconds FROM search") == [{"seconds": 1.0}]
+
+
+def test_whoever_has_no_lease_writes_nothing(store: Store) -> None:
+    search_id, token = taken(store)
+    store.add_births(search_id, [individual(0, -1.0)], 1.0, token)
+    before = store.rows("SELECT * FROM search")
+    baseline = BaselineRow("adamw", "update = abs(w)", "k", 0.1, 0.0, -0.5, 28)
+    for write in (
+        lambda: store.add_births(search_id, [individual(1, -1.0)], 1.0, "another"),
+        lambda: store.add_births(search_id, [], 1.0, "another"),
+        lambda: store.update_search(search_id, "finished", "another"),
+        lambda: store.add_baseline(search_id, baseline, "another"),
+        lambda: store.add_births(search_id + 1, [individual(1, -1.0)], 1.0, token),
+    ):
+        with pytest.raises(LeaseLost, match="another run has taken this search over"):
+            write()
+    assert store.rows("SELECT * FROM search") == before
+    assert [row.birth for row in store.births(search_id)] == [0] and store.baselines(search_id) == {}
+
+
+def test_a_search_is_made_once(store: Store) -> None:
+    store.create_search("a", {"seed": 1})
+    with pytest.raises(InputError, match="another run has just started search 'a'"):
+        store.create_search("a", {"seed": 2})
+    assert store.find_search("a") == (1, {"seed": 1})
+    with pytest.raises(InputError, match="201 characters, expected at most 200"):
+        store.create_search("a" * 201, {})
 
 
 @pytest.mark.parametrize("number", [0, 3, -1, 2**63, 10**30])
 def test_an_unknown_program_is_named(store: Store, number: int) -> None:
-    store.add_births(store.create_search("a", {}), [individual(0, -1.0), individual(1, -1.0)], 0.0)
+    search_id, token = taken(store)
+    store.add_births(search_id, [individual(0, -1.0), individual(1, -1.0)], 0.0, token)
     with pytest.raises(InputError, match=f"no program {number}; IDs go from 1 to 2"):
         store.individual(number)
 
 
 def test_a_program_comes_with_its_search(store: Store) -> None:
-    store.add_births(store.create_search("a", {"seed": 1}), [individual(0, -1.0)], 0.0)
+    search_id, token = taken(store)
+    store.add_births(search_id, [individual(0, -1.0)], 0.0, token)
     row = store.individual(1)
     assert (row["search"], row["settings"], row["birth"], row["fitness"]) == ("a", {"seed": 1}, 0, -1.0)
 
 
 def test_baselines_come_back(store: Store) -> None:
-    search_id = store.create_search("a", {})
+    search_id, token = taken(store)
     baseline = BaselineRow("adamw", str(zoo.load("adamw")), "k", 0.1, 0.0, -0.5, 28)
-    store.add_baseline(search_id, baseline)
+    store.add_baseline(search_id, baseline, token)
     assert store.baselines(search_id) == {"adamw": baseline}
     assert store.baselines(search_id + 1) == {}
 
@@ -278,10 +221,14 @@ def test_baselines_come_back(store: Store) -> None:
 # --- views, over a real history --------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """Two searches with baselines, pretended training."""
-    with opened(tmp_path_factory.mktemp("filled") / "results.db") as store:
+    if request.param == "postgres":
+        location = request.getfixturevalue("postgres_server").database()
+    else:
+        location = tmp_path_factory.mktemp("filled") / "results.db"
+    with opened(location) as store:
         for name, seed in (("small", 3), ("other", 4)):
             evaluator = PretendingEvaluator()
             run(
@@ -319,7 +266,8 @@ def test_leaderboard(filled: Store, births: dict[str, list[IndividualRow]]) -> N
 
 
 def test_leaderboard_without_a_baseline_shows_no_margin(store: Store) -> None:
-    store.add_births(store.create_search("a", {}), [individual(0, -1.0)], 0.0)
+    search_id, token = taken(store)
+    store.add_births(search_id, [individual(0, -1.0)], 0.0, token)
     (row,) = store.rows("SELECT * FROM v_leaderboard")
     assert row["fitness"] == -1.0 and row["over_adamw"] is None and row["over_best_baseline"] is None
 
@@ -372,7 +320,8 @@ def test_lineage(filled: Store, births: dict[str, list[IndividualRow]]) -> None:
 
 
 def test_funnel(store: Store) -> None:
-    store.add_births(store.create_search("a", {}), [individual(0, -1.0)], 0.0)
+    search_id, token = taken(store)
+    store.add_births(search_id, [individual(0, -1.0)], 0.0, token)
     with store.engine.begin() as connection:
         connection.execute(
             text("""INSERT INTO selection (individual_id, stage, task, task_fingerprint, seeds, fitness, standard_error,
@@ -386,3 +335,28 @@ def test_scores_are_the_means_of_what_was_pretended(births: dict[str, list[Indiv
     """Guards the figures above: they come from an evaluator whose answers are known."""
     for row in births["small"]:
         assert row.fitness == (None if row.status == "rejected" else pretended(row.key, 0).fitness)
+
+
+def test_both_kinds_of_database_hold_and_show_the_same(
+    tmp_path: Path,
+    postgres_server: "postgres.Server",  # noqa: UP037, F821 - of a helper beside this file
+) -> None:
+    """The same search, births and views, number for number and row for row."""
+    found = []
+    for location in (tmp_path / "results.db", postgres_server.database()):
+        with opened(location) as store:
+            for name, seed in (("small", 3), ("Other", 4)):
+                run(settings_of(name=name, seed=seed, baselines=["adamw"]), store, PretendingEvaluator())
+            shown = {view: store.rows(f"SELECT * FROM {view}") for view in VIEWS}
+            found.append((history_of(store, "small"), history_of(store, "Other"), shown))
+    assert found[0] == found[1]
+    assert all(found[0][2][view] for view in VIEWS if view != "v_funnel")
+
+
+def test_a_search_interrupted_goes_on_the_same(location: str, tmp_path: Path) -> None:
+    whole = uninterrupted(settings_of(), tmp_path / "whole.db")
+    with opened(location) as store:
+        run(settings_of(), store, PretendingEvaluator(), stop_at(9))
+    with opened(location) as store:
+        run(settings_of(), store, PretendingEvaluator(1))
+        assert history_of(store) == whole
