@@ -24,9 +24,8 @@ import ray
 from ray._private import ray_constants
 from ray._private import worker as ray_worker
 
-from programs.errors import InputError
-
 from search.evaluators import guard
+from search.evaluators.ray_cluster import connect
 
 log = logging.getLogger("optsearch.ray")
 
@@ -73,7 +72,7 @@ class RaySession:
         cpus: of an instance of one's own.
 
     Raises:
-        InputError: there is no such cluster.
+        InputError: there is no such cluster, or none that can be used from here.
     """
 
     def __init__(self, address: str | None, cpus: int) -> None:
@@ -89,7 +88,7 @@ class RaySession:
             if address is None:
                 self._start(cpus)
             else:
-                _connect(address)
+                connect(address, _COMMON)
         log.info("connected to Ray within %.1f s", time.monotonic() - started)
 
     def _start(self, cpus: int) -> None:
@@ -126,16 +125,6 @@ _COMMON: dict[str, Any] = {
     "log_to_driver": True,  # to OUTPUT
     "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}},
 }
-
-
-def _connect(address: str) -> None:
-    try:
-        ray.init(address=address, **_COMMON)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise InputError(
-            f"evaluator.address: no Ray cluster at '{address}' ({str(error).splitlines()[0]});"
-            " start one with `ray start --head`"
-        ) from None
 
 
 def _folder() -> Path:
