@@ -34,7 +34,7 @@ def settings(programs: int, steps: int, kind: str, batch: int) -> dict[str, obje
     """A search on the digits with three baselines."""
     return {
         "name": NAME, "seed": 1, "budget": {"programs": programs},
-        "strategy": {"population": 50, "tournament": 2, "start": "adamw"},
+        "strategy": {"population": 100, "tournament": 2, "start": "adamw"},
         "tasks": [{"name": "digits_mlp", "steps": steps}],
         "evaluator": {"kind": kind, "workers": 2, "batch": batch, "lookahead": 3},
     }  # fmt: skip
@@ -122,14 +122,17 @@ def phase(run: Run, database: Path) -> str:
 
 
 def kill_drivers(folder: Path, options: argparse.Namespace, rng: Random) -> Findings:
-    """A quarter of the kills fall into the start, a quarter right onto a write, the others anywhere."""
+    """A quarter of the kills fall into the start, a quarter right onto a write, the others anywhere.
+
+    Every fifth run is started as people do it, the others are forked from a process that has the libraries already.
+    """
     inline = options.inline
-    config = settings(options.programs, 20 if inline else 100, "inline" if inline else "ray", 4)
+    config = settings(options.programs, 20 if inline else 400, "inline" if inline else "ray", 4)
     reference = undisturbed(folder / "undisturbed", config, forked=inline)
     killed, findings, number = folder / "killed", Findings(), 0
     database = killed / "results.db"
     while number < options.kills:
-        run = begin(killed, config, forked=inline)
+        run = begin(killed, config, forked=inline or number % 5 != 0)
         done = len(history(database, NAME)) if database.exists() and number else 0
         spared = (options.programs - done) / reference.births_a_second / (options.kills - number + 2)
         aim = rng.choice(["start", "write", "anywhere", "anywhere"])
