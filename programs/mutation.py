@@ -9,7 +9,7 @@ only from `rng.random()` and `rng.gauss()`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from random import Random
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from programs.program import Program, Statement
 ATTEMPTS = 50  # draws of the details before another kind of mutation is taken
 
 _OPS = tuple(OPS.values())
+_INPUTS = {"w": TREE, "g": TREE, "m": TREE, "v": TREE, "lr": SCALAR}  # with their kinds
 _T = TypeVar("_T")
 
 
@@ -44,16 +45,12 @@ def insert(program: Program, rng: Random) -> Program | None:
     """A random statement at a random place; its target is a new variable or one of the same kind."""
     position = int(rng.random() * (len(program) + 1))
     scope = _scope(program, position)
-    op = _choose(rng, _OPS)
-    args, kinds = [], []
-    for accepted in op.accepts:
-        argument = _draw_argument(rng, scope, accepted)
-        if argument is None:
-            return None
-        args.append(argument)
-        kinds.append(scope[argument] if isinstance(argument, str) else SCALAR)
-    target = _draw_target(program, rng, scope, op.result(kinds))
-    statement = Statement(target, op.name, tuple(args))
+    call = _draw_call(rng, scope)
+    if call is None:
+        return None
+    function, args, kind = call
+    target = _draw_target({s.target for s in program.statements}, rng, scope, kind)
+    statement = Statement(target, function, args)
     return Program((*program.statements[:position], statement, *program.statements[position:]))
 
 
@@ -103,6 +100,26 @@ def tune(program: Program, rng: Random) -> tuple[Program, str]:
             return _with_argument(program, position, place, new), "tune"
 
 
+def random_program(rng: Random, statements: int) -> Program:
+    """A valid program of so many random statements, drawn as insertions are; the last one assigns the update.
+
+    Args:
+        rng: where randomness comes from.
+        statements: 1 or more.
+    """
+    scope, drawn = dict(_INPUTS), list[Statement]()
+    while len(drawn) < statements:
+        call = _draw_call(rng, scope)
+        is_last = len(drawn) == statements - 1
+        if call is None or (is_last and call[2] != TREE):
+            continue
+        function, args, kind = call
+        target = "update" if is_last else _draw_target(scope, rng, scope, kind)
+        drawn.append(Statement(target, function, args))
+        scope[target] = kind
+    return Program(tuple(drawn))
+
+
 def _is_valid(program: Program) -> bool:
     try:
         _ = program.dataflow
@@ -117,11 +134,24 @@ def _choose(rng: Random, items: Sequence[_T]) -> _T:
 
 def _scope(program: Program, position: int) -> dict[str, int]:
     """The variables that a statement at `position` can read, with their kinds there."""
-    scope = {"w": TREE, "g": TREE, "m": TREE, "v": TREE, "lr": SCALAR}
+    scope = dict(_INPUTS)
     kinds = program.dataflow.kinds
     for i in range(position):
         scope[program.statements[i].target] = kinds[N_INPUTS + i]
     return scope
+
+
+def _draw_call(rng: Random, scope: dict[str, int]) -> tuple[str, tuple[str | float, ...], int] | None:
+    """A random function with random arguments, and the kind of its result; None where an argument finds no variable."""
+    op = _choose(rng, _OPS)
+    args, kinds = [], []
+    for accepted in op.accepts:
+        argument = _draw_argument(rng, scope, accepted)
+        if argument is None:
+            return None
+        args.append(argument)
+        kinds.append(scope[argument] if isinstance(argument, str) else SCALAR)
+    return op.name, tuple(args), op.result(kinds)
 
 
 def _draw_argument(rng: Random, scope: dict[str, int], accepted: tuple[int, ...]) -> str | float | None:
@@ -134,15 +164,14 @@ def _draw_argument(rng: Random, scope: dict[str, int], accepted: tuple[int, ...]
     return rng.gauss(0.0, 1.0) if name is None else name
 
 
-def _draw_target(program: Program, rng: Random, scope: dict[str, int], kind: int) -> str:
+def _draw_target(taken: Container[str], rng: Random, scope: dict[str, int], kind: int) -> str:
     choices: list[str | None] = [name for name, k in scope.items() if k == kind]
     choices.append(None)  # a new variable
     name = _choose(rng, choices)
-    return _new_name(program) if name is None else name
+    return _new_name(taken) if name is None else name
 
 
-def _new_name(program: Program) -> str:
-    taken = {s.target for s in program.statements}
+def _new_name(taken: Container[str]) -> str:
     number = 1
     while f"x{number}" in taken:
         number += 1

@@ -42,9 +42,13 @@ class _Settings(BaseModel):
 
 
 class Strategy(_Settings):
-    """How children are made. Regularized evolution: the best of a tournament is mutated, the oldest dies."""
+    """How programs are made.
 
-    kind: Literal["evolution"] = "evolution"
+    `evolution` is regularized evolution: the best of a tournament is mutated, the oldest dies. `tune` is the same with
+    one mutation, of constants: hyperparameter tuning of the start program. `random` draws from the whole space.
+    """
+
+    kind: Literal["evolution", "random", "tune"] = "evolution"
     population: Annotated[int, Field(ge=2, strict=True)] = 100
     tournament: PositiveInt = 2
     start: str = "adamw"
@@ -53,12 +57,29 @@ class Strategy(_Settings):
     """Start from the constants that tuning found for the baseline of this name."""
     max_statements: PositiveInt = 64
     """Longest genome that insertions may make."""
+    repeats: PositiveInt = 1
+    """Populations side by side, which take turns and share what has been trained."""
+    restart_after: PositiveInt | None = None
+    """Births of a population after which it begins anew."""
+    restart_from: Literal["best", "start"] = "best"
+    """Where it begins then: from its own best program, or from the start program."""
+    lengths: tuple[PositiveInt, ...] = ()
+    """Statements of random programs, each as likely as it is often here; without them any number up to twice that of
+    the start program."""
 
     @field_validator("start")
     @classmethod
     def _known(cls, name: str) -> str:
         zoo.load(name)
         return name
+
+    @model_validator(mode="after")
+    def _of_this_kind(self) -> Strategy:
+        if self.kind == "random" and (self.restart_after is not None or self.start_tuned):
+            raise ValueError("random programs have no start: leave out restart_after and start_tuned")
+        if self.kind != "random" and self.lengths:
+            raise ValueError("lengths are those of random programs: leave them out, or set kind: random")
+        return self
 
 
 class Dedup(_Settings):

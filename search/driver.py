@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
+
 from programs import zoo
 from programs.errors import InputError
 from programs.fingerprint import FINGERPRINT_VERSION
@@ -266,10 +268,14 @@ def stored(settings: Settings) -> dict[str, Any]:
 
 
 def _history_of(settings: dict[str, Any]) -> dict[str, Any]:
-    """The part of stored settings that decides the history (as `Settings.history` for settings of this version)."""
-    kept = {key: value for key, value in settings.items() if key not in ("name", "budget", "store")}
-    kept["evaluator"] = {k: v for k, v in settings.get("evaluator", {}).items() if k not in HARMLESS}
-    return kept
+    """The part of stored settings that decides the history; what did not exist yet then has its default."""
+    kept = {key: value for key, value in settings.items() if key != "versions"}
+    try:
+        kept = Settings.model_validate(kept).history()
+    except ValidationError:  # of another version: the differences are said as they are
+        kept["evaluator"] = {k: v for k, v in settings.get("evaluator", {}).items() if k not in HARMLESS}
+        kept = {key: value for key, value in kept.items() if key not in ("name", "budget", "store")}
+    return kept | {"versions": settings.get("versions")}
 
 
 def versions(settings: Settings) -> dict[str, Any]:

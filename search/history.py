@@ -18,7 +18,7 @@ from typing import NamedTuple
 from programs.dataflow import N_INPUTS
 from programs.hashing import dataflow_hash
 from programs.liveness import live
-from programs.mutation import mutate
+from programs.mutation import mutate, random_program, tune
 from programs.program import Program, parse
 
 from proxy_tasks import Hurdle
@@ -26,7 +26,7 @@ from proxy_tasks import Hurdle
 from search.cache import Cache
 from search.config import FRESH_SEED, Dedup, Hurdles, Strategy
 from search.evaluation import Candidate, Score
-from search.evolution import Member, Population
+from search.evolution import Member, Populations
 from search.hurdles import REMEMBERED, Finished, learned_hurdles
 from search.identity import identify
 from search.store import IndividualRow
@@ -94,7 +94,11 @@ class History:
         self._shape = shape
         self._start = start
         start_key = identify(start, dataflow_hash(start), dedup).key
-        self._population = Population.of_start(strategy.population, start, start_key)
+        self._populations = Populations(
+            strategy.population, strategy.repeats, Member(0, start, start_key), strategy.restart_after,
+            strategy.restart_from == "best",
+        )  # fmt: skip
+        self._lengths = strategy.lengths or range(1, 2 * len(start) + 1)
         # Large enough that what is in flight is never forgotten before its twins are committed.
         self._cache = Cache(max(dedup.cache, MOST_BIRTHS * shape.batch * shape.lookahead))
         self._finished: deque[Finished] = deque(maxlen=REMEMBERED)
@@ -107,7 +111,7 @@ class History:
 
     def draw(self, last_birth: float = math.inf) -> Batch:
         """The next batch: births up to `batch` new programs; it ends early at birth `last_birth` (exclusive)."""
-        population = self._population.copy()
+        populations = self._populations.copy()
         in_flight = {c.key for batch in self.window for c in batch.to_train()}
         batch = Batch(self.next_batch, hurdles=self._hurdles())
         new = 0
@@ -116,13 +120,13 @@ class History:
             and len(batch.births) < MOST_BIRTHS * self._shape.batch
             and self.next_birth < last_birth
         ):
-            birth = self._bear(population, in_flight)
+            birth = self._bear(populations, in_flight)
             batch.births.append(birth)
             if birth.is_trained:
                 in_flight.add(birth.key)
                 new += 1
             elif birth.score is not None:
-                population.add(_member(birth, birth.score))
+                populations.join(_member(birth, birth.score))
             self.next_birth += 1
         self.window.append(batch)
         self.next_batch += 1
@@ -132,19 +136,28 @@ class History:
         settings = self._shape.hurdles
         return learned_hurdles(self._finished, settings) if settings is not None else []
 
-    def _bear(self, population: Population, in_flight: set[str]) -> Birth:
+    def _bear(self, populations: Populations, in_flight: set[str]) -> Birth:
         rng = Random((self._shape.seed << 64) | self.next_birth)
-        if self.next_birth == 0:
+        if self._strategy.kind == "random":
+            program = random_program(rng, self._lengths[int(rng.random() * len(self._lengths))])
+            return self._recognise(rng, None, "random", program, in_flight)
+        if self.next_birth < self._strategy.repeats:  # the first of each population
             return self._recognise(rng, None, "start", self._start, in_flight)
-        winner = population.tournament(rng, self._strategy.tournament)
-        program, mutation = mutate(winner.program, rng, self._strategy.max_statements)
+        winner = populations.parents_of(self.next_birth).tournament(rng, self._strategy.tournament)
+        assert isinstance(winner.program, Program)
+        program, mutation = self._mutated(winner.program, rng)
         birth = self._recognise(rng, winner.birth, mutation, program, in_flight)
         for extra in range(1, self._dedup.remutate + 1):
             if birth.key != winner.key:
                 break
-            program, _ = mutate(program, rng, self._strategy.max_statements)
+            program, _ = self._mutated(program, rng)
             birth = self._recognise(rng, winner.birth, f"{mutation}+{extra}", program, in_flight)
         return birth
+
+    def _mutated(self, program: Program, rng: Random) -> tuple[Program, str]:
+        if self._strategy.kind == "tune":
+            return tune(program, rng)
+        return mutate(program, rng, self._strategy.max_statements)
 
     def _recognise(
         self, rng: Random, parent: int | None, mutation: str, program: Program, in_flight: set[str]
@@ -201,15 +214,10 @@ class History:
         """The first batch of the window, its scores known, joins population and cache."""
         batch = self.window.popleft()
         for birth, score in zip(batch.births, batch.scores, strict=True):
-            self._join(_member(birth, score), birth.answered_by)
+            self._populations.join(_member(birth, score), corrects=birth.answered_by == REEVALUATION)
             self._note_marks(birth.answered_by, score)
             self._cache.note(birth.dataflow_hash, birth.key, score, replace=birth.is_trained)
         self.committed_births = max(self.committed_births, batch.births[-1].number + 1)
-
-    def _join(self, member: Member, answered_by: str) -> None:
-        if answered_by == REEVALUATION:
-            self._population.correct(member.key, member.fitness)
-        self._population.add(member)
 
     def _note_marks(self, answered_by: str, score: Score) -> None:
         if answered_by == TRAINING and score.fitness is not None and score.marks is not None:
@@ -222,35 +230,37 @@ class History:
 
         The last batch is drawn anew if it was cut short by a budget; its births in the store are not written again.
         """
-        recent: deque[IndividualRow] = deque(maxlen=self._strategy.population)
         waiting: deque[list[IndividualRow]] = deque()
         for _, group in groupby(rows, key=lambda row: row.batch):
             waiting.append(list(group))
             if len(waiting) > self._shape.lookahead:
-                self._remember(waiting.popleft(), recent)
+                self._remember(waiting.popleft())
         if waiting:
             self.committed_births = waiting[-1][-1].birth + 1
             if not self._is_full(waiting[-1]):
                 waiting.pop()
         while len(waiting) >= self._shape.lookahead:
-            self._remember(waiting.popleft(), recent)
-        for row in recent:
-            self._join(_member(_birth(row), _score(row)), row.answered_by)
+            self._remember(waiting.popleft())
+        self._populations.read()
         self.window.extend(
             Batch(group[0].batch, [], [_birth(row) for row in group], [_score(row) for row in group], committed=True)
             for group in waiting
         )
-        last = waiting[-1][-1] if waiting else recent[-1] if recent else None
-        if last is not None:
-            self.next_batch, self.next_birth = last.batch + 1, last.birth + 1
+        if waiting:
+            self._stand_behind(waiting[-1])
 
-    def _remember(self, group: list[IndividualRow], recent: deque[IndividualRow]) -> None:
-        """Fold a batch without reading its genomes: only the youngest members will be needed."""
+    def _remember(self, group: list[IndividualRow]) -> None:
+        """Fold a batch without reading its genomes: only those of the youngest members will be needed."""
         for row in group:
             score = _score(row)
+            member = Member(row.birth, row.genome, row.key, _fitness(score))
+            self._populations.join(member, corrects=row.answered_by == REEVALUATION)
             self._note_marks(row.answered_by, score)
             self._cache.note(row.dataflow_hash, row.key, score, replace=row.answered_by in TRAINED)
-        recent.extend(group)
+        self._stand_behind(group)
+
+    def _stand_behind(self, group: list[IndividualRow]) -> None:
+        self.next_batch, self.next_birth = group[-1].batch + 1, group[-1].birth + 1
 
     def _is_full(self, group: list[IndividualRow]) -> bool:
         trained = sum(row.answered_by in TRAINED for row in group)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from strategies import programs
 
 from programs import InputError, Program, parse, zoo
-from programs.mutation import delete, insert, modify, mutate, tune
+from programs.mutation import delete, insert, modify, mutate, random_program, tune
+from programs.ops import OPS
 
 SEEDS = st.integers(0, 2**32 - 1)
 CHI_SQUARE_2 = 13.8  # exceeded with probability 0.001 at two degrees of freedom
@@ -206,3 +207,19 @@ def test_tune_reaches_every_constant_by_log_normal_factors() -> None:
     assert min(places.values()) > 850  # 1000 expected
     assert abs(fmean(factors)) < 0.06
     assert abs(pstdev(factors) - 1.0) < 0.06
+
+
+# --- random programs -------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 40), st.integers(0, 10_000))
+def test_random_programs_are_valid_and_as_long_as_asked(statements: int, seed: int) -> None:
+    program = random_program(Random(seed), statements)
+    assert len(program) == statements and program.dataflow is not None
+    assert program.statements[-1].target == "update"
+    assert parse(str(program)) == program
+
+
+def test_random_programs_use_the_whole_language() -> None:
+    used = {s.function for seed in range(300) for s in random_program(Random(seed), 12).statements}
+    assert used == set(OPS)
