@@ -131,7 +131,8 @@ def kill_drivers(folder: Path, options: argparse.Namespace, rng: Random) -> Find
     reference = undisturbed(folder / "undisturbed", config, forked=inline)
     killed, findings, number = folder / "killed", Findings(), 0
     database = killed / "results.db"
-    while number < options.kills:
+    deadline = time.monotonic() + 60 * options.minutes
+    while number < options.kills and time.monotonic() < deadline:
         run = begin(killed, config, forked=inline or number % 5 != 0)
         done = len(history(database, NAME)) if database.exists() and number else 0
         spared = (options.programs - done) / reference.births_a_second / (options.kills - number + 2)
@@ -239,6 +240,7 @@ def main() -> None:
     parser.add_argument("--programs", type=int, default=3000)
     parser.add_argument("--inline", action="store_true", help="without workers, from processes that start at once")
     parser.add_argument("--pause", type=float, default=3.0, help="mean seconds between two workers killed")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no more drivers are killed")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     print(datetime.now().isoformat(timespec="seconds"), vars(options), flush=True)

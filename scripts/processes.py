@@ -34,21 +34,22 @@ class Run:
         folder: where it works.
         args: of the command.
         forked: from a process that has imported the libraries, which saves seconds.
+        terminal: what is standard error, if not the file `err` in the folder.
     """
 
-    def __init__(self, folder: Path, *args: str, forked: bool = False) -> None:
+    def __init__(self, folder: Path, *args: str, forked: bool = False, terminal: str = "err") -> None:
         self.folder = folder
         self.began = time.monotonic()
         self.temporary = Path(tempfile.mkdtemp(prefix="run-", dir="/tmp"))
         self._log_before = self._log_size()
         self._forked: Any = None
         if forked:
-            self._forked = _forks.Process(target=_become, args=(folder, args, self.temporary))
+            self._forked = _forks.Process(target=_become, args=(folder, args, self.temporary, terminal))
             self._forked.start()
             self.pid = int(self._forked.pid)
         else:
             environment = {**os.environ, "TMPDIR": str(self.temporary)}
-            with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
+            with (folder / "out").open("w") as out, (folder / terminal).open("w") as err:
                 self._process = subprocess.Popen(  # noqa: S603 - our own command
                     [OPTSEARCH, "run", *args],
                     cwd=folder, stdout=out, stderr=err, env=environment, start_new_session=True,
@@ -157,14 +158,14 @@ class Run:
         return processes + [str(path) for path in self.temporary.glob("optsearch-*")]
 
 
-def _become(folder: Path, args: Sequence[str], temporary: Path) -> None:
+def _become(folder: Path, args: Sequence[str], temporary: Path, terminal: str) -> None:
     """What a forked child does: the command in a session of its own."""
     os.setsid()
     os.environ["TMPDIR"] = str(temporary)
     tempfile.tempdir = None
     os.chdir(folder)
-    for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    for number, name in ((1, "out"), (2, terminal)):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOCTTY), number)
     sys.argv = ["optsearch", "run", *args]
     from search.cli import main
 
