@@ -92,7 +92,6 @@ class Driver:
         self.service = EvaluationService(store, evaluator, settings.evaluator.batch)
         self.progress = Progress()
         self.stopping = False
-        self.is_running = False
         self._search_id = find_search(settings, store)
         self._lease = Lease(store, self._search_id)
         self._heartbeat = Heartbeat(self._lease)
@@ -119,7 +118,6 @@ class Driver:
             InputError: another run drives this search.
             StoreError: the database can no longer be written, or another run has taken the search over.
         """
-        self.is_running = True
         try:
             self.start()
             while self.advance():
@@ -128,7 +126,6 @@ class Driver:
             self.stopping = True
             raise
         finally:
-            self.is_running = False
             self.end()
         return self.progress
 

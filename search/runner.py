@@ -6,8 +6,8 @@ import logging
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any
 
 from programs.program import parse
@@ -36,20 +36,47 @@ def run_search(settings: Settings) -> bool:
         InputError: the settings do not fit the machine, the data or the store, or another run drives this search.
         StoreError: the store can no longer be written.
     """
-    for task, *_ in task_seeds(settings):  # what cannot be loaded is said before anything starts
+    load_tasks(settings)
+    with opened(settings) as (store, evaluator):
+        driver = drive(settings, store, evaluator)
+        if not driver.stopping:
+            with _interrupting():
+                _conclude(settings, store, driver)
+                _show_memory(evaluator)
+    return not driver.stopping
+
+
+def load_tasks(settings: Settings) -> None:
+    """What cannot be loaded is said before anything starts.
+
+    Raises:
+        InputError: so.
+    """
+    for task, *_ in task_seeds(settings):
         task.load()
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[tuple[Store, Evaluator]]:
+    """Store and evaluator of a run, and its log."""
     with (
         closing(open_store(settings.store, create=True)) as store,
         logging_to(store.log_path),
         closing(open_evaluator(settings.evaluator)) as evaluator,
-        ProgressLine() as line,
     ):
+        yield store, evaluator
+
+
+def drive(settings: Settings, store: Store, evaluator: Evaluator) -> Driver:
+    """Start or continue a search, with a line that shows how far it is; the driver tells how it ended."""
+    with ProgressLine() as line:
         driver = Driver(settings, store, evaluator, line.update)
-        with _signals(driver):
-            return _run(driver, evaluator, line)
+        with _draining(driver):
+            _run(driver, line)
+    return driver
 
 
-def _run(driver: Driver, evaluator: Evaluator, line: ProgressLine) -> bool:
+def _run(driver: Driver, line: ProgressLine) -> None:
     settings = driver.settings
     log.info("search '%s' begins with %s", settings.name, settings.model_dump_json())
     workers, lookahead = settings.evaluator.workers, settings.evaluator.lookahead
@@ -60,24 +87,33 @@ def _run(driver: Driver, evaluator: Evaluator, line: ProgressLine) -> bool:
     line.close()
     log.info("search '%s' %s: %s", settings.name, "stopped" if driver.stopping else "finished", driver.progress)
     if driver.stopping:
-        console.print(f"stopped; `optsearch run` with the same settings goes on from birth {driver.progress.births}")
-        return False
-    _conclude(settings, driver.store, driver)
-    _show_memory(evaluator)
-    return True
+        console.print(f"stopped; the same command with the same settings goes on from birth {driver.progress.births}")
 
 
-@contextmanager
-def _signals(driver: Driver) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM drains, the second stops at once; so does the first when nothing is in flight."""
+def _draining(driver: Driver) -> AbstractContextManager[None]:
+    """The first Ctrl-C or SIGTERM drains, the second stops at once."""
 
     def handle(number: int, _frame: Any) -> None:
         log.info("%s", signal.Signals(number).name)
-        if driver.stopping or not driver.is_running:
+        if driver.stopping:
             raise KeyboardInterrupt
         driver.stop()
         print("\nfinishing what is in flight; once more stops at once", file=sys.stderr)
 
+    return _signals(handle)
+
+
+def _interrupting() -> AbstractContextManager[None]:
+    """Where nothing is in flight, the first signal stops at once."""
+
+    def handle(_number: int, _frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    return _signals(handle)
+
+
+@contextmanager
+def _signals(handle: Callable[[int, Any], None]) -> Iterator[None]:
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
