@@ -43,7 +43,7 @@ def show_table(
     wrap: Sequence[str] = (),
 ) -> None:
     """Print a table; columns are aligned right unless named in `left`, and kept on one line unless named in `wrap`."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=printable(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(
             column, justify="left" if column in left else "right", no_wrap=column not in wrap, overflow="fold"

@@ -32,7 +32,7 @@ def open_store(location: str, create: bool = False) -> Store:
         raise InputError(f"{file}: no such database; `optsearch run CONFIG` writes one, --store names another")
     try:
         _prepare(engine, create)
-    except (DBAPIError, sqlite3.Error) as error:
+    except (DBAPIError, sqlite3.Error, UnicodeError) as error:  # the last about damaged names in messages of SQLite
         engine.dispose()
         mend = "name another with --store"
         if create:

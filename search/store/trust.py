@@ -7,6 +7,7 @@ any value in any column. Values are looked at as far as somebody relies on them.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -46,6 +47,8 @@ KINDS: dict[str, tuple[type, ...]] = {
     ),
     **dict.fromkeys(("reason", "holder", "holder_token", "holder_machine"), _SOME_TEXT),
 }  # fmt: skip
+_NAME = re.compile(r"[\w.-]{1,200}")  # of searches and baselines; it is shown, and written into exports
+_TASK_NAME = re.compile(r"[\w.:-]{1,500}")
 _ALLOWED: dict[str, Collection[str]] = {"status": STATUSES, "answered_by": ANSWERS, "state": STATES}
 
 
@@ -61,6 +64,8 @@ def checked(row: Mapping[str, Any], place: str) -> dict[str, Any]:
             raise strange(place, f"a {type(value).__name__} as {name}")
         if type(value) is float and not math.isfinite(value):
             raise strange(place, f"{value} as {name}")
+        if name in ("name", "search") and not _NAME.fullmatch(value):
+            raise strange(place, f"{value[:40]!r} as {name}")
         if name in _ALLOWED and value not in _ALLOWED[name]:
             raise strange(place, f"{value[:40]!r} as {name}")
     return dict(row)
@@ -123,14 +128,22 @@ def checked_outcome(values: Sequence[Any], place: str) -> Outcome:
         and type(outcome.fitness) is (float if outcome.status == "ok" else _NONE)
         and (outcome.fitness is None or math.isfinite(outcome.fitness))
         and _is_curve(outcome.curve, None)
-        and len(outcome.curve) <= CURVE_POINTS
         and type(outcome.steps) is int
+        and _is_long_enough(outcome)
         and type(outcome.seconds) is float
         and type(outcome.reason) in _SOME_TEXT
     )
     if not good:
         raise strange(place, "an evaluation")
     return outcome
+
+
+def _is_long_enough(outcome: Outcome) -> bool:
+    """Whether the curve of a training that went to its end has a point for every twentieth, if it had so many steps."""
+    points = len(outcome.curve)
+    if outcome.status == "ok" and outcome.steps >= CURVE_POINTS:
+        return points == CURVE_POINTS
+    return points <= CURVE_POINTS
 
 
 def checked_curve(values: Any, place: str) -> list[float]:
@@ -167,9 +180,13 @@ def checked_settings(settings: Any, place: str) -> dict[str, Any]:
         )
     )  # fmt: skip
     tasks = settings.get("tasks", []) if good else None
-    if type(tasks) is not list or not all(type(task) is dict and type(task.get("name")) is str for task in tasks):
+    if type(tasks) is not list or not all(type(task) is dict and _is_task_name(task.get("name")) for task in tasks):
         raise strange(place, "settings of a search")
     return dict(settings)
+
+
+def _is_task_name(name: Any) -> bool:
+    return type(name) is str and _TASK_NAME.fullmatch(name) is not None
 
 
 def marks_of(settings: Mapping[str, Any]) -> int | None:

@@ -19,6 +19,7 @@ from programs.errors import InputError
 
 from search.store import Heartbeat, Lease, LeaseLost, Store, StoreError, lease, open_store
 
+TOKEN = secrets.token_hex(16)  # of somebody else
 DEADLINE = 30.0  # seconds: only what hangs takes so long
 
 
@@ -86,7 +87,7 @@ def test_taken_renewed_released_and_taken_again(store: Store) -> None:
 
 def test_a_dead_process_of_this_machine_is_succeeded_at_once(store: Store) -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    write(store, holder="h", holder_token="t", holder_machine=lease.machine(), holder_pid=child.pid,
+    write(store, holder="h", holder_token=TOKEN, holder_machine=lease.machine(), holder_pid=child.pid,
           heartbeat=store.clock())  # fmt: skip
     assert "is being run by h; wait" in refusal(store)
     child.kill()
@@ -103,14 +104,14 @@ def _is_dead(store: Store) -> bool:
 
 def test_an_earlier_life_with_the_number_of_this_process_is_succeeded_at_once(store: Store) -> None:
     """As in a container that was started again, where the first process is always number 1."""
-    write(store, holder="h", holder_token="t", holder_machine=lease.machine(), holder_pid=os.getpid(),
+    write(store, holder="h", holder_token=TOKEN, holder_machine=lease.machine(), holder_pid=os.getpid(),
           heartbeat=store.clock())  # fmt: skip
     taken(store)
 
 
 @pytest.mark.parametrize("silent", [0.0, 20.0, -20.0])
 def test_a_process_of_another_machine_is_waited_for(store: Store, silent: float) -> None:
-    write(store, holder="far, process 7", holder_token="t", holder_machine="far", holder_pid=2**30,
+    write(store, holder="far, process 7", holder_token=TOKEN, holder_machine="far", holder_pid=2**30,
           heartbeat=store.clock() - silent)  # fmt: skip
     message = refusal(store)
     assert "is being run by far, process 7; if that has died, the search is free in " in message
@@ -120,7 +121,7 @@ def test_a_process_of_another_machine_is_waited_for(store: Store, silent: float)
 
 @pytest.mark.parametrize("silent", [31.0, 1e6, -31.0, -1e9])
 def test_silence_ends_a_lease_and_so_does_a_clock_that_is_far_ahead(store: Store, silent: float) -> None:
-    write(store, holder="far", holder_token="t", holder_machine="far", holder_pid=7, heartbeat=store.clock() - silent)
+    write(store, holder="far", holder_token=TOKEN, holder_machine="far", holder_pid=7, heartbeat=store.clock() - silent)
     taken(store).renew()
 
 
@@ -196,6 +197,7 @@ def test_a_heartbeat_renews_until_it_ends(store: Store) -> None:
             write(store, heartbeat=1.0)
             until(lambda: row(store)["heartbeat"] != 1.0)
         assert heartbeat.lost is None
+    until(lambda: not heartbeat._thread.is_alive())
     write(store, heartbeat=1.0)
     time.sleep(0.1)
     assert row(store)["heartbeat"] == 1.0

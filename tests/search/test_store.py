@@ -24,7 +24,7 @@ from search.store.versions import CURRENT
 from search.store.views import VIEWS
 
 TASK = get_task("digits_mlp")
-OK = Outcome("ok", -0.25, [2.0, 1.0, 0.1], 500, 1.5)
+OK = Outcome("ok", -0.25, [2.0 - n / 20 for n in range(20)], 500, 1.5)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
