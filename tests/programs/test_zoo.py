@@ -122,6 +122,27 @@ def sgd() -> Iterator[np.ndarray]:
     return by_torch(lambda leaves: torch.optim.SGD(leaves, lr=1.0), lambda t: {"lr": 0.1 * rate(t)})
 
 
+def nadamw() -> Iterator[np.ndarray]:
+    """torch.optim.NAdam with decoupled weight decay, its momentum schedule and both corrections at their limits.
+
+    After infinitely many steps torch's momentum is 0.9 and both corrections are 1; what is left subtracts
+    lr wd w + lr (0.1 g + 0.9 m) / (sqrt(v) + eps) with the new m and v, as the program does.
+    """
+
+    def make(leaves: list[torch.Tensor]) -> torch.optim.Optimizer:
+        optimizer = torch.optim.NAdam(
+            leaves, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, momentum_decay=1.0, decoupled_weight_decay=True
+        )
+        for x in leaves:
+            optimizer.state[x].update(
+                step=torch.tensor(1e9), mu_product=torch.tensor(0.0), exp_avg=torch.zeros_like(x),
+                exp_avg_sq=torch.zeros_like(x),
+            )  # fmt: skip
+        return optimizer
+
+    return by_torch(make, lambda t: {"lr": 0.001 * rate(t)})
+
+
 def sgd_momentum() -> Iterator[np.ndarray]:
     """torch.optim.SGD(momentum=0.9, weight_decay=0.0005); nothing differs."""
     return by_torch(
@@ -213,7 +234,7 @@ def raw_lion() -> Iterator[np.ndarray]:
 
 
 OTHERS: dict[str, Callable[[], Iterator[np.ndarray]]] = {
-    f.__name__: f for f in (adabelief, adamw, lion, nesterov, raw_lion, rmsprop, sgd, sgd_momentum, signum)
+    f.__name__: f for f in (adabelief, adamw, lion, nadamw, nesterov, raw_lion, rmsprop, sgd, sgd_momentum, signum)
 }
 
 
@@ -249,18 +270,18 @@ def test_the_comparison_can_tell_programs_apart(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "slots"),
     [("sgd", 0), ("lion", 1), ("signum", 1), ("sgd_momentum", 1), ("nesterov", 1), ("rmsprop", 1), ("raw_lion", 1),
-     ("adamw", 2), ("adabelief", 2)],
+     ("adamw", 2), ("nadamw", 2), ("adabelief", 2)],
 )  # fmt: skip
 def test_memory_that_each_program_costs(name: str, slots: int) -> None:
     assert len(live(zoo.load(name).dataflow).states) == slots
 
 
 def test_all_are_different_programs_with_descriptions() -> None:
-    assert len({dataflow_hash(zoo.load(name)) for name in zoo.names()}) == len(zoo.names()) == 9
+    assert len({dataflow_hash(zoo.load(name)) for name in zoo.names()}) == len(zoo.names()) == 10
     assert all(len(zoo.describe(name)) > 10 for name in zoo.names())
 
 
 @pytest.mark.parametrize("name", ["", "nope", "__init__", "../errors", "adamw.py"])
 def test_an_unknown_name_is_refused_with_those_there_are(name: str) -> None:
-    with pytest.raises(InputError, match="adabelief, adamw, lion"):
+    with pytest.raises(InputError, match="adabelief, adamw, lion, nadamw"):
         zoo.load(name)
