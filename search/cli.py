@@ -41,12 +41,29 @@ def run(
     name: Annotated[str | None, typer.Option(help="Name of the search instead of the one in the file.")] = None,
 ) -> None:
     """Start a search, or continue it where it stopped."""
-    from search.config import load_settings
+    from search.settings_file import load_settings
 
     settings = load_settings(config, [*(set_ or []), *([f"name={name}"] if name is not None else [])])
     from search.runner import run_search
 
     if not run_search(settings):
+        raise SystemExit(130)
+
+
+@app.command()
+def compare(
+    config: Annotated[
+        Path, typer.Argument(help="YAML file of settings with arms, such as configs/comparisons/figure2.yaml.")
+    ],
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File for the figure: png, svg or pdf.")] = Path(
+        "comparison.png"
+    ),
+) -> None:
+    """Run searches that differ in some settings, and draw which finds the better programs for its compute."""
+    from search.comparison import compare as compare_arms
+
+    if not compare_arms(config, set_ or [], output):
         raise SystemExit(130)
 
 
@@ -140,7 +157,7 @@ def verify(
     store: StoreOption = RESULTS,
 ) -> None:
     """Train programs that share a fingerprint but not their dataflow, and say how far apart they are."""
-    from search.config import load_settings
+    from search.settings_file import load_settings
     from search.store import open_store
     from search.verification import show_verification
 

@@ -11,7 +11,8 @@ import yaml
 from programs import zoo
 from programs.errors import InputError
 
-from search.config import Settings, load_settings
+from search.config import Settings
+from search.settings_file import load_settings
 
 GOOD = """\
 name: quick

@@ -14,8 +14,8 @@ from programs import parse, zoo
 from programs.errors import InputError
 from programs.program import Program
 
-from search.config import load_settings
 from search.evolution import Member, Populations
+from search.settings_file import load_settings
 
 STRATEGIES: dict[str, dict[str, Any]] = {
     "side by side": {"repeats": 3},
