@@ -27,7 +27,7 @@ import yaml
 from processes import Run, duplicates, history, lost, rows, snapshot, wait_for_write
 
 NAME = "durability"
-WRITE_SECONDS = 3.0  # how long to wait for a write that is to be hit
+WRITE_SECONDS = 10.0  # how long to wait for a write that is to be hit
 
 
 def settings(programs: int, steps: int, kind: str, batch: int) -> dict[str, object]:
@@ -46,10 +46,6 @@ class Undisturbed(NamedTuple):
     folder: Path
     seconds: float
     ready: float
-
-    @property
-    def births_a_second(self) -> float:
-        return len(history(self.folder / "results.db", NAME)) / (self.seconds - self.ready)
 
 
 def undisturbed(folder: Path, config: dict[str, object], forked: bool = False) -> Undisturbed:
@@ -124,25 +120,24 @@ def phase(run: Run, database: Path) -> str:
 def kill_drivers(folder: Path, options: argparse.Namespace, rng: Random) -> Findings:
     """A quarter of the kills fall into the start, a quarter right onto a write, the others anywhere.
 
-    Every fifth run is started as people do it, the others are forked from a process that has the libraries already.
+    Kills are spread over the work: the next falls about when its share of all evaluations is there. Every fifth run is
+    started as people do it, the others are forked from a process that has the libraries already.
     """
     inline = options.inline
-    config = settings(options.programs, 20 if inline else 400, "inline" if inline else "ray", 4)
+    config = settings(options.programs, 20 if inline else 100, "inline" if inline else "ray", 4)
     reference = undisturbed(folder / "undisturbed", config, forked=inline)
+    total = _evaluations(reference.folder / "results.db")
     killed, findings, number = folder / "killed", Findings(), 0
     database = killed / "results.db"
     deadline = time.monotonic() + 60 * options.minutes
     while number < options.kills and time.monotonic() < deadline:
         run = begin(killed, config, forked=inline or number % 5 != 0)
-        done = len(history(database, NAME)) if database.exists() and number else 0
-        spared = (options.programs - done) / reference.births_a_second / (options.kills - number + 2)
         aim = rng.choice(["start", "write", "anywhere", "anywhere"])
         if aim == "start":
             time.sleep(rng.uniform(0, reference.ready))
         else:
-            if not inline:
-                run.wait_for("is ready")
-            time.sleep(rng.uniform(0, 1.4 * spared))
+            _wait_for_evaluations(run, total * (number + rng.random()) / (options.kills + 1))
+            time.sleep(rng.uniform(0, 0.02 if inline else 0.3))
         before = snapshot(database)
         if aim == "write":
             wait_for_write(database, WRITE_SECONDS)
@@ -156,12 +151,21 @@ def kill_drivers(folder: Path, options: argparse.Namespace, rng: Random) -> Find
         number += 1
         findings.kills[place] += 1
         findings.after_kill(number, run, before)
-        print(f"{time.strftime('%X')} kill {number} in {place}; {done} births before", flush=True)
+        print(f"{time.strftime('%X')} kill {number} in {place}; {_evaluations(database)} evaluations", flush=True)
     last = begin(killed, config, forked=inline)
     findings.check(last.wait(3600) == 0, f"the last run failed: {last.err}")
     last.leftovers()
     findings.compare(reference, killed)
     return findings
+
+
+def _evaluations(database: Path) -> int:
+    return sum(table == "evaluation" for table, _ in snapshot(database)) if database.exists() else 0
+
+
+def _wait_for_evaluations(run: Run, number: float) -> None:
+    while run.code is None and _evaluations(run.folder / "results.db") < number:
+        time.sleep(0.02)
 
 
 def kill_workers(folder: Path, options: argparse.Namespace, rng: Random) -> Findings:

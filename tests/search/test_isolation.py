@@ -1,0 +1,60 @@
+"""Eight hostile evaluations among innocent ones: each ends alone, is recorded with its reason, changes nothing else.
+
+The short version of scripts/hostile.py: the innocent only pretend to train, in batches of two.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+
+import pytest
+import ray
+import searches
+
+from proxy_tasks.outcome import Outcome
+
+from search.evaluators.evaluator import Job, Room
+
+from scripts import hostile
+from scripts.hostile import GRACE, HOSTILE, Played, attempts_by_role, play, settings
+
+TIMEOUT = 8.0
+
+
+def pretend(job: Job, _room: Room) -> list[Outcome]:
+    return [searches.pretended(searches.key_of(replica.program), replica.seed) for replica in job.replicas]
+
+
+@pytest.fixture(scope="module")
+def played(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+    modules = hostile, searches, sys.modules[__name__]  # workers cannot import them
+    for module in modules:
+        ray.cloudpickle.register_pickle_by_value(module)
+    folder = tmp_path_factory.mktemp("hostile")
+    task = {"name": "noisy_quadratic", "steps": 5}  # the one that a new worker can load at once
+    chosen = settings(folder, 80, task, timeout_s=TIMEOUT, workers=4, batch=2, memory_limit_mib=512)
+    yield play(chosen, folder, pretend)
+    for module in modules:
+        ray.cloudpickle.unregister_pickle_by_value(module)
+
+
+def test_the_others_are_what_they_would_have_been(played: Played) -> None:
+    assert len(played.expected) == 80
+    assert played.found == played.expected
+
+
+@pytest.mark.parametrize("role", HOSTILE)
+def test_a_hostile_evaluation_is_recorded_with_its_reason(played: Played, role: str) -> None:
+    status, reason = played.verdicts[role]
+    assert status == HOSTILE[role].status
+    assert re.match(HOSTILE[role].reason, reason), reason
+
+
+def test_hostile_evaluations_are_ended_in_time(played: Played) -> None:
+    attempts = attempts_by_role(played)
+    assert attempts.keys() == HOSTILE.keys()
+    for role, tried in attempts.items():
+        assert len(tried) >= 2, "with another program, then alone"
+        assert max(attempt.seconds for attempt in tried) < TIMEOUT + GRACE + 30, f"{role}: hangs"
