@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import Any
 
 from programs import Program, zoo
-from programs.knobs import with_learning_rate, with_weight_decay
+from programs.knobs import with_decay, with_learning_rate
 
 from proxy_tasks import SUITE, TASKS, Task
 from proxy_tasks.references import FILE, reference
@@ -92,7 +92,7 @@ class Tuner:
 
 def optimizer(name: str, learning_rate: float, weight_decay: float) -> Program:
     """A baseline with these constants."""
-    return with_weight_decay(with_learning_rate(zoo.load(name), learning_rate), weight_decay)
+    return with_decay(with_learning_rate(zoo.load(name), learning_rate), weight_decay)
 
 
 def neighbour(rate: float, direction: int) -> float:

@@ -6,7 +6,7 @@ from itertools import product
 from typing import NamedTuple
 
 from programs import zoo
-from programs.knobs import with_learning_rate, with_weight_decay
+from programs.knobs import with_decay, with_learning_rate
 from programs.program import Program
 
 
@@ -37,6 +37,5 @@ class Trial(NamedTuple):
 def trials(name: str) -> list[Trial]:
     """Every point of the baseline's grid."""
     return [
-        Trial(with_weight_decay(with_learning_rate(zoo.load(name), lr), wd), lr, wd)
-        for lr, wd in product(*BASELINES[name])
+        Trial(with_decay(with_learning_rate(zoo.load(name), lr), wd), lr, wd) for lr, wd in product(*BASELINES[name])
     ]

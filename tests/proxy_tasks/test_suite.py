@@ -12,7 +12,7 @@ import torch
 from trainings import train_all, train_each
 
 from programs import InputError, parse, zoo
-from programs.knobs import with_learning_rate, with_weight_decay
+from programs.knobs import with_decay, with_learning_rate
 
 from proxy_tasks import SUITE, TASKS, Hurdle, Replica, Task, args, configured_process, get_task, train
 from proxy_tasks.references import reference
@@ -75,7 +75,7 @@ def test_tuned_adamw_reaches_what_is_recorded(name: str) -> None:
     known = reference(TASKS[name])
     assert known is not None
     tuned = known.optimizers["adamw"]
-    program = with_weight_decay(with_learning_rate(zoo.load("adamw"), tuned.learning_rate), tuned.weight_decay)
+    program = with_decay(with_learning_rate(zoo.load("adamw"), tuned.learning_rate), tuned.weight_decay)
     (outcome,) = train(TASKS[name], [Replica(program, FRESH)])
     assert outcome.fitness is not None
     assert abs(-outcome.fitness - tuned.loss) < SIGMAS * tuned.sigma * math.sqrt(1 + 1 / tuned.seeds)
@@ -103,7 +103,7 @@ def test_the_markov_chain_is_learned_up_to_its_entropy_and_never_beyond() -> Non
     """Trained long, the loss comes within 5 % of the entropy rate; on no seed and at no time is it below the floor."""
     task = replace(TASKS["markov_transformer"], steps=2400, batch_size=64)
     floor = task.load()[0].floor
-    program = with_weight_decay(with_learning_rate(zoo.load("adamw"), 1e-2), 0.0)
+    program = with_decay(with_learning_rate(zoo.load("adamw"), 1e-2), 0.0)
     (outcome,) = train(task, [Replica(program, 0)])
     assert outcome.fitness is not None
     assert floor < -outcome.fitness < 1.05 * floor

@@ -15,7 +15,7 @@ from torch.optim.adamw import adamw
 from trainings import evolved, short_task, train_all, train_each
 
 from programs import Program, parse, zoo
-from programs.knobs import with_learning_rate, with_weight_decay
+from programs.knobs import with_decay, with_learning_rate
 
 from proxy_tasks import Replica, Task, configure_process
 
@@ -138,7 +138,7 @@ def plain_loop(task: Task, seed: int, optimizer_of: Callable[[Iterable[Tensor]],
 
 
 def tuned(name: str, lr: float, weight_decay: float) -> Program:
-    return with_weight_decay(with_learning_rate(zoo.load(name), lr), weight_decay)
+    return with_decay(with_learning_rate(zoo.load(name), lr), weight_decay)
 
 
 @pytest.mark.parametrize("seed", [0, 7])
