@@ -22,6 +22,8 @@ from sqlalchemy import create_engine
 
 from programs.errors import InputError
 
+from search.config import stored_settings
+from search.evaluators import InlineEvaluator
 from search.store import Store, StoreError, integrity, open_store, schema
 from search.store.views import VIEWS
 
@@ -485,3 +487,41 @@ def test_a_lock_held_for_too_long_is_one_line(path: Path, store: Store) -> None:
 def test_the_log_lies_beside_the_file(store: Store, path: Path) -> None:
     assert store.log_path == path.with_name("results.log")
     assert open_store("sqlite://", create=True).log_path == Path(os.devnull)
+
+
+# --- older schemas ---------------------------------------------------------------------------------------------------
+
+
+def test_a_database_of_schema_0003_is_upgraded_in_place_and_goes_on(path: Path) -> None:
+    """Its births stay as they were, and the search goes on as if it had always been of this schema."""
+    shutil.copy(Path(__file__).parents[1] / "assets" / "schema_0003.db", path)
+    with closing(sqlite3.connect(path)) as connection:
+        query = "SELECT birth, genome, key, fitness, marks FROM individual ORDER BY birth"
+        before = connection.execute(query).fetchall()
+    assert "schema 0003, expected 0004; `optsearch run` upgrades it in place" in refusal(path)
+    with opened(path) as store:
+        found = store.find_search("third")
+        assert found is not None
+        births = list(store.births(found[0]))
+        assert [(b.birth, b.genome, b.key, b.fitness) for b in births] == [row[:4] for row in before]
+        assert [b.marks for b in births] == [row[4] and json.loads(row[4]) for row in before]
+        assert any(b.marks for b in births) and store.rows("SELECT holder FROM search") == [{"holder": None}]
+        more = stored_settings({**found[1], "budget": {"programs": 90}, "store": str(path)}, "third")
+        run(more, store, InlineEvaluator())
+        assert list(store.births(found[0]))[:60] == births
+    fresh = path.with_name("fresh.db")
+    with opened(fresh) as store:
+        run(more, store, InlineEvaluator())
+        anew = history_of(store, "third")
+    with opened(path) as store:
+        assert [row[:5] for row in history_of(store, "third")] == [row[:5] for row in anew]
+
+
+def test_an_upgrade_that_fails_leaves_the_file_as_it_was(path: Path) -> None:
+    shutil.copy(Path(__file__).parents[1] / "assets" / "schema_0001.db", path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE search SET settings = '{}'")
+        connection.commit()
+    before = path.read_bytes()
+    assert "holds something that optsearch did not write (searches of schema 0001" in refusal(path, create=True)
+    assert path.read_bytes() == before
