@@ -12,6 +12,8 @@ from programs.program import Program, parse
 
 from search.store import open_store
 
+LONGEST_ID = 30  # digits; no database has more, and Python reads no number of thousands
+
 
 class Resolved(NamedTuple):
     """A program, what to call it, and its row in the store if it has one."""
@@ -27,7 +29,7 @@ def resolve(what: str, store: str) -> Resolved:
     Raises:
         InputError: there is none, or its text does not parse or check.
     """
-    if what.isdecimal():
+    if what.isdecimal() and len(what) <= LONGEST_ID:
         with closing(open_store(store)) as database:
             genome = database.individual(int(what))["genome"]
         return Resolved(f"program {what}", parse(genome, f"program {what} in {store}"), int(what))
@@ -37,6 +39,8 @@ def resolve(what: str, store: str) -> Resolved:
             return Resolved(path.stem, parse(path.read_text(encoding="utf-8"), what))
         except UnicodeDecodeError:
             raise InputError(f"{what}: is not text; expected a program such as `optsearch zoo adamw` prints") from None
+        except OSError as error:
+            raise InputError(f"{what}: cannot be read ({error.strerror}); name another file") from None
     if what in zoo.names():
         return Resolved(what, zoo.load(what))
     raise InputError(f"{what}: neither an ID, nor a file, nor in the zoo ({', '.join(zoo.names())})")

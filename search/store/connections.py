@@ -83,7 +83,10 @@ def sqlite_file(engine: Engine) -> Path | None:
 def location_of(engine: Engine) -> str:
     """What to call the database: the path of a SQLite file, otherwise the URL without its password."""
     file = sqlite_file(engine)
-    return engine.url.render_as_string() if file is None else str(file)
+    if file is not None:
+        return str(file)
+    secret = {name: "***" for name in engine.url.query if "password" in name}
+    return engine.url.update_query_dict(secret).render_as_string()
 
 
 def writer(engine: Engine) -> Engine:

@@ -24,6 +24,7 @@ from programs.errors import InputError
 
 from search.config import stored_settings
 from search.evaluators import InlineEvaluator
+from search.resolve import resolve
 from search.store import Store, StoreError, integrity, open_store, schema
 from search.store.views import VIEWS
 
@@ -132,6 +133,12 @@ def test_a_url_that_is_none_is_refused(location: str) -> None:
 def test_passwords_are_not_shown() -> None:
     for location in ("postgresql+absent://me:sesame@localhost/x", "mysql+pymysql://me:sesame@localhost/x"):
         assert "sesame" not in refusal(location, create=True)
+
+
+@pytest.mark.parametrize("number", ["7", "9" * 30, "9" * 31, "9" * 5000])
+def test_a_number_of_any_length_is_no_program(path: Path, number: str) -> None:
+    with opened(path), pytest.raises(InputError, match="no program|neither an ID, nor a file"):
+        resolve(number, str(path))
 
 
 def test_opening_twice_changes_nothing(path: Path) -> None:

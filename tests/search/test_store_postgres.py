@@ -89,7 +89,7 @@ def test_another_shape_is_refused(url: str, statement: str) -> None:
             open_store(url, create)
 
 
-@pytest.mark.parametrize("place", ["nowhere.invalid:5432/x", "127.0.0.1:1/x"])
+@pytest.mark.parametrize("place", ["nowhere.invalid:5432/x", "127.0.0.1:1/x", "127.0.0.1:1/x?password=sesame"])
 def test_a_server_that_cannot_be_reached_is_one_line(place: str) -> None:
     with pytest.raises(InputError) as raised:
         open_store(f"postgresql://me:sesame@{place}", create=True)
