@@ -1,0 +1,117 @@
+"""What differences between trainings are worth: errors, tests, corrections, combinations over tasks.
+
+All tests are one-sided, "better than"; p is the probability of such a difference where there is none, and z the
+standard normal deviate with that p, so that values from few and from many seeds can be combined.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from scipy import stats
+
+LEVEL = 0.95  # of intervals
+
+
+class Difference(NamedTuple):
+    """Mean of one side minus mean of the other, with its standard error.
+
+    `degrees` are those of Student's t; `paired` says whether the seeds were shared, so that each seed gave a difference
+    of its own.
+    """
+
+    mean: float
+    standard_error: float
+    degrees: float
+    paired: bool
+
+    @property
+    def z(self) -> float:
+        """The normal deviate as improbable as t is with these degrees of freedom; infinite where there is no noise."""
+        if self.standard_error == 0:
+            return math.copysign(math.inf, self.mean) if self.mean else 0.0
+        t = self.mean / self.standard_error
+        # The tail on the side of t, where the probability is small, keeps its digits.
+        return math.copysign(float(stats.norm.isf(stats.t.sf(abs(t), self.degrees))), t)
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """Where the true difference lies with this confidence."""
+        return _around(self.mean, self.standard_error, self.degrees, level)
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """Of the mean of independent values: s / sqrt(n); NaN for fewer than two."""
+    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+
+
+def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
+    """Where the mean that two or more values are drawn around lies with this confidence (Student, Biometrika 1908)."""
+    return _around(statistics.fmean(values), standard_error(values), len(values) - 1, level)
+
+
+def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference | None:
+    """What our values are above theirs; None where there are too few to tell.
+
+    Args:
+        ours: by seed.
+        theirs: by seed. Where they have the same seeds the differences of each are tested (Student's paired test):
+            replicas of one seed share their start and minibatches, and what these do to both sides cancels. Otherwise
+            the means are, with variances of their own (Welch, Biometrika 1947).
+    """
+    if min(len(ours), len(theirs)) < 2:
+        return None
+    if ours.keys() == theirs.keys():
+        each = [ours[seed] - theirs[seed] for seed in ours]
+        return Difference(statistics.fmean(each), standard_error(each), len(each) - 1, True)
+    mean = statistics.fmean(ours.values()) - statistics.fmean(theirs.values())
+    first, second = (standard_error(list(values.values())) ** 2 for values in (ours, theirs))
+    total = first + second
+    parts = first**2 / (len(ours) - 1) + second**2 / (len(theirs) - 1)
+    return Difference(mean, math.sqrt(total), total**2 / parts if parts else math.inf, False)
+
+
+def z_of_means(mean: float, sigma: float, ours: int, theirs: int) -> float:
+    """z of a difference of means over so many seeds each, where the deviation of a single training is known.
+
+    For few seeds of a task whose sigma has been measured from many; seeds count as not shared.
+    """
+    return mean / (sigma * math.sqrt(1 / ours + 1 / theirs))
+
+
+def p_of(z: float) -> float:
+    """Probability of a normal deviate of at least z."""
+    return float(stats.norm.sf(z))
+
+
+def corrected(z: float, candidates: int) -> float:
+    """p of the best z among so many independent candidates, none of which is better (Šidák, JASA 1967)."""
+    p = p_of(z)
+    return -math.expm1(candidates * math.log1p(-p)) if p < 1 else 1.0
+
+
+def combined(zs: Sequence[float]) -> float:
+    """z over independent tasks, all of equal weight: sum / sqrt(n) (Stouffer et al., The American Soldier, 1949)."""
+    return math.fsum(zs) / math.sqrt(len(zs))
+
+
+class Signs(NamedTuple):
+    """On how many tasks a program is better, of those where there is any difference, and p of at least so many."""
+
+    better: int
+    tasks: int
+    p: float
+
+
+def signs(differences: Sequence[float]) -> Signs:
+    """The sign test (Arbuthnot, 1710; Dixon and Mood, JASA 1946): tasks counted, whatever the size of differences."""
+    better = sum(d > 0 for d in differences)
+    tasks = sum(d != 0 for d in differences)
+    return Signs(better, tasks, float(stats.binom.sf(better - 1, tasks, 0.5)))
+
+
+def _around(mean: float, error: float, degrees: float, level: float) -> tuple[float, float]:
+    reach = float(stats.t.isf((1 - level) / 2, degrees)) * error
+    return mean - reach, mean + reach
