@@ -77,6 +77,16 @@ def _answering(head: str, address: str) -> str:
     raise InputError(_absent(address, f"{head}: {reason}"))
 
 
+def answers(head: str) -> bool:
+    """Whether anything listens at host:port."""
+    host, _, port = head.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
 def _probe(head: str, address: str) -> None:
     """Try in another process what may hang in this one.
 

@@ -68,7 +68,7 @@ class RayEvaluator:
         self._starting: dict[Any, _Starting] = {}
         self._idle: list[_Member] = []
         self._running: dict[Any, _Run] = {}
-        self._without_workers_since = math.inf
+        self._without_workers_since = time.monotonic()
 
     # --- jobs ----------------------------------------------------------------------------------------------------
 
@@ -88,8 +88,10 @@ class RayEvaluator:
         """As of the interface.
 
         Raises:
-            InputError: there is no worker on which the task can be trained.
+            InputError: there is no worker on which the task can be trained, or Ray is gone.
         """
+        if self._session is not None:
+            self._session.check()
         finished = self._end_overdue()
         for reference in self._ready(0.0 if finished else timeout):
             if reference in self._starting:
@@ -211,7 +213,6 @@ class RayEvaluator:
             return
         log.info("%s is ready", place)
         self._idle.append(_Member(actor, place))
-        self._without_workers_since = math.inf
 
     def _replace(self, member: _Member, reason: str) -> None:
         log.info("%s: %s; replaced", member.place, reason)
@@ -236,7 +237,7 @@ class RayEvaluator:
     def _cause_of_death(self, place: Place, error: RayError, patience: float) -> str:
         text = " ".join(str(error).split())
         assert self._session is not None
-        if words := self._session.last_words(place.pid, patience):
+        if words := self._session.last_words(place.address, place.pid, patience):
             return words
         if found := re.search(r"exit code (\d+)", text):
             return f"exit code {found[1]}"
@@ -248,12 +249,13 @@ class RayEvaluator:
 
     def _notice_absence(self) -> None:
         """Say so if no worker has found room for a while."""
-        if self._idle or self._running:
-            return
-        if time.monotonic() - self._without_workers_since > STARTING_NOTICE_SECONDS:
-            self._without_workers_since = time.monotonic()
+        now = time.monotonic()
+        if self._idle or self._running or not self._starting:
+            self._without_workers_since = now
+        elif now - self._without_workers_since > STARTING_NOTICE_SECONDS:
+            self._without_workers_since = now
             log.warning(
-                "no worker has started yet; does the cluster have room for %g CPUs, %g GPUs and %g MiB for each?",
+                "no worker has started; does the cluster have room for %g CPUs, %g GPUs and %g MiB for each?",
                 self._settings.cpus_per_worker, self._settings.gpus_per_worker, self._settings.memory_limit,
             )  # fmt: skip
 

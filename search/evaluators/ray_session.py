@@ -24,13 +24,17 @@ import ray
 from ray._private import ray_constants
 from ray._private import worker as ray_worker
 
+from programs.errors import InputError
+
 from search.evaluators import guard
-from search.evaluators.ray_cluster import connect
+from search.evaluators.ray_cluster import answers, connect
 
 log = logging.getLogger("optsearch.ray")
 
 OBJECT_STORE_BYTES = 128 * 2**20  # jobs and outcomes are small; the default would reserve a third of the memory
 LONGEST_FOLDER = 40  # letters: Ray's sockets lie in the folder, and the path of a socket has 107 at most
+LOOK_SECONDS = 5.0  # between two looks at the head of the cluster
+SILENCE_SECONDS = 30.0  # of the head until the run ends; Ray itself waits 60, then kills the driver
 REMEMBERED = 1000  # processes whose last words are kept
 _LAST_WORDS = re.compile(r"\*\*\* (SIG[A-Z]+) received|^Fatal Python error: (.+)")
 
@@ -39,25 +43,25 @@ class WorkerOutput:
     """Takes what Ray would print: logs it, and remembers the last words of processes that crashed."""
 
     def __init__(self) -> None:
-        self._last_words: OrderedDict[str, str] = OrderedDict()
+        self._last_words: OrderedDict[tuple[str, str], str] = OrderedDict()  # by address of the node, and process
 
     def __call__(self, data: dict[str, Any], ignore_prefix: bool = False) -> None:  # noqa: ARG002 - as Ray calls it
-        pid = str(data.get("pid", ""))
+        node, pid = str(data.get("ip", "")), str(data.get("pid", ""))
         if pid == "autoscaler":
             return
         for line in data["lines"]:
-            log.info("%s: %s", pid or "ray", line.rstrip())
+            log.info("%s: %s", " on ".join(filter(None, (pid, node))) or "ray", line.rstrip())
             if found := _LAST_WORDS.search(line):
-                self._last_words[pid] = found[1] or found[2]
+                self._last_words[node, pid] = found[1] or found[2]
                 if len(self._last_words) > REMEMBERED:
                     self._last_words.popitem(last=False)
 
-    def last_words(self, pid: int, patience: float) -> str | None:
-        """What a process said as it crashed, waiting so many seconds for it to arrive."""
-        deadline = time.monotonic() + patience
-        while str(pid) not in self._last_words and time.monotonic() < deadline:
+    def last_words(self, address: str, pid: int, patience: float) -> str | None:
+        """What a process of that node said as it crashed, waiting so many seconds for it to arrive."""
+        deadline, process = time.monotonic() + patience, (address, str(pid))
+        while process not in self._last_words and time.monotonic() < deadline:
             time.sleep(0.05)
-        return self._last_words.get(str(pid))
+        return self._last_words.get(process)
 
 
 OUTPUT = WorkerOutput()
@@ -78,8 +82,13 @@ class RaySession:
     def __init__(self, address: str | None, cpus: int) -> None:
         self._guard: subprocess.Popen[bytes] | None = None
         self._is_ours = not ray.is_initialized()
-        if not self._is_ours:
-            return
+        if self._is_ours:
+            self._open(address, cpus)
+        context = ray.get_runtime_context()
+        self._head, self._node = str(context.gcs_address), str(context.get_node_id())
+        self._heard = self._looked = time.monotonic()
+
+    def _open(self, address: str | None, cpus: int) -> None:
         started = time.monotonic()
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a notice of changes to come
@@ -107,9 +116,37 @@ class RaySession:
             **_COMMON,
         )
 
-    def last_words(self, pid: int, patience: float) -> str | None:
-        """What a worker that died said as it crashed."""
-        return OUTPUT.last_words(pid, patience)
+    def last_words(self, address: str, pid: int, patience: float) -> str | None:
+        """What a worker on that node said as it crashed."""
+        return OUTPUT.last_words(address, pid, patience)
+
+    def check(self) -> None:
+        """Look from time to time whether Ray is still there.
+
+        Raises:
+            InputError: its head has been silent for long, and Ray would soon end this process without a chance to say
+                so; or it has lost this machine, and would have us wait for workers forever.
+        """
+        now = time.monotonic()
+        if now < self._looked + LOOK_SECONDS:
+            return
+        self._looked = now
+        if answers(self._head):
+            self._heard = now
+            self._check_node()
+        elif now - self._heard > SILENCE_SECONDS:
+            raise InputError(
+                f"the head of Ray, {self._head}, has not answered for {now - self._heard:.0f} s; start it again, and"
+                " `optsearch run` with the same settings goes on"
+            )
+
+    def _check_node(self) -> None:
+        nodes = ray.nodes()  # type: ignore[no-untyped-call]
+        if not any(node["Alive"] for node in nodes if node["NodeID"] == self._node):
+            raise InputError(
+                f"this machine is no longer a node of the cluster at {self._head}; start Ray here again, and"
+                " `optsearch run` with the same settings goes on"
+            )
 
     def close(self) -> None:
         """End the connection, and with it an instance of one's own."""

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import ray
+
 from programs.errors import InputError
 
 from proxy_tasks import configure_process
@@ -19,13 +21,14 @@ from search.memory import peak_memory_mib
 
 
 class Place(NamedTuple):
-    """Where a worker runs."""
+    """Where a worker runs: name and address of its node, and its process there."""
 
     node: str
+    address: str
     pid: int
 
     def __str__(self) -> str:
-        return f"worker {self.pid} on {self.node}"
+        return f"worker {self.pid} on {self.node} ({self.address})"
 
 
 class Worker:
@@ -47,7 +50,7 @@ class Worker:
 
     def place(self) -> Place:
         """Answers once the worker is ready."""
-        return Place(platform.node(), os.getpid())
+        return Place(platform.node(), str(ray.util.get_node_ip_address()), os.getpid())  # type: ignore[no-untyped-call]
 
     def train(self, job: Job, fingerprint: str) -> list[Outcome]:
         """The outcomes of a job.
