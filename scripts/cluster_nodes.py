@@ -1,0 +1,229 @@
+"""A search on a cluster whose nodes come and go, beside the same search in one process that nobody disturbs.
+
+    python -m scripts.cluster_nodes [--programs 6000] [--changes 8]
+
+The nodes are Ray processes on loopback addresses of this machine (Linux), one CPU each. Every change kills a node with
+all that runs on it, or adds one. Prints a table; ends with 1 if the two histories differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from types import TracebackType
+
+import psutil
+
+from scripts.processes import Run, history
+
+NODES = 4
+HEAD = "127.0.0.2"  # not 127.0.0.1, which Ray replaces by another address of the machine
+PATIENCE = 60.0  # seconds for Ray to start
+CONFIG = """\
+name: nodes
+strategy: {{population: 50, tournament: 3, start: adamw}}
+budget: {{programs: {programs}}}
+tasks: [{{name: digits_mlp, steps: {steps}}}]
+evaluator: {{batch: {batch}, lookahead: 6, workers: 4}}
+baselines: []
+"""
+
+
+class Node:
+    """Ray processes that make up a node, in a session of their own."""
+
+    def __init__(self, ray: str, address: str, environment: Mapping[str, str], log: Path, *options: str) -> None:
+        self.address = address
+        command = [
+            ray, "start", "--block", f"--node-ip-address={address}", "--min-worker-port=0", "--max-worker-port=0",
+            "--object-store-memory=100000000", "--disable-usage-stats", "--dashboard-agent-listen-port=0", *options,
+        ]  # fmt: skip
+        with log.open("a") as file:
+            self._process = subprocess.Popen(  # noqa: S603 - Ray's own command
+                command, stdout=file, stderr=file, env=environment, start_new_session=True
+            )
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes of optsearch that run on it."""
+        found = []
+        for process in self._family():
+            with suppress(psutil.Error):
+                if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::Worker"):
+                    found.append(process)
+        return found
+
+    def processes(self, name: str) -> list[psutil.Process]:
+        """Those of Ray with this name, such as `raylet` or `gcs_server`."""
+        return [process for process in self._family() if process.is_running() and process.name() == name]
+
+    def _family(self) -> list[psutil.Process]:
+        with suppress(psutil.Error):
+            return psutil.Process(self._process.pid).children(recursive=True)
+        return []
+
+    def kill(self) -> None:
+        """As if its plug was pulled."""
+        family = self._family()
+        with suppress(ProcessLookupError):
+            os.kill(self._process.pid, signal.SIGKILL)
+        for process in family:
+            with suppress(psutil.Error):
+                process.kill()
+        self._process.wait()
+        psutil.wait_procs(family, timeout=10)
+
+
+class Cluster:
+    """A head without CPUs, and nodes; all end with the context.
+
+    Args:
+        ray: the command.
+    """
+
+    def __init__(self, ray: str | None = None) -> None:
+        self._ray = ray or str(Path(sys.executable).parent / "ray")
+        self._folder = Path(tempfile.mkdtemp(prefix="nodes-", dir="/tmp"))  # a short path, for sockets
+        self._environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+        self.address = f"{HEAD}:{_free_port()}"
+        self.nodes: list[Node] = []
+        self._started = 0
+        port = self.address.partition(":")[2]
+        options = (f"--port={port}", f"--temp-dir={self._folder}", "--num-cpus=0", "--include-dashboard=false")
+        self.head = Node(self._ray, HEAD, self._environment, self._log, "--head", *options)
+        try:
+            self._wait_for_head()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def _log(self) -> Path:
+        return self._folder / "start.log"
+
+    def _wait_for_head(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while "Ray runtime started" not in self._log.read_text():
+            if time.monotonic() > deadline:
+                raise TimeoutError(self._log.read_text())
+            time.sleep(0.1)
+
+    def add(self, environment: Mapping[str, str] | None = None, ray: str | None = None) -> Node:
+        """One more node with a CPU; it joins within seconds.
+
+        Args:
+            environment: variables that its workers see in addition.
+            ray: the command, if it is another than that of the head.
+        """
+        self._started += 1
+        node = Node(
+            ray or self._ray, f"127.0.1.{self._started}", {**self._environment, **(environment or {})}, self._log,
+            f"--address={self.address}", "--num-cpus=1",
+        )  # fmt: skip
+        self.nodes.append(node)
+        return node
+
+    def remove(self, node: Node) -> None:
+        """Kill a node."""
+        self.nodes.remove(node)
+        node.kill()
+
+    def close(self) -> None:
+        """Kill everything."""
+        for node in [*self.nodes, self.head]:
+            node.kill()
+        self.nodes.clear()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind((HEAD, 0))
+        return int(listener.getsockname()[1])
+
+
+def begin(folder: Path, config: str, *overrides: str) -> Run:
+    """`optsearch run` of a config in a folder of its own, which talks to clusters without tokens."""
+    folder.mkdir(exist_ok=True)
+    (folder / "nodes.yaml").write_text(config)
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    sets = [part for override in overrides for part in ("--set", override)]
+    return Run(folder, "nodes.yaml", *sets)
+
+
+def births(folder: Path) -> int:
+    """Births that a run in this folder has committed."""
+    with suppress(sqlite3.OperationalError):  # no database or no table yet
+        return len(history(folder / "results.db", "nodes")) if (folder / "results.db").exists() else 0
+    return 0
+
+
+def disturb(run: Run, cluster: Cluster, changes: int, programs: int) -> list[str]:
+    """Kill and add nodes at even distances of the run; what was done, in words."""
+    rng, done = Random(0), []
+    for number in range(changes):
+        while run.code is None and births(run.folder) < programs * (number + 1) // (changes + 1):
+            time.sleep(0.2)
+        if run.code is not None:
+            break
+        if number % 2 and len(cluster.nodes) < NODES:
+            cluster.add()
+            done.append("added")
+        else:
+            cluster.remove(rng.choice(cluster.nodes))
+            done.append("killed")
+        print(f"{time.monotonic() - run.began:5.0f} s: a node {done[-1]}, {len(cluster.nodes)} left", flush=True)
+    return done
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--programs", type=int, default=6000)
+    parser.add_argument("--changes", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=300)
+    options = parser.parse_args()
+    config = CONFIG.format(programs=options.programs, steps=options.steps, batch=16)
+    folder = Path(tempfile.mkdtemp(prefix="cluster-"))
+    with Cluster() as cluster:
+        for _ in range(NODES):
+            cluster.add()
+        run = begin(folder / "cluster", config, f"evaluator.address={cluster.address}")
+        done = disturb(run, cluster, options.changes, options.programs)
+        code, seconds = run.wait(7200), time.monotonic() - run.began
+    log = run.log
+    undisturbed = begin(folder / "inline", config, "evaluator.kind=inline")
+    inline_code, inline_seconds = undisturbed.wait(7200), time.monotonic() - undisturbed.began
+    found, expected = (history(one.folder / "results.db", "nodes") for one in (run, undisturbed))
+    is_identical = code == inline_code == 0 and found == expected
+    print("\n| | cluster | undisturbed, one process |\n|---|---|---|")
+    print(f"| births | {len(found)} | {len(expected)} |")
+    print(f"| nodes killed, added | {done.count('killed')}, {done.count('added')} | - |")
+    print(f"| batches lost and trained again | {len(re.findall('; trained again|; halved', log))} | - |")
+    print(f"| wall time | {seconds:.0f} s | {inline_seconds:.0f} s |")
+    print(f"| identical history | {'yes' if is_identical else 'no'} | |")
+    shutil.rmtree(folder)
+    sys.exit(not is_identical)
+
+
+if __name__ == "__main__":
+    main()
