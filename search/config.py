@@ -245,6 +245,14 @@ HARMLESS = (
 )  # fmt: skip
 
 
+class MetaValidation(_Settings):
+    """Tasks that a search never sees, on which its best program is trained now and then."""
+
+    tasks: Annotated[tuple[TaskChoice, ...], Field(min_length=1)]
+    every: PositiveInt = 1000
+    """Births between two looks."""
+
+
 class Settings(_Settings):
     """One search."""
 
@@ -261,6 +269,9 @@ class Settings(_Settings):
     evaluator: EvaluatorSettings = EvaluatorSettings()
     baselines: tuple[str, ...] = ("adamw", "lion", "sgd_momentum")
     """Known optimizers, tuned on the tasks when the run starts."""
+    meta_validation: MetaValidation | None = None
+    stop_when: Literal["overfit"] | None = None
+    """End the search when what it still gains is lost in meta-validation."""
     store: str = "sqlite:///results.db"
 
     @field_validator("baselines")
@@ -280,11 +291,33 @@ class Settings(_Settings):
             raise ValueError("tasks: each task may be named once")
         return self
 
+    @model_validator(mode="after")
+    def _never_seen(self) -> Settings:
+        if self.meta_validation is None:
+            if self.stop_when is not None:
+                raise ValueError("stop_when: overfit needs meta_validation: {tasks: ...}")
+            return self
+        seen = {_seen(choice) for choice in self.tasks}
+        for choice in self.meta_validation.tasks:
+            if _seen(choice) in seen:
+                raise ValueError(f"meta_validation: the search itself trains on '{choice.name}'; take another task")
+        return self
+
     def history(self) -> dict[str, Any]:
         """The settings that decide the history of the search, as plain data; the others may change between runs."""
         return self.model_dump(
-            mode="json", exclude={"name": True, "budget": True, "store": True, "evaluator": {*HARMLESS}}
+            mode="json",
+            exclude=dict.fromkeys(("name", "budget", "store", "meta_validation", "stop_when"), True)
+            | {"evaluator": {*HARMLESS}},
         )
+
+
+def _seen(choice: TaskChoice) -> tuple[str, ...]:
+    """What makes two choices the same to a program: for built-in tasks data and model, whatever the length."""
+    if is_users(choice.name):
+        return (choice.name,)
+    task = get_task(choice.name)
+    return task.dataset, task.model
 
 
 def stored_settings(data: dict[str, Any], search: str) -> Settings:

@@ -22,8 +22,9 @@ from search.config import HARMLESS, Hurdles, Settings
 from search.evaluation import EvaluationService, Request, scores
 from search.evaluators import Evaluator
 from search.history import TRAINED, History, Shape
+from search.meta_validation import MetaValidator
 from search.store import BaselineRow, Heartbeat, IndividualRow, Lease, Store, StoreError
-from search.tasks import task_seeds
+from search.tasks import meta_validation_tasks, task_seeds
 from search.tuning import tune_baseline
 
 
@@ -95,6 +96,7 @@ class Driver:
         self._search_id = find_search(settings, store)
         self._lease = Lease(store, self._search_id)
         self._heartbeat = Heartbeat(self._lease)
+        self._meta_validator = MetaValidator(settings, meta_validation_tasks(settings), self.service)
         self._history: History | None = None
         self._requests: dict[int, Request] = {}
         self._report = report
@@ -169,6 +171,7 @@ class Driver:
             found = scores(self._requests.pop(head.index), self.settings.score, points)
             self._commit(history.finish(head, found))
         history.fold()
+        self._meta_validator.look(self.store, self._search_id, self._lease.token)
         return True
 
     def end(self) -> None:
@@ -199,11 +202,16 @@ class Driver:
 
         def counted() -> Any:
             for row in self.store.births(self._search_id):
-                self.progress.count(row)
+                self._count(row)
                 yield row
 
         history.replay(counted())
+        self._meta_validator.look(self.store, self._search_id, self._lease.token)
         return history
+
+    def _count(self, row: IndividualRow) -> None:
+        self.progress.count(row)
+        self._meta_validator.count(row)
 
     def _is_spent(self, history: History) -> bool:
         budget = self.settings.budget
@@ -211,6 +219,7 @@ class Driver:
         drawn = sum(birth.is_trained and birth.number >= history.committed_births for birth in births)
         return (
             self.stopping
+            or (self.settings.stop_when == "overfit" and self._meta_validator.is_overfit)
             or (budget.programs is not None and history.next_birth >= budget.programs)
             or (budget.evaluations is not None and self.progress.trained + drawn >= budget.evaluations)
             or (budget.minutes is not None and time.monotonic() - self._started >= 60 * budget.minutes)
@@ -221,7 +230,7 @@ class Driver:
         self.store.add_births(self._search_id, rows, now - self._noted, self._lease.token)
         self._noted = now
         for row in rows:
-            self.progress.count(row)
+            self._count(row)
         self._estimate(now - self._started)
         self._report(self.progress)
 

@@ -35,6 +35,7 @@ def show_status(store: Store, search: str | None) -> None:
     for row in rows:
         if row["births"]:
             _show_progress(store, row["name"])
+            _show_meta_validation(store, row["name"])
 
 
 def _search_row(store: Store, row: dict[str, Any], now: float) -> list[str]:
@@ -84,6 +85,24 @@ def _show_progress(store: Store, search: str) -> None:
             rows.append(_stretch_row(stretch))
     columns = ["births to", "trained", "by hash", "by fingerprint", "in flight", "rejected", "redundant", "best so far"]
     show_table(f"{search}: how births were answered, in shares of each stretch", columns, rows)
+
+
+def _show_meta_validation(store: Store, search: str) -> None:
+    """The latest of those bests that were tried on tasks which the search never sees."""
+    query = """SELECT MIN(births) AS births, id, birth, MAX(fitness) AS fitness, MAX(meta_fitness) AS meta_fitness
+               FROM v_meta_validation WHERE search = :search GROUP BY id, birth ORDER BY MIN(births)"""
+    rows = store.rows(query, search=search)
+    if rows:
+        best = max((row["meta_fitness"] for row in rows if row["meta_fitness"] is not None), default=None)
+        show_table(
+            f"{search}: new bests on the meta-validation tasks",
+            ["after births", "id", "fitness", "meta-validation", ""],
+            [
+                [str(r["births"]), str(r["id"]), number(r["fitness"]), number(r["meta_fitness"]),
+                 "best" if r["meta_fitness"] is not None and r["meta_fitness"] == best else ""]
+                for r in rows[-POINTS:]
+            ],
+        )  # fmt: skip
 
 
 def _stretch_row(stretch: list[dict[str, Any]]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from programs.errors import InputError
 
 from proxy_tasks.references import reference
@@ -16,10 +18,23 @@ def task_seeds(settings: Settings) -> list[TaskSeeds]:
     Raises:
         InputError: a task cannot be loaded, or nobody knows its anchors.
     """
-    several = len(settings.tasks) > 1
+    return _with_seeds(settings.tasks)
+
+
+def meta_validation_tasks(settings: Settings) -> list[TaskSeeds]:
+    """The same for the tasks that the search never sees.
+
+    Raises:
+        InputError: a task cannot be loaded, or nobody knows its anchors.
+    """
+    return _with_seeds(settings.meta_validation.tasks) if settings.meta_validation is not None else []
+
+
+def _with_seeds(choices: Sequence[TaskChoice]) -> list[TaskSeeds]:
+    several = len(choices) > 1
     return [
         TaskSeeds(choice.task, tuple(choice.training_seeds), _anchors(choice) if several else None)
-        for choice in settings.tasks
+        for choice in choices
     ]
 
 

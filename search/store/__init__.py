@@ -3,7 +3,17 @@
 from search.store.errors import LeaseLost, StoreError
 from search.store.lease import Heartbeat, Lease
 from search.store.opening import open_store
-from search.store.rows import BaselineRow, IndividualRow
+from search.store.rows import BaselineRow, IndividualRow, MetaValidationRow
 from search.store.store import Store
 
-__all__ = ["BaselineRow", "Heartbeat", "IndividualRow", "Lease", "LeaseLost", "Store", "StoreError", "open_store"]
+__all__ = [
+    "BaselineRow",
+    "Heartbeat",
+    "IndividualRow",
+    "Lease",
+    "LeaseLost",
+    "MetaValidationRow",
+    "Store",
+    "StoreError",
+    "open_store",
+]

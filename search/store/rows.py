@@ -28,6 +28,15 @@ class IndividualRow(NamedTuple):
     marks: Sequence[float] | None = None
 
 
+class MetaValidationRow(NamedTuple):
+    """How the best program of a search after some births fared on tasks that the search never sees."""
+
+    births: int
+    birth: int
+    fitness: float
+    meta_fitness: float | None
+
+
 class BaselineRow(NamedTuple):
     """A tuned baseline of a search."""
 

@@ -95,6 +95,16 @@ baseline = Table(
     UniqueConstraint("search_id", "name"),
 )  # fmt: skip
 
+meta_validation = Table(
+    "meta_validation", metadata, _id(),
+    Column("search_id", ForeignKey("search.id"), nullable=False),
+    Column("births", Integer, nullable=False),  # committed when the search's best was looked at
+    Column("birth", Integer, nullable=False),  # of that best
+    Column("fitness", Float, nullable=False),  # in the search
+    Column("meta_fitness", Float),  # on the tasks that the search never sees; none where training there failed
+    UniqueConstraint("search_id", "births"),
+)  # fmt: skip
+
 selection = Table(
     "selection", metadata, _id(),
     Column("individual_id", ForeignKey("individual.id"), nullable=False),

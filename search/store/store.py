@@ -23,12 +23,13 @@ from search.store.connections import location_of, sqlite_file, translated, write
 from search.store.errors import StoreError
 from search.store.lease import fence, seconds_now
 from search.store.plain import clean_number, clean_text
-from search.store.rows import BaselineRow, IndividualRow
+from search.store.rows import BaselineRow, IndividualRow, MetaValidationRow
 from search.store.trust import (
     checked,
     checked_baseline,
     checked_births,
     checked_curve,
+    checked_meta_validation,
     checked_outcome,
     checked_settings,
     marks_of,
@@ -277,6 +278,24 @@ class Store:
         with self.writing() as connection:
             self._fence(connection, search_id, token, 0.0, {})
             connection.execute(schema.baseline.insert().values(search_id=search_id, **baseline._asdict()))
+
+    def meta_validation(self, search_id: int) -> list[MetaValidationRow]:
+        """The meta-validation curve of a search."""
+        columns = [schema.meta_validation.c[name] for name in MetaValidationRow._fields]
+        query = select(*columns).where(schema.meta_validation.c.search_id == search_id)
+        with self.reading() as connection:
+            rows = connection.execute(query.order_by(schema.meta_validation.c.births))
+            return [checked_meta_validation(row, self.location) for row in rows]
+
+    def add_meta_validation(self, search_id: int, row: MetaValidationRow, token: str) -> None:
+        """Keep a point of it.
+
+        Raises:
+            LeaseLost: the search is no longer of this token; nothing is written.
+        """
+        with self.writing() as connection:
+            self._fence(connection, search_id, token, 0.0, {})
+            connection.execute(schema.meta_validation.insert().values(search_id=search_id, **row._asdict()))
 
     def add_export(self, individual_id: int, target: str, class_name: str, source: str) -> None:
         with self.writing() as connection:

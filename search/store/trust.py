@@ -14,7 +14,7 @@ from typing import Any
 from proxy_tasks.outcome import CURVE_POINTS, Outcome
 
 from search.store.plain import strange
-from search.store.rows import BaselineRow, IndividualRow
+from search.store.rows import BaselineRow, IndividualRow, MetaValidationRow
 
 STATUSES = {"ok", "diverged", "dropped", "rejected", "timeout", "error", "lost"}
 ANSWERS = {"training", "reevaluation", "hash", "fingerprint", "in_flight", "rejection"}
@@ -37,7 +37,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("seconds", "redundant_share", "learning_rate", "weight_decay"), _NUMBER),
     **dict.fromkeys(
         ("fitness", "variance", "over_adamw", "over_best_baseline", "best", "best_so_far", "parent_fitness", "gain",
-         "standard_error", "baseline_fitness", "over_baseline", "heartbeat"),
+         "standard_error", "meta_fitness", "baseline_fitness", "over_baseline", "heartbeat"),
         _SOME_NUMBER,
     ),
     **dict.fromkeys(
@@ -164,6 +164,15 @@ def checked_baseline(values: Sequence[Any], place: str) -> BaselineRow:
         InputError: it is none.
     """
     return BaselineRow(**checked(dict(zip(BaselineRow._fields, values, strict=True)), place))
+
+
+def checked_meta_validation(values: Sequence[Any], place: str) -> MetaValidationRow:
+    """A point of a meta-validation curve.
+
+    Raises:
+        InputError: it is none.
+    """
+    return MetaValidationRow(**checked(dict(zip(MetaValidationRow._fields, values, strict=True)), place))
 
 
 def checked_settings(settings: Any, place: str) -> dict[str, Any]:

@@ -52,6 +52,14 @@ VIEWS = {
         GROUP BY s.id, s.name, i.status, i.reason
         ORDER BY s.id, COUNT(*) DESC, MIN(i.id)
     """,
+    # How the best of each search fared, as it went on, on tasks that the search never sees.
+    "v_meta_validation": """
+        SELECT s.name AS search, c.births, i.id, c.birth, c.fitness, c.meta_fitness
+        FROM meta_validation c
+        JOIN search s ON s.id = c.search_id
+        JOIN individual i ON i.search_id = c.search_id AND i.birth = c.birth
+        ORDER BY s.id, c.births
+    """,
     # Results of the funnel, stage by stage.
     "v_funnel": """
         SELECT s.name AS search, f.stage, f.task, i.id, i.birth, f.seeds, f.fitness, f.standard_error,

@@ -11,7 +11,7 @@ from typing import Any
 
 from programs import Program
 
-from proxy_tasks import Outcome
+from proxy_tasks import Outcome, Replica
 
 from search.config import Dedup, Settings
 from search.driver import Driver, Progress
@@ -71,7 +71,11 @@ class PretendingEvaluator:
             raise KeyboardInterrupt
         self._left -= 1
         job = self.jobs.pop(self._rng.randrange(len(self.jobs)))
-        return [Finished(job.number, [pretended(key_of(r.program), r.seed) for r in job.replicas])]
+        return [Finished(job.number, [self.outcome(job, r) for r in job.replicas])]
+
+    def outcome(self, _job: Job, replica: Replica) -> Outcome:
+        """What is said of a replica."""
+        return pretended(key_of(replica.program), replica.seed)
 
     def trained(self) -> list[tuple[str, str, int]]:
         """Key, task and seed of everything that was to be trained."""

@@ -19,7 +19,19 @@ from programs.errors import InputError
 from proxy_tasks import Outcome, get_task
 
 from search.evaluation import EvaluationKey
-from search.store import BaselineRow, IndividualRow, Lease, LeaseLost, Store, StoreError, schema
+from search.store import (
+    BaselineRow,
+    IndividualRow,
+    Lease,
+    LeaseLost,
+    Store,
+    StoreError,
+    connections,
+    integrity,
+    lease,
+    schema,
+)
+from search.store.store import CIRCUMSTANCES
 from search.store.versions import CURRENT
 from search.store.views import VIEWS
 
@@ -57,9 +69,9 @@ def individual(birth: int, fitness: float | None = None, **changes: object) -> I
 def taken(store: Store, name: str = "a") -> tuple[int, str]:
     """A new search and the token to write it with."""
     search_id = store.create_search(name, {"seed": 1})
-    lease = Lease(store, search_id)
-    lease.take()
-    return search_id, lease.token
+    held = Lease(store, search_id)
+    held.take()
+    return search_id, held.token
 
 
 # --- schema ----------------------------------------------------------------------------------------------------------
@@ -350,7 +362,7 @@ def test_both_kinds_of_database_hold_and_show_the_same(
             shown = {view: store.rows(f"SELECT * FROM {view}") for view in VIEWS}
             found.append((history_of(store, "small"), history_of(store, "Other"), shown))
     assert found[0] == found[1]
-    assert all(found[0][2][view] for view in VIEWS if view != "v_funnel")
+    assert all(found[0][2][view] for view in VIEWS if view not in ("v_funnel", "v_meta_validation"))
 
 
 def test_a_search_interrupted_goes_on_the_same(location: str, tmp_path: Path) -> None:
@@ -360,3 +372,19 @@ def test_a_search_interrupted_goes_on_the_same(location: str, tmp_path: Path) ->
     with opened(location) as store:
         run(settings_of(), store, PretendingEvaluator(1))
         assert history_of(store) == whole
+
+
+def test_the_page_about_the_store_is_complete() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "store.md").read_text()
+    for name in (*schema.metadata.tables, *VIEWS):
+        assert f"| `{name}` |" in page
+    for figure in (
+        f"renewed every {lease.HEARTBEAT_SECONDS:g} s",
+        f"{lease.LEASE_SECONDS:g} s after its last heartbeat",
+        f"up to {connections.BUSY_SECONDS} s",
+        f"up to {integrity.FULL_BYTES // 2**20} MiB",
+        f"{integrity.READ_BYTES // 2**30} GiB",
+        f"more than {connections.LONGEST_VALUE // 2**20} MiB",
+        *(f"`{status}`" for status in CIRCUMSTANCES),
+    ):
+        assert figure in page

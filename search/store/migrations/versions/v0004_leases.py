@@ -1,4 +1,4 @@
-"""Searches say who drives them."""
+"""Searches say who drives them, and how their best fare on tasks that they never see."""
 
 from __future__ import annotations
 
@@ -16,3 +16,13 @@ def upgrade() -> None:
         table.add_column(sa.Column("holder_machine", sa.Text))
         table.add_column(sa.Column("holder_pid", sa.Integer))
         table.add_column(sa.Column("heartbeat", sa.Float))
+    op.create_table(
+        "meta_validation",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("search_id", sa.Integer, sa.ForeignKey("search.id"), nullable=False),
+        sa.Column("births", sa.Integer, nullable=False),
+        sa.Column("birth", sa.Integer, nullable=False),
+        sa.Column("fitness", sa.Float, nullable=False),
+        sa.Column("meta_fitness", sa.Float),
+        sa.UniqueConstraint("search_id", "births"),
+    )
