@@ -83,6 +83,9 @@ def leaderboard(
     store: StoreOption = RESULTS,
     search: SearchOption = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of programs.")] = 20,
+    pareto: Annotated[
+        bool, typer.Option("--pareto", help="Only programs that none beats in fitness, live statements and states.")
+    ] = False,
 ) -> None:
     """The best distinct programs, with their margins over the tuned baselines."""
     from search.display import show_leaderboard
@@ -90,7 +93,7 @@ def leaderboard(
 
     with _closing(open_store(store)) as database:
         _require_search(database, search)
-        show_leaderboard(database, search, limit)
+        show_leaderboard(database, search, limit, pareto)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from rich.table import Table
 from programs.liveness import live, live_program, live_statements
 from programs.program import Program
 
+from search.pareto import pareto_front
 from search.store import BaselineRow, Store
 from search.tuning import Trainings
 
@@ -53,12 +54,23 @@ def show_table(
     console.print(table)
 
 
-def show_leaderboard(store: Store, search: str | None, limit: int) -> list[dict[str, Any]]:
-    """Print the best programs of a search, or of all; returns their rows."""
+def show_leaderboard(store: Store, search: str | None, limit: int, pareto: bool = False) -> list[dict[str, Any]]:
+    """Print the best programs of a search, or of all; returns their rows.
+
+    Args:
+        store: that holds them.
+        search: its name.
+        limit: rows at most.
+        pareto: only programs that no other beats in fitness, live statements and state slots together.
+    """
     condition = "WHERE search = :search" if search else ""
-    rows = store.rows(f"SELECT * FROM v_leaderboard {condition} LIMIT :limit", search=search, limit=limit)
+    query = f"SELECT * FROM v_leaderboard {condition}"
+    if pareto:
+        rows = pareto_front(store.rows(query, search=search))[:limit]
+    else:
+        rows = store.rows(f"{query} LIMIT :limit", search=search, limit=limit)
     show_table(
-        "leaderboard" + (f" of {search}" if search else ""),
+        ("Pareto front" if pareto else "leaderboard") + (f" of {search}" if search else ""),
         ["id", "search", "fitness", "over AdamW", "over best", "statements", "live", "states", "birth"],
         [
             [
