@@ -137,7 +137,7 @@ def test_passwords_are_not_shown() -> None:
 
 @pytest.mark.parametrize("number", ["7", "9" * 30, "9" * 31, "9" * 5000])
 def test_a_number_of_any_length_is_no_program(path: Path, number: str) -> None:
-    with opened(path), pytest.raises(InputError, match="no program|neither an ID, nor a file"):
+    with opened(path), pytest.raises(InputError, match=r"no program|neither an ID, nor a file"):
         resolve(number, str(path))
 
 
