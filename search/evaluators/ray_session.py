@@ -17,11 +17,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import ray_constants
+from ray._private import ray_constants, services
 from ray._private import worker as ray_worker
 
 from programs.errors import InputError
@@ -108,13 +109,14 @@ class RaySession:
         self._guard = subprocess.Popen(  # noqa: S603 - our own file
             [sys.executable, "-P", guard.__file__, str(folder)], stdin=subprocess.PIPE, start_new_session=True
         )
-        ray.init(
-            num_cpus=cpus,
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            _temp_dir=str(folder),
-            **_COMMON,
-        )
+        with _daemons_apart():
+            ray.init(
+                num_cpus=cpus,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=str(folder),
+                **_COMMON,
+            )
 
     def last_words(self, address: str, pid: int, patience: float) -> str | None:
         """What a worker on that node said as it crashed."""
@@ -168,6 +170,17 @@ def _folder() -> Path:
     """An empty folder for Ray's files, with a short path."""
     usual = Path(tempfile.gettempdir())
     return Path(tempfile.mkdtemp(prefix="optsearch-", dir=usual if len(str(usual)) <= LONGEST_FOLDER else "/tmp"))  # noqa: S108
+
+
+@contextmanager
+def _daemons_apart() -> Iterator[None]:
+    """Ray's processes get a session of their own: a SIGTERM to our group, such as `timeout` sends, is not for them."""
+    popen = services.ConsolePopen
+    services.ConsolePopen = partial(popen, start_new_session=True)  # type: ignore[assignment, misc]
+    try:
+        yield
+    finally:
+        services.ConsolePopen = popen  # type: ignore[misc]
 
 
 @contextmanager
