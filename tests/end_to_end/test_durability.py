@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import signal
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ name: tiny
 seed: 3
 strategy: {population: 20, start: adamw}
 budget: {programs: 150}
-tasks: [{name: digits_mlp, steps: 400}]
+tasks: [{name: digits_mlp, steps: 200}]
 evaluator: {kind: ray, workers: 2, batch: 4, lookahead: 3}
 baselines: []
 """
@@ -62,10 +63,10 @@ def finish(folder: Path, expected: list[tuple[Any, ...]]) -> None:
     run = begin(folder, *INLINE)
     assert run.wait(PATIENCE) == 0, run.err
     nothing_is_left(run)
+    assert {path.name for path in folder.iterdir()} == {"tiny.yaml", "results.db", "results.log", "out", "err"}
     assert history(folder / "results.db", "tiny") == expected
     assert duplicates(folder / "results.db") == 0
     assert rows(folder / "results.db", "PRAGMA integrity_check") == [("ok",)]
-    assert {path.name for path in folder.iterdir()} == {"tiny.yaml", "results.db", "results.log", "out", "err"}
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,7 @@ def test_the_first_signal_drains_and_the_second_stops_at_once(
 
 def test_a_driver_killed_again_and_again(expected: list[tuple[Any, ...]], tmp_path: Path) -> None:
     folder = folder_with(tmp_path)
-    for births in (1, 30, 60):
+    for births in (1, 50):
         run = begin(folder)
         wait_for_births(run, births)
         assert len(run.family()) > 4, "Ray's processes are those of which nothing may be left"
@@ -150,6 +151,7 @@ def test_a_killed_worker_leaves_no_trace_and_one_line_stays_on_the_terminal(
 def terminal() -> Iterator[tuple[str, list[bytes]]]:
     """A terminal of one's own: its name, and what is shown on it, complete when it is closed."""
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 200))
     shown: list[bytes] = []
 
     def read() -> None:
@@ -234,7 +236,7 @@ name: tiny
 strategy: {start: sgd_momentum}
 budget: {programs: 1}
 tasks: [{name: "unruly:task", seeds: 2}]
-evaluator: {kind: ray, workers: 2, lookahead: 1, timeout_s: 5}
+evaluator: {kind: ray, workers: 2, lookahead: 2, timeout_s: 5}
 baselines: []
 """
 
@@ -251,5 +253,5 @@ def test_a_task_that_prints_and_hangs(tmp_path: Path) -> None:
     for text in ("a word from the net", "a warning from the net", "a word from beyond Python"):
         assert text in run.log, text
         assert text not in run.err + (folder / "out").read_text(), text
-    (shown,) = run.err.strip().splitlines()
+    (shown,) = run.err.strip().split("\n")
     assert "1 programs" in shown
