@@ -284,5 +284,7 @@ def _start_failure(error: RayError) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     missing = next((line for line in lines if line.startswith("ModuleNotFoundError")), None)
     if missing is not None:
-        return f"{missing}; install the same version of optsearch on every node"
+        node = re.search(r"ip=([^,)\s]+)", str(error))
+        where = f"on {node[1]}: " if node else ""
+        return f"{where}{missing}; install the same version of optsearch on every node"
     return one_line(lines[-1]) if lines else type(error).__name__

@@ -62,7 +62,7 @@ class Worker:
         Raises:
             InputError: here the task is another than at the driver's, or cannot be loaded.
         """
-        if job.task.fingerprint != fingerprint:
+        if _fingerprint(job) != fingerprint:
             raise InputError(
                 f"task '{job.task.name}' is not what it is where the search runs: other versions of optsearch or torch,"
                 " or other data; install the same everywhere"
@@ -72,6 +72,23 @@ class Worker:
     def peak_memory(self) -> float:
         """Of this process, in MiB."""
         return peak_memory_mib()
+
+
+def _fingerprint(job: Job) -> str:
+    """Of the job's task, with the data as they are here.
+
+    Raises:
+        InputError: here they cannot be loaded. The driver could, so no program is to blame.
+    """
+    try:
+        return job.task.fingerprint
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        raise InputError(
+            f"task '{job.task.name}' cannot be loaded here as where the search runs: {type(error).__name__}: {error};"
+            " its data and modules must be on the same path on every node"
+        ) from None
 
 
 def limit_memory(mib: float) -> None:
