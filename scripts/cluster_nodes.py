@@ -168,7 +168,7 @@ def begin(folder: Path, config: str, *overrides: str) -> Run:
     (folder / "nodes.yaml").write_text(config)
     os.environ["RAY_AUTH_MODE"] = "disabled"
     sets = [part for override in overrides for part in ("--set", override)]
-    return Run(folder, "nodes.yaml", *sets)
+    return Run(folder, "nodes.yaml", *sets, forked=True)
 
 
 def births(folder: Path) -> int:
