@@ -268,6 +268,16 @@ def test_settings_of_no_meaning_are_refused_where_they_are_used(valid: Path, tmp
         assert "its settings in the database are none of this optsearch (seed: " in refused(path, *args)
 
 
+@pytest.mark.parametrize("levels", [40, 900, 100_000])
+def test_deeply_nested_json_is_refused(valid: Path, tmp_path: Path, levels: int) -> None:
+    """Also where the parser would take it: others walk through it later."""
+    nested = '{"hurdles": {}, "more": ' + "[" * levels + "]" * levels + "}"
+    path = changed(valid, tmp_path, "UPDATE search SET settings = ?", parameters=(nested,))
+    for args in (("status",), ("show", "4"), ("export", "4")):
+        assert STRANGE in refused(path, *args)
+    assert not goes_on(path)
+
+
 def test_text_that_looks_like_markup_is_shown_as_it_is(valid: Path, tmp_path: Path) -> None:
     path = changed(valid, tmp_path, "UPDATE individual SET mutation = '[/red]' || char(27) || '[2J', reason = '[/]'")
     for args in COMMANDS:
