@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -23,9 +24,9 @@ class Outcome(NamedTuple):
     """What became of a replica.
 
     The trainer itself says ok, diverged, or dropped (at a hurdle); error (training raised), timeout (it took too long)
-    and lost (its process died) come from evaluators. `fitness` is minus the final validation loss, None unless `status` is ok. `curve` holds mean
-    training losses over twentieths of the steps, as far as they are finite. `seconds` is the replica's share of the
-    time of its batch.
+    and lost (its process died) come from evaluators. `fitness` is minus the final validation loss, None unless `status`
+    is ok. `curve` holds mean training losses over twentieths of the steps, as far as they are finite. `seconds` is the
+    replica's share of the time of its batch.
     """
 
     status: Status
@@ -41,6 +42,21 @@ class Hurdle(NamedTuple):
 
     point: int
     bound: float
+
+
+def astray(loss: float, bound: float, step: int) -> Outcome | None:
+    """The outcome of a replica whose mean training loss over a twentieth, up to a step, is no number within a bound."""
+    if loss <= bound:
+        return None
+    said = f"exceeds {bound:g}" if math.isfinite(loss) else "is not finite"
+    return Outcome("diverged", None, [], step, 0.0, f"training loss {said} by step {step}")
+
+
+def validated(loss: float, bound: float, steps: int) -> Outcome:
+    """The outcome of a replica trained for so many steps, by its validation loss; its curve is still to be added."""
+    if loss <= bound:
+        return Outcome("ok", -loss, [], steps, 0.0)
+    return Outcome("diverged", None, [], steps, 0.0, "validation loss is not finite or exceeds the bound")
 
 
 def fallen(curve: Sequence[float], hurdles: Sequence[Hurdle]) -> Hurdle | None:

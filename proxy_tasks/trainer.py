@@ -20,7 +20,9 @@ from torch import Tensor
 from programs.batched import Rows, UpdateRules
 from programs.sharing import Outlines, share
 
-from proxy_tasks.outcome import CURVE_POINTS, Hurdle, Outcome, Replica, checkpoint, dropped, fallen
+from proxy_tasks.datasets import Dataset
+from proxy_tasks.models import Model
+from proxy_tasks.outcome import CURVE_POINTS, Hurdle, Outcome, Replica, astray, checkpoint, dropped, fallen, validated
 from proxy_tasks.task import Task
 
 VALIDATION_SAMPLES = 512  # in one pass; not a function of R, since the order of summation shows in the last bit
@@ -123,10 +125,9 @@ class _Training:
 
     def judge(self, number: int, loss: float, point: int) -> bool:
         """Take in the mean loss of a replica over the last twentieth; whether it goes on."""
-        step = checkpoint(point, self.task.steps)
-        if not loss <= self.task.loss_bound:
-            bound = f"exceeds {self.task.loss_bound:g}" if math.isfinite(loss) else "is not finite"
-            self.finish(number, Outcome("diverged", None, [], step, 0.0, f"training loss {bound} by step {step}"))
+        diverged = astray(loss, self.task.loss_bound, checkpoint(point, self.task.steps))
+        if diverged is not None:
+            self.finish(number, diverged)
             return False
         self.curves[number].append(loss)
         hurdle = self.hurdles.get(point)
@@ -197,21 +198,17 @@ class _Cohort:
 
     def validate(self) -> None:
         """Finish the replicas left with their validation losses."""
-        steps, bound = self.task.steps, self.task.loss_bound
-        for number, loss in zip(self.numbers, self._validation_losses() if self.numbers else (), strict=True):
-            if loss <= bound:
-                outcome = Outcome("ok", -loss, [], steps, 0.0)
-            else:
-                reason = "validation loss is not finite or exceeds the bound"
-                outcome = Outcome("diverged", None, [], steps, 0.0, reason)
-            self.training.finish(number, outcome)
+        losses = validation_losses(self.dataset, self.model, self.parameters) if self.numbers else ()
+        for number, loss in zip(self.numbers, losses, strict=True):
+            self.training.finish(number, validated(loss, self.task.loss_bound, self.task.steps))
 
-    @torch.no_grad()
-    def _validation_losses(self) -> list[float]:
-        """Mean losses over all validation samples."""
-        x, y = self.dataset.valid_x, self.dataset.valid_y
-        total = torch.zeros(len(self.numbers), dtype=torch.float64)
-        for start in range(0, len(x), VALIDATION_SAMPLES):
-            chunk_x, chunk_y = x[start : start + VALIDATION_SAMPLES], y[start : start + VALIDATION_SAMPLES]
-            total += self.model.losses(self.parameters, chunk_x[None], chunk_y[None]).double() * len(chunk_x)
-        return (total / len(x)).tolist()
+
+@torch.no_grad()
+def validation_losses(dataset: Dataset, model: Model, parameters: Sequence[Tensor]) -> list[float]:
+    """Mean losses over all validation samples, one for each replica of the parameters `[R, *shape]`."""
+    x, y = dataset.valid_x, dataset.valid_y
+    total = torch.zeros(len(parameters[0]), dtype=torch.float64)
+    for start in range(0, len(x), VALIDATION_SAMPLES):
+        chunk_x, chunk_y = x[start : start + VALIDATION_SAMPLES], y[start : start + VALIDATION_SAMPLES]
+        total += model.losses(parameters, chunk_x[None], chunk_y[None]).double() * len(chunk_x)
+    return (total / len(x)).tolist()

@@ -3,10 +3,9 @@
     python scripts/references.py [TASK ...] [--store references.db] [--workers 2] [--seeds 5]
     python scripts/references.py --table     # what is recorded, in Markdown, for docs/tasks.md
 
-Writes `proxy_tasks/references.json`, task by task; what is in the store is not trained again. The base tasks are tuned
-over the grids of `search/baselines.py`; a variant starts from the best of its base task and goes on, in half-decades of
-the learning rate, until the best does not lie at the edge. What is best on the tuning seeds is trained again on
-fresh seeds, whose mean and standard deviation are recorded.
+Writes `proxy_tasks/references.json`, task by task; what is in the store is not trained again. Tuning is that of
+`search/tuning.py`, on three seeds. What is best there is trained again on fresh seeds, whose mean and standard
+deviation are recorded.
 
 `best`, the upper anchor of scores, is the lowest loss of these optimizers, or of AdamW with four times the steps where
 that is lower; null where nothing is better than AdamW itself.
@@ -18,11 +17,9 @@ import argparse
 import json
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
-
-from programs import Program, zoo
-from programs.knobs import with_decay, with_learning_rate
 
 from proxy_tasks import SUITE, TASKS, Task
 from proxy_tasks.references import FILE, reference
@@ -32,90 +29,42 @@ from search.config import FRESH_SEED, TUNING_SEED, Dedup, EvaluatorSettings
 from search.evaluation import EvaluationService, TaskSeeds
 from search.evaluators import open_evaluator
 from search.store import open_store
-from search.tuning import train_programs
+from search.tuning import Tuned, train_programs, tune
 
 DEDUP = Dedup()
+RECORDED = ("adamw", "lion", "sgd_momentum")
 VARIANTS = ("short", "large_batch", "wide", "long")
-HALF_DECADE = (1, 3)
 TUNING_SEEDS = tuple(range(TUNING_SEED, TUNING_SEED + 3))
-FINALISTS = 5
 
 
-class Tuner:
-    """Losses of optimizers with given constants on tasks, each trained once."""
+class Recorder:
+    """What tuned optimizers reach, each training done once."""
 
     def __init__(self, service: EvaluationService, seeds: int) -> None:
         self._service = service
-        self._seeds = seeds
+        self._seeds = range(FRESH_SEED, FRESH_SEED + seeds)
 
-    def losses(
-        self, name: str, task: Task, points: list[tuple[float, float]], seeds: tuple[int, ...] = TUNING_SEEDS[:1]
-    ) -> list[float]:
-        """Mean validation losses on tuning seeds; infinite if any fails."""
-        programs = [optimizer(name, *point) for point in points]
-        trained = train_programs(programs, self._service, [TaskSeeds(task, seeds)], DEDUP)
-        return [math.inf if t.failures else -t.mean for (t,) in trained]
+    def recorded(self, names: Sequence[str], task: Task) -> dict[str, Any]:
+        """Entries of `references.json`."""
+        found = tune([BASELINES[name] for name in names], self._service, [TaskSeeds(task, TUNING_SEEDS)], DEDUP)
+        return {one.name: self._entry(one, task) for one in found}
 
-    def best(self, name: str, task: Task, points: list[tuple[float, float]]) -> tuple[float, float]:
-        """The best point: all on one seed, the best few of them on more."""
-        losses = self.losses(name, task, points)
-        few = sorted(points, key=lambda point: losses[points.index(point)])[:FINALISTS]
-        losses = self.losses(name, task, few, TUNING_SEEDS)
-        return few[losses.index(min(losses))]
-
-    def recorded(self, name: str, task: Task, point: tuple[float, float]) -> dict[str, Any]:
-        """The entry of `references.json`."""
-        seeds = tuple(range(FRESH_SEED, FRESH_SEED + self._seeds))
-        ((trainings,),) = train_programs([optimizer(name, *point)], self._service, [TaskSeeds(task, seeds)], DEDUP)
+    def _entry(self, tuned: Tuned, task: Task) -> dict[str, Any]:
+        fresh = TaskSeeds(task, tuple(self._seeds))
+        ((trainings,),) = train_programs([tuned.program], self._service, [fresh], DEDUP)
         losses = [-fitness for fitness in trainings.fitness]
         mean, sigma = (statistics.fmean(losses), statistics.stdev(losses)) if len(losses) > 1 else (math.inf, math.inf)
-        lr, wd = point
-        return {"loss": round(mean, 6), "sigma": round(sigma, 6), "seeds": len(losses), "learning_rate": lr,
-                "weight_decay": wd}  # fmt: skip
-
-    def over_grid(self, name: str, task: Task) -> tuple[float, float]:
-        """The best point of the optimizer's grid."""
-        grid = BASELINES[name]
-        return self.best(name, task, [(lr, wd) for lr in grid.learning_rates for wd in grid.weight_decays])
-
-    def around(self, name: str, task: Task, point: tuple[float, float]) -> tuple[float, float]:
-        """The best learning rate near a point, in half-decades, with its weight decay."""
-        lr, wd = point
-        rates = [neighbour(lr, -1), lr, neighbour(lr, 1)]
-        while True:
-            rate, _ = self.best(name, task, [(rate, wd) for rate in rates])
-            best = rates.index(rate)
-            if 0 < best < len(rates) - 1 or len(rates) > 8:
-                return rate, wd
-            rates = [neighbour(rates[0], -1), *rates] if best == 0 else [*rates, neighbour(rates[-1], 1)]
+        return {"loss": round(mean, 6), "sigma": round(sigma, 6), "seeds": len(losses),
+                "learning_rate": tuned.best.learning_rate, "weight_decay": tuned.best.weight_decay}  # fmt: skip
 
 
-def optimizer(name: str, learning_rate: float, weight_decay: float) -> Program:
-    """A baseline with these constants."""
-    return with_decay(with_learning_rate(zoo.load(name), learning_rate), weight_decay)
-
-
-def neighbour(rate: float, direction: int) -> float:
-    """The next of 1, 3, 10, 30, ... times a power of ten."""
-    place = round(2 * math.log10(rate)) + direction
-    return float(f"{HALF_DECADE[place % 2]}e{place // 2}")
-
-
-def entry(tuner: Tuner, task: Task, known: dict[str, Any]) -> dict[str, Any]:
-    """What is recorded of a task; variants start from what is known of their base task."""
-    base = next(name for name in SUITE if task.name.startswith(name))
-    points = {}
-    for name in BASELINES:
-        if task.name == base:
-            points[name] = tuner.over_grid(name, task)
-        else:
-            start = known[base]["optimizers"][name]
-            points[name] = tuner.around(name, task, (start["learning_rate"], start["weight_decay"]))
-    optimizers = {name: tuner.recorded(name, task, point) for name, point in points.items()}
+def entry(recorder: Recorder, task: Task) -> dict[str, Any]:
+    """What is recorded of a task."""
+    optimizers = recorder.recorded(RECORDED, task)
     losses = [tuned["loss"] for tuned in optimizers.values()]
     if not task.name.endswith(("_long", "_wide")):
         longer = replace(task, name=f"{task.name}, four times the steps", steps=4 * task.steps)
-        losses.append(tuner.recorded("adamw", longer, tuner.around("adamw", longer, points["adamw"]))["loss"])
+        losses.append(recorder.recorded(["adamw"], longer)["adamw"]["loss"])
     baseline = optimizers["adamw"]["loss"]
     best = min(losses)
     return {"baseline": baseline, "best": best if best < baseline else None, "optimizers": optimizers}
@@ -123,7 +72,7 @@ def entry(tuner: Tuner, task: Task, known: dict[str, Any]) -> dict[str, Any]:
 
 def table() -> None:
     """Print what is recorded: losses, learning rates, and the best known."""
-    names = list(BASELINES)
+    names = RECORDED
     print(f"| task | steps x batch | {' | '.join(names)} | best known |\n|{'---|' * (len(names) + 3)}")
     for name, task in TASKS.items():
         if known := reference(task):
@@ -145,10 +94,11 @@ def main() -> None:
         table()
         return
     evaluator = open_evaluator(EvaluatorSettings(workers=options.workers))
-    tuner = Tuner(EvaluationService(open_store(options.store, create=True), evaluator, batch_size=16), options.seeds)
+    service = EvaluationService(open_store(options.store, create=True), evaluator, batch_size=16)
+    recorder = Recorder(service, options.seeds)
     for name in options.tasks:
         known = json.loads(FILE.read_text(encoding="utf-8"))
-        known[name] = entry(tuner, TASKS[name], known)
+        known[name] = entry(recorder, TASKS[name])
         FILE.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
         found = {k: (t["loss"], t["learning_rate"]) for k, t in known[name]["optimizers"].items()}
         print(name, found, "best", known[name]["best"], flush=True)

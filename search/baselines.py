@@ -1,41 +1,89 @@
-"""Known optimizers that a search is measured against, and the grids over which they are tuned."""
+"""Whom tuning compares: known optimizers, and any program, each with the two numbers that are tuned."""
 
 from __future__ import annotations
 
-from itertools import product
+from collections.abc import Callable
 from typing import NamedTuple
 
 from programs import zoo
-from programs.knobs import with_decay, with_learning_rate
+from programs.errors import InputError
+from programs.knobs import decay_of, scaled, with_decay, with_learning_rate
 from programs.program import Program
 
-
-class Grid(NamedTuple):
-    """Peak learning rates x weight decays, in half decades."""
-
-    learning_rates: tuple[float, ...]
-    weight_decays: tuple[float, ...]
+from proxy_tasks.native import NATIVES, Native
 
 
-# The ranges leave room on both sides of the best on the built-in tasks. Weight decay is decoupled (multiplied by the
-# learning rate) in AdamW and Lion, coupled (added to the gradient) in SGD.
-BASELINES = {
-    "adamw": Grid((3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1), (0.0, 1e-2, 1e-1, 1.0)),
-    "lion": Grid((3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1), (0.0, 1e-1, 1e0, 1e1)),
-    "sgd_momentum": Grid((1e-2, 3e-2, 1e-1, 3e-1, 1e0, 3e0, 1e1), (0.0, 1e-4, 1e-3, 1e-2)),
+class Range(NamedTuple):
+    """Positive numbers from `low` to `high`, of which all decades matter alike."""
+
+    low: float
+    high: float
+
+
+class Competitor(NamedTuple):
+    """What is tuned: over which ranges at first, and how it comes from a learning rate and a weight decay.
+
+    `decays` is None where there is no decay to be tuned. The ranges are where trials begin; where the best lies at an
+    edge they go on beyond it.
+    """
+
+    name: str
+    rates: Range
+    decays: Range | None
+    make: Callable[[float, float], Program | Native]
+
+
+# Three decades of learning rates and two of weight decays for everybody, with room on both sides of the best on the
+# built-in tasks. Weight decay is decoupled (multiplied by the learning rate), but coupled (added to the gradient) in
+# nesterov and sgd_momentum.
+_ADAPTIVE, _PLAIN, _MATRICES = Range(3e-4, 3e-1), Range(1e-2, 1e1), Range(1e-3, 1e0)
+_RANGES = {
+    "adamw": (_ADAPTIVE, Range(1e-2, 1e0)),
+    "nadamw": (_ADAPTIVE, Range(1e-2, 1e0)),
+    "nesterov": (_PLAIN, Range(1e-4, 1e-2)),
+    "sgd_momentum": (_PLAIN, Range(1e-4, 1e-2)),
+    "lion": (_ADAPTIVE, Range(1e-1, 1e1)),
+    "signum": (_ADAPTIVE, Range(1e-1, 1e1)),
+    "muon": (_MATRICES, Range(1e-2, 1e0)),
 }
+_FACTORS = Range(10**-1.5, 10**1.5)
+_USUAL_DECAY = 0.1  # around which to look where a program has a decay of zero
 
 
-class Trial(NamedTuple):
-    """A baseline with its constants set."""
+def _known(name: str) -> Competitor:
+    def make(learning_rate: float, weight_decay: float) -> Program | Native:
+        if name in NATIVES:
+            return Native(name, learning_rate, weight_decay)
+        return with_decay(with_learning_rate(zoo.load(name), learning_rate), weight_decay)
 
-    program: Program
-    learning_rate: float
-    weight_decay: float
+    return Competitor(name, *_RANGES[name], make)
 
 
-def trials(name: str) -> list[Trial]:
-    """Every point of the baseline's grid."""
-    return [
-        Trial(with_decay(with_learning_rate(zoo.load(name), lr), wd), lr, wd) for lr, wd in product(*BASELINES[name])
-    ]
+BASELINES = {name: _known(name) for name in _RANGES}
+
+
+def competitor(name: str, program: Program) -> Competitor:
+    """Any program: its `learning_rate` is a factor on its update, its weight decay the coefficient of w that it has.
+
+    A program without weight decay gets none: what is tuned is the program, not another one.
+    """
+    own = decay_of(program)
+    decays = None if own is None else Range((own or _USUAL_DECAY) / 10, (own or _USUAL_DECAY) * 10)
+
+    def make(factor: float, weight_decay: float) -> Program:
+        return scaled(program if own is None else with_decay(program, weight_decay), factor)
+
+    return Competitor(name, _FACTORS, decays, make)
+
+
+def chosen(text: str) -> list[str]:
+    """Names of baselines from a list with commas, or all of them.
+
+    Raises:
+        InputError: there is no such baseline.
+    """
+    names = list(BASELINES) if text == "all" else [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in BASELINES:
+            raise InputError(f"unknown baseline '{name}'; there are {', '.join(BASELINES)}, and 'all'")
+    return list(dict.fromkeys(names))

@@ -132,11 +132,19 @@ def evaluate(
     ] = "digits_mlp",
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, none of which searches train on.")] = 3,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps instead of the task's own.")] = None,
+    baselines: Annotated[
+        str,
+        typer.Option(metavar="NAMES|all", help="Known optimizers to tune and compare with, with commas between them."),
+    ] = "adamw,lion,sgd_momentum",
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Tune the program too, with as many trials as each baseline.")
+    ] = False,
     store: StoreOption = RESULTS,
 ) -> None:
     """Train a program on a task beside the tuned baselines. Trainings are kept in the store and never repeated."""
     from proxy_tasks import get_task
 
+    from search.baselines import chosen
     from search.config import TaskChoice
     from search.evaluate import evaluate_beside_baselines
     from search.resolve import resolve
@@ -144,10 +152,11 @@ def evaluate(
 
     sys.path.append(str(Path.cwd()))  # where a module of the user's is looked for
     get_task(task)
+    names = chosen(baselines)
     found = resolve(program, store)
     choice = TaskChoice(name=task, steps=steps)
     with _closing(open_store(store, create=True)) as database:
-        evaluate_beside_baselines(found.name, found.program, choice.task, seeds, database)
+        evaluate_beside_baselines(found.name, found.program, choice.task, seeds, database, names, tune)
 
 
 @app.command()
@@ -222,15 +231,16 @@ def tasks() -> None:
     from proxy_tasks import TASKS
     from proxy_tasks.references import reference
 
-    from search.baselines import BASELINES
     from search.display import show_table
 
+    known = {task.name: recorded.optimizers for task in TASKS.values() if (recorded := reference(task))}
+    names = list(dict.fromkeys(name for optimizers in known.values() for name in optimizers))
     rows = []
     for task in TASKS.values():
-        known = reference(task)
-        losses = [f"{t.loss:.3g}" for t in known.optimizers.values()] if known else ["-"] * len(BASELINES)
+        tuned = known.get(task.name, {})
+        losses = [f"{tuned[name].loss:.3g}" if name in tuned else "-" for name in names]
         rows.append([task.name, task.model, str(task.steps), str(task.batch_size), *losses])
-    columns = ["task", "model", "steps", "batch", *BASELINES]
+    columns = ["task", "model", "steps", "batch", *names]
     show_table("built-in tasks, and the losses of tuned optimizers", columns, rows, left=["task", "model"])
 
 

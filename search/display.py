@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -14,6 +14,7 @@ from programs.liveness import live, live_program, live_statements
 from programs.program import Program
 
 from search.pareto import pareto_front
+from search.statistics import difference
 from search.store import BaselineRow, Store
 from search.tuning import Trainings
 
@@ -129,3 +130,17 @@ def show_trainings(title: str, names: Sequence[str], trainings: Sequence[Sequenc
         left=["program", "task"],
         wrap=["of each seed"],
     )  # fmt: skip
+
+
+def show_differences(name: str, ours: Trainings, rivals: Mapping[str, Trainings]) -> None:
+    """Print what the mean fitness of a program on one task is above that of rivals, and how sure that is."""
+    found = {rival: difference(ours.by_seed, theirs.by_seed) for rival, theirs in rivals.items()}
+    rows = []
+    for rival, d in found.items():
+        if d is not None:
+            low, high = d.interval()
+            row = [number(d.mean, True), number(d.standard_error), f"{number(low, True)} to {number(high, True)}"]
+            rows.append([f"{name} - {rival}", *row, f"{d.z:+.2f}", "yes" if d.paired else "no"])
+    if rows:
+        columns = ["difference", "fitness", "std. error", "95 % interval", "z", "paired"]
+        show_table("differences of means", columns, rows, left=["difference"])

@@ -18,6 +18,7 @@ from programs.program import parse
 
 from proxy_tasks.outcome import CURVE_POINTS
 
+from search.baselines import BASELINES
 from search.config import HARMLESS, Hurdles, Settings
 from search.evaluation import EvaluationService, Request, scores
 from search.evaluators import Evaluator
@@ -25,7 +26,7 @@ from search.history import TRAINED, History, Shape
 from search.meta_validation import MetaValidator
 from search.store import BaselineRow, Heartbeat, IndividualRow, Lease, Store, StoreError
 from search.tasks import meta_validation_tasks, task_seeds
-from search.tuning import tune_baseline
+from search.tuning import tune
 
 
 @dataclass
@@ -184,11 +185,14 @@ class Driver:
 
     def _tune_baselines(self) -> None:
         self.progress.baselines = self.store.baselines(self._search_id)
-        for name in self.settings.baselines:
-            if name not in self.progress.baselines and not self.stopping:
-                baseline = tune_baseline(name, self.service, self.tasks, self.settings.dedup, self.settings.score)
-                self.store.add_baseline(self._search_id, baseline, self._lease.token)
-                self.progress.baselines[name] = baseline
+        missing = [BASELINES[name] for name in self.settings.baselines if name not in self.progress.baselines]
+        if not missing:
+            return
+        settings = self.settings
+        tuned = tune(missing, self.service, self.tasks, settings.dedup, settings.score, stopped=lambda: self.stopping)
+        for baseline in tuned:
+            self.store.add_baseline(self._search_id, baseline.row, self._lease.token)
+            self.progress.baselines[baseline.name] = baseline.row
 
     def _replay(self) -> History:
         strategy = self.settings.strategy

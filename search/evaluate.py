@@ -1,33 +1,54 @@
-"""Training any program on any task, beside the tuned baselines."""
+"""Training any program on any task, beside tuned baselines."""
 
 from __future__ import annotations
 
-from programs.program import Program, parse
+from collections.abc import Sequence
+
+from programs.program import Program
 
 from proxy_tasks import Task
 
-from search.baselines import BASELINES
+from search.baselines import BASELINES, competitor
 from search.config import FRESH_SEED, TUNING_SEED, Dedup
-from search.display import console, describe, show_baselines, show_trainings
+from search.display import console, describe, show_baselines, show_differences, show_trainings
 from search.evaluation import EvaluationService, TaskSeeds
 from search.evaluators import InlineEvaluator
 from search.store import Store
-from search.tuning import train_programs, tune_baseline
+from search.tuning import train_programs, tune
 
 BATCH = 32
 DEDUP = Dedup()
 
 
-def evaluate_beside_baselines(name: str, program: Program, task: Task, seeds: int, store: Store) -> None:
-    """Tune the baselines as searches do, train all on fresh seeds, print how they fared."""
+def evaluate_beside_baselines(
+    name: str, program: Program, task: Task, seeds: int, store: Store, baselines: Sequence[str], is_tuned: bool
+) -> None:
+    """Tune the baselines as searches do, and the program too if wanted, train all on fresh seeds, print how they fared.
+
+    Args:
+        name: of the program.
+        program: as it is trained, or tuned.
+        task: on which.
+        seeds: number of fresh ones.
+        store: keeps all trainings.
+        baselines: names of `BASELINES`.
+        is_tuned: whether the program gets the trials that each baseline gets.
+    """
     service = EvaluationService(store, InlineEvaluator(), BATCH)
-    baselines = [tune_baseline(baseline, service, [TaskSeeds(task, (TUNING_SEED,))], DEDUP) for baseline in BASELINES]
+    ours = f"{name}, tuned" if is_tuned else name
+    competitors = [BASELINES[baseline] for baseline in baselines] + [competitor(ours, program)] * is_tuned
+    tuned = tune(competitors, service, [TaskSeeds(task, (TUNING_SEED,))], DEDUP)
+    programs = {name: program} | {t.name if t.name == ours else f"tuned {t.name}": t.program for t in tuned}
     fresh = TaskSeeds(task, tuple(range(FRESH_SEED, FRESH_SEED + seeds)))
-    rivals = {name: program} | {f"tuned {b.name}": parse(b.genome) for b in baselines}
-    trainings = train_programs(list(rivals.values()), service, [fresh], DEDUP)
+    trainings = train_programs(list(programs.values()), service, [fresh], DEDUP)
     console.print(f"{name}: {describe(program)}; {task.name}: {task.steps} steps of batch {task.batch_size}")
-    show_baselines(baselines)
-    show_trainings(f"on {seeds} fresh seed{'s' * (seeds != 1)}", list(rivals), trainings)
-    for result in trainings[0]:
-        for failure in result.failures:
-            console.print(f"{name} on {result.task}: {failure}")
+    show_baselines([t.row for t in tuned if t.name != ours])
+    if is_tuned:
+        best = tuned[-1].best
+        console.print(f"{ours}: its update times {best.learning_rate:g}, weight decay {best.weight_decay:g}")
+    show_trainings(f"on {seeds} fresh seed{'s' * (seeds != 1)}", list(programs), trainings)
+    known = {one: of_task for one, (of_task,) in zip(programs, trainings, strict=True)}
+    show_differences(ours, known[ours], {one: known[one] for one in programs if one not in (name, ours)})
+    for one in dict.fromkeys((name, ours)):
+        for failure in known[one].failures:
+            console.print(f"{one} on {task.name}: {failure}")

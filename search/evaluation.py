@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from programs.program import Program
 
 from proxy_tasks import Hurdle, Replica, Task
+from proxy_tasks.native import Native, NativeReplica
 from proxy_tasks.outcome import Outcome, judged
 
 from search.evaluators.evaluator import Evaluator, Job
@@ -26,11 +27,18 @@ POLL_SECONDS = 0.2  # how long to wait for the evaluator before looking at signa
 
 
 class Candidate(NamedTuple):
-    """A program and the key under which its evaluations are kept. `round` counts its earlier evaluations."""
+    """A program and the key under which its evaluations are kept. `round` counts its earlier evaluations.
+
+    An optimizer of torch may stand in the place of a program.
+    """
 
     key: str
-    program: Program
+    program: Program | Native
     round: int = 0
+
+    def replica(self, seed: int) -> Replica | NativeReplica:
+        """One training of it."""
+        return NativeReplica(self.program, seed) if isinstance(self.program, Native) else Replica(self.program, seed)
 
 
 class Anchors(NamedTuple):
@@ -144,7 +152,7 @@ class EvaluationService:
         request.missing.update(missing)
         for start in range(0, len(missing), self._batch_size):
             keys = missing[start : start + self._batch_size]
-            replicas = tuple(Replica(asked[key.key].program, key.seed) for key in keys)
+            replicas = tuple(asked[key.key].replica(key.seed) for key in keys)
             job = Job(next(self._numbers), task, replicas, hurdles)
             self._jobs[job.number] = request, task, keys
             self._evaluator.submit(job)

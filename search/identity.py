@@ -8,6 +8,8 @@ from programs.fingerprint import fingerprint
 from programs.hashing import dataflow_hash
 from programs.program import Program
 
+from proxy_tasks.native import Native
+
 from search.config import Dedup
 from search.evaluation import Candidate
 
@@ -33,6 +35,8 @@ def identify(program: Program, dataflow_key: str, dedup: Dedup) -> Identity:
     return Identity(key, rejection)
 
 
-def candidate(program: Program, dedup: Dedup) -> Candidate:
-    """The program with the key of its evaluations."""
+def candidate(program: Program | Native, dedup: Dedup) -> Candidate:
+    """The program, or optimizer of torch, with the key of its evaluations."""
+    if isinstance(program, Native):
+        return Candidate(program.key, program)
     return Candidate(identify(program, dataflow_hash(program), dedup).key, program)

@@ -1,56 +1,210 @@
-"""Tuning baselines and confirming winners: programs trained outside the evolution, by the same service."""
+"""Tuning, and training outside the evolution, by the same service.
+
+Everybody is tuned alike: the same number of trials, on the same tasks and seeds, at the same quasi-random points of the
+ranges. A trial is a learning rate and a weight decay; a quarter of the trials has no decay. Four trials in seven cover
+the ranges where the competitor begins. The others follow in three equal rounds, each where the best so far points to:
+
+- beyond the edge, if it lies within half a decade of one: one more decade, which counts as covered from then on;
+- around it otherwise, closer from round to round.
+
+So whoever needs other ranges gets them, three decades beyond at most, and nobody gets more trials than another.
+"""
 
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
+
+import torch
+from torch.quasirandom import SobolEngine
 
 from programs.program import Program
 
-from search.baselines import trials
-from search.config import Dedup
-from search.evaluation import Combine, EvaluationService, TaskSeeds
+from proxy_tasks.native import Native
+
+from search.baselines import Competitor, Range
+from search.config import FRESH_SEED, Dedup
+from search.evaluation import Candidate, Combine, EvaluationService, Score, TaskSeeds
 from search.identity import candidate
+from search.statistics import standard_error
 from search.store import BaselineRow
 
+TRIALS = 28
+ROUNDS = 3  # after the first
+SHARE = 1 / 7  # of the trials, in each of these rounds
+WITHOUT_DECAY = 0.25  # share of the trials
+EDGE = 10**0.5  # the best is at an edge when it is within this factor of it
+STEP = 10.0  # by which a range is widened
+SIGMA_SEEDS = 20
+_POINTS = 0  # the scrambling of the points
 
-def tune_baseline(
-    name: str, service: EvaluationService, tasks: Sequence[TaskSeeds], dedup: Dedup, combine: Combine = "mean"
-) -> BaselineRow:
-    """The best of the baseline's grid over the tasks."""
-    grid = trials(name)
-    candidates = [candidate(trial.program, dedup) for trial in grid]
-    keys = [c.key for c in candidates]
-    scores = service.evaluate(candidates, tasks, combine)
-    fitness = [scores[key].fitness for key in keys]
-    ranks = [-math.inf if f is None else f for f in fitness]
-    best = ranks.index(max(ranks))
-    program, learning_rate, weight_decay = grid[best]
-    return BaselineRow(name, str(program), keys[best], learning_rate, weight_decay, fitness[best], len(grid))
+
+class Box(NamedTuple):
+    """Where points are drawn: `decays` is None for no decay, `without` the share of points that have none anyhow."""
+
+    rates: Range
+    decays: Range | None
+    without: float
+
+
+class Trial(NamedTuple):
+    """A competitor with its constants, as it is trained."""
+
+    learning_rate: float
+    weight_decay: float
+    candidate: Candidate
+
+
+class Tuned(NamedTuple):
+    """The best trial of a competitor; its fitness is None if none trained well."""
+
+    name: str
+    best: Trial
+    fitness: float | None
+    trials: int
+
+    @property
+    def program(self) -> Program | Native:
+        return self.best.candidate.program
+
+    @property
+    def row(self) -> BaselineRow:
+        rate, decay, (key, program, _) = self.best
+        return BaselineRow(self.name, str(program), key, rate, decay, self.fitness, self.trials)
+
+
+def tune(
+    competitors: Sequence[Competitor],
+    service: EvaluationService,
+    tasks: Sequence[TaskSeeds],
+    dedup: Dedup,
+    combine: Combine = "mean",
+    trials: int = TRIALS,
+    stopped: Callable[[], bool] = lambda: False,
+) -> list[Tuned]:
+    """Tune all side by side; what the store knows is not trained again, so a tuning that ended early goes on.
+
+    Args:
+        competitors: who is tuned.
+        service: that trains.
+        tasks: on which, with the seeds.
+        dedup: how keys are made.
+        combine: what decides over several tasks.
+        trials: for each competitor.
+        stopped: asked before each round.
+
+    Returns:
+        In the order of the competitors; nothing if stopped.
+    """
+    plans = [_Plan(one) for one in competitors]
+    later = int(trials * SHARE)
+    for number in (trials - ROUNDS * later, *[later] * ROUNDS):
+        if stopped():
+            return []
+        drawn = [trial for plan in plans for trial in plan.draw(number, dedup)]
+        scores = service.evaluate([trial.candidate for trial in drawn], tasks, combine)
+        for plan in plans:
+            plan.take(scores)
+    return [plan.tuned() for plan in plans]
+
+
+class _Plan:
+    """The trials of one competitor so far, and where the next are to be."""
+
+    def __init__(self, one: Competitor) -> None:
+        self._competitor = one
+        self._covered = self._box = Box(one.rates, one.decays, WITHOUT_DECAY)
+        self._engine = SobolEngine(2, scramble=True, seed=_POINTS)  # type: ignore[no-untyped-call]
+        self._reach = EDGE
+        self._trials: list[Trial] = []
+        self._fitness: list[float | None] = []
+
+    def draw(self, number: int, dedup: Dedup) -> list[Trial]:
+        """So many new trials."""
+        new = []
+        for u, v in self._engine.draw(number, dtype=torch.float64).tolist():
+            rate, decay = point(self._box, u, v)
+            new.append(Trial(rate, decay, candidate(self._competitor.make(rate, decay), dedup)))
+        self._trials += new
+        return new
+
+    def take(self, scores: Mapping[str, Score]) -> None:
+        """Take in how the last trials fared."""
+        self._fitness += [scores[trial.candidate.key].fitness for trial in self._trials[len(self._fitness) :]]
+        best = self.tuned()
+        at = None if best.fitness is None else best.best[:2]
+        self._box, self._covered = following(self._covered, at, self._reach)
+        self._reach **= 0.5
+
+    def tuned(self) -> Tuned:
+        ranks = [-math.inf if fitness is None else fitness for fitness in self._fitness]
+        best = ranks.index(max(ranks))
+        return Tuned(self._competitor.name, self._trials[best], self._fitness[best], len(self._trials))
+
+
+def point(box: Box, u: float, v: float) -> tuple[float, float]:
+    """The learning rate and weight decay at a point of the unit square, to three digits."""
+    decay = 0.0
+    if box.decays is not None and v >= box.without:
+        decay = _between(box.decays, (v - box.without) / (1 - box.without))
+    return _between(box.rates, u), decay
+
+
+def _between(ends: Range, share: float) -> float:
+    return float(f"{ends.low * (ends.high / ends.low) ** share:.3g}")
+
+
+def following(covered: Box, best: tuple[float, float] | None, reach: float) -> tuple[Box, Box]:
+    """Where the next round looks, and what has been covered then.
+
+    Args:
+        covered: until now.
+        best: learning rate and weight decay of the best trial; None if none trained well, since then, as a rule, the
+            learning rates were too high.
+        reach: factor by which to go to each side of a best that is at no edge.
+    """
+    rate, decay = best or (covered.rates.low, 0.0)
+    rates, wider = _along(covered.rates, rate, reach)
+    if wider != covered.rates:
+        return covered._replace(rates=rates), covered._replace(rates=wider)
+    if covered.decays is None or decay == 0:  # below the lowest decay there is none, which is tried anyhow
+        return Box(rates, None, 1.0), covered
+    decays, higher = _along(Range(0.0, covered.decays.high), decay, reach)
+    return Box(rates, decays, 0.0), covered._replace(decays=covered.decays._replace(high=higher.high))
+
+
+def _along(ends: Range, best: float, reach: float) -> tuple[Range, Range]:
+    """The part of one axis to look at next, and the range covered then."""
+    if best < ends.low * EDGE:
+        return Range(ends.low / STEP, ends.low), ends._replace(low=ends.low / STEP)
+    if best > ends.high / EDGE:
+        return Range(ends.high, ends.high * STEP), ends._replace(high=ends.high * STEP)
+    return Range(best / reach, best * reach), ends
 
 
 class Trainings(NamedTuple):
-    """How a program fared on several seeds of one task; `fitness` of those trainings that were ok."""
+    """How a program fared on several seeds of one task: fitness by seed where training was ok, and what failed."""
 
     task: str
-    fitness: list[float]
+    by_seed: dict[int, float]
     failures: list[str]
 
     @property
+    def fitness(self) -> list[float]:
+        return list(self.by_seed.values())
+
+    @property
     def mean(self) -> float:
-        return statistics.fmean(self.fitness) if self.fitness else math.nan
+        return math.fsum(self.by_seed.values()) / len(self.by_seed) if self.by_seed else math.nan
 
     @property
     def standard_error(self) -> float:
-        if len(self.fitness) < 2:
-            return math.nan
-        return statistics.stdev(self.fitness) / math.sqrt(len(self.fitness))
+        return standard_error(self.fitness)
 
 
 def train_programs(
-    programs: Sequence[Program], service: EvaluationService, tasks: Sequence[TaskSeeds], dedup: Dedup
+    programs: Sequence[Program | Native], service: EvaluationService, tasks: Sequence[TaskSeeds], dedup: Dedup
 ) -> list[list[Trainings]]:
     """For each program its trainings on every task, each seed apart."""
     candidates = [candidate(program, dedup) for program in programs]
@@ -59,12 +213,48 @@ def train_programs(
     for key in (c.key for c in candidates):
         of_program = []
         for task, seeds, _ in tasks:
-            outcomes = [
-                request.outcomes[w] for w in request.wanted if w[:2] == (key, task.fingerprint) and w.seed in seeds
-            ]
-            fitness = [o.fitness for o in outcomes if o.fitness is not None]
-            of_program.append(
-                Trainings(task.name, fitness, [f"{o.status}: {o.reason}" for o in outcomes if o.fitness is None])
-            )
+            outcomes = {
+                w.seed: request.outcomes[w]
+                for w in request.wanted
+                if w[:2] == (key, task.fingerprint) and w.seed in seeds
+            }
+            fitness = {seed: o.fitness for seed, o in outcomes.items() if o.fitness is not None}
+            failures = [f"{o.status}: {o.reason}" for o in outcomes.values() if o.fitness is None]
+            of_program.append(Trainings(task.name, fitness, failures))
         results.append(of_program)
     return results
+
+
+class SigmaRow(NamedTuple):
+    """The noise of a task: mean and standard deviation of the fitness of one program, usually tuned AdamW, over seeds.
+
+    `failures`: seeds on which training failed, which count for neither.
+    """
+
+    task: str
+    task_fingerprint: str
+    key: str
+    genome: str
+    seeds: int
+    mean: float
+    sigma: float
+    failures: int
+
+
+def measure_sigma(
+    program: Program | Native,
+    service: EvaluationService,
+    tasks: Sequence[TaskSeeds],
+    dedup: Dedup,
+    seeds: int = SIGMA_SEEDS,
+) -> list[SigmaRow]:
+    """The noise of each task, from so many fresh seeds; NaN where fewer than two trainings are ok."""
+    fresh = [on._replace(seeds=tuple(range(FRESH_SEED, FRESH_SEED + seeds))) for on in tasks]
+    (trainings,) = train_programs([program], service, fresh, dedup)
+    key = candidate(program, dedup).key
+    rows = []
+    for (task, *_), trained in zip(fresh, trainings, strict=True):
+        sigma = trained.standard_error * math.sqrt(len(trained.by_seed))
+        failures = len(trained.failures)
+        rows.append(SigmaRow(task.name, task.fingerprint, key, str(program), seeds, trained.mean, sigma, failures))
+    return rows

@@ -6,16 +6,17 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from proxy_tasks import Hurdle, Replica, Task, train
+from proxy_tasks.native import NativeReplica, train_native
 from proxy_tasks.outcome import Outcome, Status
 from proxy_tasks.trainer import MEMORY_MIB
 
 
 class Job(NamedTuple):
-    """Replicas to be trained together. Plain data: it travels to workers."""
+    """Replicas to be trained together. Plain data: it travels to workers. Hurdles hold for programs only."""
 
     number: int
     task: Task
-    replicas: tuple[Replica, ...]
+    replicas: tuple[Replica | NativeReplica, ...]
     hurdles: tuple[Hurdle, ...] = ()
 
 
@@ -39,8 +40,12 @@ Trainer = Callable[[Job, Room], list[Outcome]]  # what a worker does with a job
 
 
 def train_job(job: Job, room: Room) -> list[Outcome]:
-    """Train the replicas of a job together."""
-    return train(job.task, job.replicas, job.hurdles, room.rows, room.memory_mib)
+    """Train the programs of a job together, and optimizers of torch one after another."""
+    programs = [replica for replica in job.replicas if isinstance(replica, Replica)]
+    outcomes = iter(train(job.task, programs, job.hurdles, room.rows, room.memory_mib))
+    return [
+        next(outcomes) if isinstance(replica, Replica) else train_native(job.task, replica) for replica in job.replicas
+    ]
 
 
 def failed(job: Job, status: Status, reason: str) -> list[Outcome]:

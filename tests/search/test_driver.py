@@ -24,17 +24,18 @@ from searches import (
 )
 from sqlalchemy import text
 
-from programs import parse, zoo
+from programs import Program, parse, zoo
 from programs.errors import InputError
 
 from proxy_tasks import Outcome, Replica, configure_process, get_task, references, train
 
-from search.baselines import BASELINES, trials
+from search.baselines import BASELINES
 from search.config import stored_settings
 from search.driver import Driver, Progress
 from search.evaluation import Anchors, Combine, Score, TaskSeeds, score
 from search.evaluators import InlineEvaluator
 from search.store import LeaseLost, Store
+from search.tuning import tune
 
 
 @pytest.fixture(scope="module")
@@ -170,12 +171,14 @@ def test_stopped_while_baselines_are_tuned(tmp_path: Path) -> None:
             driver.stop()
 
     with opened(tmp_path / "r.db") as store:
-        driver = Driver(settings, store, StopsTheDriver(), lambda _: None)
+        first, second = StopsTheDriver(), PretendingEvaluator()
+        driver = Driver(settings, store, first, lambda _: None)
         driver.run()
         assert state(store) == "interrupted" and history_of(store) == []
-        assert set(store.baselines(1)) == {"adamw"}
-        run(settings, store, PretendingEvaluator())
+        assert not store.baselines(1), "they are tuned side by side, round by round"
+        run(settings, store, second)
         assert history_of(store) == expected
+        assert first.trained() and not {*first.trained()} & {*second.trained()}
 
 
 @pytest.mark.parametrize("budgets", [[1, BIRTHS], [7, 8, 9, 31, BIRTHS], [23, 10, BIRTHS], [BIRTHS - 1, BIRTHS]])
@@ -347,18 +350,21 @@ def test_a_driver_that_slept_is_succeeded_and_writes_nothing_more(tmp_path: Path
 # --- baselines and progress ------------------------------------------------------------------------------------------
 
 
-def test_baselines_are_the_best_of_their_grids(tmp_path: Path) -> None:
+def test_baselines_are_the_best_of_their_trials(tmp_path: Path) -> None:
+    """Those of `tune`, with as many trials for each; a second run trains nothing."""
     with opened(tmp_path / "r.db") as store:
-        run(settings_of(baselines=list(BASELINES)), store, PretendingEvaluator())
-        for name, baseline in store.baselines(1).items():
-            grid = {key_of(trial.program) for trial in trials(name)}
-            fitness = {key: f for key in grid if (f := pretended(key, 0).fitness) is not None}
-            best = max(fitness, key=lambda key: fitness[key])
-            assert (baseline.key, baseline.fitness, baseline.trials) == (best, fitness[best], 28)
-            assert (baseline.learning_rate, baseline.weight_decay) in [
-                t[1:] for t in trials(name) if key_of(t.program) == best
-            ]
-            assert key_of(parse(baseline.genome)) == best
+        settings = settings_of(baselines=list(BASELINES), budget={"programs": 4})
+        evaluator = PretendingEvaluator()
+        driver = run(settings, store, evaluator)
+        found = store.baselines(1)
+        assert list(found) == list(BASELINES)
+        for tuned in tune(list(BASELINES.values()), driver.service, driver.tasks, settings.dedup):
+            assert found[tuned.name] == tuned.row
+            assert tuned.trials == 28 and tuned.fitness == pretended(tuned.best.candidate.key, 0).fitness
+        trained = len(evaluator.submitted)
+        run(settings_of(baselines=list(BASELINES), budget={"programs": 8}), store, evaluator)
+        assert store.baselines(1) == found
+        assert all(isinstance(r.program, Program) for job in evaluator.submitted[trained:] for r in job.replicas)
 
 
 def test_a_tuned_start(tmp_path: Path) -> None:

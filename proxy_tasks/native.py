@@ -1,0 +1,151 @@
+"""Optimizers of torch that cannot be written in the language, trained as programs are.
+
+One replica at a time, with the start, the minibatches, the schedule, the bound and the curve that the trainer gives to
+programs. The learning rates of all parameter groups follow the task's schedule.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.optim import AdamW, Muon, Optimizer
+
+from proxy_tasks.outcome import CURVE_POINTS, Outcome, astray, checkpoint, validated
+from proxy_tasks.task import Task
+from proxy_tasks.trainer import validation_losses
+
+NATIVE_VERSION = 1  # to be raised with every change that alters what these optimizers do
+EMBEDDINGS = ("token", "position", "embed", "patch")  # parts of the names of leaves that look inputs up or cut them up
+
+
+class Native(NamedTuple):
+    """An optimizer of `NATIVES` with the constants that are tuned."""
+
+    name: str
+    learning_rate: float
+    weight_decay: float
+
+    @property
+    def key(self) -> str:
+        """Under which its evaluations are kept; 32 hex digits."""
+        return blake2b(json.dumps([NATIVE_VERSION, *self]).encode(), digest_size=16).hexdigest()
+
+    def __str__(self) -> str:
+        return f"{self.name}(learning_rate={self.learning_rate!r}, weight_decay={self.weight_decay!r})"
+
+
+class NativeReplica(NamedTuple):
+    """One training: an optimizer of torch in the place of a program, and a seed."""
+
+    program: Native
+    seed: int
+
+
+class Weight(NamedTuple):
+    """A leaf of the model. What has three axes or more (kernels) is a matrix here, with a row for each channel."""
+
+    name: str
+    value: Tensor
+
+
+Optimizers = Callable[[Sequence[Weight]], list[Optimizer]]
+
+
+def train_native(task: Task, replica: NativeReplica) -> Outcome:
+    """Train one replica with the optimizer that its name stands for."""
+    name, learning_rate, weight_decay = replica.program
+    return train_with(task, replica.seed, lambda weights: NATIVES[name](weights, learning_rate, weight_decay))
+
+
+def train_with(task: Task, seed: int, optimizers: Optimizers) -> Outcome:
+    """Train one replica with what `optimizers` makes for its weights; each weight belongs in one of them."""
+    started = time.perf_counter()
+    training = _Training(task, seed, optimizers)
+    outcome = training.run()
+    return outcome._replace(curve=training.curve, seconds=time.perf_counter() - started)
+
+
+class _Training:
+    def __init__(self, task: Task, seed: int, optimizers: Optimizers) -> None:
+        self.task = task
+        self.dataset, self.model = task.load()
+        self.curve: list[float] = []
+        start = [p[0].clone() for p in self.model.parameters(self.model.initial_row(seed)[None])]
+        self.values = [(p.flatten(1) if p.ndim > 2 else p).requires_grad_() for p in start]
+        self.shapes = [(1, *leaf.shape) for leaf in self.model.leaves]
+        names = [leaf.name for leaf in self.model.leaves]
+        self.optimizers = optimizers([Weight(n, p) for n, p in zip(names, self.values, strict=True)])
+        self.groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        self.peaks = [group["lr"] for group in self.groups]
+        self.schedule = task.schedule().tolist()
+        self.indices = torch.from_numpy(task.minibatches(seed))
+
+    def run(self) -> Outcome:
+        """The outcome, its curve apart."""
+        steps, bound = self.task.steps, self.task.loss_bound
+        for point in range(1, CURVE_POINTS + 1):
+            first, last = checkpoint(point - 1, steps), checkpoint(point, steps)
+            if first == last:
+                continue
+            loss = self._segment(first, last)
+            diverged = astray(loss, bound, last)
+            if diverged is not None:
+                return diverged
+            self.curve.append(loss)
+        (loss,) = validation_losses(self.dataset, self.model, self._parameters())
+        return validated(loss, bound, steps)
+
+    def _parameters(self) -> list[Tensor]:
+        """The weights as the model takes them, `[1, *shape]`."""
+        return [p.view(shape) for p, shape in zip(self.values, self.shapes, strict=True)]
+
+    def _segment(self, start: int, stop: int) -> float:
+        """Train from step `start` to `stop`; the mean training loss on the way."""
+        x, y = self.dataset.train_x, self.dataset.train_y
+        total = torch.zeros(())
+        for step in range(start, stop):
+            for group, peak in zip(self.groups, self.peaks, strict=True):
+                group["lr"] = peak * self.schedule[step]
+            index = self.indices[step]
+            (loss,) = self.model.losses(self._parameters(), x[index][None], y[index][None])
+            for p, gradient in zip(self.values, torch.autograd.grad(loss, self.values), strict=True):
+                p.grad = gradient
+            for optimizer in self.optimizers:
+                optimizer.step()
+            total += loss.detach()
+        return float(total / (stop - start))
+
+
+def hidden_matrices(weights: Sequence[Weight]) -> list[Tensor]:
+    """The weights that Muon is meant for: matrices, but no embeddings (told by their names), and not the last matrix.
+
+    The last matrix is the output layer. Kernels of convolutions count, with the axes of the patch laid end to end.
+    """
+    matrices = [weight for weight in weights if weight.value.ndim == 2][:-1]
+    return [weight.value for weight in matrices if not any(part in weight.name.lower() for part in EMBEDDINGS)]
+
+
+def muon(weights: Sequence[Weight], learning_rate: float, weight_decay: float) -> list[Optimizer]:
+    """torch.optim.Muon for the hidden matrices, torch.optim.AdamW with its defaults for everything else.
+
+    Muon's rate is adjusted so that its updates are about as large as AdamW's (`match_rms_adamw`, arXiv 2502.16982): one
+    learning rate and one weight decay, decoupled in both, serve all weights.
+    """
+    hidden = hidden_matrices(weights)
+    chosen = set(map(id, hidden))
+    others = [weight.value for weight in weights if id(weight.value) not in chosen]
+    made: list[Optimizer] = []
+    if hidden:
+        made.append(Muon(hidden, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"))
+    if others:
+        made.append(AdamW(others, lr=learning_rate, weight_decay=weight_decay))
+    return made
+
+
+NATIVES: dict[str, Callable[[Sequence[Weight], float, float], list[Optimizer]]] = {"muon": muon}
