@@ -65,7 +65,7 @@ class Run:
     @property
     def err(self) -> str:
         """What it wrote to standard error."""
-        return (self.folder / "err").read_bytes().decode()  # the redrawn line ends with \\r, which is to stay one
+        return (self.folder / "err").read_bytes().decode()  # the redrawn line ends with \r, which is to stay one
 
     @property
     def log(self) -> str:
