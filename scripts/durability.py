@@ -27,6 +27,7 @@ import yaml
 from processes import Run, duplicates, history, lost, rows, snapshot, wait_for_write
 
 NAME = "durability"
+FORKED_START = 0.3  # seconds in which a forked run without workers gets to its first training
 WRITE_SECONDS = 10.0  # how long to wait for a write that is to be hit
 
 
@@ -134,7 +135,7 @@ def kill_drivers(folder: Path, options: argparse.Namespace, rng: Random) -> Find
         run = begin(killed, config, forked=inline or number % 5 != 0)
         aim = rng.choice(["start", "write", "anywhere", "anywhere"])
         if aim == "start":
-            time.sleep(rng.uniform(0, reference.ready))
+            time.sleep(rng.uniform(0, FORKED_START if inline else reference.ready))
         else:
             _wait_for_evaluations(run, total * (number + rng.random()) / (options.kills + 1))
             time.sleep(rng.uniform(0, 0.02 if inline else 0.3))
