@@ -31,7 +31,7 @@ from scripts.processes import Run, history
 
 NODES = 4
 HEAD = "127.0.0.2"  # not 127.0.0.1, which Ray replaces by another address of the machine
-PATIENCE = 60.0  # seconds for Ray to start
+PATIENCE = 120.0  # seconds for Ray to start
 CONFIG = """\
 name: nodes
 strategy: {{population: 50, tournament: 3, start: adamw}}
@@ -45,16 +45,29 @@ baselines: []
 class Node:
     """Ray processes that make up a node, in a session of their own."""
 
-    def __init__(self, ray: str, address: str, environment: Mapping[str, str], log: Path, *options: str) -> None:
+    def __init__(self, ray: str, address: str, environment: Mapping[str, str], folder: Path, *options: str) -> None:
         self.address = address
+        self._log = folder / f"{address}.log"
         command = [
             ray, "start", "--block", f"--node-ip-address={address}", "--min-worker-port=0", "--max-worker-port=0",
             "--object-store-memory=100000000", "--disable-usage-stats", "--dashboard-agent-listen-port=0", *options,
         ]  # fmt: skip
-        with log.open("a") as file:
+        with self._log.open("w") as file:
             self._process = subprocess.Popen(  # noqa: S603 - Ray's own command
                 command, stdout=file, stderr=file, env=environment, start_new_session=True
             )
+
+    def wait(self) -> None:
+        """Return when it has joined its cluster.
+
+        Raises:
+            TimeoutError: it has not, with what Ray said.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while "Ray runtime started" not in self._log.read_text():
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                raise TimeoutError(self._log.read_text())
+            time.sleep(0.1)
 
     def workers(self) -> list[psutil.Process]:
         """The processes of optsearch that run on it."""
@@ -102,23 +115,12 @@ class Cluster:
         self._started = 0
         port = self.address.partition(":")[2]
         options = (f"--port={port}", f"--temp-dir={self._folder}", "--num-cpus=0", "--include-dashboard=false")
-        self.head = Node(self._ray, HEAD, self._environment, self._log, "--head", *options)
+        self.head = Node(self._ray, HEAD, self._environment, self._folder, "--head", *options)
         try:
-            self._wait_for_head()
+            self.head.wait()
         except BaseException:
             self.close()
             raise
-
-    @property
-    def _log(self) -> Path:
-        return self._folder / "start.log"
-
-    def _wait_for_head(self) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while "Ray runtime started" not in self._log.read_text():
-            if time.monotonic() > deadline:
-                raise TimeoutError(self._log.read_text())
-            time.sleep(0.1)
 
     def add(self, environment: Mapping[str, str] | None = None, ray: str | None = None) -> Node:
         """One more node with a CPU; it joins within seconds.
@@ -129,7 +131,7 @@ class Cluster:
         """
         self._started += 1
         node = Node(
-            ray or self._ray, f"127.0.1.{self._started}", {**self._environment, **(environment or {})}, self._log,
+            ray or self._ray, f"127.0.1.{self._started}", {**self._environment, **(environment or {})}, self._folder,
             f"--address={self.address}", "--num-cpus=1",
         )  # fmt: skip
         self.nodes.append(node)

@@ -22,7 +22,7 @@ if [ $# -eq 0 ]; then
     exit 2
 fi
 
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+read -r head < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 port=$((20000 + SLURM_JOB_ID % 10000))  # jobs that share a node must not share a port
 
 # All who have the token can use the cluster; Ray makes nothing of an old one.

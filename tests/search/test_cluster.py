@@ -112,8 +112,12 @@ def test_nodes_unfit_for_the_task_are_named_and_left_out(nodes: Cluster, tmp_pat
     """One without the data, one with other data, one without the package: a line for each; the last ends the run."""
     (tmp_path / "owntask.py").write_text(OWN)
     config = CONFIG_OF_TEST.replace("{name: digits_mlp, steps: 200}", "{name: owntask:task}")
-    without, other = nodes.add({"WITHOUT_DATA": "1"}), nodes.add({"OTHER_DATA": "1"})
+    without = nodes.add({"WITHOUT_DATA": "1"})
+    without.wait()  # one after another: Ray gives a node 30 seconds to start, which a busy machine may need for three
+    other = nodes.add({"OTHER_DATA": "1"})
+    other.wait()
     bare = nodes.add(ray=bare_ray(tmp_path / "bare"))
+    bare.wait()
     run = begin(tmp_path, config, f"evaluator.address={nodes.address}", "evaluator.workers=3")
     assert run.wait(PATIENCE) == 2
     lines = run.err.replace("\r", "\n").splitlines()
