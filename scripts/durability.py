@@ -13,11 +13,13 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
+import sqlite3
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from random import Random
@@ -161,7 +163,9 @@ def kill_drivers(folder: Path, options: argparse.Namespace, rng: Random) -> Find
 
 
 def _evaluations(database: Path) -> int:
-    return sum(table == "evaluation" for table, _ in snapshot(database)) if database.exists() else 0
+    with suppress(sqlite3.OperationalError):  # no database or no table yet
+        return int(rows(database, "SELECT count(*) FROM evaluation")[0][0])
+    return 0
 
 
 def _wait_for_evaluations(run: Run, number: float) -> None:
@@ -170,20 +174,25 @@ def _wait_for_evaluations(run: Run, number: float) -> None:
 
 
 def kill_workers(folder: Path, options: argparse.Namespace, rng: Random) -> Findings:
-    """Workers at random moments, whatever they are doing, while the run goes on."""
+    """Workers while the run goes on, spread over its work: whoever kills all the time gets every program `lost`."""
     config = settings(options.programs, 400, "ray", 8)
     reference = undisturbed(folder / "undisturbed", config)
+    total = _evaluations(reference.folder / "results.db")
     findings = Findings()
     run = begin(folder / "killed", config)
     run.wait_for("is ready")
-    while run.code is None and findings.kills.total() < options.kills:
-        time.sleep(rng.uniform(0, 2 * options.pause))
-        if workers := run.workers():
+    for number in range(options.kills):
+        _wait_for_evaluations(run, total * (number + rng.random()) / (options.kills + 1))
+        time.sleep(rng.uniform(0, 0.5))
+        while run.code is None and not (workers := run.workers()):
+            time.sleep(0.02)
+        if run.code is None:
             victim = rng.choice(workers)
             doing = "training" if "train" in victim.cmdline()[0] else "idle or starting"
             victim.kill()
             findings.kills[doing] += 1
-    findings.check(run.code is None, "the run ended before all kills were done")
+            print(f"{time.strftime('%X')} kill {number + 1} of a worker {doing}", flush=True)
+    findings.check(findings.kills.total() == options.kills, "the run ended before all kills were done")
     findings.check(run.wait(3600) == 0, f"the run failed: {run.err}")
     print(f"with {findings.kills.total()} workers killed: {time.monotonic() - run.began:.1f} s")
     left, findings.slowest = run.leftovers()
@@ -244,7 +253,6 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--programs", type=int, default=3000)
     parser.add_argument("--inline", action="store_true", help="without workers, from processes that start at once")
-    parser.add_argument("--pause", type=float, default=3.0, help="mean seconds between two workers killed")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no more drivers are killed")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
