@@ -235,7 +235,7 @@ WRITER = """
     from proxy_tasks import Outcome, get_task
     from search.evaluation import EvaluationKey
     from search.store import Lease, open_store
-    for n in range(8):
+    for n in range(4):
         open_store(f"{argument}{n}", create=True).close()
     store = open_store(argument, create=True)
     task = get_task("digits_mlp")
