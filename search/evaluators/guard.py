@@ -12,20 +12,23 @@ import shutil
 import sys
 import time
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-PATIENCE = 5.0  # seconds; a process that is being killed may take a moment to go
+PATIENCE = 10.0  # seconds; a process that is being killed may take a moment to go
+LOOKS, BETWEEN_LOOKS = 2, 0.2  # nobody there so often, seconds apart: one may be between two names, or just starting
 
 
 def users_of(folder: Path, spared: Collection[int]) -> Iterator[psutil.Process]:
-    """Processes that have a file open in the folder, except some."""
+    """Processes that have a file open in the folder, or will have it by their command line, except some."""
     for process in psutil.process_iter():
         if process.pid in spared:
             continue
         try:
-            if any(Path(opened.path).is_relative_to(folder) for opened in process.open_files()):
+            named = any(f"{folder}/" in argument for argument in process.cmdline())
+            if named or any(Path(opened.path).is_relative_to(folder) for opened in process.open_files()):
                 yield process
         except (psutil.Error, OSError):
             continue  # gone, or not ours
@@ -33,14 +36,17 @@ def users_of(folder: Path, spared: Collection[int]) -> Iterator[psutil.Process]:
 
 def clear(folder: Path, spared: Collection[int]) -> None:
     """Kill what works in the folder, except some processes, and remove it."""
-    deadline = time.monotonic() + PATIENCE
-    while (users := list(users_of(folder, spared))) and time.monotonic() < deadline:
+    deadline, empty_looks = time.monotonic() + PATIENCE, 0
+    while empty_looks < LOOKS and time.monotonic() < deadline:
+        users = list(users_of(folder, spared))
+        empty_looks = 0 if users else empty_looks + 1
         for process in users:
-            try:
+            with suppress(psutil.Error):
                 process.kill()
-            except psutil.Error:
-                continue
-        psutil.wait_procs(users, timeout=1)
+        if users:
+            psutil.wait_procs(users, timeout=1)
+        else:
+            time.sleep(BETWEEN_LOOKS)
     shutil.rmtree(folder, ignore_errors=True)
 
 
