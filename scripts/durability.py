@@ -25,6 +25,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+import psutil
 import yaml
 from processes import Run, duplicates, history, lost, rows, snapshot, wait_for_write
 
@@ -188,8 +189,9 @@ def kill_workers(folder: Path, options: argparse.Namespace, rng: Random) -> Find
             time.sleep(0.02)
         if run.code is None:
             victim = rng.choice(workers)
-            doing = "training" if "train" in victim.cmdline()[0] else "idle or starting"
-            victim.kill()
+            doing = "training" if "train" in " ".join(victim.cmdline()) else "idle or starting"
+            with suppress(psutil.NoSuchProcess):
+                victim.kill()
             findings.kills[doing] += 1
             print(f"{time.strftime('%X')} kill {number + 1} of a worker {doing}", flush=True)
     findings.check(findings.kills.total() == options.kills, "the run ended before all kills were done")
