@@ -68,6 +68,18 @@ def compare(
 
 
 @app.command()
+def select(
+    config: Annotated[Path, typer.Argument(help="YAML file of a funnel, such as configs/funnels/quickstart.yaml.")],
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")] = None,
+) -> None:
+    """Take a search's best through a funnel: larger tasks, equal tuning, fresh seeds, against tuned baselines."""
+    from search.select import select as select_programs
+
+    sys.path.append(str(Path.cwd()))  # where a module of the user's is looked for
+    select_programs(config, set_ or [])
+
+
+@app.command()
 def status(store: StoreOption = RESULTS, search: SearchOption = None) -> None:
     """Every search in the store: state, progress, rate, what is left, and how its births were answered."""
     from search.status import show_status

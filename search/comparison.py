@@ -64,10 +64,10 @@ def compare(config: Path, overrides: list[str], output: Path) -> bool:
     check_format(output)
     file = SettingsFile(config, overrides)
     arms = _arms(file)
-    base = file.settings()
+    base = file.read(Settings)
     load_tasks(base)
     done: list[Arm] = []
-    with opened(base) as (store, evaluator):
+    with opened(base.store, base.evaluator) as (store, evaluator):
         for name, changes in arms.items():
             settings = _settings_of(name, file, dict(changes), store)
             console.print(f"{settings.name}: {settings.strategy.repeats} populations, {settings.strategy.kind}")
@@ -99,7 +99,7 @@ def _settings_of(arm: str, file: SettingsFile, changes: dict[str, Any], store: S
     merged = _merged(file.data, changes) | {"name": f"{file.data['name']}-{arm}"}
     if other is not None:
         merged = _merged(merged, {"strategy": {"lengths": _last_lengths(store, f"{file.data['name']}-{other}")}})
-    return file.settings(merged)
+    return file.read(Settings, merged)
 
 
 def _merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

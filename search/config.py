@@ -34,11 +34,11 @@ TUNING_SEED = 0  # searches train on seeds 0, 1, ...
 FRESH_SEED = 1000  # results are confirmed on seeds 1000, 1001, ... that no search trains on
 
 
-class _Settings(BaseModel):
+class Immutable(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Strategy(_Settings):
+class Strategy(Immutable):
     """How programs are made.
 
     `evolution` is regularized evolution: the best of a tournament is mutated, the oldest dies. `tune` is the same with
@@ -79,7 +79,7 @@ class Strategy(_Settings):
         return self
 
 
-class Dedup(_Settings):
+class Dedup(Immutable):
     """How programs already known are recognised, so that none is trained twice. Equal dataflow always counts."""
 
     fingerprint: bool = True
@@ -94,7 +94,7 @@ class Dedup(_Settings):
     """Programs remembered by the driver; the store remembers all."""
 
 
-class Budget(_Settings):
+class Budget(Immutable):
     """When the run ends: at the first of these that is reached."""
 
     programs: PositiveInt | None = None
@@ -111,7 +111,7 @@ class Budget(_Settings):
         return self
 
 
-class Hurdles(_Settings):
+class Hurdles(Immutable):
     """Dropping, part-way through training, programs that train worse than any that ended well.
 
     A hurdle's bound is learned from the programs that this search has trained to the end: of the better part of them,
@@ -146,7 +146,7 @@ def _off(value: Any) -> Any:
     return None if value is False else value  # YAML reads `off` as a truth value
 
 
-class TaskChoice(_Settings):
+class TaskChoice(Immutable):
     """A task to search on, and what to change of it."""
 
     name: str
@@ -193,7 +193,7 @@ class TaskChoice(_Settings):
         return range(TUNING_SEED, TUNING_SEED + self.seeds)
 
 
-class EvaluatorSettings(_Settings):
+class EvaluatorSettings(Immutable):
     """Where programs are trained. `batch` and `lookahead` shape the history of a search, the others do not."""
 
     kind: Literal["ray", "inline"] = "ray"
@@ -245,7 +245,7 @@ HARMLESS = (
 )  # fmt: skip
 
 
-class MetaValidation(_Settings):
+class MetaValidation(Immutable):
     """Tasks that a search never sees, on which its best program is trained now and then."""
 
     tasks: Annotated[tuple[TaskChoice, ...], Field(min_length=1)]
@@ -253,7 +253,7 @@ class MetaValidation(_Settings):
     """Births between two looks."""
 
 
-class Settings(_Settings):
+class Settings(Immutable):
     """One search."""
 
     name: str = Field(pattern=r"^[\w.-]+$")

@@ -12,7 +12,7 @@ from typing import Any
 
 from programs.program import parse
 
-from search.config import FRESH_SEED, Settings
+from search.config import FRESH_SEED, EvaluatorSettings, Settings
 from search.display import console, describe, show_baselines, show_leaderboard, show_program, show_trainings
 from search.driver import Driver
 from search.evaluation import TaskSeeds
@@ -37,10 +37,10 @@ def run_search(settings: Settings) -> bool:
         StoreError: the store can no longer be written.
     """
     load_tasks(settings)
-    with opened(settings) as (store, evaluator):
+    with opened(settings.store, settings.evaluator) as (store, evaluator):
         driver = drive(settings, store, evaluator)
         if not driver.stopping:
-            with _interrupting():
+            with interrupting():
                 _conclude(settings, store, driver)
                 _show_memory(evaluator)
     return not driver.stopping
@@ -57,12 +57,12 @@ def load_tasks(settings: Settings) -> None:
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[tuple[Store, Evaluator]]:
+def opened(location: str, evaluator_settings: EvaluatorSettings) -> Iterator[tuple[Store, Evaluator]]:
     """Store and evaluator of a run, and its log."""
     with (
-        closing(open_store(settings.store, create=True)) as store,
+        closing(open_store(location, create=True)) as store,
         logging_to(store.log_path),
-        closing(open_evaluator(settings.evaluator)) as evaluator,
+        closing(open_evaluator(evaluator_settings)) as evaluator,
     ):
         yield store, evaluator
 
@@ -103,7 +103,7 @@ def _draining(driver: Driver) -> AbstractContextManager[None]:
     return _signals(handle)
 
 
-def _interrupting() -> AbstractContextManager[None]:
+def interrupting() -> AbstractContextManager[None]:
     """Where nothing is in flight, the first signal stops at once."""
 
     def handle(_number: int, _frame: Any) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from programs.errors import InputError
 
-from search.config import Budget, Dedup, EvaluatorSettings, Hurdles, Settings, Strategy, TaskChoice, location_of
+from search.config import Settings, location_of
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class SettingsFile:
@@ -35,19 +37,20 @@ class SettingsFile:
         for override in overrides:
             _override(self.data, override)
 
-    def settings(self, data: Mapping[str, Any] | None = None) -> Settings:
-        """The settings of a search.
+    def read(self, model: type[Model], data: Mapping[str, Any] | None = None) -> Model:
+        """The settings that the file holds.
 
         Args:
+            model: what they are settings of.
             data: instead of what the file holds, of which it is a variant.
 
         Raises:
             InputError: with file, line and key.
         """
         try:
-            return Settings.model_validate(self.data if data is None else data)
+            return model.model_validate(self.data if data is None else data)
         except ValidationError as error:
-            raise InputError(_first_error(error, self.path, self._tree, self._overrides)) from None
+            raise InputError(_first_error(error, model, self.path, self._tree, self._overrides)) from None
 
 
 def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
@@ -56,7 +59,7 @@ def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
     Raises:
         InputError: with file, line and key.
     """
-    return SettingsFile(path, overrides).settings()
+    return SettingsFile(path, overrides).read(Settings)
 
 
 def _text(path: Path) -> str:
@@ -122,14 +125,16 @@ def _place(node: Any, name: str) -> int | str:
     return int(name)
 
 
-def _first_error(error: ValidationError, path: Path, tree: yaml.Node | None, overrides: Sequence[str]) -> str:
+def _first_error(
+    error: ValidationError, model: type[BaseModel], path: Path, tree: yaml.Node | None, overrides: Sequence[str]
+) -> str:
     """What is wrong with the first wrong setting, where it was set, and how many others are wrong."""
     details = error.errors()
     first, location = details[0], location_of(details[0]["loc"])
     key = ".".join(map(str, location)) or "settings"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        message = "unknown setting; " + _known_settings(location[:-1])
+        message = "unknown setting; " + _known_settings(model, location[:-1])
     elif "input" in first and not isinstance(first["input"], dict | list) and first["type"] != "missing":
         message = f"{message}, got {first['input']!r}"
     wrong = {tuple(location_of(d["loc"])) for d in details}
@@ -141,15 +146,18 @@ def _first_error(error: ValidationError, path: Path, tree: yaml.Node | None, ove
     return f"{where}: {message}{more}"
 
 
-def _known_settings(location: Iterable[str | int]) -> str:
-    model: Any = Settings
-    nested = {
-        "strategy": Strategy, "budget": Budget, "tasks": TaskChoice, "hurdles": Hurdles, "dedup": Dedup,
-        "evaluator": EvaluatorSettings,
-    }  # fmt: skip
+def _known_settings(model: type[BaseModel], location: Iterable[str | int]) -> str:
     for part in location:
-        model = nested.get(str(part), model)
+        field = model.model_fields.get(str(part))
+        model = (_model_in(field.annotation) if field is not None else None) or model
     return f"known here: {', '.join(model.model_fields)}"
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The settings within `X | None`, `tuple[X, ...]` and the like."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for inner in get_args(annotation) if (model := _model_in(inner)) is not None), None)
 
 
 def _line(tree: yaml.Node | None, location: Sequence[str | int]) -> str:

@@ -3,7 +3,7 @@
 from search.store.errors import LeaseLost, StoreError
 from search.store.lease import Heartbeat, Lease
 from search.store.opening import open_store
-from search.store.rows import BaselineRow, IndividualRow, MetaValidationRow
+from search.store.rows import BaselineRow, IndividualRow, MetaValidationRow, SelectionRow
 from search.store.store import Store
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Lease",
     "LeaseLost",
     "MetaValidationRow",
+    "SelectionRow",
     "Store",
     "StoreError",
     "open_store",

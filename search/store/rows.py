@@ -37,6 +37,28 @@ class MetaValidationRow(NamedTuple):
     meta_fitness: float | None
 
 
+class SelectionRow(NamedTuple):
+    """A competitor on a task of a stage, as the table `selection` holds it."""
+
+    competitor: str
+    individual_id: int | None
+    task: str
+    task_fingerprint: str
+    trials: int
+    learning_rate: float
+    weight_decay: float
+    genome: str
+    seeds: int
+    fitness: float | None
+    standard_error: float | None
+    baseline: str
+    ahead: float | None
+    ahead_error: float | None
+    z: float | None
+    p: float | None
+    passed: int
+
+
 class BaselineRow(NamedTuple):
     """A tuned baseline of a search."""
 

@@ -107,17 +107,28 @@ meta_validation = Table(
 
 selection = Table(
     "selection", metadata, _id(),
-    Column("individual_id", ForeignKey("individual.id"), nullable=False),
+    Column("funnel", String(200), nullable=False),
+    Column("search", String(200), nullable=False),
     Column("stage", Integer, nullable=False),
+    Column("competitor", String(200), nullable=False),  # a program or a baseline
+    Column("individual_id", ForeignKey("individual.id")),  # none of baselines
     Column("task", String(200), nullable=False),
     Column("task_fingerprint", String(32), nullable=False),
-    Column("seeds", Integer, nullable=False),
+    Column("trials", Integer, nullable=False),
+    Column("learning_rate", Float, nullable=False),  # of programs, a factor on the update
+    Column("weight_decay", Float, nullable=False),
+    Column("genome", Text, nullable=False),  # as tuned
+    Column("seeds", Integer, nullable=False),  # fresh ones, on which what follows was measured
     Column("fitness", Float),
     Column("standard_error", Float),
-    Column("baseline_fitness", Float),
+    Column("baseline", String(200), nullable=False),  # the best there
+    Column("ahead", Float),  # of it
+    Column("ahead_error", Float),
+    Column("z", Float),  # of being ahead, over all tasks of the stage
+    Column("p", Float),  # corrected for the number of programs compared
     Column("passed", Integer, nullable=False),
     Column("created", DateTime, nullable=False),
-    UniqueConstraint("individual_id", "stage", "task_fingerprint"),
+    UniqueConstraint("funnel", "stage", "competitor", "task_fingerprint"),
 )  # fmt: skip
 
 simplification = Table(

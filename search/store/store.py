@@ -23,7 +23,7 @@ from search.store.connections import location_of, sqlite_file, translated, write
 from search.store.errors import StoreError
 from search.store.lease import fence, seconds_now
 from search.store.plain import clean_number, clean_text
-from search.store.rows import BaselineRow, IndividualRow, MetaValidationRow
+from search.store.rows import BaselineRow, IndividualRow, MetaValidationRow, SelectionRow
 from search.store.trust import (
     checked,
     checked_baseline,
@@ -296,6 +296,14 @@ class Store:
         with self.writing() as connection:
             self._fence(connection, search_id, token, 0.0, {})
             connection.execute(schema.meta_validation.insert().values(search_id=search_id, **row._asdict()))
+
+    def set_selection(self, funnel: str, search: str, stage: int, rows: Sequence[SelectionRow]) -> None:
+        """Keep the results of a stage of a funnel; earlier ones of this stage and of those after it go."""
+        table = schema.selection
+        common = {"funnel": funnel, "search": search, "stage": stage, "created": _now()}
+        with self.writing() as connection:
+            connection.execute(table.delete().where(table.c.funnel == funnel, table.c.stage >= stage))
+            connection.execute(table.insert(), [{**common, **row._asdict()} for row in rows])
 
     def add_export(self, individual_id: int, target: str, class_name: str, source: str) -> None:
         with self.writing() as connection:

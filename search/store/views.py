@@ -60,14 +60,12 @@ VIEWS = {
         JOIN individual i ON i.search_id = c.search_id AND i.birth = c.birth
         ORDER BY s.id, c.births
     """,
-    # Results of the funnel, stage by stage.
+    # Results of funnels, stage by stage: programs and baselines as tuned there, on fresh seeds.
     "v_funnel": """
-        SELECT s.name AS search, f.stage, f.task, i.id, i.birth, f.seeds, f.fitness, f.standard_error,
-               f.baseline_fitness, f.fitness - f.baseline_fitness AS over_baseline, f.passed
-        FROM selection f
-        JOIN individual i ON i.id = f.individual_id
-        JOIN search s ON s.id = i.search_id
-        ORDER BY s.id, f.stage, CASE WHEN f.fitness IS NULL THEN 1 ELSE 0 END, f.fitness DESC, i.id
+        SELECT funnel, search, stage, task, competitor, individual_id, passed, z, p, ahead, ahead_error, baseline,
+               fitness, standard_error, seeds, trials, learning_rate, weight_decay, genome
+        FROM selection
+        ORDER BY id
     """,
     # Every program beside its parent.
     "v_lineage": """

@@ -24,6 +24,7 @@ from search.store import (
     IndividualRow,
     Lease,
     LeaseLost,
+    SelectionRow,
     Store,
     StoreError,
     connections,
@@ -332,15 +333,22 @@ def test_lineage(filled: Store, births: dict[str, list[IndividualRow]]) -> None:
 
 
 def test_funnel(store: Store) -> None:
+    """A stage that is decided anew takes the place of what was there, and of what followed from it."""
     search_id, token = taken(store)
     store.add_births(search_id, [individual(0, -1.0)], 0.0, token)
-    with store.engine.begin() as connection:
-        connection.execute(
-            text("""INSERT INTO selection (individual_id, stage, task, task_fingerprint, seeds, fitness, standard_error,
-                    baseline_fitness, passed, created) VALUES (1, 2, 't', 'f', 3, -1.0, 0.1, -1.5, 1, '2020-01-01')""")
-        )
-    (row,) = store.rows("SELECT * FROM v_funnel")
-    assert (row["search"], row["stage"], row["over_baseline"], row["passed"]) == ("a", 2, 0.5, 1)
+    row = SelectionRow(
+        "program 1", 1, "t", "f", 28, 0.1, 0.0, "update = g", 8, -1.0, 0.1, "adamw", 0.2, 0.1, 2.0, 0.1, 1
+    )
+    baseline = row._replace(competitor="adamw", individual_id=None, ahead=None, ahead_error=None, z=None, p=None)
+    for stage in (1, 2):
+        store.set_selection("f", "a", stage, [baseline, row])
+    store.set_selection("other", "a", 2, [row])
+    store.set_selection("f", "a", 1, [row._replace(fitness=None)])
+    found = store.rows("SELECT * FROM v_funnel")
+    assert [(r["funnel"], r["search"], r["stage"], r["fitness"]) for r in found] == [
+        ("other", "a", 2, -1.0), ("f", "a", 1, None),
+    ]  # fmt: skip
+    assert {name: found[0][name] for name in SelectionRow._fields if name in found[0]}.items() <= row._asdict().items()
 
 
 def test_scores_are_the_means_of_what_was_pretended(births: dict[str, list[IndividualRow]]) -> None:

@@ -1,0 +1,27 @@
+"""The locked tasks: no funnel may touch them, and `optsearch prove` opens them once for a finalist."""
+
+from __future__ import annotations
+
+from proxy_tasks import get_task
+from proxy_tasks.named import is_users
+
+# Data and models of their own: text of Python's documentation, and convolutions over MNIST-1D.
+FAMILIES = (("pydoc", "transformer"), ("mnist1d", "cnn"))
+LOCKED = (
+    "pydoc_transformer", "pydoc_transformer_large_batch", "pydoc_transformer_wide",
+    "mnist1d_cnn", "mnist1d_cnn_large_batch", "mnist1d_cnn_long",
+)  # fmt: skip
+
+
+def is_locked(name: str) -> bool:
+    """Whether a task is of the locked families, in whatever variant."""
+    if is_users(name):
+        return False
+    task = get_task(name)
+    return (task.dataset, task.model) in FAMILIES
+
+
+def refuse_locked(name: str) -> None:
+    """Raise ValueError if a task is locked."""
+    if is_locked(name):
+        raise ValueError(f"'{name}' is of the locked tasks, which only `optsearch prove` opens; take another")

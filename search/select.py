@@ -1,0 +1,110 @@
+"""The command `optsearch select`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from programs.errors import InputError
+from programs.program import parse
+
+from search.config import stored_settings
+from search.display import console, show_table
+from search.evaluation import EvaluationService
+from search.funnel import Entrant, Funnel, OnTask, Result, run_stage
+from search.runner import interrupting, opened
+from search.settings_file import SettingsFile
+from search.store import SelectionRow, Store
+
+LARGEST_Z = 40.0  # beyond it, p is no number that differs from zero
+
+
+def select(config: Path, overrides: list[str]) -> list[int]:
+    """Run a funnel, or go on with it, and print what came of every stage; the IDs of the programs that passed all.
+
+    Raises:
+        InputError: the settings make no sense, or there is no such search.
+        StoreError: the store can no longer be written.
+    """
+    file = SettingsFile(config, overrides)
+    funnel = file.read(Funnel)
+    for stage in funnel.stages:
+        for choice in stage.tasks:
+            choice.task.load()
+    with opened(funnel.store, funnel.evaluator) as (store, evaluator), interrupting():
+        found = store.find_search(funnel.search)
+        if found is None:
+            names = ", ".join(row["name"] for row in store.rows("SELECT name FROM search ORDER BY id")) or "none yet"
+            raise InputError(f"{config}: search: no search '{funnel.search}' in {store.location}; there are: {names}")
+        dedup = stored_settings(found[1], funnel.search).dedup
+        service = EvaluationService(store, evaluator, funnel.evaluator.batch)
+        entrants, examined = _entrants(store, funnel)
+        for place, stage in enumerate(funnel.stages, start=1):
+            if not entrants:
+                break
+            results = run_stage(
+                place, stage, entrants, funnel.baselines, service, dedup, examined, lambda text: console.print(text)
+            )
+            store.set_selection(funnel.name, funnel.search, place, [row for result in results for row in _rows(result)])
+            _show(place, results)
+            passed = [result.individual_id for result in results if result.passed]
+            entrants = [entrant for entrant in entrants if entrant.individual_id in passed]
+            entrants.sort(key=lambda entrant: passed.index(entrant.individual_id))
+        console.print(f"{service.trained} trainings in this run; all results are in v_funnel of {store.location}")
+    if entrants:
+        console.print(f"passed all stages: {', '.join(entrant.name for entrant in entrants)}")
+    else:
+        console.print("no program is ahead of the best baseline through all stages")
+    return [entrant.individual_id for entrant in entrants]
+
+
+def _entrants(store: Store, funnel: Funnel) -> tuple[list[Entrant], int]:
+    """The best distinct programs of the search, and how many it has compared."""
+    query = "SELECT id, genome FROM v_leaderboard WHERE search = :search LIMIT :limit"
+    rows = store.rows(query, search=funnel.search, limit=funnel.enter)
+    if not rows:
+        raise InputError(f"search '{funnel.search}' has no program that trained well; `optsearch failures` says why")
+    (count,) = store.rows("SELECT COUNT(*) AS programs FROM v_leaderboard WHERE search = :search", search=funnel.search)
+    entrants = [Entrant(row["id"], parse(row["genome"], f"program {row['id']} in {store.location}")) for row in rows]
+    return entrants, count["programs"]
+
+
+def _rows(result: Result) -> list[SelectionRow]:
+    return [_row(result, on) for on in result.tasks]
+
+
+def _row(result: Result, on: OnTask) -> SelectionRow:
+    tuned, fresh, ahead, baseline, fingerprint = on
+    has_error = ahead is not None and math.isfinite(ahead.standard_error)
+    return SelectionRow(
+        result.name, result.individual_id, fresh.task, fingerprint, tuned.trials, tuned.best.learning_rate,
+        tuned.best.weight_decay, str(tuned.program), len(fresh.by_seed) + len(fresh.failures),
+        _finite(fresh.mean), _finite(fresh.standard_error), baseline,
+        None if ahead is None else ahead.mean, ahead.standard_error if ahead is not None and has_error else None,
+        None if result.z is None else max(-LARGEST_Z, min(LARGEST_Z, result.z)), result.p, int(result.passed),
+    )  # fmt: skip
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _show(stage: int, results: Sequence[Result]) -> None:
+    rows = []
+    for result in results:
+        is_program = result.individual_id is not None
+        z = f"{result.z:.1f}" if is_program and result.z is not None else "-"
+        p = f"{result.p:.2g}" if is_program and result.p is not None else "-"
+        for on in result.tasks:
+            best = on.tuned.best
+            ahead = ["-", "-"] if on.ahead is None else [f"{on.ahead.mean:+.4f}", f"{on.ahead.standard_error:.4f}"]
+            settings = [f"{best.learning_rate:g}", f"{best.weight_decay:g}"]
+            passes = "yes" if result.passed else ""
+            rows.append([result.name, on.fresh.task, *settings, f"{on.fresh.mean:.4f}", *ahead, z, p, passes])
+    show_table(
+        f"stage {stage}: tuned, then trained on fresh seeds; ahead of the best baseline there",
+        ["competitor", "task", "rate", "decay", "fitness", "ahead", "+-", "z", "p", "on"],
+        rows,
+        left=["competitor", "task"],
+    )
