@@ -146,7 +146,8 @@ def _copy(path: Path, url: str, old: str) -> None:
         command.upgrade(config, old)
         with closing(sqlite3.connect(path)) as source:
             source.row_factory = sqlite3.Row
-            for table in schema.metadata.sorted_tables:
+            held = {name for (name,) in source.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            for table in (table for table in schema.metadata.sorted_tables if table.name in held):
                 for row in source.execute(f"SELECT * FROM {table.name}"):
                     names = ", ".join(f'"{name}"' for name in row.keys())  # noqa: SIM118 - of sqlite3
                     values = ", ".join(f":{name}" for name in row.keys())  # noqa: SIM118
