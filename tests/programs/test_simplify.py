@@ -262,6 +262,8 @@ def test_programs_of_the_zoo_have_little_to_lose(name: str) -> None:
     result = simplify_algebra(program).program
     if name in ("raw_lion", "nesterov", "sgd_momentum"):  # the momentum as an interpolation takes fewer statements
         assert len(result) < len(live_program(program))
+    elif name == "nadamw":  # 0.9 of the new momentum is 0.81 of the old one: another program of the same size
+        assert len(result) == len(program) and "interp(g, m, 0.81)" in str(result)
     else:
         assert dataflow_hash(result) == dataflow_hash(program)
 
