@@ -71,7 +71,12 @@ def dropped(curve: Sequence[float], hurdle: Hurdle, steps: int) -> Outcome:
 
 
 def judged(outcome: Outcome, hurdles: Sequence[Hurdle], steps: int) -> Outcome | None:
-    """What a known outcome would have been with these hurdles; None if it was dropped where they would let it pass."""
+    """What a known outcome would have been with these hurdles.
+
+    None if it was dropped where they would let it pass, or is not of a training of so many steps.
+    """
+    if outcome.status == "ok" and outcome.steps != steps:
+        return None
     hurdle = fallen(outcome.curve, hurdles)
     if hurdle is not None:
         return dropped(outcome.curve, hurdle, steps)._replace(seconds=outcome.seconds)
