@@ -38,17 +38,20 @@ def evaluate_beside_baselines(
     ours = f"{name}, tuned" if is_tuned else name
     competitors = [BASELINES[baseline] for baseline in baselines] + [competitor(ours, program)] * is_tuned
     tuned = tune(competitors, service, [TaskSeeds(task, (TUNING_SEED,))], DEDUP)
-    programs = {name: program} | {t.name if t.name == ours else f"tuned {t.name}": t.program for t in tuned}
+    known = tuned[: len(baselines)]
+    programs = {name: program} | {f"tuned {t.name}": t.program for t in known}
+    if is_tuned:
+        programs[ours] = tuned[-1].program
     fresh = TaskSeeds(task, tuple(range(FRESH_SEED, FRESH_SEED + seeds)))
     trainings = train_programs(list(programs.values()), service, [fresh], DEDUP)
     console.print(f"{name}: {describe(program)}; {task.name}: {task.steps} steps of batch {task.batch_size}")
-    show_baselines([t.row for t in tuned if t.name != ours])
+    show_baselines([t.row for t in known])
     if is_tuned:
         best = tuned[-1].best
         console.print(f"{ours}: its update times {best.learning_rate:g}, weight decay {best.weight_decay:g}")
     show_trainings(f"on {seeds} fresh seed{'s' * (seeds != 1)}", list(programs), trainings)
-    known = {one: of_task for one, (of_task,) in zip(programs, trainings, strict=True)}
-    show_differences(ours, known[ours], {one: known[one] for one in programs if one not in (name, ours)})
+    results = {one: of_task for one, (of_task,) in zip(programs, trainings, strict=True)}
+    show_differences(ours, results[ours], {one: results[one] for one in programs if one not in (name, ours)})
     for one in dict.fromkeys((name, ours)):
-        for failure in known[one].failures:
+        for failure in results[one].failures:
             console.print(f"{one} on {task.name}: {failure}")
