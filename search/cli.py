@@ -14,6 +14,8 @@ import typer
 
 from programs.errors import InputError
 
+from search.errors import RunError
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -292,6 +294,8 @@ def main() -> None:
         code = app(standalone_mode=False)
     except InputError as error:
         code = _complain(str(error))
+    except RunError as error:
+        code = _complain(str(error), 1)
     except _UsageError as error:
         message = error.format_message().rstrip(".")  # empty where the help has been shown instead
         code = _complain(f"{message}; `optsearch --help` lists commands and options") if message else 2
@@ -300,12 +304,6 @@ def main() -> None:
     except BrokenPipeError:  # `optsearch leaderboard | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    except Exception as error:
-        from search.store import StoreError  # imported here: most of what needs no store starts sooner without
-
-        if not isinstance(error, StoreError):
-            raise
-        code = _complain(str(error), 1)
     sys.exit(code or 0)
 
 

@@ -81,12 +81,12 @@ def verify(pairs: list[Pair], start: Program, settings: Settings, service: Evalu
     candidates = {h: Candidate(h, p) for pair in pairs for h, p in zip(pair.hashes, pair[:2], strict=True)}
     scores = service.evaluate(list(candidates.values()), [TaskSeeds(task, (TUNING_SEED,))])
     fresh = TaskSeeds(task, tuple(range(FRESH_SEED, FRESH_SEED + SIGMA_SEEDS)))
-    fitness = train_programs([start], service, [fresh], settings.dedup)[0][0].fitness
-    if len(fitness) < 2:
+    noise = train_programs([start], service, [fresh], settings.dedup)[0][0].fitness
+    if len(noise) < 2:
         raise InputError(
             f"the start program fails on {task.name}: there is no noise of seeds to compare differences with"
         )
-    sigma = statistics.stdev(fitness)
+    sigma = statistics.stdev(noise)
     differences, suspects = [], []
     for pair in pairs:
         first, second = (scores[h] for h in pair.hashes)

@@ -88,7 +88,8 @@ class RayEvaluator:
         """As of the interface.
 
         Raises:
-            InputError: there is no worker on which the task can be trained, or Ray is gone.
+            InputError: there is no worker on which the task can be trained.
+            RunError: Ray is gone.
         """
         if self._session is not None:
             self._session.check()

@@ -25,8 +25,7 @@ import ray
 from ray._private import ray_constants, services
 from ray._private import worker as ray_worker
 
-from programs.errors import InputError
-
+from search.errors import RunError
 from search.evaluators import guard
 from search.evaluators.ray_cluster import answers, connect
 
@@ -126,7 +125,7 @@ class RaySession:
         """Look from time to time whether Ray is still there.
 
         Raises:
-            InputError: its head has been silent for long, and Ray would soon end this process without a chance to say
+            RunError: its head has been silent for long, and Ray would soon end this process without a chance to say
                 so; or it has lost this machine, and would have us wait for workers forever.
         """
         now = time.monotonic()
@@ -137,7 +136,7 @@ class RaySession:
             self._heard = now
             self._check_node()
         elif now - self._heard > SILENCE_SECONDS:
-            raise InputError(
+            raise RunError(
                 f"the head of Ray, {self._head}, has not answered for {now - self._heard:.0f} s; start it again, and"
                 " `optsearch run` with the same settings goes on"
             )
@@ -145,7 +144,7 @@ class RaySession:
     def _check_node(self) -> None:
         nodes = ray.nodes()  # type: ignore[no-untyped-call]
         if not any(node["Alive"] for node in nodes if node["NodeID"] == self._node):
-            raise InputError(
+            raise RunError(
                 f"this machine is no longer a node of the cluster at {self._head}; start Ray here again, and"
                 " `optsearch run` with the same settings goes on"
             )

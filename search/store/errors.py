@@ -1,10 +1,12 @@
-"""What a run that is under way may meet."""
+"""What a run may meet in its database."""
 
 from __future__ import annotations
 
+from search.errors import RunError
 
-class StoreError(Exception):
-    """The database can no longer be used: says in one line what, where and the mend. What was committed is kept."""
+
+class StoreError(RunError):
+    """The database can no longer be used."""
 
 
 class LeaseLost(StoreError):  # noqa: N818 - what has happened, as in StopIteration

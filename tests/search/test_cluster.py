@@ -21,6 +21,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from programs.errors import InputError
 
 from search.config import EvaluatorSettings
+from search.errors import RunError
 from search.evaluators import ray_session
 from search.evaluators.ray_session import RaySession
 
@@ -180,12 +181,12 @@ def test_a_head_that_is_silent_and_a_node_that_is_lost_end_the_run(
     monkeypatch.setattr(ray_session, "LOOK_SECONDS", 0.0)
     session.check()
     monkeypatch.setattr(session, "_node", "00")
-    with pytest.raises(InputError, match=r"no longer a node of the cluster at .*; start Ray here again"):
+    with pytest.raises(RunError, match=r"no longer a node of the cluster at .*; start Ray here again"):
         session.check()
     monkeypatch.setattr(ray_session, "answers", lambda _head: False)
     session.check()
     monkeypatch.setattr(ray_session, "SILENCE_SECONDS", 0.0)
-    with pytest.raises(InputError, match=r"the head of Ray, .*, has not answered .*`optsearch run`.* goes on"):
+    with pytest.raises(RunError, match=r"the head of Ray, .*, has not answered .*`optsearch run`.* goes on"):
         session.check()
 
 
