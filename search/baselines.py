@@ -33,8 +33,8 @@ class Competitor(NamedTuple):
     make: Callable[[float, float], Program | Native]
 
 
-# Three decades of learning rates and two of weight decays for everybody, with room on both sides of the best on the
-# built-in tasks. Weight decay is decoupled (multiplied by the learning rate), but coupled (added to the gradient) in
+# Three decades of learning rates and two of weight decays, with room on both sides of the best on the built-in tasks.
+# Weight decay is decoupled (multiplied by the learning rate), but coupled (added to the gradient) in
 # nesterov and sgd_momentum.
 _ADAPTIVE, _PLAIN, _MATRICES = Range(3e-4, 3e-1), Range(1e-2, 1e1), Range(1e-3, 1e0)
 _RANGES = {
@@ -46,7 +46,7 @@ _RANGES = {
     "signum": (_ADAPTIVE, Range(1e-1, 1e1)),
     "muon": (_MATRICES, Range(1e-2, 1e0)),
 }
-_FACTORS = Range(10**-1.5, 10**1.5)
+_AROUND = 10**1.5  # factor to either side of what a program has: nobody knows where its best lies
 _USUAL_DECAY = 0.1  # around which to look where a program has a decay of zero
 
 
@@ -68,12 +68,13 @@ def competitor(name: str, program: Program) -> Competitor:
     A program without weight decay gets none: what is tuned is the program, not another one.
     """
     own = decay_of(program)
-    decays = None if own is None else Range((own or _USUAL_DECAY) / 10, (own or _USUAL_DECAY) * 10)
+    middle = own or _USUAL_DECAY
+    decays = None if own is None else Range(middle / _AROUND, middle * _AROUND)
 
     def make(factor: float, weight_decay: float) -> Program:
         return scaled(program if own is None else with_decay(program, weight_decay), factor)
 
-    return Competitor(name, _FACTORS, decays, make)
+    return Competitor(name, Range(1 / _AROUND, _AROUND), decays, make)
 
 
 def chosen(text: str) -> list[str]:

@@ -116,7 +116,7 @@ class _Plan:
         self._competitor = one
         self._covered = self._box = Box(one.rates, one.decays, WITHOUT_DECAY)
         self._engine = SobolEngine(2, scramble=True, seed=_POINTS)  # type: ignore[no-untyped-call]
-        self._reach = EDGE
+        self._reach = STEP
         self._trials: list[Trial] = []
         self._fitness: list[float | None] = []
 
