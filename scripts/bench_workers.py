@@ -3,7 +3,7 @@
     python scripts/bench_workers.py [--workers 64] [--lookaheads 64 96 128 192] [--seconds 60]
 
 Workers only sleep, 0.5 to 1.5 s for a batch of `--batch` programs, and answer with a fitness that depends on the
-program. Programs are random, so that nearly every one must be trained. Measured once all have started and the window of
+program. Batches are small, so that drawing them is no bottleneck. Measured once all have started and the window of
 batches is full: busy is the time slept in worker processes over workers x wall time. The cost of a batch is processor
 time of the driver's process: with batches of 32 and two workers that answer at once, and from it how long a batch must
 take so that the driver can feed 1,000 workers.
@@ -41,12 +41,12 @@ def sleep(job: Job, room: Room) -> list[Outcome]:
     return [first._replace(seconds=seconds), *others]
 
 
-def settings(kind: str, batch: int, workers: int, lookahead: int) -> Settings:
+def settings(batch: int, workers: int, lookahead: int) -> Settings:
     """A search without end."""
     return Settings.model_validate(
         {
             "name": f"lookahead {lookahead}".replace(" ", "-"), "budget": {"programs": 10**9}, "baselines": [],
-            "tasks": [{"name": "digits_mlp"}], "strategy": {"kind": kind, "population": 1000},
+            "tasks": [{"name": "digits_mlp"}], "strategy": {"population": 1000},
             "evaluator": {"workers": workers, "lookahead": lookahead, "batch": batch},
         }
     )  # fmt: skip
@@ -114,16 +114,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=64)
     parser.add_argument("--lookaheads", type=int, nargs="+", default=[64, 96, 128, 192])
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=60)
     options = parser.parse_args()
     ray.cloudpickle.register_pickle_by_value(soak)  # workers cannot import it
     cost = batch_cost(options.seconds)
     print(f"| look-ahead | busy | batches/s | births/s | driver's processor, of one core |\n|{'---|' * 5}")
-    first = settings("random", options.batch, options.workers, options.lookaheads[0])
+    first = settings(options.batch, options.workers, options.lookaheads[0])
     with closing(_Slept(first.evaluator, sleep)) as evaluator:
         for lookahead in options.lookaheads:
-            chosen = settings("random", options.batch, options.workers, lookahead)
+            chosen = settings(options.batch, options.workers, lookahead)
             found = measure(evaluator, chosen, 10.0, options.seconds)
             busy = found.slept / (options.workers * found.wall)
             print(
@@ -139,7 +139,7 @@ def main() -> None:
 
 def batch_cost(seconds: float) -> float:
     """Processor seconds of the driver for a batch of 32, from drawing to committing; printed, too."""
-    chosen = settings("evolution", 32, 2, 4)
+    chosen = settings(32, 2, 4)
     with closing(_Slept(chosen.evaluator, pretend)) as evaluator:
         found = measure(evaluator, chosen, 2.0, seconds)
     cost = found.processor / found.batches
