@@ -35,6 +35,8 @@ FRESH_SEED = 1000  # results are confirmed on seeds 1000, 1001, ... that no sear
 
 
 class Immutable(BaseModel):
+    """Settings that nobody changes once they are read, and that refuse what they do not know."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 

@@ -17,8 +17,6 @@ from search.runner import interrupting, opened
 from search.settings_file import SettingsFile
 from search.store import SelectionRow, Store
 
-LARGEST_Z = 40.0  # beyond it, p is no number that differs from zero
-
 
 def select(config: Path, overrides: list[str]) -> list[int]:
     """Run a funnel, or go on with it, and print what came of every stage; the IDs of the programs that passed all.
@@ -82,7 +80,7 @@ def _row(result: Result, on: OnTask) -> SelectionRow:
         tuned.best.weight_decay, str(tuned.program), len(fresh.by_seed) + len(fresh.failures),
         _finite(fresh.mean), _finite(fresh.standard_error), baseline,
         None if ahead is None else ahead.mean, ahead.standard_error if ahead is not None and has_error else None,
-        None if result.z is None else max(-LARGEST_Z, min(LARGEST_Z, result.z)), result.p, int(result.passed),
+        result.z, result.p, int(result.passed),
     )  # fmt: skip
 
 

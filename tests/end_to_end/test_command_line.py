@@ -100,7 +100,7 @@ def test_run(first_run: tuple[Path, Result], winner: tuple[int, str]) -> None:
                  "peak memory: driver"):  # fmt: skip
         assert text in out, text
     assert "Traceback" not in err
-    assert contents(folder).keys() == {"tiny.yaml", "results.db"}, "no journal, nothing else is left"
+    assert contents(folder).keys() == {"tiny.yaml", "results.db", "results.log"}, "no journal, nothing else is left"
     assert len(rows(folder / "results.db", HISTORY)) == 60
     assert rows(folder / "results.db", "SELECT state FROM search") == [("finished",)]
 
