@@ -78,8 +78,8 @@ class _Slept(RayEvaluator):
 
     @property
     def are_ready(self) -> bool:
-        """Whether all workers have started."""
-        return not self._starting
+        """Whether all workers have started, and each has had its first batches, with which it loads the task."""
+        return not self._starting and self.jobs > 4 * len(self._idle + list(self._running))
 
 
 def measure(evaluator: _Slept, chosen: Settings, warm_up: float, seconds: float) -> Steady:
