@@ -173,7 +173,7 @@ def test_foreach_equals_single_tensor_to_the_last_bit(name: str) -> None:
 
 
 @pytest.mark.parametrize("make", [mutated_program, random_program])
-@pytest.mark.parametrize("part", range(6))
+@pytest.mark.parametrize("part", range(8))
 def test_evolved_programs_follow_the_program(make: Any, part: int) -> None:
     """Refusals are for programs that are nowhere finite, or that amplify rounding; the latter are few."""
     refused = 0
@@ -191,7 +191,7 @@ def test_evolved_programs_follow_the_program(make: Any, part: int) -> None:
 
 
 def test_the_evolved_programs_include_all_reductions() -> None:
-    programs = [make(Random(seed), 30) for make in (mutated_program, random_program) for seed in range(120)]
+    programs = [make(Random(seed), 30) for make in (mutated_program, random_program) for seed in range(160)]
     functions = {value.function for program in programs for value in lower(program).values}
     assert {"norm", "global_norm", "cosine_sim", "clip", "sum"} <= functions
 
