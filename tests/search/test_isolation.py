@@ -1,6 +1,7 @@
 """Eight hostile evaluations among innocent ones: each ends alone, is recorded with its reason, changes nothing else.
 
-The short version of scripts/hostile.py: the innocent only pretend to train, in batches of two.
+The short version of scripts/hostile.py: the innocent only pretend to train, and every program is a batch, since each
+worker that must be replaced takes seconds. How batches are halved is tested in test_pieces.py.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from search.evaluators.evaluator import Job, Room
 from scripts import hostile
 from scripts.hostile import GRACE, HOSTILE, Played, attempts_by_role, play, settings
 
-TIMEOUT = 8.0
+TIMEOUT = 5.0
 
 
 def pretend(job: Job, _room: Room) -> list[Outcome]:
@@ -34,14 +35,14 @@ def played(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         ray.cloudpickle.register_pickle_by_value(module)
     folder = tmp_path_factory.mktemp("hostile")
     task = {"name": "noisy_quadratic", "steps": 5}  # the one that a new worker can load at once
-    chosen = settings(folder, 80, task, timeout_s=TIMEOUT, workers=4, batch=2, memory_limit_mib=512)
+    chosen = settings(folder, 60, task, timeout_s=TIMEOUT, workers=2, batch=1, memory_limit_mib=512)
     yield play(chosen, folder, pretend)
     for module in modules:
         ray.cloudpickle.unregister_pickle_by_value(module)
 
 
 def test_the_others_are_what_they_would_have_been(played: Played) -> None:
-    assert len(played.expected) == 80
+    assert len(played.expected) == 60
     assert played.found == played.expected
 
 
@@ -56,5 +57,5 @@ def test_hostile_evaluations_are_ended_in_time(played: Played) -> None:
     attempts = attempts_by_role(played)
     assert attempts.keys() == HOSTILE.keys()
     for role, tried in attempts.items():
-        assert len(tried) >= 2, "with another program, then alone"
+        assert len(tried) == (3 if HOSTILE[role].status == "lost" else 1)
         assert max(attempt.seconds for attempt in tried) < TIMEOUT + GRACE + 30, f"{role}: hangs"
