@@ -75,6 +75,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
     folder = folder_with(tmp_path_factory.mktemp("undisturbed"))
     run = begin(folder, *INLINE)
     assert run.wait(PATIENCE) == 0, run.err
+    nothing_is_left(run)
     found = history(folder / "results.db", "tiny")
     assert len(found) == 150 and sum(row[7] == "training" for row in found) > 40
     return found
@@ -192,10 +193,9 @@ def test_a_second_driver_is_refused_until_the_first_is_dead(expected: list[tuple
 def test_two_searches_side_by_side_in_one_database(expected: list[tuple[Any, ...]], tmp_path: Path) -> None:
     alone, together = folder_with(tmp_path / "alone"), folder_with(tmp_path / "together")
     other = ("--name", "other", "--set", "seed=4")
-    assert begin(alone, *INLINE, *other).wait(PATIENCE) == 0
-    both = [begin(together, *INLINE), begin(together, *INLINE, *other)]
-    assert [run.wait(PATIENCE) for run in both] == [0, 0]
-    for run in both:
+    runs = [begin(alone, *INLINE, *other), begin(together, *INLINE), begin(together, *INLINE, *other)]
+    assert [run.wait(PATIENCE) for run in runs] == [0, 0, 0]
+    for run in runs:
         nothing_is_left(run)
     assert history(together / "results.db", "tiny") == expected
     assert history(together / "results.db", "other") == history(alone / "results.db", "other")
