@@ -16,6 +16,8 @@ from ray.exceptions import RayError, RayTaskError
 
 from programs.errors import InputError
 
+from proxy_tasks import Task
+
 from search.config import EvaluatorSettings
 from search.evaluators.evaluator import Finished, Job, Room, Trainer, one_line, train_job
 from search.evaluators.pieces import Failure, Piece, Pieces
@@ -65,6 +67,7 @@ class RayEvaluator:
         self._trainer = trainer
         self._session: RaySession | None = None
         self._pieces = Pieces()
+        self._tasks: dict[str, Task] = {}
         self._starting: dict[Any, _Starting] = {}
         self._idle: list[_Member] = []
         self._running: dict[Any, _Run] = {}
@@ -73,6 +76,7 @@ class RayEvaluator:
     # --- jobs ----------------------------------------------------------------------------------------------------
 
     def submit(self, job: Job) -> None:
+        self._tasks.setdefault(job.task.fingerprint, job.task)
         if self._session is None:
             self._open()
         self._pieces.submit(job)
@@ -196,7 +200,7 @@ class RayEvaluator:
         actor_class: Any = ray.remote(max_restarts=0, **resources)(Worker)
         limit = None if settings.gpus_per_worker else settings.memory_limit  # CUDA maps far more than it uses
         actor = actor_class.remote(Room(settings.rows, settings.memory_mib), self._trainer, limit)
-        self._starting[actor.place.remote()] = _Starting(actor, starts)
+        self._starting[actor.place.remote(list(self._tasks.values()))] = _Starting(actor, starts)
 
     def _welcome(self, reference: Any) -> None:
         """A new worker has answered, or died before it could."""

@@ -6,6 +6,8 @@ import faulthandler
 import os
 import platform
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +15,7 @@ import ray
 
 from programs.errors import InputError
 
-from proxy_tasks import configure_process
+from proxy_tasks import Task, configure_process
 from proxy_tasks.outcome import Outcome
 
 from search.evaluators.evaluator import Job, Room, Trainer
@@ -48,8 +50,14 @@ class Worker:
         if memory_limit_mib is not None:
             limit_memory(memory_limit_mib)
 
-    def place(self) -> Place:
-        """Answers once the worker is ready."""
+    def place(self, tasks: Sequence[Task]) -> Place:
+        """Answers once the worker is ready and has loaded these tasks, which is no program's time.
+
+        What cannot be loaded says so when it is to be trained on.
+        """
+        for task in tasks:
+            with suppress(Exception):
+                task.load()
         return Place(platform.node(), str(ray.util.get_node_ip_address()), os.getpid())  # type: ignore[no-untyped-call]
 
     def train(self, job: Job, fingerprint: str) -> list[Outcome]:

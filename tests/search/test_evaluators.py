@@ -65,6 +65,14 @@ def workers(local_ray: None) -> Iterator[RayEvaluator]:
     assert ray.is_initialized(), "closing must leave an instance alone that it did not start"
 
 
+def memory_of(evaluator: RayEvaluator, workers: int) -> list[float]:
+    """What each worker uses, once there are so many."""
+    deadline = time.monotonic() + PATIENCE
+    while len(told := evaluator.peak_memory()) < workers:
+        assert time.monotonic() < deadline and evaluator.collect(0.1) == []
+    return told
+
+
 def under_way(evaluator: RayEvaluator, number: int) -> Any:
     """What the evaluator knows of a job once a worker has it."""
     deadline = time.monotonic() + PATIENCE
@@ -126,8 +134,7 @@ def test_workers_give_what_inline_gives(workers: RayEvaluator) -> None:
     for one in jobs:
         workers.submit(one)
     assert collect_all(workers, 4) == inline_outcomes(*jobs)
-    peaks = workers.peak_memory()
-    assert len(peaks) == 2 and all(50 < mib < 4096 for mib in peaks)
+    assert all(50 < mib < 4096 for mib in memory_of(workers, 2))
 
 
 def test_one_worker_two_workers_and_inline_give_one_history(local_ray: None, tmp_path: Path) -> None:
@@ -172,9 +179,7 @@ def test_a_killed_worker_is_replaced_and_its_job_trained_again(workers: RayEvalu
     time.sleep(0.3)  # so that it is in the middle of its job
     os.kill(running.member.place.pid, signal.SIGKILL)
     assert collect_all(workers, 3) == inline_outcomes(*jobs)
-    deadline = time.monotonic() + PATIENCE
-    while len(workers.peak_memory()) < 2:  # until the new one is there
-        assert time.monotonic() < deadline and workers.collect(0.1) == []
+    memory_of(workers, 2)
 
 
 def test_a_worker_that_dies_on_its_job_once_leaves_no_trace(workers: RayEvaluator, tmp_path: Path) -> None:
