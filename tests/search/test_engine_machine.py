@@ -253,5 +253,5 @@ class Life(RuleBasedStateMachine):
             self.evaluations = now
 
 
-Life.TestCase.settings = hypothesis_settings(max_examples=40, stateful_step_count=60)
+Life.TestCase.settings = hypothesis_settings(max_examples=25, stateful_step_count=60)
 TestLife = Life.TestCase
