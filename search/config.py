@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from programs import zoo
 from programs.errors import InputError
@@ -32,6 +41,16 @@ Number = Annotated[float, BeforeValidator(_no_truth_value)]  # YAML reads 1e-3 a
 
 TUNING_SEED = 0  # searches train on seeds 0, 1, ...
 FRESH_SEED = 1000  # results are confirmed on seeds 1000, 1001, ... that no search trains on
+
+
+def _known_baselines(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name not in BASELINES:
+            raise ValueError(f"unknown baseline '{name}'; there are {', '.join(BASELINES)}")
+    return names
+
+
+BaselineNames = Annotated[tuple[str, ...], AfterValidator(_known_baselines)]
 
 
 class Immutable(BaseModel):
@@ -269,20 +288,12 @@ class Settings(Immutable):
     """`off` to train every program to the end."""
     dedup: Dedup = Dedup()
     evaluator: EvaluatorSettings = EvaluatorSettings()
-    baselines: tuple[str, ...] = ("adamw", "lion", "sgd_momentum")
+    baselines: BaselineNames = ("adamw", "lion", "sgd_momentum")
     """Known optimizers, tuned on the tasks when the run starts."""
     meta_validation: MetaValidation | None = None
     stop_when: Literal["overfit"] | None = None
     """End the search when what it still gains is lost in meta-validation."""
     store: str = "sqlite:///results.db"
-
-    @field_validator("baselines")
-    @classmethod
-    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            if name not in BASELINES:
-                raise ValueError(f"unknown baseline '{name}'; there are {', '.join(BASELINES)}")
-        return names
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

@@ -18,7 +18,7 @@ from pydantic import Field, field_validator, model_validator
 from programs.program import Program
 
 from search.baselines import BASELINES, Competitor, competitor
-from search.config import Dedup, EvaluatorSettings, Immutable, PositiveInt, TaskChoice
+from search.config import BaselineNames, Dedup, EvaluatorSettings, Immutable, PositiveInt, TaskChoice
 from search.evaluation import EvaluationService, TaskSeeds
 from search.locked import refuse_locked
 from search.statistics import Difference, combined, corrected, difference
@@ -57,19 +57,11 @@ class Funnel(Immutable):
     """Whose programs enter."""
     enter: PositiveInt = 50
     """How many of its best."""
-    baselines: Annotated[tuple[str, ...], Field(min_length=1)]
+    baselines: Annotated[BaselineNames, Field(min_length=1)]
     """What a program must beat: on each task the best of these there."""
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     evaluator: EvaluatorSettings = EvaluatorSettings()
     store: str = "sqlite:///results.db"
-
-    @field_validator("baselines")
-    @classmethod
-    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            if name not in BASELINES:
-                raise ValueError(f"unknown baseline '{name}'; there are {', '.join(BASELINES)}")
-        return names
 
     @model_validator(mode="after")
     def _narrowing(self) -> Funnel:
