@@ -55,8 +55,9 @@ class ProgressLine:
             self._show(text, at_once=True)
 
     def update(self, progress: Progress) -> None:
-        """Show the numbers, a few times a second at most."""
-        self._show(describe(progress), at_once=False)
+        """Show the numbers, a few times a second at most; nothing as long as there is nothing to tell."""
+        if progress.births:
+            self._show(describe(progress), at_once=False)
 
     def _show(self, text: str, at_once: bool) -> None:
         if self._line is None:
