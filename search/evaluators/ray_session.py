@@ -66,6 +66,8 @@ class WorkerOutput:
 
 OUTPUT = WorkerOutput()
 
+_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
 
 class RaySession:
     """A connection to Ray, for as long as it is open; where this process has one already, that one is used.
@@ -101,14 +103,11 @@ class RaySession:
         log.info("connected to Ray within %.1f s", time.monotonic() - started)
 
     def _start(self, cpus: int) -> None:
-        # What Ray does by itself on other systems than Linux: use the loopback address; nothing listens elsewhere.
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-        ray_constants.ENABLE_RAY_CLUSTER = False
         folder = _folder()
         self._guard = subprocess.Popen(  # noqa: S603 - our own file
             [sys.executable, "-P", guard.__file__, str(folder)], stdin=subprocess.PIPE, start_new_session=True
         )
-        with _daemons_apart():
+        with _on_loopback(), _daemons_apart():
             ray.init(
                 num_cpus=cpus,
                 include_dashboard=False,
@@ -163,6 +162,23 @@ _COMMON: dict[str, Any] = {
     "log_to_driver": True,  # to OUTPUT
     "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}},
 }
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Have Ray do what it does by itself on other systems than Linux: use the loopback address, listen nowhere else.
+
+    Only what it starts meanwhile is told so by its environment: clusters started later are no business of ours.
+    """
+    before = os.environ.get(_CLUSTERS)
+    os.environ[_CLUSTERS] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        del os.environ[_CLUSTERS]
+        if before is not None:
+            os.environ[_CLUSTERS] = before
 
 
 def _folder() -> Path:
