@@ -23,6 +23,7 @@ from programs.errors import InputError
 from search.config import EvaluatorSettings
 from search.errors import RunError
 from search.evaluators import ray_session
+from search.evaluators.ray_cluster import connect
 from search.evaluators.ray_session import RaySession
 
 from scripts.cluster_nodes import CONFIG, HEAD, Cluster, begin, births
@@ -154,10 +155,10 @@ def test_wrong_addresses_are_said_in_one_line() -> None:
         listener.bind((HEAD, 0))
         address = f"{HEAD}:{listener.getsockname()[1]}"  # taken, but nobody listens
         with pytest.raises(InputError) as told:
-            RaySession(address, 1)
+            connect(address, {})
     assert f"no Ray cluster at '{address}'" in str(told.value) and "\n" not in str(told.value)
     with pytest.raises(InputError, match=r"no Ray cluster at 'no\.such\.host\.invalid:6379'"):
-        RaySession("no.such.host.invalid:6379", 1)
+        connect("no.such.host.invalid:6379", {})
 
 
 def test_a_run_of_ones_own_listens_on_this_machine_only(tmp_path: Path) -> None:
