@@ -1,4 +1,4 @@
-"""The locked tasks: no funnel may touch them, and `optsearch prove` opens them once for a finalist."""
+"""The locked tasks, kept for a last proof: no funnel may touch them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ from proxy_tasks.named import is_users
 
 # Data and models of their own: text of Python's documentation, and convolutions over MNIST-1D.
 FAMILIES = (("pydoc", "transformer"), ("mnist1d", "cnn"))
-LOCKED = (
-    "pydoc_transformer", "pydoc_transformer_large_batch", "pydoc_transformer_wide",
-    "mnist1d_cnn", "mnist1d_cnn_large_batch", "mnist1d_cnn_long",
-)  # fmt: skip
 
 
 def is_locked(name: str) -> bool:
@@ -24,4 +20,4 @@ def is_locked(name: str) -> bool:
 def refuse_locked(name: str) -> None:
     """Raise ValueError if a task is locked."""
     if is_locked(name):
-        raise ValueError(f"'{name}' is of the locked tasks, which only `optsearch prove` opens; take another")
+        raise ValueError(f"'{name}' is of the locked tasks, which are kept for a last proof; take another")

@@ -17,10 +17,8 @@ from search.evaluators.evaluator import Finished, Job, failed, one_line
 
 log = logging.getLogger("optsearch.pieces")
 
-DEATHS_TOGETHER, DEATHS_ALONE = (
-    2,
-    3,
-)  # workers that a piece may cost before it is halved, and a program before it is lost
+DEATHS_TOGETHER = 2  # workers that a piece may cost before it is halved
+DEATHS_ALONE = 3  # and those that a program may cost before it is lost
 
 Failure = Literal["timeout", "lost", "error"]
 
@@ -95,9 +93,10 @@ class Pieces:
         if not piece.is_alone:
             log.info("%s: %s: %s; halved", piece, status, reason)
             middle = (piece.start + piece.stop) // 2
-            for half in (piece._replace(start=middle, deaths=deaths), piece._replace(stop=middle, deaths=deaths)):
-                # Its next death halves a half at once; a program alone has one more try.
-                self.give_back(half._replace(deaths=min(deaths, DEATHS_TOGETHER - 1)))
+            # The next death of a half halves it at once; a program alone has one more try.
+            part = piece._replace(deaths=min(deaths, DEATHS_TOGETHER - 1))
+            self.give_back(part._replace(start=middle))
+            self.give_back(part._replace(stop=middle))
             return []
         if status == "lost":
             reason = f"its worker died {deaths} times: {reason}"
