@@ -119,7 +119,7 @@ class Driver:
 
         Raises:
             InputError: another run drives this search.
-            StoreError: the database can no longer be written, or another run has taken the search over.
+            RunError: the database can no longer be written, another run has taken the search over, or Ray is gone.
         """
         try:
             self.start()
