@@ -23,6 +23,7 @@ from search.evaluation import TaskSeeds
 from search.history import TRAINED
 from search.runner import drive, load_tasks, opened
 from search.settings_file import SettingsFile
+from search.statistics import standard_error
 from search.store import Store
 from search.tuning import train_programs
 
@@ -166,10 +167,7 @@ def _on_fresh_seeds(arms: list[Arm], driver: Driver) -> dict[str, list[float]]:
 
 
 def _mean_and_error(values: list[float]) -> tuple[float, float]:
-    if not values:
-        return math.nan, math.nan
-    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return statistics.fmean(values), error
+    return statistics.fmean(values) if values else math.nan, standard_error(values)
 
 
 def _show(arms: list[Arm], fresh: dict[str, list[float]]) -> None:
