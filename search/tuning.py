@@ -8,6 +8,10 @@ the ranges where the competitor begins. The others follow in three equal rounds,
 - around it otherwise, closer from round to round.
 
 So whoever needs other ranges gets them, three decades beyond at most, and nobody gets more trials than another.
+
+Within a round trials are halved (successive halving, Jamieson and Talwalkar, arXiv:1502.07943): all are trained on the
+first seed, the better half of each competitor's on the second too, the better half of these on twice as many, until
+the last are trained on all seeds. Only these can be the best.
 """
 
 from __future__ import annotations
@@ -57,12 +61,13 @@ class Trial(NamedTuple):
 
 
 class Tuned(NamedTuple):
-    """The best trial of a competitor; its fitness is None if none trained well."""
+    """The best trial of a competitor; its fitness is None if none trained well. `failures` of the trials did not."""
 
     name: str
     best: Trial
     fitness: float | None
     trials: int
+    failures: int
 
     @property
     def program(self) -> Program | Native:
@@ -98,15 +103,62 @@ def tune(
         In the order of the competitors; nothing if stopped.
     """
     plans = [_Plan(one) for one in competitors]
-    later = int(trials * SHARE)
-    for number in (trials - ROUNDS * later, *[later] * ROUNDS):
+    for number in _rounds(trials):
         if stopped():
             return []
-        drawn = [trial for plan in plans for trial in plan.draw(number, dedup)]
-        scores = service.evaluate([trial.candidate for trial in drawn], tasks, combine)
-        for plan in plans:
-            plan.take(scores)
+        drawn = [plan.draw(number, dedup) for plan in plans]
+        for plan, fates in zip(plans, _halved(drawn, service, tasks, combine), strict=True):
+            plan.take(fates)
     return [plan.tuned() for plan in plans]
+
+
+def _rounds(trials: int) -> list[int]:
+    """How many of the trials each round has."""
+    later = int(trials * SHARE)
+    return [trials - ROUNDS * later, *[later] * ROUNDS]
+
+
+def first_trials(one: Competitor, trials: int, dedup: Dedup) -> list[Trial]:
+    """The trials of the first round, which are the same on every task."""
+    return _Plan(one).draw(_rounds(trials)[0], dedup)
+
+
+def _halved(
+    drawn: Sequence[Sequence[Trial]], service: EvaluationService, tasks: Sequence[TaskSeeds], combine: Combine
+) -> list[list[_Fate]]:
+    """Train the trials of each competitor, half as many on twice as many seeds; what became of each of them."""
+    fates = [dict.fromkeys((trial.candidate.key for trial in trials), _Fate(None, False)) for trials in drawn]
+    running = [[trial.candidate for trial in trials] for trials in drawn]
+    counts = _rungs(max(len(on.seeds) for on in tasks))
+    for seeds in counts:
+        cut = [on._replace(seeds=on.seeds[:seeds]) for on in tasks]
+        scores = service.evaluate([candidate for candidates in running for candidate in candidates], cut, combine)
+        for candidates, of_each in zip(running, fates, strict=True):
+            for key, fitness in ((c.key, scores[c.key].fitness) for c in candidates):
+                of_each[key] = _Fate(fitness if seeds == counts[-1] else None, fitness is None)
+        running = [_better_half(candidates, scores) for candidates in running]
+    return [[of_each[trial.candidate.key] for trial in trials] for trials, of_each in zip(drawn, fates, strict=True)]
+
+
+def _rungs(seeds: int) -> list[int]:
+    """1, 2, 4 and so on, and all seeds at last."""
+    return [2**rung for rung in range((seeds - 1).bit_length())] + [seeds]
+
+
+def _better_half(candidates: Sequence[Candidate], scores: Mapping[str, Score]) -> list[Candidate]:
+    ranked = sorted(candidates, key=lambda one: _rank(scores[one.key].fitness), reverse=True)
+    return ranked[: (len(ranked) + 1) // 2]
+
+
+def _rank(fitness: float | None) -> float:
+    return -math.inf if fitness is None else fitness
+
+
+class _Fate(NamedTuple):
+    """Of a trial: its fitness on all seeds, None unless it was trained on all and well, and whether training failed."""
+
+    fitness: float | None
+    failed: bool
 
 
 class _Plan:
@@ -118,7 +170,7 @@ class _Plan:
         self._engine = SobolEngine(2, scramble=True, seed=_POINTS)  # type: ignore[no-untyped-call]
         self._reach = STEP
         self._trials: list[Trial] = []
-        self._fitness: list[float | None] = []
+        self._fates: list[_Fate] = []
 
     def draw(self, number: int, dedup: Dedup) -> list[Trial]:
         """So many new trials."""
@@ -129,18 +181,19 @@ class _Plan:
         self._trials += new
         return new
 
-    def take(self, scores: Mapping[str, Score]) -> None:
+    def take(self, fates: Sequence[_Fate]) -> None:
         """Take in how the last trials fared."""
-        self._fitness += [scores[trial.candidate.key].fitness for trial in self._trials[len(self._fitness) :]]
+        self._fates += fates
         best = self.tuned()
         at = None if best.fitness is None else best.best[:2]
         self._box, self._covered = following(self._covered, at, self._reach)
         self._reach **= 0.5
 
     def tuned(self) -> Tuned:
-        ranks = [-math.inf if fitness is None else fitness for fitness in self._fitness]
+        ranks = [_rank(fate.fitness) for fate in self._fates]
         best = ranks.index(max(ranks))
-        return Tuned(self._competitor.name, self._trials[best], self._fitness[best], len(self._trials))
+        failures = sum(fate.failed for fate in self._fates)
+        return Tuned(self._competitor.name, self._trials[best], self._fates[best].fitness, len(ranks), failures)
 
 
 def point(box: Box, u: float, v: float) -> tuple[float, float]:

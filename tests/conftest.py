@@ -14,7 +14,19 @@ settings.register_profile(
     max_examples=100,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-settings.load_profile("optsearch")
+
+
+def pytest_collectstart() -> None:
+    """Before each file: importing torch's own tests, as one file does, loads a profile of theirs for all after it."""
+    settings.load_profile("optsearch")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For test processes side by side: a file stays in one, for its fixtures; all on Ray are in one, for one Ray."""
+    on_ray = {item.path for item in items if "local_ray" in getattr(item, "fixturenames", ())}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("ray" if item.path in on_ray else str(item.path)))
 
 
 @pytest.fixture(scope="session")

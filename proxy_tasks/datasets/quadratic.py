@@ -10,9 +10,10 @@ from proxy_tasks.datasets.dataset import Dataset
 
 
 def load_quadratic(dimensions: int = 100, train: int = 4_096, noise: float = 1.0, seed: int = 0) -> Dataset:
-    """Points `[N, D]` from N(0, noise^2), shifted so that their mean, the minimum over all of them, is zero exactly.
+    """Points `[N, D]` around an optimum from N(0, 1), from N(0, noise^2) and with a mean of zero exactly.
 
-    Validation is the one point zero: its loss is the excess over the optimum, without noise.
+    Validation is the one point at the optimum: its loss is the excess over it, without noise. The optimum is not zero,
+    where weight decay alone would find it.
 
     Args:
         dimensions: D.
@@ -27,7 +28,8 @@ def load_quadratic(dimensions: int = 100, train: int = 4_096, noise: float = 1.0
     shape = (whole(what, "train", train, 1), whole(what, "dimensions", dimensions, 1))
     real(what, "noise", noise, 0, 1e6)
     whole(what, "seed", seed, 0)
-    points = noise * np.random.default_rng(seed).standard_normal(shape)
-    x = torch.from_numpy((points - points.mean(0)).astype(np.float32))
+    rng = np.random.default_rng(seed)
+    points, optimum = noise * rng.standard_normal(shape), rng.standard_normal((1, dimensions))
+    x = torch.from_numpy((optimum + points - points.mean(0)).astype(np.float32))
     labels = torch.zeros(train, dtype=torch.int64)
-    return Dataset(x, labels, torch.zeros(1, dimensions), labels[:1])
+    return Dataset(x, labels, torch.from_numpy(optimum.astype(np.float32)), labels[:1])
