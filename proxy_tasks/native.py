@@ -54,6 +54,11 @@ class Weight(NamedTuple):
     value: Tensor
 
 
+def _as_matrix(value: Tensor) -> Tensor:
+    """A weight as optimizers get it: at most two axes."""
+    return (value.flatten(1) if value.ndim > 2 else value).requires_grad_()
+
+
 Optimizers = Callable[[Sequence[Weight]], list[Optimizer]]
 
 
@@ -77,7 +82,7 @@ class _Training:
         self.dataset, self.model = task.load()
         self.curve: list[float] = []
         start = [p[0].clone() for p in self.model.parameters(self.model.initial_row(seed)[None])]
-        self.values = [(p.flatten(1) if p.ndim > 2 else p).requires_grad_() for p in start]
+        self.values = [_as_matrix(p) for p in start]
         self.shapes = [(1, *leaf.shape) for leaf in self.model.leaves]
         names = [leaf.name for leaf in self.model.leaves]
         self.optimizers = optimizers([Weight(n, p) for n, p in zip(names, self.values, strict=True)])
@@ -122,6 +127,20 @@ class _Training:
         return float(total / (stop - start))
 
 
+def state_per_weight(task: Task, native: Native) -> float:
+    """Numbers that the optimizer keeps for each weight of the task's model; a counter of steps is none."""
+    weights = [Weight(leaf.name, _as_matrix(torch.ones(leaf.shape))) for leaf in task.load()[1].leaves]
+    kept = 0
+    for optimizer in NATIVES[native.name](weights, native.learning_rate, native.weight_decay):
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                p.grad = torch.ones_like(p)
+        optimizer.step()
+        states = [value for state in optimizer.state.values() for value in state.values()]
+        kept += sum(value.numel() for value in states if isinstance(value, Tensor) and value.ndim > 0)
+    return kept / sum(weight.value.numel() for weight in weights)
+
+
 def hidden_matrices(weights: Sequence[Weight]) -> list[Tensor]:
     """The weights that Muon is meant for: matrices, but no embeddings (told by their names), and not the last matrix.
 
@@ -148,4 +167,12 @@ def muon(weights: Sequence[Weight], learning_rate: float, weight_decay: float) -
     return made
 
 
-NATIVES: dict[str, Callable[[Sequence[Weight], float, float], list[Optimizer]]] = {"muon": muon}
+def torch_adamw(weights: Sequence[Weight], learning_rate: float, weight_decay: float) -> list[Optimizer]:
+    """torch.optim.AdamW with its defaults; unlike the zoo's it corrects the bias of its averages."""
+    return [AdamW([weight.value for weight in weights], lr=learning_rate, weight_decay=weight_decay)]
+
+
+NATIVES: dict[str, Callable[[Sequence[Weight], float, float], list[Optimizer]]] = {
+    "muon": muon,
+    "torch_adamw": torch_adamw,
+}

@@ -10,37 +10,12 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
-from typing import Any
 
 import torch
 
 from programs import zoo
-from programs.export import torch_source
 
-
-def exported_class(program: str) -> Any:
-    """The exported optimizer as a class, the way a user would import it."""
-    namespace: dict[str, Any] = {}
-    exec(compile(torch_source(zoo.load(program), "Exported"), "<export>", "exec"), namespace)  # noqa: S102
-    return namespace["Exported"]
-
-
-def parameters(tensors: int, size: int, device: str) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    params = [torch.randn(size, generator=generator).to(device) for _ in range(tensors)]
-    for param in params:
-        param.grad = torch.randn(size, generator=generator).to(device)
-    return params
-
-
-def seconds(optimizer: torch.optim.Optimizer) -> float:
-    """The time of one step."""
-    started = time.perf_counter()
-    optimizer.step()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
+from search.step_time import exported_class, seconds, weights
 
 
 def main() -> None:
@@ -53,10 +28,10 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    found = exported_class(args.program)
+    found = exported_class(zoo.load(args.program))
 
     def fresh() -> list[torch.Tensor]:
-        return parameters(args.tensors, args.size, args.device)
+        return weights(args.tensors, args.size, device=args.device)
 
     optimizers = {
         "AdamW(foreach=True)": torch.optim.AdamW(fresh(), foreach=True),
@@ -64,11 +39,11 @@ def main() -> None:
         f"{args.program}(foreach=False)": found(fresh(), foreach=False),
     }
     for optimizer in optimizers.values():
-        seconds(optimizer)  # states are made in the first step
+        seconds([optimizer])  # states are made in the first step
     times = {name: [] for name in optimizers}
     for _ in range(args.rounds):
         for name, optimizer in optimizers.items():
-            times[name].append(seconds(optimizer))
+            times[name].append(seconds([optimizer]))
     reference, *others = times
     print(f"{args.tensors} tensors of {args.size} on {args.device}, {args.threads} thread(s), {args.rounds} rounds")
     print(f"{reference:>24}: {1e3 * statistics.median(times[reference]):8.2f} ms")

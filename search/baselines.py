@@ -39,6 +39,7 @@ class Competitor(NamedTuple):
 _ADAPTIVE, _PLAIN, _MATRICES = Range(3e-4, 3e-1), Range(1e-2, 1e1), Range(1e-3, 1e0)
 _RANGES = {
     "adamw": (_ADAPTIVE, Range(1e-2, 1e0)),
+    "torch_adamw": (_ADAPTIVE, Range(1e-2, 1e0)),
     "nadamw": (_ADAPTIVE, Range(1e-2, 1e0)),
     "nesterov": (_PLAIN, Range(1e-4, 1e-2)),
     "sgd_momentum": (_PLAIN, Range(1e-4, 1e-2)),

@@ -82,6 +82,21 @@ def select(
 
 
 @app.command()
+def prove(
+    program_id: Annotated[int, typer.Argument(metavar="ID", help="ID of a program that has passed a funnel.")],
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that train; as many as there is room for.")
+    ] = None,
+    store: StoreOption = RESULTS,
+) -> None:
+    """Open the locked tasks for a finalist, once: against every tuned baseline, on data that nothing has touched."""
+    from search.config import EvaluatorSettings
+    from search.prove import prove_finalist
+
+    prove_finalist(program_id, store, EvaluatorSettings(workers=workers or "auto"))
+
+
+@app.command()
 def status(store: StoreOption = RESULTS, search: SearchOption = None) -> None:
     """Every search in the store: state, progress, rate, what is left, and how its births were answered."""
     from search.status import show_status

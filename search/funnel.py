@@ -21,10 +21,9 @@ from search.baselines import BASELINES, Competitor, competitor
 from search.config import BaselineNames, Dedup, EvaluatorSettings, Immutable, PositiveInt, TaskChoice
 from search.evaluation import EvaluationService, TaskSeeds
 from search.locked import refuse_locked
-from search.statistics import Difference, combined, corrected, difference
+from search.statistics import Difference, combined, corrected, difference, limited
 from search.tuning import TRIALS, Trainings, Tuned, train_programs, tune
 
-LARGEST_Z = 40.0  # beyond it, p is no number that differs from zero; without any noise z is infinite
 STAGE_SEED = 10_000  # stage n tunes on seeds from n times this, and decides on those from half a step later
 DECIDING = 5_000
 
@@ -188,6 +187,6 @@ def _ahead(ours: Trainings, theirs: Trainings) -> Difference | None:
 
 
 def _result(name: str, individual_id: int | None, tasks: list[OnTask], examined: int) -> Result:
-    zs = [max(-LARGEST_Z, min(LARGEST_Z, on.ahead.z)) for on in tasks if on.ahead is not None]
+    zs = [limited(on.ahead.z) for on in tasks if on.ahead is not None]
     z = combined(zs) if len(zs) == len(tasks) else None
     return Result(name, individual_id, tasks, z, None if z is None else corrected(z, examined), False)

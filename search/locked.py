@@ -7,6 +7,8 @@ from proxy_tasks.named import is_users
 
 # Data and models of their own: text of Python's documentation, and convolutions over MNIST-1D.
 FAMILIES = (("pydoc", "transformer"), ("mnist1d", "cnn"))
+# What the proof trains on: both families at two lengths, and one with large batches.
+LOCKED = ("mnist1d_cnn_short", "mnist1d_cnn_large_batch", "mnist1d_cnn", "pydoc_transformer_short", "pydoc_transformer")
 
 
 def is_locked(name: str) -> bool:

@@ -57,10 +57,12 @@ def load_tasks(settings: Settings) -> None:
 
 
 @contextmanager
-def opened(location: str, evaluator_settings: EvaluatorSettings) -> Iterator[tuple[Store, Evaluator]]:
+def opened(
+    location: str, evaluator_settings: EvaluatorSettings, create: bool = True
+) -> Iterator[tuple[Store, Evaluator]]:
     """Store and evaluator of a run, and its log."""
     with (
-        closing(open_store(location, create=True)) as store,
+        closing(open_store(location, create=create)) as store,
         logging_to(store.log_path),
         closing(open_evaluator(evaluator_settings)) as evaluator,
     ):

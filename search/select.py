@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from programs.errors import InputError
 from programs.program import parse
 
-from search.config import stored_settings
+from search.config import Dedup, stored_settings
 from search.display import console, show_table
 from search.evaluation import EvaluationService
-from search.funnel import Entrant, Funnel, OnTask, Result, run_stage
+from search.funnel import Entrant, Funnel, OnTask, Result, Stage, run_stage
 from search.runner import interrupting, opened
 from search.settings_file import SettingsFile
-from search.store import SelectionRow, Store
+from search.store import NoiseRow, SelectionRow, Store
+from search.store.plain import clean_number
+from search.store.proofs import set_noise
+from search.tuning import measure_noise
 
 
 def select(config: Path, overrides: list[str]) -> list[int]:
@@ -44,7 +46,8 @@ def select(config: Path, overrides: list[str]) -> list[int]:
             results = run_stage(
                 place, stage, entrants, funnel.baselines, service, dedup, examined, lambda text: console.print(text)
             )
-            store.set_selection(funnel.name, funnel.search, place, [row for result in results for row in _rows(result)])
+            store.set_selection(funnel.name, funnel.search, place, _rows(results, len(funnel.stages)))
+            set_noise(store, _noise(stage, results, service, dedup))
             _show(place, results)
             passed = [result.individual_id for result in results if result.passed]
             entrants = [entrant for entrant in entrants if entrant.individual_id in passed]
@@ -68,24 +71,29 @@ def _entrants(store: Store, funnel: Funnel) -> tuple[list[Entrant], int]:
     return entrants, count["programs"]
 
 
-def _rows(result: Result) -> list[SelectionRow]:
-    return [_row(result, on) for on in result.tasks]
+def _noise(stage: Stage, results: Sequence[Result], service: EvaluationService, dedup: Dedup) -> list[NoiseRow]:
+    """That of the stage's tasks, measured with AdamW as tuned there, or else with the first baseline."""
+    measured = next((result for result in results if result.name == "adamw"), results[0])
+    programs = [on.tuned.program for on in measured.tasks]
+    return [
+        measure_noise(program, choice.task, service, dedup)
+        for choice, program in zip(stage.tasks, programs, strict=True)
+    ]
 
 
-def _row(result: Result, on: OnTask) -> SelectionRow:
+def _rows(results: Sequence[Result], stages: int) -> list[SelectionRow]:
+    return [_row(result, on, stages) for result in results for on in result.tasks]
+
+
+def _row(result: Result, on: OnTask, stages: int) -> SelectionRow:
     tuned, fresh, ahead, baseline, fingerprint = on
-    has_error = ahead is not None and math.isfinite(ahead.standard_error)
     return SelectionRow(
         result.name, result.individual_id, fresh.task, fingerprint, tuned.trials, tuned.best.learning_rate,
         tuned.best.weight_decay, str(tuned.program), len(fresh.by_seed) + len(fresh.failures),
-        _finite(fresh.mean), _finite(fresh.standard_error), baseline,
-        None if ahead is None else ahead.mean, ahead.standard_error if ahead is not None and has_error else None,
-        result.z, result.p, int(result.passed),
+        clean_number(fresh.mean), clean_number(fresh.standard_error), baseline,
+        None if ahead is None else ahead.mean, None if ahead is None else clean_number(ahead.standard_error),
+        result.z, result.p, int(result.passed), stages,
     )  # fmt: skip
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _show(stage: int, results: Sequence[Result]) -> None:

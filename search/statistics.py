@@ -14,6 +14,7 @@ from typing import NamedTuple
 from scipy import stats
 
 LEVEL = 0.95  # of intervals
+LARGEST_Z = 40.0
 
 
 class Difference(NamedTuple):
@@ -73,14 +74,6 @@ def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Differ
     return Difference(mean, math.sqrt(total), total**2 / parts if parts else math.inf, False)
 
 
-def z_of_means(mean: float, sigma: float, ours: int, theirs: int) -> float:
-    """z of a difference of means over so many seeds each, where the deviation of a single training is known.
-
-    For few seeds of a task whose sigma has been measured from many; seeds count as not shared.
-    """
-    return mean / (sigma * math.sqrt(1 / ours + 1 / theirs))
-
-
 def p_of(z: float) -> float:
     """Probability of a normal deviate of at least z."""
     return float(stats.norm.sf(z))
@@ -90,6 +83,11 @@ def corrected(z: float, candidates: int) -> float:
     """p of the best z among so many independent candidates, none of which is better (Šidák, JASA 1967)."""
     p = p_of(z)
     return -math.expm1(candidates * math.log1p(-p)) if p < 1 else 1.0
+
+
+def limited(z: float) -> float:
+    """A z that can be added to others: without any noise it is infinite, and p is no number that differs from zero."""
+    return max(-LARGEST_Z, min(LARGEST_Z, z))
 
 
 def combined(zs: Sequence[float]) -> float:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from statistics import stdev
 from typing import NamedTuple
 
 import torch
@@ -25,6 +26,7 @@ from torch.quasirandom import SobolEngine
 
 from programs.program import Program
 
+from proxy_tasks import Task
 from proxy_tasks.native import Native
 
 from search.baselines import Competitor, Range
@@ -32,7 +34,7 @@ from search.config import FRESH_SEED, Dedup
 from search.evaluation import Candidate, Combine, EvaluationService, Score, TaskSeeds
 from search.identity import candidate
 from search.statistics import standard_error
-from search.store import BaselineRow
+from search.store import BaselineRow, NoiseRow
 
 TRIALS = 28
 ROUNDS = 3  # after the first
@@ -40,7 +42,7 @@ SHARE = 1 / 7  # of the trials, in each of these rounds
 WITHOUT_DECAY = 0.25  # share of the trials
 EDGE = 10**0.5  # the best is at an edge when it is within this factor of it
 STEP = 10.0  # by which a range is widened
-SIGMA_SEEDS = 20
+NOISE_SEEDS = 20
 _POINTS = 0  # the scrambling of the points
 
 
@@ -278,36 +280,14 @@ def train_programs(
     return results
 
 
-class SigmaRow(NamedTuple):
-    """The noise of a task: mean and standard deviation of the fitness of one program, usually tuned AdamW, over seeds.
-
-    `failures`: seeds on which training failed, which count for neither.
-    """
-
-    task: str
-    task_fingerprint: str
-    key: str
-    genome: str
-    seeds: int
-    mean: float
-    sigma: float
-    failures: int
-
-
-def measure_sigma(
-    program: Program | Native,
-    service: EvaluationService,
-    tasks: Sequence[TaskSeeds],
-    dedup: Dedup,
-    seeds: int = SIGMA_SEEDS,
-) -> list[SigmaRow]:
-    """The noise of each task, from so many fresh seeds; NaN where fewer than two trainings are ok."""
-    fresh = [on._replace(seeds=tuple(range(FRESH_SEED, FRESH_SEED + seeds))) for on in tasks]
-    (trainings,) = train_programs([program], service, fresh, dedup)
-    key = candidate(program, dedup).key
-    rows = []
-    for (task, *_), trained in zip(fresh, trainings, strict=True):
-        sigma = trained.standard_error * math.sqrt(len(trained.by_seed))
-        failures = len(trained.failures)
-        rows.append(SigmaRow(task.name, task.fingerprint, key, str(program), seeds, trained.mean, sigma, failures))
-    return rows
+def measure_noise(
+    program: Program | Native, task: Task, service: EvaluationService, dedup: Dedup, seeds: int = NOISE_SEEDS
+) -> NoiseRow:
+    """How much the fitness of a program varies on a task, from so many seeds that no search trains on."""
+    fresh = TaskSeeds(task, tuple(range(FRESH_SEED, FRESH_SEED + seeds)))
+    ((trained,),) = train_programs([program], service, [fresh], dedup)
+    many = len(trained.by_seed) > 1
+    return NoiseRow(
+        task.name, task.fingerprint, candidate(program, dedup).key, str(program), seeds, len(trained.failures),
+        trained.mean if many else None, stdev(trained.fitness) if many else None,
+    )  # fmt: skip

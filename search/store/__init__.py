@@ -3,7 +3,7 @@
 from search.store.errors import LeaseLost, StoreError
 from search.store.lease import Heartbeat, Lease
 from search.store.opening import open_store
-from search.store.rows import BaselineRow, IndividualRow, MetaValidationRow, SelectionRow
+from search.store.rows import BaselineRow, IndividualRow, MetaValidationRow, NoiseRow, Opening, ProofRow, SelectionRow
 from search.store.store import Store
 
 __all__ = [
@@ -13,6 +13,9 @@ __all__ = [
     "Lease",
     "LeaseLost",
     "MetaValidationRow",
+    "NoiseRow",
+    "Opening",
+    "ProofRow",
     "SelectionRow",
     "Store",
     "StoreError",

@@ -57,6 +57,58 @@ class SelectionRow(NamedTuple):
     z: float | None
     p: float | None
     passed: int
+    stages: int
+
+
+class Opening(NamedTuple):
+    """For whom the locked tasks were opened, when, and when all was measured, if it has been; UTC."""
+
+    id: int
+    individual_id: int
+    opened: str
+    finished: str | None
+
+
+class ProofRow(NamedTuple):
+    """A competitor on a locked task, as the table `proof` holds it."""
+
+    competitor: str
+    individual_id: int | None
+    task: str
+    task_fingerprint: str
+    genome: str
+    learning_rate: float
+    weight_decay: float
+    trials: int
+    trials_failed: int
+    seeds: int
+    seeds_failed: int
+    fitness: float | None
+    standard_error: float | None
+    ahead: float | None
+    ahead_error: float | None
+    task_z: float | None
+    steps_to_adamw: float | None
+    tolerance: float | None
+    one_setting: float | None
+    state_per_weight: float
+    step_time: float
+    z: float | None
+    p: float | None
+
+
+class NoiseRow(NamedTuple):
+    """The noise of a task: mean and standard deviation of the fitness of one optimizer over seeds, as far as training
+    did not fail; none where fewer than two trainings went well."""
+
+    task: str
+    task_fingerprint: str
+    key: str
+    genome: str
+    seeds: int
+    seeds_failed: int
+    mean: float | None
+    sigma: float | None
 
 
 class BaselineRow(NamedTuple):

@@ -128,7 +128,60 @@ selection = Table(
     Column("p", Float),  # corrected for the number of programs compared
     Column("passed", Integer, nullable=False),
     Column("created", DateTime, nullable=False),
+    Column("stages", Integer, nullable=False, server_default="0"),  # of the funnel; 0 where nobody knows
     UniqueConstraint("funnel", "stage", "competitor", "task_fingerprint"),
+)  # fmt: skip
+
+opening = Table(
+    "opening", metadata, _id(),  # of the locked tasks
+    Column("individual_id", ForeignKey("individual.id"), nullable=False),  # the finalist for whom
+    Column("dataflow_hash", String(32), nullable=False, unique=True),  # of it: once for whatever does the same
+    Column("funnel", String(200), nullable=False),  # that it has passed
+    Column("opened", DateTime, nullable=False),
+    Column("finished", DateTime),  # none while its proof is incomplete
+)  # fmt: skip
+
+proof = Table(
+    "proof", metadata, _id(),
+    Column("opening_id", ForeignKey("opening.id"), nullable=False),
+    Column("competitor", String(200), nullable=False),  # the finalist or a baseline
+    Column("individual_id", ForeignKey("individual.id")),  # none of baselines
+    Column("task", String(200), nullable=False),
+    Column("task_fingerprint", String(32), nullable=False),
+    Column("genome", Text, nullable=False),  # as tuned
+    Column("learning_rate", Float, nullable=False),  # of programs, a factor on the update
+    Column("weight_decay", Float, nullable=False),
+    Column("trials", Integer, nullable=False),
+    Column("trials_failed", Integer, nullable=False),
+    Column("seeds", Integer, nullable=False),  # fresh ones
+    Column("seeds_failed", Integer, nullable=False),
+    Column("fitness", Float),  # on them
+    Column("standard_error", Float),
+    Column("ahead", Float),  # the finalist of this competitor
+    Column("ahead_error", Float),
+    Column("task_z", Float),
+    Column("steps_to_adamw", Float),  # share of the task's steps that reaches tuned AdamW's loss, none if none does
+    Column("tolerance", Float),  # decades of learning rates within 5 % of the best loss
+    Column("one_setting", Float),  # with one setting for all tasks: loss over that of AdamW tuned for each, mean
+    Column("state_per_weight", Float, nullable=False),  # numbers
+    Column("step_time", Float, nullable=False),  # over that of torch's AdamW
+    Column("z", Float),  # the finalist against this competitor, over all tasks
+    Column("p", Float),  # corrected for the number of finalists that the locked tasks were opened for
+    UniqueConstraint("opening_id", "competitor", "task_fingerprint"),
+)  # fmt: skip
+
+task_noise = Table(
+    "task_noise", metadata, _id(),
+    Column("task", String(200), nullable=False),
+    Column("task_fingerprint", String(32), nullable=False),
+    Column("key", String(32), nullable=False),
+    Column("genome", Text, nullable=False),  # the optimizer whose trainings were measured
+    Column("seeds", Integer, nullable=False),
+    Column("seeds_failed", Integer, nullable=False),
+    Column("mean", Float),
+    Column("sigma", Float),  # standard deviation of the fitness between seeds
+    Column("created", DateTime, nullable=False),
+    UniqueConstraint("key", "task_fingerprint"),
 )  # fmt: skip
 
 simplification = Table(

@@ -134,7 +134,7 @@ class Store:
             raise InputError(f"name: {len(name)} characters, expected at most {LONGEST_NAME}")
         now = _now()
         values = {"name": name, "settings": settings, "state": "running", "created": now, "updated": now, "seconds": 0}
-        insert = self._insert(schema.search).values(values).on_conflict_do_nothing(index_elements=["name"])
+        insert = self.insert(schema.search).values(values).on_conflict_do_nothing(index_elements=["name"])
         with self.writing() as connection:
             made = connection.execute(insert.returning(schema.search.c.id)).scalar()
         if made is None:
@@ -161,7 +161,7 @@ class Store:
         spent = {"updated": _now(), "seconds": schema.search.c.seconds + seconds}
         fence(connection, self.location, search_id, token, {**spent, **values})
 
-    def _insert(self, table: Table) -> Any:
+    def insert(self, table: Table) -> Any:
         """An insertion that can say what to do about rows that are there already."""
         return (postgresql if self.engine.dialect.name == "postgresql" else sqlite).insert(table)
 
@@ -240,7 +240,7 @@ class Store:
             for key, outcome in outcomes
         ]
         t = schema.evaluation.c
-        insert = self._insert(schema.evaluation)
+        insert = self.insert(schema.evaluation)
         new = insert.excluded
         failed = or_(*(t.status == status for status in CIRCUMSTANCES))
         better = and_(*(new.status != status for status in CIRCUMSTANCES), new.steps > t.steps)

@@ -30,22 +30,26 @@ KINDS: dict[str, tuple[type, ...]] = {
         ("id", "search_id", "birth", "batch", "statements", "live_statements", "state_slots", "rounds", "births",
          "trained", "by_hash", "by_fingerprint", "in_flight", "rejected", "births_so_far", "trained_so_far",
          "by_hash_so_far", "by_fingerprint_so_far", "in_flight_so_far", "rejected_so_far", "programs", "example_id",
-         "seed", "steps", "trials", "stage", "seeds", "passed", "step", "accepted"),
+         "seed", "steps", "trials", "stage", "stages", "seeds", "passed", "step", "accepted", "trials_failed",
+         "seeds_failed", "opening_id", "finalist"),
         _INTEGER,
     ),
     **dict.fromkeys(("parent_birth", "parent_id", "holder_pid", "individual_id"), _SOME_INTEGER),
-    **dict.fromkeys(("seconds", "redundant_share", "learning_rate", "weight_decay"), _NUMBER),
+    **dict.fromkeys(
+        ("seconds", "redundant_share", "learning_rate", "weight_decay", "state_per_weight", "step_time"), _NUMBER
+    ),
     **dict.fromkeys(
         ("fitness", "variance", "over_adamw", "over_best_baseline", "best", "best_so_far", "parent_fitness", "gain",
-         "standard_error", "meta_fitness", "ahead", "ahead_error", "z", "p", "heartbeat"),
+         "standard_error", "meta_fitness", "ahead", "ahead_error", "z", "p", "heartbeat", "task_z", "steps_to_adamw",
+         "tolerance", "one_setting", "mean", "sigma"),
         _SOME_NUMBER,
     ),
     **dict.fromkeys(
         ("name", "search", "state", "key", "dataflow_hash", "mutation", "genome", "answered_by", "status", "task",
-         "task_fingerprint", "device", "funnel", "competitor", "baseline"),
+         "task_fingerprint", "device", "funnel", "competitor", "baseline", "opened"),
         _TEXT,
     ),
-    **dict.fromkeys(("reason", "holder", "holder_token", "holder_machine"), _SOME_TEXT),
+    **dict.fromkeys(("reason", "holder", "holder_token", "holder_machine", "finished"), _SOME_TEXT),
 }  # fmt: skip
 _NAME = re.compile(r"[\w.-]{1,200}")  # of searches and baselines; it is shown, and written into exports
 _TASK_NAME = re.compile(r"[\w.:-]{1,500}")

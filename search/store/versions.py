@@ -14,7 +14,7 @@ from search.store.plain import strange
 from search.store.shape import VERSION_TABLE, check_kinds, check_shape, things
 from search.store.views import VIEWS, definition
 
-CURRENT = "0004"
+CURRENT = "0005"
 _UPGRADE_LOCK = 0x6F707473  # any number that other programs on a server will not take
 
 

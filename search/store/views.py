@@ -62,9 +62,26 @@ VIEWS = {
     """,
     # Results of funnels, stage by stage: programs and baselines as tuned there, on fresh seeds.
     "v_funnel": """
-        SELECT funnel, search, stage, task, competitor, individual_id, passed, z, p, ahead, ahead_error, baseline,
-               fitness, standard_error, seeds, trials, learning_rate, weight_decay, genome
+        SELECT funnel, search, stage, stages, task, competitor, individual_id, passed, z, p, ahead, ahead_error,
+               baseline, fitness, standard_error, seeds, trials, learning_rate, weight_decay, genome
         FROM selection
+        ORDER BY id
+    """,
+    # Finalists against tuned baselines on the locked tasks.
+    "v_proof": """
+        SELECT o.individual_id AS finalist, o.funnel, CAST(o.opened AS TEXT) AS opened,
+               CAST(o.finished AS TEXT) AS finished, p.competitor, p.individual_id, p.task,
+               p.fitness, p.standard_error, p.seeds, p.seeds_failed, p.ahead, p.ahead_error, p.task_z,
+               p.steps_to_adamw, p.tolerance, p.trials, p.trials_failed, p.learning_rate, p.weight_decay,
+               p.one_setting, p.state_per_weight, p.step_time, p.z, p.p, p.genome
+        FROM proof p
+        JOIN opening o ON o.id = p.opening_id
+        ORDER BY p.id
+    """,
+    # How much one training of a task says.
+    "v_noise": """
+        SELECT task, genome, seeds, seeds_failed, mean, sigma
+        FROM task_noise
         ORDER BY id
     """,
     # Every program beside its parent.

@@ -18,7 +18,6 @@ from search.statistics import (
     p_of,
     signs,
     standard_error,
-    z_of_means,
 )
 
 RNG = random.Random(3)
@@ -98,10 +97,6 @@ def test_intervals_hold_what_they_promise() -> None:
         low, high = interval(rng.normal(3.0, 2.0, size=5).tolist(), 0.9)
         hits += low < 3.0 < high
     assert 1750 < hits < 1850  # 1800 expected, sigma 13
-
-
-def test_z_with_a_known_sigma() -> None:
-    assert z_of_means(0.004, 0.0013, 4, 4) == pytest.approx(0.004 * math.sqrt(4) / 0.0013 / math.sqrt(2))
 
 
 @pytest.mark.parametrize("candidates", [1, 2, 50, 10_000])

@@ -26,6 +26,7 @@ from search.config import stored_settings
 from search.evaluators import InlineEvaluator
 from search.resolve import resolve
 from search.store import Store, StoreError, integrity, open_store, schema
+from search.store.proofs import passed_funnel
 from search.store.views import VIEWS
 
 
@@ -188,7 +189,16 @@ def test_the_views_are_there(store: Store) -> None:
     assert (
         names
         == set(VIEWS)
-        == {"v_leaderboard", "v_progress", "v_failures", "v_meta_validation", "v_funnel", "v_lineage"}
+        == {
+            "v_leaderboard",
+            "v_progress",
+            "v_failures",
+            "v_meta_validation",
+            "v_funnel",
+            "v_lineage",
+            "v_proof",
+            "v_noise",
+        }
     )
 
 
@@ -511,7 +521,7 @@ def test_a_database_of_schema_0003_is_upgraded_in_place_and_goes_on(path: Path) 
     with closing(sqlite3.connect(path)) as connection:
         query = "SELECT birth, genome, key, fitness, marks FROM individual ORDER BY birth"
         before = connection.execute(query).fetchall()
-    assert "schema 0003, expected 0004; `optsearch run` upgrades it in place" in refusal(path)
+    assert "schema 0003, expected 0005; `optsearch run` upgrades it in place" in refusal(path)
     with opened(path) as store:
         found = store.find_search("third")
         assert found is not None
@@ -528,6 +538,22 @@ def test_a_database_of_schema_0003_is_upgraded_in_place_and_goes_on(path: Path) 
         anew = history_of(store, "third")
     with opened(path) as store:
         assert [row[:5] for row in history_of(store, "third")] == [row[:5] for row in anew]
+
+
+def test_a_database_of_schema_0004_is_upgraded_in_place_and_goes_on(path: Path) -> None:
+    """Of its funnel nobody knows how many stages there were, so that it is evidence for no program."""
+    shutil.copy(Path(__file__).parents[1] / "assets" / "schema_0004.db", path)
+    assert "schema 0004, expected 0005" in refusal(path)
+    with opened(path) as store:
+        found = store.find_search("fourth")
+        assert found is not None
+        births = list(store.births(found[0]))
+        assert [row["stages"] for row in store.rows("SELECT stages FROM v_funnel")] == [0]
+        assert passed_funnel(store, 1) is None
+        assert [row.births for row in store.meta_validation(found[0])] == [20, 40, 60]
+        run(stored_settings({**found[1], "budget": {"programs": 90}, "store": str(path)}, "fourth"), store,
+            InlineEvaluator())  # fmt: skip
+        assert list(store.births(found[0]))[:60] == births and len(births) == 60
 
 
 def test_an_upgrade_that_fails_leaves_the_file_as_it_was(path: Path) -> None:

@@ -301,7 +301,7 @@ ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELEC
         ["DROP TABLE baseline", f"CREATE VIEW baseline AS {ENDLESS} i AS id FROM n"],
         ["DROP TABLE baseline", "CREATE TABLE baseline (id INTEGER PRIMARY KEY, name TEXT)"],
         ["DROP TABLE baseline"],
-        ["DROP TABLE alembic_version", f"CREATE VIEW alembic_version AS {ENDLESS} '0004' AS version_num FROM n"],
+        ["DROP TABLE alembic_version", f"CREATE VIEW alembic_version AS {ENDLESS} '0005' AS version_num FROM n"],
         ["DROP TABLE selection", "CREATE VIRTUAL TABLE selection USING fts5(individual_id)"],
         ["ALTER TABLE individual DROP COLUMN marks"],
         ["ALTER TABLE individual ADD COLUMN more TEXT"],

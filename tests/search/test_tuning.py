@@ -23,7 +23,7 @@ from search.evaluation import EvaluationService, TaskSeeds
 from search.evaluators import InlineEvaluator, Job
 from search.evaluators.evaluator import ANY_ROOM, train_job
 from search.store import Store
-from search.tuning import TRIALS, Box, Tuned, following, measure_sigma, point, train_programs, tune
+from search.tuning import TRIALS, Box, Tuned, following, measure_noise, point, train_programs, tune
 
 TASK = replace(get_task("digits_mlp"), steps=20)
 ON = [TaskSeeds(TASK, (0,))]
@@ -88,6 +88,45 @@ def test_the_best_learning_rate_is_found_inside_the_range_and_far_beyond(rate: f
         ((found,), _) = tuned(store, bowl(rate, -1.0), "adamw")
     assert abs(math.log10(found.best.learning_rate) - rate) < (0.25 if -3.5 < rate < -0.5 else 0.5)
     assert found.trials == TRIALS
+
+
+def test_trials_are_halved_and_only_the_last_are_trained_on_all_seeds(tmp_path: Path) -> None:
+    """16 trials on one seed, 8 on two, 4 on all five; then three rounds of 4, 2 and 1."""
+    seeds: dict[tuple[float, float], set[int]] = {}
+
+    class Counting(Pretending):
+        def outcome(self, job: Job, replica: Replica | NativeReplica) -> Outcome:
+            found = super().outcome(job, replica)
+            seeds.setdefault(self.asked[-1][1:], set()).add(replica.seed)
+            return found
+
+    with opened(tmp_path / "r.db") as store:
+        service = EvaluationService(store, Counting(bowl(-2.0, -1.0)), 8)
+        tasks = [TaskSeeds(TASK, (0, 1, 2, 3, 4))]
+        (found,) = tune([BASELINES["adamw"]], service, tasks, Dedup(fingerprint=False))
+    counts = sorted(map(len, seeds.values()))
+    assert len(counts) == TRIALS == found.trials
+    assert [counts.count(n) for n in (1, 2, 4, 5)] == [8 + 3 * 2, 4 + 3 * 1, 2 + 3 * 0, 2 + 3 * 1]
+    assert len(seeds[found.best[:2]]) == 5
+
+
+def test_who_does_well_on_the_first_seed_only_is_not_the_best(tmp_path: Path) -> None:
+    class Lucky(Pretending):
+        def outcome(self, job: Job, replica: Replica | NativeReplica) -> Outcome:
+            found = super().outcome(job, replica)
+            lucky = replica.seed == 0 and self.asked[-1][1] > 0.03
+            return found._replace(fitness=1.0) if lucky else found
+
+    with opened(tmp_path / "r.db") as store:
+        service = EvaluationService(store, Lucky(bowl(-2.5, -1.0)), 8)
+        (found,) = tune([BASELINES["adamw"]], service, [TaskSeeds(TASK, (0, 1, 2))], Dedup(fingerprint=False))
+        assert found.fitness is not None and found.fitness < 0.5
+
+
+def test_failed_trials_are_counted(tmp_path: Path) -> None:
+    with opened(tmp_path / "r.db") as store:
+        ((found,), evaluator) = tuned(store, lambda x, _: None if x > -1.5 else -((x + 2) ** 2), "adamw")
+    assert found.failures == sum(rate > 10**-1.5 for _, rate, _ in set(evaluator.asked)) > 3
 
 
 def test_no_decay_is_found_where_it_is_best(tmp_path: Path) -> None:
@@ -280,13 +319,13 @@ def test_the_noise_of_a_task_is_measured_on_fresh_seeds(tmp_path: Path) -> None:
     with opened(tmp_path / "r.db") as store:
         service = EvaluationService(store, InlineEvaluator(), 32)
         program = scaled(zoo.load("adamw"), 10.0)
-        (row,) = measure_sigma(program, service, ON, Dedup())
+        row = measure_noise(program, TASK, service, Dedup())
         outcomes = train(TASK, [Replica(program, seed) for seed in range(FRESH_SEED, FRESH_SEED + 20)])
         fitness = [outcome.fitness for outcome in outcomes if outcome.fitness is not None]
-        assert (row.task, row.task_fingerprint, row.seeds, row.failures) == (TASK.name, TASK.fingerprint, 20, 0)
+        assert (row.task, row.task_fingerprint, row.seeds, row.seeds_failed) == (TASK.name, TASK.fingerprint, 20, 0)
         assert (row.mean, row.sigma) == (pytest.approx(fmean(fitness)), pytest.approx(stdev(fitness)))
         assert parse(row.genome) == program
-        assert measure_sigma(program, service, ON, Dedup()) == [row] and service.trained == 20
+        assert measure_noise(program, TASK, service, Dedup()) == row and service.trained == 20
 
 
 # --- names -----------------------------------------------------------------------------------------------------------
@@ -295,7 +334,7 @@ def test_the_noise_of_a_task_is_measured_on_fresh_seeds(tmp_path: Path) -> None:
 def test_baselines_are_chosen_by_name() -> None:
     assert chosen("muon, adamw,muon") == ["muon", "adamw"]
     assert chosen("all") == list(BASELINES)
-    with pytest.raises(InputError, match=r"unknown baseline 'nope'; there are adamw, nadamw, nesterov"):
+    with pytest.raises(InputError, match=r"unknown baseline 'nope'; there are adamw, torch_adamw, nadamw, nesterov"):
         chosen("adamw,nope")
 
 
@@ -312,4 +351,4 @@ def test_a_competitor_is_made_with_what_a_trial_says() -> None:
         assert isinstance(one, Competitor)
         made = one.make(0.0123, 0.45)
         assert constants(made)[1:] == (0.0123, 0.45)
-        assert isinstance(made, Native) is (name == "muon")
+        assert isinstance(made, Native) is (name in ("muon", "torch_adamw"))
