@@ -42,15 +42,17 @@ class UpdateRules:
         tree: how they are arranged; the rows stand in the order of `tree.members`.
         layout: how the leaves lie in a row.
         rows: the buffers that `step` reads and writes.
+        scale: factor on the updates of all.
 
     Attributes:
         calls: what a step does, in order.
     """
 
-    def __init__(self, outlines: Outlines, tree: Branch, layout: Layout, rows: Rows) -> None:
+    def __init__(self, outlines: Outlines, tree: Branch, layout: Layout, rows: Rows, scale: float = 1.0) -> None:
         self._outlines = outlines
         self._layout = layout
         self._rows = rows
+        self._scale = scale
         self._lr = rows.w.new_empty(1, 1)
         self._scratch = _Scratch(rows.w)
         self.calls: list[Callable[[], Any]] = []
@@ -63,7 +65,7 @@ class UpdateRules:
             self._emit(tree, 0, {LR: self._lr}, frozenset())
 
     def step(self, lr: Tensor) -> None:
-        """`w <- w - update` in place, and the new states. `lr`: the value of the schedule at this step, `[1]`."""
+        """`w <- w - scale * update` in place, and the new states. `lr`: the schedule at this step, `[1]`."""
         self._lr.copy_(lr)
         for call in self.calls:
             call()
@@ -90,7 +92,7 @@ class UpdateRules:
             offset += len(child.members)
         for place, number in outputs.items():
             if known[number] is not known[place]:
-                write = rows.w.sub_ if place == W else known[place].copy_
+                write = partial(rows.w.sub_, alpha=self._scale) if place == W else known[place].copy_
                 self.calls.append(partial(write, known[number]))
         self._scratch.give_back(taken)
 

@@ -87,7 +87,7 @@ class _Training:
         names = [leaf.name for leaf in self.model.leaves]
         self.optimizers = optimizers([Weight(n, p) for n, p in zip(names, self.values, strict=True)])
         self.groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
-        self.peaks = [group["lr"] for group in self.groups]
+        self.peaks = [group["lr"] * task.update_scale for group in self.groups]
         self.schedule = task.schedule().tolist()
         self.indices = torch.from_numpy(task.minibatches(seed))
 

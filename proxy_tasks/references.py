@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,8 +33,8 @@ class Reference(NamedTuple):
 
 
 def reference(task: Task) -> Reference | None:
-    """What is known of a task; None if it is not exactly a built-in one."""
-    if TASKS.get(task.name) != task:
+    """What is known of a task; None if it is not a built-in one, except for its scale."""
+    if TASKS.get(task.name) != replace(task, update_scale=1.0):
         return None
     return _references().get(task.name)
 

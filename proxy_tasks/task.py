@@ -25,6 +25,9 @@ class Task:
     The learning-rate schedule that programs see as `lr` rises linearly to 1 over the first `warmup` share of the steps
     and falls to 0 along a cosine. A replica whose mean training loss over one twentieth of the steps is not finite or
     above `loss_bound` (nats, or the loss's own unit) has diverged. Fitness is minus the validation loss at the end.
+
+    `update_scale` multiplies the update of every program: where one program is trained on several tasks, each of which
+    needs another learning rate, what it is good for shows only if these are not left to it.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Task:
     batch_size: int = 128
     warmup: float = 0.05
     loss_bound: float = 100.0
+    update_scale: float = 1.0
 
     @property
     def fingerprint(self) -> str:
@@ -78,4 +82,6 @@ def _fingerprint(task: Task) -> str:
     }
     for key in ("name", "dataset", "dataset_args"):  # two names for one task share their evaluations; data is data
         del settings[key]
+    if settings["update_scale"] == 1:  # as it was for all before there was another
+        del settings["update_scale"]
     return sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]

@@ -164,7 +164,7 @@ class _Cohort:
         self.rows = Rows(*(buffer[[row_of[number] for number in self.numbers]] for buffer in rows))
         self.gradient = self.rows.g[:, : self.model.layout.total]
         self.parameters = [p.detach().requires_grad_() for p in self.model.parameters(self.rows.w)]
-        self.rules = UpdateRules(self.training.outlines, tree, self.model.layout, self.rows)
+        self.rules = UpdateRules(self.training.outlines, tree, self.model.layout, self.rows, self.task.update_scale)
         seeds = [self.training.seeds[number] for number in self.numbers]
         distinct = seeds[:1] if len(set(seeds)) == 1 else seeds
         self.indices = torch.stack([self.training.minibatches[seed] for seed in distinct], dim=1)  # [steps, 1 or R, B]

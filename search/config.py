@@ -176,6 +176,8 @@ class TaskChoice(Immutable):
     """Trainings of each program; their mean decides."""
     steps: PositiveInt | None = None
     batch_size: PositiveInt | None = None
+    update_scale: Annotated[Number, Field(gt=0, le=1e6)] = 1.0
+    """Factor on the updates of all programs on this task, such as its best learning rate over the mean of all tasks."""
     data: dict[str, Any] = {}
     """Arguments of the data set, such as `path`."""
     model: dict[str, Any] = {}
@@ -204,6 +206,7 @@ class TaskChoice(Immutable):
         changes = {key: value for key in ("steps", "batch_size") if (value := getattr(self, key)) is not None}
         return replace(
             task,
+            update_scale=task.update_scale * self.update_scale,
             dataset_args=frozen(dict(task.dataset_args) | self.data),
             model_args=frozen(dict(task.model_args) | self.model),
             **changes,

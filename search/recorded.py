@@ -35,7 +35,7 @@ def record(program: Program, on: Paced, seed: int) -> Recording:
             found = torch.autograd.grad(loss, parameters)
             gradients.append(torch.cat([g.flatten() for g in found]).numpy().astype(float))
             update, state = step(w, gradients[-1], state, float(rate))
-            w = w - on.pace * update
+            w = w - on.pace * task.update_scale * update
             if not np.isfinite(w).all():
                 break
     return Recording(model.layout, start, np.stack(gradients), rates[: len(gradients)])

@@ -184,6 +184,13 @@ def test_without_matrices_muon_is_adamw_of_torch() -> None:
     assert outcome._replace(seconds=0.0) == adamw._replace(seconds=0.0)
 
 
+def test_the_scale_of_a_task_is_a_factor_on_the_learning_rate() -> None:
+    task, replica = few_steps("digits_mlp"), NativeReplica(Native("torch_adamw", 0.02, 0.1), 0)
+    outcome = train_native(replace(task, update_scale=0.5), replica)
+    slower = train_native(task, NativeReplica(Native("torch_adamw", 0.01, 0.1), 0))
+    assert outcome._replace(seconds=0.0) == slower._replace(seconds=0.0)
+
+
 def test_keys_tell_natives_apart_and_survive_a_journey() -> None:
     natives = [Native("muon", lr, wd) for lr in (0.01, 0.02) for wd in (0.0, 0.01)]
     assert len({native.key for native in natives}) == 4

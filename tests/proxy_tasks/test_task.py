@@ -77,6 +77,7 @@ CHANGES: dict[str, Any] = {
     "batch_size": 64,
     "warmup": 0.1,
     "loss_bound": 50.0,
+    "update_scale": 2.0,
 }
 
 

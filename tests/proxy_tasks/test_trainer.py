@@ -15,9 +15,9 @@ from torch.optim.adamw import adamw
 from trainings import evolved, short_task, train_all, train_each
 
 from programs import Program, parse, zoo
-from programs.knobs import with_decay, with_learning_rate
+from programs.knobs import learning_rate_of, with_decay, with_learning_rate
 
-from proxy_tasks import Replica, Task, configure_process
+from proxy_tasks import Replica, Task, configure_process, get_task, train
 
 STILL = parse("update = w * 0.0")
 EXPLODES = parse("update = w * -3.0")  # weights grow fourfold at every step
@@ -70,6 +70,17 @@ def test_one_seed_for_all_equals_mixed_seeds() -> None:
     replicas = [Replica(with_learning_rate(zoo.load("adamw"), lr), 0) for lr in (1e-3, 1e-2, 1e-1)]
     mixed = [*replicas, Replica(zoo.load("sgd"), 1)]
     assert train_all(short_task(), replicas) == train_all(short_task(), mixed)[:3]
+
+
+def test_the_scale_of_a_task_is_a_factor_on_every_update() -> None:
+    """A power of two, so that it rounds alike wherever it is multiplied."""
+    programs = [with_learning_rate(zoo.load(name), rate) for name, rate in (("adamw", 2**-7), ("lion", 2**-9))]
+    task = replace(get_task("digits_mlp"), steps=40)
+    scaled_task = train(replace(task, update_scale=4.0), [Replica(p, 0) for p in programs])
+    faster = [with_learning_rate(p, 4.0 * (learning_rate_of(p) or 0.0)) for p in programs]
+    expected = train(task, [Replica(p, 0) for p in faster])
+    assert [o._replace(seconds=0.0) for o in scaled_task] == [o._replace(seconds=0.0) for o in expected]
+    assert all(o.status == "ok" for o in expected)
 
 
 def test_neighbours_that_diverge_leave_no_trace() -> None:
