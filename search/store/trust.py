@@ -31,7 +31,7 @@ KINDS: dict[str, tuple[type, ...]] = {
          "trained", "by_hash", "by_fingerprint", "in_flight", "rejected", "births_so_far", "trained_so_far",
          "by_hash_so_far", "by_fingerprint_so_far", "in_flight_so_far", "rejected_so_far", "programs", "example_id",
          "seed", "steps", "trials", "stage", "stages", "seeds", "passed", "step", "accepted", "trials_failed",
-         "seeds_failed", "opening_id", "finalist"),
+         "seeds_failed", "opening_id", "finalist", "trainings"),
         _INTEGER,
     ),
     **dict.fromkeys(("parent_birth", "parent_id", "holder_pid", "individual_id"), _SOME_INTEGER),
@@ -46,7 +46,8 @@ KINDS: dict[str, tuple[type, ...]] = {
     ),
     **dict.fromkeys(
         ("name", "search", "state", "key", "dataflow_hash", "mutation", "genome", "answered_by", "status", "task",
-         "task_fingerprint", "device", "funnel", "competitor", "baseline", "opened"),
+         "task_fingerprint", "device", "funnel", "competitor", "baseline", "opened", "started", "last_written",
+         "written", "began", "ended", "kind", "before", "after"),
         _TEXT,
     ),
     **dict.fromkeys(("reason", "holder", "holder_token", "holder_machine", "finished"), _SOME_TEXT),

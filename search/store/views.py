@@ -94,6 +94,51 @@ VIEWS = {
         LEFT JOIN individual p ON p.search_id = i.search_id AND p.birth = i.parent_birth
         ORDER BY i.id
     """,
+    # Every search: its settings as JSON, how far it is, and what it found.
+    "v_searches": """
+        SELECT s.name AS search, s.state, CAST(s.created AS TEXT) AS started, CAST(s.updated AS TEXT) AS last_written,
+               s.seconds, COUNT(i.id) AS births,
+               CAST(COALESCE(SUM(CASE WHEN i.answered_by IN ('training', 'reevaluation') THEN 1 ELSE 0 END), 0)
+                    AS BIGINT) AS trained,
+               MAX(i.fitness) AS best, CAST(s.settings AS TEXT) AS settings
+        FROM search s LEFT JOIN individual i ON i.search_id = s.id
+        GROUP BY s.id
+        ORDER BY s.id
+    """,
+    # The tuned baselines of each search.
+    "v_baselines": """
+        SELECT s.name AS search, b.name, b.genome, b.key, b.learning_rate, b.weight_decay, b.fitness, b.trials
+        FROM baseline b JOIN search s ON s.id = b.search_id
+        ORDER BY b.id
+    """,
+    # Every training there has been, of whatever search; curves as JSON, times in UTC.
+    "v_trainings": """
+        SELECT key, task, task_fingerprint, seed, status, fitness, steps, seconds, device, reason,
+               CAST(curve AS TEXT) AS curve, CAST(created AS TEXT) AS written
+        FROM evaluation
+        ORDER BY id
+    """,
+    # When the trainings of each batch were written (UTC), and how long workers took for them. What was trained before
+    # the search began, after it ended, or on the fresh seeds from 1000 on, was not trained by it.
+    "v_pace": """
+        SELECT s.name AS search, i.batch, COUNT(*) AS trainings, SUM(e.seconds) AS seconds,
+               CAST(MIN(e.created) AS TEXT) AS began, CAST(MAX(e.created) AS TEXT) AS ended
+        FROM individual i
+        JOIN search s ON s.id = i.search_id
+        JOIN evaluation e ON e.key = i.key AND e.seed < 1000 AND e.created BETWEEN s.created AND s.updated
+        WHERE i.answered_by IN ('training', 'reevaluation')
+        GROUP BY s.id, s.name, i.batch
+        ORDER BY s.id, i.batch
+    """,
+    # The steps of simplified programs; what is left is what the last accepted step leaves. Evidence as JSON.
+    "v_simplification": """
+        SELECT s.name AS search, p.individual_id AS id, p.step, p.kind, p.before, p.after,
+               CAST(p.evidence AS TEXT) AS evidence, p.accepted
+        FROM simplification p
+        JOIN individual i ON i.id = p.individual_id
+        JOIN search s ON s.id = i.search_id
+        ORDER BY p.individual_id, p.step
+    """,
 }
 
 

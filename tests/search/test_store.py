@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -367,12 +368,17 @@ def test_both_kinds_of_database_hold_and_show_the_same(
         with opened(location) as store:
             for name, seed in (("small", 3), ("Other", 4)):
                 run(settings_of(name=name, seed=seed, baselines=["adamw"]), store, PretendingEvaluator())
-            shown = {view: store.rows(f"SELECT * FROM {view}") for view in VIEWS}
+            shown = {view: [_timeless(row) for row in store.rows(f"SELECT * FROM {view}")] for view in VIEWS}
             found.append((history_of(store, "small"), history_of(store, "Other"), shown))
     assert found[0] == found[1]
-    assert all(
-        found[0][2][view] for view in VIEWS if view not in ("v_funnel", "v_meta_validation", "v_proof", "v_noise")
-    )
+    empty = ("v_funnel", "v_meta_validation", "v_proof", "v_noise", "v_simplification")
+    assert all(found[0][2][view] for view in VIEWS if view not in empty)
+
+
+def _timeless(row: dict[str, Any]) -> dict[str, Any]:
+    """Without what the clock says."""
+    clock = {"started", "last_written", "written", "began", "ended"} | ({"seconds"} if "started" in row else set())
+    return {name: value for name, value in row.items() if name not in clock}
 
 
 def test_a_search_interrupted_goes_on_the_same(location: str, tmp_path: Path) -> None:

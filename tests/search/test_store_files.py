@@ -198,6 +198,11 @@ def test_the_views_are_there(store: Store) -> None:
             "v_lineage",
             "v_proof",
             "v_noise",
+            "v_searches",
+            "v_baselines",
+            "v_trainings",
+            "v_pace",
+            "v_simplification",
         }
     )
 

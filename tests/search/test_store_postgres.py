@@ -73,7 +73,7 @@ def test_a_foreign_database_is_refused(url: str) -> None:
     [
         "DROP VIEW v_failures",
         "ALTER TABLE individual DROP COLUMN rounds CASCADE",
-        "ALTER TABLE evaluation ALTER COLUMN seed TYPE text",
+        "ALTER TABLE search ALTER COLUMN holder_pid TYPE text",
         "ALTER TABLE baseline ADD COLUMN more text",
         """CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
            CREATE TRIGGER t BEFORE INSERT ON individual FOR EACH ROW EXECUTE FUNCTION f()""",
