@@ -73,12 +73,13 @@ def compare(
 def select(
     config: Annotated[Path, typer.Argument(help="YAML file of a funnel, such as configs/funnels/quickstart.yaml.")],
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")] = None,
+    until: Annotated[int | None, typer.Option(metavar="STAGE", help="End after this stage; they count from 1.")] = None,
 ) -> None:
     """Take a search's best through a funnel: larger tasks, equal tuning, fresh seeds, against tuned baselines."""
     from search.select import select as select_programs
 
     sys.path.append(str(Path.cwd()))  # where a module of the user's is looked for
-    select_programs(config, set_ or [])
+    select_programs(config, set_ or [], until)
 
 
 @app.command()

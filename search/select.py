@@ -20,8 +20,13 @@ from search.store.proofs import set_noise
 from search.tuning import measure_noise
 
 
-def select(config: Path, overrides: list[str]) -> list[int]:
+def select(config: Path, overrides: list[str], until: int | None = None) -> list[int]:
     """Run a funnel, or go on with it, and print what came of every stage; the IDs of the programs that passed all.
+
+    Args:
+        config: settings of the funnel.
+        overrides: of settings.
+        until: the last stage to run, from 1; all without it.
 
     Raises:
         InputError: the settings make no sense, or there is no such search.
@@ -29,6 +34,9 @@ def select(config: Path, overrides: list[str]) -> list[int]:
     """
     file = SettingsFile(config, overrides)
     funnel = file.read(Funnel)
+    last = len(funnel.stages)
+    if until is not None and not 1 <= until <= last:
+        raise InputError(f"{config}: no stage {until}; its stages are 1 to {last}")
     for stage in funnel.stages:
         for choice in stage.tasks:
             choice.task.load()
@@ -40,7 +48,7 @@ def select(config: Path, overrides: list[str]) -> list[int]:
         dedup = stored_settings(found[1], funnel.search).dedup
         service = EvaluationService(store, evaluator, funnel.evaluator.batch)
         entrants, examined = _entrants(store, funnel)
-        for place, stage in enumerate(funnel.stages, start=1):
+        for place, stage in enumerate(funnel.stages[:until], start=1):
             if not entrants:
                 break
             results = run_stage(
@@ -53,10 +61,11 @@ def select(config: Path, overrides: list[str]) -> list[int]:
             entrants = [entrant for entrant in entrants if entrant.individual_id in passed]
             entrants.sort(key=lambda entrant: passed.index(entrant.individual_id))
         console.print(f"{service.trained} trainings in this run; all results are in v_funnel of {store.location}")
+    stages = "all stages" if until in (None, last) else f"stages 1 to {until} of {last}"
     if entrants:
-        console.print(f"passed all stages: {', '.join(entrant.name for entrant in entrants)}")
+        console.print(f"passed {stages}: {', '.join(entrant.name for entrant in entrants)}")
     else:
-        console.print("no program is ahead of the best baseline through all stages")
+        console.print(f"no program is ahead of the best baseline through {stages}")
     return [entrant.individual_id for entrant in entrants]
 
 

@@ -22,6 +22,7 @@ from search.evaluators import Job
 from search.funnel import DECIDING, STAGE_SEED, Entrant, Funnel, Result, Stage, run_stage
 from search.select import select
 from search.store import Store
+from search.store.proofs import passed_funnel
 from search.tuning import TRIALS
 
 DEDUP = settings_of().dedup
@@ -139,11 +140,13 @@ def funnel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def selected(path: Path, monkeypatch: pytest.MonkeyPatch, evaluator: PretendingEvaluator) -> list[int]:
+def selected(
+    path: Path, monkeypatch: pytest.MonkeyPatch, evaluator: PretendingEvaluator, until: int | None = None
+) -> list[int]:
     """What the command finds, with better programs than that search had."""
     monkeypatch.setattr("search.runner.open_evaluator", lambda _settings: evaluator)
     monkeypatch.setattr(select_command, "_entrants", lambda *_: (entrants("update = g * lr", *LONGER), 80))
-    return select(path, [])
+    return select(path, [], until)
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -185,6 +188,37 @@ def test_interrupted_and_continued(funnel: Path, monkeypatch: pytest.MonkeyPatch
     with opened(funnel.parent / "results.db") as store:
         run(settings_of(), store, PretendingEvaluator())
     assert (selected(funnel, monkeypatch, Graded()), rows(funnel.parent)) == (finalists, found)
+
+
+def test_stages_one_by_one(funnel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What passed the first stage only is no finalist; going on leads to what all stages at once do."""
+    first = selected(funnel, monkeypatch, Graded(), until=1)
+    with opened(funnel.parent / "results.db") as store:
+        assert {r["stage"] for r in rows(funnel.parent)} == {1} and len(first) == 3
+        assert all(passed_funnel(store, program) is None for program in first)
+    assert "passed stages 1 to 1 of 2" in capsys.readouterr().out
+    finalists = selected(funnel, monkeypatch, Graded())
+    with opened(funnel.parent / "results.db") as store:
+        assert [passed_funnel(store, program) for program in finalists] == ["fu"] * len(finalists) == ["fu", "fu"]
+    (funnel.parent / "results.db").unlink()
+    with opened(funnel.parent / "results.db") as store:
+        run(settings_of(), store, PretendingEvaluator())
+    assert selected(funnel, monkeypatch, Graded()) == finalists
+
+
+def test_the_noise_of_every_task_is_kept(funnel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    selected(funnel, monkeypatch, Graded())
+    with opened(funnel.parent / "results.db") as store:
+        found = store.rows("SELECT * FROM v_noise")
+    assert [row["task"] for row in found] == ["digits_mlp", "mnist1d_mlp", "digits_autoencoder"]
+    assert all(row["seeds"] == 20 and 0 < row["sigma"] < 0.01 and row["seeds_failed"] == 0 for row in found)
+    assert len({row["genome"] for row in found}) == 3, "tuned on each task"
+
+
+@pytest.mark.parametrize("stage", [0, 3, -1])
+def test_an_unknown_stage(funnel: Path, stage: int) -> None:
+    with pytest.raises(InputError, match=rf"funnel\.yaml: no stage {stage}; its stages are 1 to 2"):
+        select(funnel, [], stage)
 
 
 def test_nobody_passes(funnel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
