@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from programs.errors import InputError
 from programs.program import parse
@@ -71,13 +74,23 @@ def select(config: Path, overrides: list[str], until: int | None = None) -> list
 
 def _entrants(store: Store, funnel: Funnel) -> tuple[list[Entrant], int]:
     """The best distinct programs of the search, and how many it has compared."""
-    query = "SELECT id, genome FROM v_leaderboard WHERE search = :search LIMIT :limit"
-    rows = store.rows(query, search=funnel.search, limit=funnel.enter)
+    query = "SELECT id, genome, fitness, rounds, variance FROM v_leaderboard WHERE search = :search"
+    rows = store.rows(query, search=funnel.search)
     if not rows:
         raise InputError(f"search '{funnel.search}' has no program that trained well; `optsearch failures` says why")
-    (count,) = store.rows("SELECT COUNT(*) AS programs FROM v_leaderboard WHERE search = :search", search=funnel.search)
-    entrants = [Entrant(row["id"], parse(row["genome"], f"program {row['id']} in {store.location}")) for row in rows]
-    return entrants, count["programs"]
+    best = by_lower_bound(rows)[: funnel.enter]
+    entrants = [Entrant(row["id"], parse(row["genome"], f"program {row['id']} in {store.location}")) for row in best]
+    return entrants, len(rows)
+
+
+def by_lower_bound(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows by fitness less its standard error, highest first: of a thousand programs trained once the best was lucky.
+
+    The variance of a round is taken to be that of all programs with several; where there is none, fitness decides.
+    """
+    known = [row["variance"] for row in rows if row["variance"] is not None]
+    variance = fmean(known) if known else 0.0
+    return sorted(rows, key=lambda row: row["fitness"] - math.sqrt(variance / row["rounds"]), reverse=True)
 
 
 def _noise(stage: Stage, results: Sequence[Result], service: EvaluationService, dedup: Dedup) -> list[NoiseRow]:

@@ -5,17 +5,33 @@ from __future__ import annotations
 VIEWS = {
     # (What is summed or divided is cast, so that every kind of database gives the same numbers; order is by numbers, or
     # by id where it would be by name, since databases order texts differently.)
-    # The distinct programs of each search that trained well, best first; one row for each key, its first birth.
+    # The distinct programs of each search that trained well, best first; one row for each key, its first birth. Of
+    # programs that were trained again on other seeds, the mean over all rounds, if none failed.
     "v_leaderboard": """
-        SELECT s.name AS search, i.id, i.birth, i.key, i.fitness,
-               i.fitness - a.fitness AS over_adamw,
-               i.fitness - (SELECT MAX(b.fitness) FROM baseline b WHERE b.search_id = s.id) AS over_best_baseline,
-               i.statements, i.live_statements, i.state_slots, i.mutation, i.parent_birth, i.genome
-        FROM individual i
-        JOIN search s ON s.id = i.search_id
-        LEFT JOIN baseline a ON a.search_id = s.id AND a.name = 'adamw'
-        WHERE i.answered_by = 'training' AND i.fitness IS NOT NULL
-        ORDER BY i.fitness DESC, i.id
+        SELECT search, id, birth, key, fitness,
+               fitness - adamw AS over_adamw,
+               fitness - (SELECT MAX(b.fitness) FROM baseline b WHERE b.search_id = scored.search_id)
+                   AS over_best_baseline,
+               statements, live_statements, state_slots, mutation, parent_birth, rounds, variance, genome
+        FROM (
+            SELECT s.id AS search_id, s.name AS search, a.fitness AS adamw, i.id, i.birth, i.key, i.statements,
+                   i.live_statements, i.state_slots, i.mutation, i.parent_birth, i.genome,
+                   CASE WHEN r.id IS NULL THEN i.fitness ELSE r.fitness END AS fitness,
+                   COALESCE(r.rounds, i.rounds) AS rounds, r.variance
+            FROM individual i
+            JOIN search s ON s.id = i.search_id
+            LEFT JOIN baseline a ON a.search_id = s.id AND a.name = 'adamw'
+            LEFT JOIN (
+                SELECT search_id, key, MAX(id) AS id
+                FROM individual
+                WHERE answered_by = 'reevaluation'
+                GROUP BY search_id, key
+            ) AS latest ON latest.search_id = i.search_id AND latest.key = i.key
+            LEFT JOIN individual r ON r.id = latest.id
+            WHERE i.answered_by = 'training' AND i.fitness IS NOT NULL
+        ) AS scored
+        WHERE fitness IS NOT NULL
+        ORDER BY fitness DESC, id
     """,
     # How each search went, batch by batch: births by how they got their score, within the batch and so far, the
     # redundant share of their statements, and the best fitness so far.

@@ -20,7 +20,7 @@ from search import select as select_command
 from search.evaluation import EvaluationService
 from search.evaluators import Job
 from search.funnel import DECIDING, STAGE_SEED, Entrant, Funnel, Result, Stage, run_stage
-from search.select import select
+from search.select import by_lower_bound, select
 from search.store import Store
 from search.store.proofs import passed_funnel
 from search.tuning import TRIALS
@@ -115,6 +115,18 @@ def test_twins_once_tuned_go_on_once(tmp_path: Path) -> None:
         programs = entrants(LONGER[0], LONGER[0])
         results = staged(store, Graded(), programs)
     assert sum(r.passed for r in results) == 1
+
+
+def test_who_enters_is_chosen_by_what_is_sure_of_its_fitness() -> None:
+    """A program trained once is trusted less than one of nearly the same mean over nine rounds."""
+    rows = [
+        {"id": 1, "fitness": 1.0, "rounds": 1, "variance": None},
+        {"id": 2, "fitness": 0.9, "rounds": 9, "variance": 0.09},
+        {"id": 3, "fitness": 0.5, "rounds": 4, "variance": 0.09},
+        {"id": 4, "fitness": 1.3, "rounds": 1, "variance": None},
+    ]
+    assert [row["id"] for row in by_lower_bound(rows)] == [4, 2, 1, 3]
+    assert [row["id"] for row in by_lower_bound([row | {"variance": None} for row in rows])] == [4, 1, 2, 3]
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

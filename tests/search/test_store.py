@@ -279,6 +279,25 @@ def test_leaderboard(filled: Store, births: dict[str, list[IndividualRow]]) -> N
                 assert ours[column] == getattr(row, column)
 
 
+def test_leaderboard_of_programs_trained_again(store: Store) -> None:
+    """The mean over all rounds counts, as the last of them left it; who failed in one is out."""
+    search_id, token = taken(store)
+    rows = [
+        individual(0, -1.0)._replace(key="a"),
+        individual(1, -2.0)._replace(key="b"),
+        individual(2, -3.0)._replace(key="c"),
+        individual(3, -2.5)._replace(key="a", answered_by="reevaluation", rounds=2, variance=0.5),
+        individual(4, -2.6)._replace(key="a", answered_by="reevaluation", rounds=3, variance=0.4),
+        individual(5, -2.6)._replace(key="a", answered_by="hash", rounds=3, variance=0.4),
+        individual(6, None)._replace(key="c", answered_by="reevaluation", rounds=2, status="diverged"),
+    ]
+    store.add_births(search_id, rows, 0.0, token)
+    found = store.rows("SELECT * FROM v_leaderboard")
+    assert [(r["key"], r["birth"], r["fitness"], r["rounds"], r["variance"]) for r in found] == [
+        ("b", 1, -2.0, 1, None), ("a", 0, -2.6, 3, 0.4),
+    ]  # fmt: skip
+
+
 def test_leaderboard_without_a_baseline_shows_no_margin(store: Store) -> None:
     search_id, token = taken(store)
     store.add_births(search_id, [individual(0, -1.0)], 0.0, token)
