@@ -31,6 +31,12 @@ SearchOption = Annotated[str | None, typer.Option("--search", help="Only this se
 ProgramArgument = Annotated[
     str, typer.Argument(metavar="ID|FILE|NAME", help="A program: ID in the store, file, or name in the zoo.")
 ]
+IdArgument = Annotated[int, typer.Argument(metavar="ID", help="ID of a program in the store.")]
+LimitOption = Annotated[
+    int | None, typer.Option(min=1, max=1_000_000, help="Rows at most; all of them with --json and --csv.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="For machines: everything, unrounded.")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="For machines: the first table of --json as CSV.")]
 RESULTS = "results.db"
 
 
@@ -98,60 +104,111 @@ def prove(
 
 
 @app.command()
-def status(store: StoreOption = RESULTS, search: SearchOption = None) -> None:
+def status(
+    store: StoreOption = RESULTS, search: SearchOption = None, json: JsonOption = False, csv: CsvOption = False
+) -> None:
     """Every search in the store: state, progress, rate, what is left, and how its births were answered."""
-    from search.status import show_status
+    from search.lookup import require_search
+    from search.output import form_of
+    from search.status import write_status
     from search.store import open_store
 
+    form = form_of(json, csv)
     with _closing(open_store(store)) as database:
-        _require_search(database, search)
-        show_status(database, search)
+        require_search(database, search)
+        write_status(database, search, form)
 
 
 @app.command()
 def leaderboard(
+    seconds: Annotated[str | None, typer.Argument(metavar="[SECONDS]", help="With --watch: between two looks.")] = None,
     store: StoreOption = RESULTS,
     search: SearchOption = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of programs.")] = 20,
+    task: Annotated[str | None, typer.Option(help="Only programs of searches that train on this task.")] = None,
+    status: Annotated[
+        str, typer.Option(help="Programs whose training ended so, such as diverged: the latest first.")
+    ] = "ok",
+    states: Annotated[int | None, typer.Option(min=0, help="State slots at most: 0, 1 or 2.")] = None,
+    statements: Annotated[int | None, typer.Option(min=0, help="Live statements at most.")] = None,
     pareto: Annotated[
         bool, typer.Option("--pareto", help="Only programs that none beats in fitness, live statements and states.")
     ] = False,
+    limit: LimitOption = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again every 2 s, or every SECONDS, until Ctrl-C.")
+    ] = False,
+    json: JsonOption = False,
+    csv: CsvOption = False,
 ) -> None:
     """The best distinct programs, with their margins over the tuned baselines."""
-    from search.display import show_leaderboard
+    from search.leaderboard import Wanted, check_wanted, watch_leaderboard, write_leaderboard
+    from search.output import Form, form_of
     from search.store import open_store
 
+    form = form_of(json, csv)
+    wanted = Wanted(search, task, status, states, statements, pareto)
+    check_wanted(wanted)
+    if watch:
+        if form is not Form.TEXT:
+            raise InputError("--watch: is for people; leave it or --json and --csv out")
+        watch_leaderboard(store, wanted, limit, seconds)
+        return
+    if seconds is not None:
+        raise InputError(f"leaderboard: unexpected '{seconds}'; a search is named with --search NAME")
     with _closing(open_store(store)) as database:
-        _require_search(database, search)
-        show_leaderboard(database, search, limit, pareto)
+        write_leaderboard(database, wanted, limit, form)
 
 
 @app.command()
-def failures(store: StoreOption = RESULTS, search: SearchOption = None) -> None:
+def failures(
+    store: StoreOption = RESULTS,
+    search: SearchOption = None,
+    limit: LimitOption = None,
+    json: JsonOption = False,
+    csv: CsvOption = False,
+) -> None:
     """What failed and why, counted over trained programs."""
-    from search.display import show_table
+    from search.failures import write_failures
+    from search.lookup import require_search
+    from search.output import form_of
     from search.store import open_store
 
+    form = form_of(json, csv)
     with _closing(open_store(store)) as database:
-        _require_search(database, search)
-        condition = "WHERE search = :search" if search else ""
-        rows = database.rows(f"SELECT * FROM v_failures {condition}", search=search)
-    table = [[r["search"], r["status"], r["reason"] or "", str(r["programs"]), str(r["example_id"])] for r in rows]
-    columns = ["search", "status", "reason", "programs", "example id"]
-    show_table("failures", columns, table, left=["search", "status", "reason"], wrap=["reason"])
+        require_search(database, search)
+        write_failures(database, search, limit, form)
 
 
 @app.command()
 def show(
-    program_id: Annotated[int, typer.Argument(metavar="ID", help="ID of a program in the store.")],
-    store: StoreOption = RESULTS,
+    program_id: IdArgument, store: StoreOption = RESULTS, json: JsonOption = False, csv: CsvOption = False
 ) -> None:
-    """One program: source with dead statements marked, score, origin, loss curves."""
-    from search.show import show_individual
+    """One program: source with dead statements marked, score, origin, duplicates, loss curves, funnel and proof."""
+    from search.output import form_of
+    from search.show import write_individual
     from search.store import open_store
 
+    form = form_of(json, csv)
     with _closing(open_store(store)) as database:
-        show_individual(database, program_id)
+        write_individual(database, program_id, form)
+
+
+@app.command()
+def lineage(
+    program_id: IdArgument,
+    every: Annotated[bool, typer.Option("--all", help="Every change, not only those with the largest gains.")] = False,
+    store: StoreOption = RESULTS,
+    json: JsonOption = False,
+    csv: CsvOption = False,
+) -> None:
+    """From the start program to a program, by the births that changed what it does, with the fitness at each."""
+    from search.lineage import write_lineage
+    from search.output import form_of
+    from search.store import open_store
+
+    form = form_of(json, csv)
+    with _closing(open_store(store)) as database:
+        write_lineage(database, program_id, every, form)
 
 
 @app.command("eval")
@@ -199,13 +256,14 @@ def verify(
     store: StoreOption = RESULTS,
 ) -> None:
     """Train programs that share a fingerprint but not their dataflow, and say how far apart they are."""
+    from search.lookup import require_search
     from search.settings_file import load_settings
     from search.store import open_store
     from search.verification import show_verification
 
     settings = load_settings(config) if config else None
     with _closing(open_store(store)) as database:
-        _require_search(database, search)
+        require_search(database, search)
         show_verification(database, search, pairs, settings)
 
 
@@ -296,12 +354,6 @@ def _closing(store: Any) -> Any:
     from contextlib import closing
 
     return closing(store)
-
-
-def _require_search(database: Any, search: str | None) -> None:
-    if search is not None and database.find_search(search) is None:
-        names = ", ".join(r["name"] for r in database.rows("SELECT name FROM search ORDER BY id")) or "none yet"
-        raise InputError(f"{database.location}: no search '{search}'; there are: {names}")
 
 
 def main() -> None:

@@ -1,27 +1,34 @@
-"""Results as text for the terminal: tables of at most 100 columns, and programs."""
+"""Results as text for the terminal: tables and programs that fit the width, whatever they hold."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
+from rich.syntax import Syntax
 from rich.table import Table
+from rich.text import Text
 
 from programs.liveness import live, live_program, live_statements
+from programs.ops import OPS
 from programs.program import Program
 
-from search.pareto import pareto_front
 from search.statistics import difference
-from search.store import BaselineRow, Store
+from search.store import BaselineRow
 from search.tuning import Trainings
 
-WIDTH = 100
+WIDTH = 100  # where the output is no terminal
+LONGEST_CELL = 300  # characters
+LEAST_WIDTH = 16  # of a column that gives way first
 
 # Square brackets are no markup: names and reasons come from databases, which may hold anything.
 console = Console(width=None if Console().is_terminal else WIDTH, highlight=False, markup=False)
+
+_FUNCTIONS = re.compile(rf"\b(?:{'|'.join(OPS)})(?=\()")
 
 
 def printable(text: str, most: int = 1000) -> str:
@@ -31,59 +38,77 @@ def printable(text: str, most: int = 1000) -> str:
 
 
 def number(value: float | None, sign: bool = False) -> str:
-    """Five significant digits, a dash for none."""
+    """Five decimals, or a power of ten where these would be endless or all zero; a dash for none."""
     if value is None or math.isnan(value):
         return "-"
-    return f"{value:+.5f}" if sign else f"{value:.5f}"
+    form = ".5f" if value == 0 or 5e-6 <= abs(value) < 1e7 else ".2e"
+    return format(value, f"+{form}" if sign else form)
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
 
 
 def show_table(
     title: str,
     columns: Sequence[str],
-    rows: Iterable[Sequence[str]],
+    rows: Iterable[Sequence[str | Text]],
     left: Sequence[str] = (),
     wrap: Sequence[str] = (),
 ) -> None:
-    """Print a table; columns are aligned right unless named in `left`, and kept on one line unless named in `wrap`."""
-    table = Table(title=printable(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(
-            column, justify="left" if column in left else "right", no_wrap=column not in wrap, overflow="fold"
-        )
-    for row in rows:
-        table.add_row(*map(printable, row))
-    console.print(table)
+    """Print a table that is no wider than the console; see `make_table`."""
+    console.print(Text(printable(title), style="bold", overflow="fold"))
+    console.print(make_table(columns, rows, left, wrap))
 
 
-def show_leaderboard(store: Store, search: str | None, limit: int, pareto: bool = False) -> list[dict[str, Any]]:
-    """Print the best programs of a search, or of all; returns their rows.
+def make_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str | Text]],
+    left: Sequence[str] = (),
+    wrap: Sequence[str] = (),
+) -> Table:
+    """A table that is no wider than the console and shows every cell, on several lines where there is no room.
 
     Args:
-        store: that holds them.
-        search: its name.
-        limit: rows at most.
-        pareto: only programs that no other beats in fitness, live statements and state slots together.
+        columns: their headings.
+        rows: texts, of which the first 300 characters are shown, or styled texts, shown as they are.
+        left: columns aligned left; the others are aligned right.
+        wrap: columns that give way first where there is no room for all; then the widest do.
     """
-    condition = "WHERE search = :search" if search else ""
-    query = f"SELECT * FROM v_leaderboard {condition}"
-    if pareto:
-        rows = pareto_front(store.rows(query, search=search))[:limit]
-    else:
-        rows = store.rows(f"{query} LIMIT :limit", search=search, limit=limit)
-    show_table(
-        ("Pareto front" if pareto else "leaderboard") + (f" of {search}" if search else ""),
-        ["id", "search", "fitness", "over AdamW", "over best", "statements", "live", "states", "birth"],
-        [
-            [
-                str(r["id"]), r["search"], number(r["fitness"]), number(r["over_adamw"], sign=True),
-                number(r["over_best_baseline"], sign=True), str(r["statements"]), str(r["live_statements"]),
-                str(r["state_slots"]), str(r["birth"]),
-            ]
-            for r in rows
-        ],
-        left=["search"],
-    )  # fmt: skip
-    return rows
+    cells = [[_cell(value) for value in row] for row in rows]
+    natural = [max([cell_len(column), *(_width(row[place]) for row in cells)]) for place, column in enumerate(columns)]
+    roomy = sum(natural) + 3 * (len(columns) - 1) <= console.width
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1 if roomy else 0))
+    room = console.width - (3 if roomy else 1) * (len(columns) - 1)
+    for column, width in zip(columns, _given(natural, [column in wrap for column in columns], room), strict=True):
+        table.add_column(column, justify="left" if column in left else "right", width=width, overflow="fold")
+    for row in cells:
+        table.add_row(*row)
+    return table
+
+
+def _cell(value: str | Text) -> Text:
+    return value if isinstance(value, Text) else Text(" ".join(printable(value, LONGEST_CELL).split("\n")))
+
+
+def _width(cell: Text) -> int:
+    return max(map(cell_len, cell.plain.split("\n")))
+
+
+def _given(natural: Sequence[int], first: Sequence[bool], room: int) -> list[int]:
+    """Widths that fit the room if any do: the widest column gives way, those of `first` before the others."""
+    widths = list(natural)
+    for may, least in ((first, LEAST_WIDTH), ([True] * len(widths), 1)):
+        while (excess := sum(widths) - room) > 0:
+            open_to = [place for place, width in enumerate(widths) if may[place] and width > least]
+            if not open_to:
+                break
+            widest = max(open_to, key=lambda place: widths[place])
+            others = [widths[place] for place in open_to if place != widest]
+            widths[widest] -= max(1, min(excess, widths[widest] - max([least, *others])))
+    return widths
+
+
+# --- what several commands show --------------------------------------------------------------------------------------
 
 
 def show_baselines(baselines: Iterable[BaselineRow]) -> None:
@@ -97,12 +122,21 @@ def show_baselines(baselines: Iterable[BaselineRow]) -> None:
 
 
 def show_program(program: Program, dead_too: bool = True) -> None:
-    """Print a program as a function; dead statements, if wanted, are dimmed and marked."""
+    """Print a program as a function with syntax colours; dead statements, if wanted, are dimmed and marked."""
     shown = program if dead_too else live_program(program)
     alive = {0, len(shown) + 1, *(position + 1 for position in live_statements(shown))}
-    for place, line in enumerate(shown.as_function().splitlines()):
-        dead = place not in alive
-        console.print(f"    {line}{'    # dead' if dead else ''}", style="dim" if dead else None)
+    for place, line in enumerate(code(shown.as_function()).split("\n")):
+        if place not in alive:
+            line = Text(f"{line.plain}    # dead", style="dim")
+        console.print(Text.assemble("    ", line), overflow="fold")
+
+
+def code(text: str) -> Text:
+    """Program text with colours that read on light and on dark terminals."""
+    shown = Syntax(text, "python", theme="ansi_light", background_color="default").highlight(text)
+    shown.highlight_regex(_FUNCTIONS, "cyan")
+    shown.rstrip()
+    return shown
 
 
 def describe(program: Program) -> str:

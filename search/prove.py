@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
 from programs.errors import InputError
@@ -11,12 +9,13 @@ from programs.hashing import dataflow_hash
 from programs.program import parse
 
 from search.config import Dedup, EvaluatorSettings
-from search.display import console, show_table
+from search.display import console
 from search.evaluation import EvaluationService
-from search.locked import LOCKED, is_locked
+from search.locked import is_locked
 from search.proof import Competition, OnTask, prove
+from search.proof_tables import proof_of, show_proof
 from search.runner import interrupting, opened
-from search.statistics import Difference, signs
+from search.statistics import Difference
 from search.store import Opening, ProofRow, Store
 from search.store.plain import clean_number
 from search.store.proofs import find_opening, finish_proof, open_locked, openings_until, passed_funnel
@@ -40,7 +39,7 @@ def prove_finalist(individual_id: int, location: str, evaluator_settings: Evalua
         count = openings_until(store, opening)
         found = prove(f"program {individual_id}", program, service, DEDUP, count, lambda text: console.print(text))
         finish_proof(store, opening, [row for one in found for row in _rows(one, individual_id)])
-        _show(found, count)
+        show_proof(proof_of(store, individual_id), count)
         console.print(f"{service.trained} trainings in this run; all results are in v_proof of {store.location}")
 
 
@@ -98,49 +97,3 @@ def _row(one: Competition, individual_id: int, on: OnTask, ahead: Difference | N
         None if compared is None else clean_number(compared.z),
         on.steps_to_adamw, on.tolerance, on.one_setting, state, one.step_time, one.z, one.p,
     )  # fmt: skip
-
-
-def _show(found: Sequence[Competition], openings: int) -> None:
-    for place, name in enumerate(LOCKED):
-        _show_task(name, [(one, one.tasks[place], one.differences[place]) for one in found])
-    rows = []
-    for one in found:
-        trials = sum(on.tuned.trials for on in one.tasks)
-        failed = sum(on.tuned.failures for on in one.tasks) / trials
-        ahead = [difference.mean for difference in one.differences if difference is not None]
-        wins = "-" if one.is_finalist else f"{signs(ahead).better} of {len(one.tasks)}"
-        state = f"{max(one.state_per_weight):.2g}"
-        rows.append(
-            [one.name, wins, _text(one.z, ".1f"), _text(one.p, ".2g"), _text(one.one_setting, ".3f"),
-             f"{failed:.0%}", state, f"{one.step_time:.2f}"]
-        )  # fmt: skip
-    show_table(
-        f"over all locked tasks ({openings} finalist{'s' * (openings != 1)} so far)",
-        ["competitor", "beaten on", "z", "p", "one setting", "failed trials", "states", "step time"],
-        rows,
-        left=["competitor"],
-    )
-
-
-def _show_task(name: str, found: Sequence[tuple[Competition, OnTask, Difference | None]]) -> None:
-    rows = []
-    for one, on, ahead in found:
-        best = on.tuned.best
-        loss = "-" if math.isnan(on.fresh.mean) else f"{-on.fresh.mean:.4f}"
-        beaten = ["-"] * 3
-        if ahead is not None and not one.is_finalist:
-            beaten = [f"{ahead.mean:+.4f}", f"{ahead.standard_error:.4f}", f"{ahead.z:.1f}"]
-        rows.append(
-            [one.name, f"{best.learning_rate:.3g}", f"{best.weight_decay:.3g}", loss, *beaten,
-             _text(on.steps_to_adamw, ".0%"), _text(on.tolerance, ".2f")]
-        )  # fmt: skip
-    show_table(
-        f"{name}: tuned, then {len(found[0][1].fresh.by_seed)} fresh seeds; what the finalist is ahead",
-        ["competitor", "rate", "decay", "loss", "ahead", "+-", "z", "steps to AdamW's", "decades"],
-        rows,
-        left=["competitor"],
-    )
-
-
-def _text(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)

@@ -13,10 +13,11 @@ from typing import Any
 from programs.program import parse
 
 from search.config import FRESH_SEED, EvaluatorSettings, Settings
-from search.display import console, describe, show_baselines, show_leaderboard, show_program, show_trainings
+from search.display import console, describe, show_baselines, show_program, show_trainings
 from search.driver import Driver
 from search.evaluation import TaskSeeds
 from search.evaluators import Evaluator, open_evaluator
+from search.leaderboard import show_best
 from search.log import logging_to
 from search.memory import peak_memory_mib
 from search.progress import ProgressLine
@@ -126,7 +127,7 @@ def _signals(handle: Callable[[int, Any], None]) -> Iterator[None]:
 
 def _conclude(settings: Settings, store: Store, driver: Driver) -> None:
     """The leaderboard, the winner, how it fares on fresh seeds, and what to do next."""
-    best = show_leaderboard(store, settings.name, limit=5)
+    best = show_best(store, settings.name, limit=5)
     if driver.progress.baselines:
         show_baselines(driver.progress.baselines.values())
     if not best:

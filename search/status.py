@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from search.display import console, number, printable, show_table
+from search.lookup import rows_of
+from search.output import Form, Table, write
 from search.store import Store
 from search.store.lease import is_held
 
 POINTS = 8  # rows in the table over births
+
+SEARCH_COLUMNS = (
+    "search", "state", "driver", "silent_seconds", "programs", "trained", "answered_share", "redundant_share",
+    "best_fitness", "seconds", "programs_per_second", "programs_left", "trainings_left",
+)  # fmt: skip
+PROGRESS_COLUMNS = (
+    "search", "batch", "births", "trained", "by_hash", "by_fingerprint", "in_flight", "rejected", "redundant_share",
+    "births_so_far", "trained_so_far", "by_hash_so_far", "by_fingerprint_so_far", "in_flight_so_far",
+    "rejected_so_far", "best_so_far",
+)  # fmt: skip
+META_COLUMNS = ("search", "births", "id", "birth", "fitness", "meta_fitness")
 
 _SEARCHES = """
     SELECT s.id, s.name, s.state, s.seconds, s.holder, s.holder_token, s.holder_machine, s.holder_pid, s.heartbeat,
@@ -20,35 +34,67 @@ _SEARCHES = """
 """
 
 
-def show_status(store: Store, search: str | None) -> None:
-    """Print every search, who drives it, and for each how it went over its births."""
-    rows = [row for row in store.rows(_SEARCHES) if search in (None, row["name"])]
+def write_status(store: Store, search: str | None, form: Form) -> None:
+    """Print every search, who drives it, and for each how it went over its births; as CSV the searches alone."""
     now = store.clock()
-    columns = ["search", "state", "programs", "trained", "answered", "redundant", "best", "rate", "left"]
-    table = [_search_row(store, row, now) for row in rows]
-    show_table(f"searches in {store.location}", columns, table, left=["search", "state"])
-    for row in rows:
-        if row["state"] == "running":
-            console.print(_driven(row, now))
-    if not rows:
-        console.print("no search yet; `optsearch run CONFIG` starts one")
-    for row in rows:
-        if row["births"]:
-            _show_progress(store, row["name"])
-            _show_meta_validation(store, row["name"])
+    searches = [_search(store, row, now) for row in store.rows(_SEARCHES) if search in (None, row["name"])]
+    if form is Form.TEXT:
+        _show(store, searches)
+        return
+    tables = [
+        Table("searches", SEARCH_COLUMNS, searches),
+        Table("progress", PROGRESS_COLUMNS, rows_of(store, "v_progress", search)),
+        Table("meta_validation", META_COLUMNS, rows_of(store, "v_meta_validation", search)),
+    ]
+    write(form, "status", store.location, tables)
 
 
-def _search_row(store: Store, row: dict[str, Any], now: float) -> list[str]:
+def _search(store: Store, row: dict[str, Any], now: float) -> dict[str, Any]:
+    """A search by the names of SEARCH_COLUMNS."""
     found = store.find_search(row["name"])
-    budget = found[1].get("budget", {}).get("programs") if found else None
-    left = str(max(0, budget - row["births"])) if type(budget) is int else "-"
-    rate = row["births"] / row["seconds"] if row["seconds"] else 0.0
-    answered = 1 - row["trained"] / max(1, row["births"])
-    redundant = 1 - row["live_statements"] / (row["statements"] or 1)
-    state = "stopped" if row["state"] == "running" and not _is_driven(row, now) else row["state"]
+    budget = found[1].get("budget", {}) if found else {}
+    programs, evaluations = (b if type(b := budget.get(name)) is int else None for name in ("programs", "evaluations"))
+    driven = _is_driven(row, now)
+    return {
+        "search": row["name"],
+        "state": "stopped" if row["state"] == "running" and not driven else row["state"],
+        "driver": row["holder"] if driven else None,
+        "silent_seconds": None if row["heartbeat"] is None else max(0.0, now - row["heartbeat"]),
+        "programs": row["births"],
+        "trained": row["trained"],
+        "answered_share": 1 - row["trained"] / max(1, row["births"]),
+        "redundant_share": 1 - row["live_statements"] / (row["statements"] or 1),
+        "best_fitness": row["best"],
+        "seconds": row["seconds"],
+        "programs_per_second": row["births"] / row["seconds"] if row["seconds"] else 0.0,
+        "programs_left": None if programs is None else max(0, programs - row["births"]),
+        "trainings_left": None if evaluations is None else max(0, evaluations - row["trained"]),
+    }
+
+
+def _show(store: Store, searches: Sequence[dict[str, Any]]) -> None:
+    columns = ["search", "state", "programs", "trained", "answered", "redundant", "best", "rate", "left"]
+    title = f"searches in {store.location}"
+    show_table(title, columns, [_row(search) for search in searches], left=["search", "state"], wrap=["search"])
+    for search in searches:
+        if search["state"] in ("running", "stopped"):
+            console.print(_driven(search), overflow="fold")
+    if not searches:
+        console.print("no search yet; `optsearch run CONFIG` starts one")
+    for search in searches:
+        if search["programs"]:
+            console.print()
+            _show_progress(store, search["search"])
+            _show_meta_validation(store, search["search"])
+
+
+def _row(search: dict[str, Any]) -> list[str]:
+    left = [str(search["programs_left"])] * (search["programs_left"] is not None)
+    left += [f"{search['trainings_left']} trainings"] * (search["trainings_left"] is not None)
     return [
-        row["name"], state, str(row["births"]), str(row["trained"]), f"{answered:.1%}", f"{redundant:.1%}",
-        number(row["best"]), f"{rate:.0f}/s", left,
+        search["search"], search["state"], str(search["programs"]), str(search["trained"]),
+        f"{search['answered_share']:.1%}", f"{search['redundant_share']:.1%}", number(search["best_fitness"]),
+        f"{search['programs_per_second']:.0f}/s", ", ".join(left) or "-",
     ]  # fmt: skip
 
 
@@ -57,14 +103,13 @@ def _is_driven(row: dict[str, Any], now: float) -> bool:
     return is_held(row["holder_token"], row["holder_machine"], row["holder_pid"], silent)
 
 
-def _driven(row: dict[str, Any], now: float) -> str:
+def _driven(search: dict[str, Any]) -> str:
     """Who drives a search that has not ended; without anybody, since when."""
-    name = printable(row["name"])
-    if _is_driven(row, now):
-        return f"{name} is driven by {printable(row['holder'] or 'somebody')}"
-    since = ""
-    if row["heartbeat"] is not None:
-        since = f", last heartbeat {_ago(max(0.0, now - row['heartbeat']))} ago"
+    name = printable(search["search"])
+    if search["state"] == "running":
+        return f"{name} is driven by {printable(search['driver'] or 'somebody')}"
+    silent = search["silent_seconds"]
+    since = "" if silent is None else f", last heartbeat {_ago(silent)} ago"
     return f"{name} was stopped without having ended{since}; `optsearch run` with its settings goes on"
 
 
@@ -77,7 +122,7 @@ def _ago(seconds: float) -> str:
 
 def _show_progress(store: Store, search: str) -> None:
     """Shares of births by what answered them, over stretches of the search."""
-    batches = store.rows("SELECT * FROM v_progress WHERE search = :search", search=search)
+    batches = rows_of(store, "v_progress", search)
     rows = []
     for point in range(POINTS):
         stretch = batches[point * len(batches) // POINTS : (point + 1) * len(batches) // POINTS]

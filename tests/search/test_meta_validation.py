@@ -14,7 +14,8 @@ from proxy_tasks import Outcome, Replica, get_task
 from search.config import Settings
 from search.evaluators import Job
 from search.meta_validation import is_overfit
-from search.status import show_status
+from search.output import Form
+from search.status import write_status
 from search.store import MetaValidationRow, Store
 
 SEED_THAT_OVERFITS = 12
@@ -126,7 +127,7 @@ def test_overfitting_is_three_new_bests_below_an_earlier_one(fared: list[float |
 def test_status_shows_the_curve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with opened(tmp_path / "r.db") as store:
         run(with_meta(), store, TwoTasks())
-        show_status(store, None)
+        write_status(store, None, Form.TEXT)
         best = max(curve_of(store), key=lambda row: row[3])
     out = capsys.readouterr().out
     assert "new bests on the meta-validation tasks" in out and f"{best[3]:.5f}   best" in out

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from searches import PretendingEvaluator, opened, run, settings_of
 
-from search.display import show_leaderboard
+from search.leaderboard import Wanted, find_programs, write_leaderboard
+from search.output import Form
 from search.pareto import pareto_front
 
 ROWS = st.lists(st.tuples(st.integers(0, 6), st.integers(1, 6), st.integers(0, 2)), max_size=40)
@@ -34,6 +35,7 @@ def test_the_front_is_what_nothing_dominates(values: list[tuple[int, int, int]])
 def test_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with opened(tmp_path / "r.db") as store:
         run(settings_of(), store, PretendingEvaluator())
-        everything, front = show_leaderboard(store, "small", 1000), show_leaderboard(store, "small", 1000, pareto=True)
+        everything, front = (find_programs(store, Wanted("small", pareto=pareto), 1000) for pareto in (False, True))
+        write_leaderboard(store, Wanted("small", pareto=True), None, Form.TEXT)
     assert front[0] == everything[0] and 1 < len(front) < len(everything)
     assert "Pareto front of small" in capsys.readouterr().out

@@ -19,7 +19,6 @@ from programs.hashing import dataflow_hash
 from proxy_tasks import Outcome, Replica, get_task
 from proxy_tasks.native import Native, NativeReplica, state_per_weight
 
-from search import prove as command
 from search.baselines import BASELINES
 from search.config import EvaluatorSettings
 from search.evaluation import EvaluationService
@@ -183,7 +182,6 @@ def store_with_funnel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         store.set_selection("fu", "small", 1, [row])
         rows = [row._replace(competitor=f"program {n}", individual_id=n) for n in (2, 3)]
         store.set_selection("fu", "small", 2, rows)
-    monkeypatch.setattr("search.prove.LOCKED", LOCKED[:2])
     monkeypatch.setattr("search.prove.prove", lambda *arguments: prove(*arguments, LOCKED[:2]))
     return path
 
@@ -309,4 +307,3 @@ def test_nothing_is_made_where_there_is_no_database(tmp_path: Path, monkeypatch:
     with pytest.raises(InputError, match="no such database"):
         proven(tmp_path / "absent.db", 1, Fast(), monkeypatch)
     assert not (tmp_path / "absent.db").exists()
-    assert command.LOCKED == LOCKED

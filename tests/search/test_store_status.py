@@ -10,7 +10,8 @@ from searches import PretendingEvaluator, opened, run, settings_of
 from sqlalchemy import text
 
 from search.display import console
-from search.status import show_status
+from search.output import Form
+from search.status import write_status
 from search.store import Lease, Store, lease
 
 
@@ -25,7 +26,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 def said(store: Store) -> str:
     with console.capture() as captured:
-        show_status(store, None)
+        write_status(store, None, Form.TEXT)
     return captured.get()
 
 

@@ -33,10 +33,15 @@ SETTINGS = settings_of(
 )
 COMMANDS = (
     ("status",),
+    ("status", "--json"),
     ("leaderboard",),
     ("leaderboard", "--search", "small"),
+    ("leaderboard", "--status", "diverged"),
     ("failures",),
     ("show", "4"),
+    ("show", "4", "--json"),
+    ("lineage", "4"),
+    ("lineage", "4", "--csv"),
     ("export", "4", "--to", "dsl"),
     ("export", "4"),
     ("simplify", "4", "--no-training"),
