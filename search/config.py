@@ -67,8 +67,11 @@ class Strategy(Immutable):
     """
 
     kind: Literal["evolution", "random", "tune"] = "evolution"
+    """How children are made."""
     population: Annotated[int, Field(ge=2, strict=True)] = 100
+    """Programs that live at a time; with each birth the oldest dies."""
     tournament: PositiveInt = 2
+    """Programs drawn from the population, of which the best becomes a parent: the more, the greedier."""
     start: str = "adamw"
     """A program of the zoo."""
     start_tuned: bool = False
@@ -175,7 +178,9 @@ class TaskChoice(Immutable):
     seeds: Annotated[int, Field(ge=1, le=FRESH_SEED, strict=True)] = 1
     """Trainings of each program; their mean decides."""
     steps: PositiveInt | None = None
+    """Training steps instead of the task's own."""
     batch_size: PositiveInt | None = None
+    """Samples of a training step instead of the task's own."""
     update_scale: Annotated[Number, Field(gt=0, le=1e6)] = 1.0
     """Factor on the updates of all programs on this task, such as its best learning rate over the mean of all tasks."""
     data: dict[str, Any] = {}
@@ -221,6 +226,7 @@ class EvaluatorSettings(Immutable):
     """Where programs are trained. `batch` and `lookahead` shape the history of a search, the others do not."""
 
     kind: Literal["ray", "inline"] = "ray"
+    """In worker processes that Ray starts, or in the process of the driver itself."""
     workers: PositiveInt | Literal["auto"] = "auto"
     """Processes that train; auto takes `lookahead` on a cluster, and on this machine no more than there is room for."""
     batch: PositiveInt = 32
@@ -273,6 +279,7 @@ class MetaValidation(Immutable):
     """Tasks that a search never sees, on which its best program is trained now and then."""
 
     tasks: Annotated[tuple[TaskChoice, ...], Field(min_length=1)]
+    """With the number of seeds to train on."""
     every: PositiveInt = 1000
     """Births between two looks."""
 
@@ -281,22 +288,31 @@ class Settings(Immutable):
     """One search."""
 
     name: str = Field(pattern=r"^[\w.-]+$")
+    """What the search is called in its store: letters, digits, and . _ -"""
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
+    """Where all that is drawn comes from: searches that differ in it alone are independent repetitions."""
     strategy: Strategy = Strategy()
+    """How programs are made."""
     budget: Budget
+    """When the run ends."""
     tasks: Annotated[tuple[TaskChoice, ...], Field(min_length=1)]
+    """What programs are trained on."""
     score: Literal["mean", "worst"] = "mean"
     """What decides where there are several tasks: each score is the loss placed between the anchors of the task."""
     hurdles: Annotated[Hurdles | None, BeforeValidator(_off)] = Hurdles()
-    """`off` to train every program to the end."""
+    """Programs that do worse are dropped on the way; `off` to train every program to the end."""
     dedup: Dedup = Dedup()
+    """How programs already known are recognised."""
     evaluator: EvaluatorSettings = EvaluatorSettings()
+    """Where programs are trained, how many at once."""
     baselines: BaselineNames = ("adamw", "lion", "sgd_momentum")
     """Known optimizers, tuned on the tasks when the run starts."""
     meta_validation: MetaValidation | None = None
+    """Looks at tasks that the search never sees."""
     stop_when: Literal["overfit"] | None = None
     """End the search when what it still gains is lost in meta-validation."""
     store: str = "sqlite:///results.db"
+    """The database: `sqlite:///PATH` or `postgresql://USER@HOST/DATABASE`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

@@ -52,6 +52,7 @@ class Funnel(Immutable):
     """Settings of a funnel."""
 
     name: str = Field(pattern=r"^[\w.-]+$")
+    """What the funnel is called in its store."""
     search: str
     """Whose programs enter."""
     enter: PositiveInt = 50
@@ -59,8 +60,11 @@ class Funnel(Immutable):
     baselines: Annotated[BaselineNames, Field(min_length=1)]
     """What a program must beat: on each task the best of these there."""
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    """One after another."""
     evaluator: EvaluatorSettings = EvaluatorSettings()
+    """Where all is trained."""
     store: str = "sqlite:///results.db"
+    """The database of the search."""
 
     @model_validator(mode="after")
     def _narrowing(self) -> Funnel:
