@@ -6,6 +6,7 @@ parameter tensor, a tree one number for each weight. Arrays have them on the las
 The meaning of a function is its NumPy column. The torch column is source text with `{0}`, `{1}`, ... for the arguments,
 used both to run batches of programs and to write exported optimizers. The two agree up to rounding as long as nothing
 overflows (sinh and cosh do so a little earlier in torch). The sign of a zero may differ after maximum, minimum, cbrt.
+The C column, text in the same way, is what fused kernels are made of (docs/kernels.md).
 Guards (division, roots, logarithms) are as released with the Lion paper (arXiv 2302.06675).
 """
 
@@ -51,7 +52,8 @@ class Op:
 
     `accepts` holds, for each argument, the kinds it may have. `numpy` maps arrays to an array; where `uses_leaves` is
     set it is called with the leaf boundaries (`[L]` start offsets) first. `torch` is the same as source text, in which
-    `leaf_norm` is the only name besides `torch` and `math`.
+    `leaf_norm` is the only name besides `torch` and `math`. `c` is an expression of C and of CUDA C++ over numbers, in
+    which `sum` and `leaf_sum` stand for what is added up, over everything or over each parameter tensor.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Op:
     result: Callable[[Sequence[int]], int]
     numpy: Callable[..., Any]
     torch: str
+    c: str
     infix: str | None = None
     commutative: bool = False
     uses_leaves: bool = False
@@ -112,17 +115,17 @@ def _clip(x: np.ndarray, c: np.ndarray) -> Any:
 
 
 def _constant(name: str, value: float) -> Op:
-    return Op(name, (), one_number, lambda: np.float64(value), repr(value))
+    return Op(name, (), one_number, lambda: np.float64(value), repr(value), f"{value!r}f")
 
 
-def _unary(name: str, numpy: Callable[..., Any], torch: str) -> Op:
-    return Op(name, (ANY,), largest, numpy, torch)
+def _unary(name: str, numpy: Callable[..., Any], torch: str, c: str) -> Op:
+    return Op(name, (ANY,), largest, numpy, torch, c)
 
 
 def _binary(
-    name: str, numpy: Callable[..., Any], torch: str, infix: str | None = None, commutative: bool = False
+    name: str, numpy: Callable[..., Any], torch: str, c: str, infix: str | None = None, commutative: bool = False
 ) -> Op:
-    return Op(name, (ANY, ANY), largest, numpy, torch, infix, commutative)
+    return Op(name, (ANY, ANY), largest, numpy, torch, c, infix, commutative)
 
 
 _TABLE = (
@@ -131,57 +134,65 @@ _TABLE = (
     _constant("get_e", math.e),
     _constant("get_eps", EPS),
     # --- one argument, elementwise -----------------------------------------------------------------------------
-    _unary("abs", np.abs, "torch.abs({0})"),
-    _unary("cos", np.cos, "torch.cos({0})"),
-    _unary("sin", np.sin, "torch.sin({0})"),
-    _unary("tan", np.tan, "torch.tan({0})"),
-    _unary("arcsin", np.arcsin, "torch.arcsin({0})"),
-    _unary("arccos", np.arccos, "torch.arccos({0})"),
-    _unary("arctan", np.arctan, "torch.arctan({0})"),
-    _unary("sinh", np.sinh, "torch.sinh({0})"),
-    _unary("cosh", np.cosh, "torch.cosh({0})"),
-    _unary("tanh", np.tanh, "torch.tanh({0})"),
-    _unary("arcsinh", np.arcsinh, "torch.arcsinh({0})"),
-    _unary("arccosh", np.arccosh, "torch.arccosh({0})"),
-    _unary("arctanh", np.arctanh, "torch.arctanh({0})"),
-    _unary("exp", np.exp, "torch.exp({0})"),
-    _unary("exp2", np.exp2, "torch.exp2({0})"),
-    _unary("exp10", lambda x: np.power(x.dtype.type(10), x), "torch.pow(10.0, {0})"),
-    _unary("expm1", np.expm1, "torch.expm1({0})"),
-    _unary("log", _log(np.log), "torch.log(torch.abs({0}))"),
-    _unary("log2", _log(np.log2), "torch.log2(torch.abs({0}))"),
-    _unary("log10", _log(np.log10), "torch.log10(torch.abs({0}))"),
-    _unary("log1p", lambda x: np.log(np.abs(1 + x)), "torch.log(torch.abs(1 + {0}))"),
-    _unary("square", np.square, "torch.square({0})"),
-    _unary("sqrt", _sqrt, "torch.sqrt(torch.abs({0}))"),
-    _unary("cube", lambda x: x * x * x, "{0} * {0} * {0}"),
-    _unary("cbrt", np.cbrt, "torch.sign({0}) * torch.pow(torch.abs({0}), 1 / 3)"),
+    _unary("abs", np.abs, "torch.abs({0})", "fabsf({0})"),
+    _unary("cos", np.cos, "torch.cos({0})", "cosf({0})"),
+    _unary("sin", np.sin, "torch.sin({0})", "sinf({0})"),
+    _unary("tan", np.tan, "torch.tan({0})", "tanf({0})"),
+    _unary("arcsin", np.arcsin, "torch.arcsin({0})", "asinf({0})"),
+    _unary("arccos", np.arccos, "torch.arccos({0})", "acosf({0})"),
+    _unary("arctan", np.arctan, "torch.arctan({0})", "atanf({0})"),
+    _unary("sinh", np.sinh, "torch.sinh({0})", "sinhf({0})"),
+    _unary("cosh", np.cosh, "torch.cosh({0})", "coshf({0})"),
+    _unary("tanh", np.tanh, "torch.tanh({0})", "tanhf({0})"),
+    _unary("arcsinh", np.arcsinh, "torch.arcsinh({0})", "asinhf({0})"),
+    _unary("arccosh", np.arccosh, "torch.arccosh({0})", "acoshf({0})"),
+    _unary("arctanh", np.arctanh, "torch.arctanh({0})", "atanhf({0})"),
+    _unary("exp", np.exp, "torch.exp({0})", "expf({0})"),
+    _unary("exp2", np.exp2, "torch.exp2({0})", "exp2f({0})"),
+    _unary("exp10", lambda x: np.power(x.dtype.type(10), x), "torch.pow(10.0, {0})", "powf(10.0f, {0})"),
+    _unary("expm1", np.expm1, "torch.expm1({0})", "expm1f({0})"),
+    _unary("log", _log(np.log), "torch.log(torch.abs({0}))", "logf(fabsf({0}))"),
+    _unary("log2", _log(np.log2), "torch.log2(torch.abs({0}))", "log2f(fabsf({0}))"),
+    _unary("log10", _log(np.log10), "torch.log10(torch.abs({0}))", "log10f(fabsf({0}))"),
+    _unary("log1p", lambda x: np.log(np.abs(1 + x)), "torch.log(torch.abs(1 + {0}))", "logf(fabsf(1.0f + {0}))"),
+    _unary("square", np.square, "torch.square({0})", "{0} * {0}"),
+    _unary("sqrt", _sqrt, "torch.sqrt(torch.abs({0}))", "sqrtf(fabsf({0}))"),
+    _unary("cube", lambda x: x * x * x, "{0} * {0} * {0}", "{0} * {0} * {0}"),
+    _unary("cbrt", np.cbrt, "torch.sign({0}) * torch.pow(torch.abs({0}), 1 / 3)", "cbrtf({0})"),
     # torch.sign(NaN) is 0; NumPy's, and so ours, is NaN.
-    _unary("sign", np.sign, "torch.where({0} == {0}, torch.sign({0}), {0})"),
-    _unary("reciprocal", np.reciprocal, "torch.reciprocal({0})"),
-    _unary("negative", np.negative, "-{0}"),
+    _unary("sign", np.sign, "torch.where({0} == {0}, torch.sign({0}), {0})",
+           "{0} > 0.0f ? 1.0f : {0} < 0.0f ? -1.0f : {0} + 0.0f"),
+    _unary("reciprocal", np.reciprocal, "torch.reciprocal({0})", "1.0f / {0}"),
+    _unary("negative", np.negative, "-{0}", "-{0}"),
     # --- one argument, reducing --------------------------------------------------------------------------------
-    Op("norm", (ANY,), per_leaf, _leaf_norm, "leaf_norm({0})", uses_leaves=True),
-    Op("global_norm", (ANY,), one_number, _global_norm, "torch.sqrt(torch.sum({0} * {0}, -1, keepdim=True))"),
+    Op("norm", (ANY,), per_leaf, _leaf_norm, "leaf_norm({0})", "sqrtf(leaf_sum({0} * {0}))", uses_leaves=True),
+    Op("global_norm", (ANY,), one_number, _global_norm, "torch.sqrt(torch.sum({0} * {0}, -1, keepdim=True))",
+       "sqrtf(sum({0} * {0}))"),
     # --- two arguments, elementwise ----------------------------------------------------------------------------
-    _binary("add", np.add, "{0} + {1}", infix="+", commutative=True),
-    _binary("sub", np.subtract, "{0} - {1}", infix="-"),
-    _binary("mul", np.multiply, "{0} * {1}", infix="*", commutative=True),
-    Op("div", (ANY, ANY), largest, _divide(EPS), "{0} / ({1} + 1e-08)", infix="/", unguarded=_divide(1e-100)),
-    _binary("maximum", np.maximum, "torch.maximum({0}, {1})", commutative=True),
-    _binary("minimum", np.minimum, "torch.minimum({0}, {1})", commutative=True),
-    _binary("power", np.power, "torch.pow({0}, {1})"),
+    _binary("add", np.add, "{0} + {1}", "{0} + {1}", infix="+", commutative=True),
+    _binary("sub", np.subtract, "{0} - {1}", "{0} - {1}", infix="-"),
+    _binary("mul", np.multiply, "{0} * {1}", "{0} * {1}", infix="*", commutative=True),
+    Op("div", (ANY, ANY), largest, _divide(EPS), "{0} / ({1} + 1e-08)", "{0} / ({1} + 1e-08f)", infix="/",
+       unguarded=_divide(1e-100)),
+    _binary("maximum", np.maximum, "torch.maximum({0}, {1})",
+            "{0} >= {1} || {0} != {0} ? {0} : {1}", commutative=True),
+    _binary("minimum", np.minimum, "torch.minimum({0}, {1})",
+            "{0} <= {1} || {0} != {0} ? {0} : {1}", commutative=True),
+    _binary("power", np.power, "torch.pow({0}, {1})", "powf({0}, {1})"),
     # --- two arguments, reducing: a tree is one long vector ----------------------------------------------------
     Op("dot", ((TREE,), (TREE,)), one_number, lambda x, y: _all(x * y),
-       "torch.sum({0} * {1}, -1, keepdim=True)", commutative=True),
+       "torch.sum({0} * {1}, -1, keepdim=True)", "sum({0} * {1})", commutative=True),
     Op("cosine_sim", ((TREE,), (TREE,)), one_number,
        lambda x, y: _all(x * y) / (_global_norm(x) * _global_norm(y)),
        "torch.sum({0} * {1}, -1, keepdim=True) / (torch.sqrt(torch.sum({0} * {0}, -1, keepdim=True))"
-       " * torch.sqrt(torch.sum({1} * {1}, -1, keepdim=True)))", commutative=True),
+       " * torch.sqrt(torch.sum({1} * {1}, -1, keepdim=True)))",
+       "sum({0} * {1}) / (sqrtf(sum({0} * {0})) * sqrtf(sum({1} * {1})))", commutative=True),
     # --- clip by global norm, interpolation --------------------------------------------------------------------
     Op("clip", (ANY, (SCALAR,)), like_first, _clip,
-       "{0} * torch.clamp({1} / torch.sqrt(torch.sum({0} * {0}, -1, keepdim=True)), max=1.0)"),
-    Op("interp", (ANY, ANY, (SCALAR,)), largest, _interp, "torch.lerp({0}, {1}, {2})"),
+       "{0} * torch.clamp({1} / torch.sqrt(torch.sum({0} * {0}, -1, keepdim=True)), max=1.0)",
+       "{0} * ({1} / sqrtf(sum({0} * {0})) >= 1.0f ? 1.0f : {1} / sqrtf(sum({0} * {0})))"),
+    Op("interp", (ANY, ANY, (SCALAR,)), largest, _interp, "torch.lerp({0}, {1}, {2})",
+       "fabsf({2}) < 0.5f ? {0} + {2} * ({1} - {0}) : {1} - ({1} - {0}) * (1.0f - {2})"),
 )  # fmt: skip
 
 OPS: dict[str, Op] = {op.name: op for op in _TABLE}

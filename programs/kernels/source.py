@@ -1,0 +1,202 @@
+"""Update rules of many programs as one source text, in C and in CUDA C++.
+
+The dialects differ in a prologue and an entry alone, which say how the places of a slice are shared out among threads,
+how the threads of a block add up, and how blocks are numbered.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import NamedTuple
+
+from programs.kernels.phases import Rule
+from programs.ops import TREE
+from programs.sharing import Outlines
+
+THREADS = 256  # of a block on the GPU
+
+
+class Dialect(NamedTuple):
+    """What stands before and after the text that all dialects have in common."""
+
+    prologue: str
+    entry: str
+
+
+C = Dialect(
+    """#include <math.h>
+#define DEVICE static
+#define CALLABLE static
+#define RESTRICT restrict
+#define EACH(i, first, end) for (int i = first; i < end; i++)
+#define BLOCK_SUM(x) (x)
+#define ONCE
+""",
+    """
+void run_phase(const Batch *batch, int phase, const int *blocks, int count) {
+    for (int k = 0; k < count; k++) run_block(batch, phase, blocks[k]);
+}
+""",
+)
+
+CUDA = Dialect(
+    f"""#define THREADS {THREADS}
+#define DEVICE static __device__
+#define CALLABLE static __device__ __noinline__
+#define RESTRICT __restrict__
+#define EACH(i, first, end) for (int i = first + (int)threadIdx.x; i < end; i += THREADS)
+#define BLOCK_SUM(x) block_sum(x)
+#define ONCE if (threadIdx.x == 0)
+
+/* To be called by all threads of a block; all get the sum of their numbers, always added in the same order. */
+CALLABLE double block_sum(double x) {{
+    __shared__ double sums[THREADS];
+    sums[threadIdx.x] = x;
+    __syncthreads();
+    for (int n = THREADS / 2; n > 0; n /= 2) {{
+        if (threadIdx.x < n) sums[threadIdx.x] += sums[threadIdx.x + n];
+        __syncthreads();
+    }}
+    const double sum = sums[0];
+    __syncthreads();
+    return sum;
+}}
+""",
+    """
+extern "C" __global__ void __launch_bounds__(THREADS) run_phase(const Batch *batch, int phase) {
+    run_block(batch, phase, (int)blockIdx.x);
+}
+""",
+)
+
+BATCH = (
+    ("float *", "w"),  # [R, width]
+    ("const float *", "g"),
+    ("float *", "m"),
+    ("float *", "v"),
+    ("const float *", "rates"),  # [2] lr and scale
+    ("const float *", "constants"),  # [R, n_constants]
+    ("double *", "partials"),  # [R, n_sums, n_slices] sums over slices
+    ("const unsigned char *", "alive"),  # [R]
+    ("const int *", "rule"),  # [R]
+    ("const int *", "rows"),  # [R] those with most phases first
+    ("const int *", "starts"),  # [n_slices + 1] where slices begin
+    ("const int *", "leaf"),  # [n_slices] the leaf of each
+    ("const int *", "heads"),  # [leaves + 1] the first slice of each leaf
+    ("long long ", "width"),
+    ("long long ", "n_constants"),
+    ("long long ", "n_sums"),
+    ("long long ", "n_slices"),
+)
+"""What a launch is told, in fields of 64 bits each."""
+
+_FIELDS = "\n".join(f"    {kind}{name};" for kind, name in BATCH)
+_COMMON = f"""
+typedef struct {{
+{_FIELDS}
+}} Batch;
+
+/* A slice of a row; the slices [head, next) are those of its leaf. */
+typedef struct {{
+    int first, end, slice, head, next, n_slices;
+    double *partials;
+    const float *rates, *constants;
+}} Place;
+
+#define RULE(name) CALLABLE void name( \\
+    float *RESTRICT w_row, const float *RESTRICT g_row, float *RESTRICT m_row, float *RESTRICT v_row, const Place at)
+
+CALLABLE float sum_of_slices(const double *partials, int first, int end) {{
+    double sum = 0.0;
+    EACH(k, first, end) sum += partials[k];
+    return (float)BLOCK_SUM(sum);
+}}
+
+DEVICE float total(const Place at, int n) {{
+    return sum_of_slices(at.partials + n * at.n_slices, 0, at.n_slices);
+}}
+
+DEVICE float leaf_total(const Place at, int n) {{
+    return sum_of_slices(at.partials + n * at.n_slices, at.head, at.next);
+}}
+
+DEVICE void give(const Place at, int n, double sum) {{
+    ONCE at.partials[n * at.n_slices + at.slice] = sum;
+}}
+"""
+
+_DISPATCH = """
+DEVICE void run_block(const Batch *batch, int phase, int block) {{
+    const int n_slices = (int)batch->n_slices, slice = block % n_slices, leaf = batch->leaf[slice];
+    const long long row = batch->rows[block / n_slices], start = row * batch->width;
+    if (!batch->alive[row]) return;
+    const Place at = {{
+        batch->starts[slice], batch->starts[slice + 1], slice, batch->heads[leaf], batch->heads[leaf + 1], n_slices,
+        batch->partials + row * batch->n_sums * n_slices, batch->rates, batch->constants + row * batch->n_constants,
+    }};
+    switch (batch->rule[row] * {phases} + phase) {{
+{cases}
+    }}
+}}
+"""
+
+
+class Source:
+    """The rules of many programs. Programs that differ in constants alone have the same one.
+
+    Which programs there are decides the text, not their order, their constants or how often each occurs.
+
+    Attributes:
+        rules: the number of the rule of each program.
+        constants: of each program, in the order of its rule.
+        phases: of each rule.
+        n_sums: the most that a rule has.
+    """
+
+    def __init__(self, outlines: Outlines) -> None:
+        structures = [(tuple(o.constants), tuple(o.outputs.items())) for o in outlines.of_program]
+        by_structure = dict(zip(structures, outlines.of_program, strict=True))
+        rules = {structure: Rule(outlines, outline) for structure, outline in by_structure.items()}
+        bodies = {s: tuple(_body(rule, phase) for phase in range(rule.phases)) for s, rule in rules.items()}
+        self._bodies = sorted(bodies.values())
+        numbers = {body: number for number, body in enumerate(self._bodies)}
+        self.rules = [numbers[bodies[structure]] for structure in structures]
+        self.constants = [tuple(c for cs in o.constants.values() for c in cs) for o in outlines.of_program]
+        self.phases = [len(body) for body in self._bodies]
+        self.n_sums = max(len(rule.sums) for rule in rules.values())
+
+    def text(self, dialect: Dialect) -> str:
+        """The whole source, whose entry is `run_phase`."""
+        names = {(r, p): f"rule{r}_phase{p}" for r, body in enumerate(self._bodies) for p in range(len(body))}
+        functions = [f"RULE({name}) {{\n{self._bodies[r][p]}\n}}\n" for (r, p), name in names.items()]
+        most = max(self.phases)
+        rows = ", ".join(f"batch->{name} + start" for name in "wgmv")
+        cases = [f"    case {r * most + p}: {name}({rows}, at); return;" for (r, p), name in names.items()]
+        dispatch = _DISPATCH.format(phases=most, cases="\n".join(cases))
+        return "\n".join([dialect.prologue + _COMMON, *functions]) + dispatch + dialect.entry
+
+    def key(self, dialect: Dialect, *options: str) -> str:
+        """A name for what a compiler with these options makes of the text: equal for equal text, in any process."""
+        return sha256("\0".join([self.text(dialect), *options]).encode()).hexdigest()[:32]
+
+
+def _body(rule: Rule, phase: int) -> str:
+    """What one phase of a rule does with a slice: numbers first, then place by place, then sums."""
+    needed = rule.needed(phase)
+    terms = [(name, term) for name, term in rule.terms.items() if name in needed]
+    sums = [(n, summed) for n, summed in enumerate(rule.sums) if summed.phase == phase]
+    before = [f"const float {name} = {term.text};" for name, term in terms if term.kind < TREE]
+    inside = [f"const float {name} = {term.text};" for name, term in terms if term.kind == TREE]
+    after = []
+    for n, summed in sums:
+        if summed.kind == TREE:
+            before.append(f"double sum{n} = 0.0;")
+            inside.append(f"sum{n} += {summed.text};")
+            after.append(f"give(at, {n}, BLOCK_SUM(sum{n}));")
+        else:  # one number for each leaf
+            after.append(f"give(at, {n}, at.slice == at.head ? {summed.text} : 0.0f);")
+    if phase == rule.phases - 1:
+        written = rule.outputs | {"w": f"w - scale * {rule.outputs['w']}"}
+        inside += [f"{name}_row[i] = {value};" for name, value in written.items()]
+    loop = ["EACH(i, at.first, at.end) {", *(f"    {line}" for line in inside), "}"] if inside else []
+    return "\n".join(f"    {line}" for line in [*before, *loop, *after])
