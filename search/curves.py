@@ -90,6 +90,7 @@ def show_curves(trainings: Sequence[Training]) -> None:
     if not drawn:
         console.print("no loss curve: it was not trained, or failed at once", "", sep="\n")
         return
+    console.print(Text(f"mean training loss of each twentieth of the steps, with seed {SEED}", style="bold"))
     console.print(_legend(ours.name, beside is not None))
     _show_plots([(on, theirs.get(on.fingerprint)) for on in drawn[:MOST_TASKS]])
     if len(drawn) > MOST_TASKS:
@@ -98,11 +99,8 @@ def show_curves(trainings: Sequence[Training]) -> None:
 
 
 def _legend(name: str, beside: bool) -> Text:
-    text = Text("mean training loss of each twentieth of the steps: ")
-    text.append(f"{SAMPLE} {name}", OURS)
-    if beside:
-        text.append("   ").append(f"{DASHED_SAMPLE} {BESIDE}", THEIRS)
-    return text
+    text = Text(f"{SAMPLE} {name}", style=OURS)
+    return Text.assemble(text, "   ", (f"{DASHED_SAMPLE} {BESIDE}", THEIRS)) if beside else text
 
 
 def _show_plots(pairs: Sequence[tuple[OnTask, OnTask | None]]) -> None:
@@ -132,4 +130,4 @@ def _show_ends(trainings: Sequence[Training], tasks: Sequence[OnTask]) -> None:
         rows.append([task.task, *ends])
     rows.append(["fitness in the search", *(number(one.fitness) for one in trainings)])
     columns = ["", *(one.name for one in trainings)]
-    show_table(f"training loss at the end, with seed {SEED}", columns, rows, left=[""], wrap=[""])
+    show_table(f"training loss at the end, with seed {SEED}", columns, rows, left=[""])

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
-from rich.syntax import Syntax
+from rich.style import Style
+from rich.syntax import ANSISyntaxTheme, Syntax
 from rich.table import Table
 from rich.text import Text
 
@@ -28,6 +29,8 @@ LEAST_WIDTH = 16  # of a column that gives way first
 # Square brackets are no markup: names and reasons come from databases, which may hold anything.
 console = Console(width=None if Console().is_terminal else WIDTH, highlight=False, markup=False)
 
+# Colours that can be read on light and on dark terminals, by the kinds of Pygments.
+_COLOURS = ANSISyntaxTheme({("Keyword",): Style(bold=True), ("Literal", "Number"): Style(color="magenta")})
 _FUNCTIONS = re.compile(rf"\b(?:{'|'.join(OPS)})(?=\()")
 
 
@@ -55,9 +58,9 @@ def show_table(
     left: Sequence[str] = (),
     wrap: Sequence[str] = (),
 ) -> None:
-    """Print a table that is no wider than the console; see `make_table`."""
+    """Print a table that is no wider than the console, and an empty line; see `make_table`."""
     console.print(Text(printable(title), style="bold", overflow="fold"))
-    console.print(make_table(columns, rows, left, wrap))
+    console.print(make_table(columns, rows, left, wrap), "", sep="\n")
 
 
 def make_table(
@@ -75,15 +78,26 @@ def make_table(
         wrap: columns that give way first where there is no room for all; then the widest do.
     """
     cells = [[_cell(value) for value in row] for row in rows]
-    natural = [max([cell_len(column), *(_width(row[place]) for row in cells)]) for place, column in enumerate(columns)]
-    roomy = sum(natural) + 3 * (len(columns) - 1) <= console.width
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1 if roomy else 0))
-    room = console.width - (3 if roomy else 1) * (len(columns) - 1)
-    for column, width in zip(columns, _given(natural, [column in wrap for column in columns], room), strict=True):
+    contents = [max([1, *(_width(row[place]) for row in cells)]) for place in range(len(columns))]
+    widths, gap = _widths(columns, contents, [column in wrap for column in columns])
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, gap // 2))
+    for column, width in zip(columns, widths, strict=True):
         table.add_column(column, justify="left" if column in left else "right", width=width, overflow="fold")
     for row in cells:
         table.add_row(*row)
     return table
+
+
+def _widths(columns: Sequence[str], contents: Sequence[int], wrap: Sequence[bool]) -> tuple[list[int], int]:
+    """Of the columns, and of the gaps between them: headings give way first, then gaps, then contents."""
+    whole = [max(width, cell_len(column)) for width, column in zip(contents, columns, strict=True)]
+    broken = [max([width, *map(cell_len, column.split())]) for width, column in zip(contents, columns, strict=True)]
+    for gap in (3, 1):
+        room = console.width - gap * (len(columns) - 1)
+        for widths in (whole, broken):
+            if sum(widths) <= room:
+                return widths, gap
+    return _given(broken, wrap, room), gap
 
 
 def _cell(value: str | Text) -> Text:
@@ -132,8 +146,8 @@ def show_program(program: Program, dead_too: bool = True) -> None:
 
 
 def code(text: str) -> Text:
-    """Program text with colours that read on light and on dark terminals."""
-    shown = Syntax(text, "python", theme="ansi_light", background_color="default").highlight(text)
+    """Program text with syntax colours."""
+    shown = Syntax(text, "python", theme=_COLOURS).highlight(text)
     shown.highlight_regex(_FUNCTIONS, "cyan")
     shown.rstrip()
     return shown

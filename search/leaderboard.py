@@ -138,7 +138,7 @@ def watch_leaderboard(location: str, wanted: Wanted, limit: int | None, seconds:
 def show_best(store: Store, search: str, limit: int) -> list[dict[str, Any]]:
     """Print the best programs of a search, as many as there are; returns their rows."""
     rows = find_programs(store, Wanted(search), limit)
-    console.print(_title(Wanted(search)), _well(rows), sep="\n")
+    console.print(_title(Wanted(search)), _well(rows), "", sep="\n")
     return rows
 
 

@@ -18,7 +18,7 @@ _ACROSS, _DOWN = 2, 4
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 _BLANK = 0x2800
 _DASH, _GAP = 2, 3  # dots drawn and left out along the dashed line
-OURS, THEIRS = "bold cyan", "yellow"
+OURS, THEIRS = "bold cyan", "magenta"
 SAMPLE, DASHED_SAMPLE = "⠤⠤⠤⠤", "⠤ ⠤ "
 
 

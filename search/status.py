@@ -83,7 +83,6 @@ def _show(store: Store, searches: Sequence[dict[str, Any]]) -> None:
         console.print("no search yet; `optsearch run CONFIG` starts one")
     for search in searches:
         if search["programs"]:
-            console.print()
             _show_progress(store, search["search"])
             _show_meta_validation(store, search["search"])
 
