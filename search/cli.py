@@ -150,7 +150,7 @@ def leaderboard(
     check_wanted(wanted)
     if watch:
         if form is not Form.TEXT:
-            raise InputError("--watch: is for people; leave it or --json and --csv out")
+            raise InputError("--watch: refreshes a table for people; leave it out, or --json and --csv")
         watch_leaderboard(store, wanted, limit, seconds)
         return
     if seconds is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime
 
 from rich.console import Group, RenderableType
@@ -47,22 +47,41 @@ def watch(location: str, look: Callable[[Store], RenderableType], seconds: float
     """
     if not console.is_terminal or console.is_dumb_terminal:
         raise InputError("--watch: needs a terminal to refresh in place; leave it out")
-    file = sqlite_file(engine_of(location))
-    early = file is not None and not file.exists()
-    store: Store | None = None
-    try:
-        with suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
+    with suppress(KeyboardInterrupt), closing(_Watched(location, look)) as watched:
+        first = watched.shown(seconds)  # before anything is drawn, so that an error stands alone
+        with Live(first, console=console, auto_refresh=False) as live:
             while True:
-                try:
-                    store = store or open_store(location)
-                    shown, early = look(store), False
-                except InputError as error:
-                    if not early:
-                        raise
-                    shown = Text(f"waiting: {printable(str(error))}", overflow="fold")
-                note = f"{datetime.now():%H:%M:%S}, every {seconds:g} s; Ctrl-C ends"
-                live.update(Group(shown, Text(note, style="dim")), refresh=True)
                 time.sleep(seconds)
-    finally:
-        if store is not None:
-            store.close()
+                live.update(watched.shown(seconds), refresh=True)
+
+
+class _Watched:
+    """A database that may not be there yet."""
+
+    def __init__(self, location: str, look: Callable[[Store], RenderableType]) -> None:
+        self._location = location
+        self._look = look
+        self._store: Store | None = None
+        file = sqlite_file(engine_of(location))
+        self._early = file is not None and not file.exists()
+
+    def shown(self, seconds: float) -> RenderableType:
+        """What there is to see now, and how often that is asked."""
+        note = Text(f"{datetime.now():%H:%M:%S}, every {seconds:g} s; Ctrl-C ends", style="dim")
+        return Group(self._seen(), note)
+
+    def _seen(self) -> RenderableType:
+        try:
+            self._store = self._store or open_store(self._location)
+            seen = self._look(self._store)
+        except InputError as error:
+            if not self._early:
+                raise
+            return Text(f"waiting: {printable(str(error))}", overflow="fold")
+        self._early = False
+        return seen
+
+    def close(self) -> None:
+        """Let the database go."""
+        if self._store is not None:
+            self._store.close()
