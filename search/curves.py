@@ -10,7 +10,7 @@ from rich.text import Text
 from proxy_tasks.outcome import CURVE_POINTS
 
 from search.display import console, number, printable, show_table
-from search.plot import DASHED_SAMPLE, OURS, SAMPLE, THEIRS, Curve, plot
+from search.plot import ASCII, DOTS, OURS, THEIRS, Curve, Marks, plot
 from search.store import Store
 
 SEED = 0  # of the curves: every search trains on it
@@ -99,8 +99,13 @@ def show_curves(trainings: Sequence[Training]) -> None:
 
 
 def _legend(name: str, beside: bool) -> Text:
-    text = Text(f"{SAMPLE} {name}", style=OURS)
-    return Text.assemble(text, "   ", (f"{DASHED_SAMPLE} {BESIDE}", THEIRS)) if beside else text
+    marks = _marks()
+    text = Text(f"{marks.sample} {name}", style=OURS)
+    return Text.assemble(text, "   ", (f"{marks.dashed_sample} {BESIDE}", THEIRS)) if beside else text
+
+
+def _marks() -> Marks:
+    return ASCII if console.options.ascii_only else DOTS
 
 
 def _show_plots(pairs: Sequence[tuple[OnTask, OnTask | None]]) -> None:
@@ -108,7 +113,9 @@ def _show_plots(pairs: Sequence[tuple[OnTask, OnTask | None]]) -> None:
     across = 2 if console.width >= 2 * LEAST_WIDTH + GAP else 1
     width = max(LEAST_WIDTH, min(MOST_WIDTH, (console.width - GAP * (across - 1)) // across))
     plots = [
-        plot(printable(ours.task, width), _curve(ours, theirs), _curve(theirs, ours) if theirs else None, width)
+        plot(
+            printable(ours.task, width), _curve(ours, theirs), _curve(theirs, ours) if theirs else None, width, _marks()
+        )
         for ours, theirs in pairs
     ]
     for start in range(0, len(plots), across):

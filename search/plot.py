@@ -19,7 +19,6 @@ _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 _BLANK = 0x2800
 _DASH, _GAP = 2, 3  # dots drawn and left out along the dashed line
 OURS, THEIRS = "bold cyan", "magenta"
-SAMPLE, DASHED_SAMPLE = "⠤⠤⠤⠤", "⠤ ⠤ "
 
 
 class Curve(NamedTuple):
@@ -29,7 +28,20 @@ class Curve(NamedTuple):
     shares: int
 
 
-def plot(title: str, ours: Curve, theirs: Curve | None, width: int) -> list[Text]:
+class Marks(NamedTuple):
+    """What lines are drawn with; the curves with dots of Braille patterns, or else with one character each."""
+
+    sample: str
+    dashed_sample: str
+    axes: str
+    characters: tuple[str, str] | None = None
+
+
+DOTS = Marks("⠤⠤⠤⠤", "⠤ ⠤ ", "│└─")
+ASCII = Marks("****", "o o ", "|+-", ("*", "o"))
+
+
+def plot(title: str, ours: Curve, theirs: Curve | None, width: int, marks: Marks = DOTS) -> list[Text]:
     """Two curves over the share of the training steps: ours drawn through, theirs dashed.
 
     Args:
@@ -37,6 +49,7 @@ def plot(title: str, ours: Curve, theirs: Curve | None, width: int) -> list[Text
         ours: the curve drawn through.
         theirs: the dashed one, if any; one of the two has a loss.
         width: columns of every line, 25 at least.
+        marks: what is drawn with.
     """
     curves = [ours] if theirs is None else [ours, theirs]
     scale = _Scale([loss for curve in curves for loss in curve.losses])
@@ -49,9 +62,9 @@ def plot(title: str, ours: Curve, theirs: Curve | None, width: int) -> list[Text
     lines = [heading]
     for row in range(HEIGHT):
         label = f"{scale.at(row):.2g}" if row in (0, HEIGHT // 2, HEIGHT - 1) else ""
-        cells = [_cell(bits[0].get((row, n), 0), bits[1].get((row, n), 0)) for n in range(across)]
-        lines.append(Text.assemble(f"{label:>{LABEL}}│", *cells))
-    lines.append(Text(" " * LABEL + "└" + "─" * across))
+        cells = [_cell(bits[0].get((row, n), 0), bits[1].get((row, n), 0), marks) for n in range(across)]
+        lines.append(Text.assemble(f"{label:>{LABEL}}{marks.axes[0]}", *cells))
+    lines.append(Text(" " * LABEL + marks.axes[1] + marks.axes[2] * across))
     lines.append(Text(f"{'0 %':>{LABEL + 3}}{'50 %':^{across - 7}}100 %"))
     return lines
 
@@ -101,7 +114,8 @@ def _characters(dots: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
     return bits
 
 
-def _cell(ours: int, theirs: int) -> tuple[str, str]:
+def _cell(ours: int, theirs: int, marks: Marks) -> tuple[str, str]:
     if not ours | theirs:
         return " ", ""
-    return chr(_BLANK | ours | theirs), OURS if ours else THEIRS
+    style = OURS if ours else THEIRS
+    return (chr(_BLANK | ours | theirs) if marks.characters is None else marks.characters[0 if ours else 1]), style
