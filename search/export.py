@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from programs.errors import InputError
 from programs.export import export_torch, optax_source
@@ -23,11 +25,13 @@ def export_program(what: str, target: str, class_name: str | None, store: str, o
         InputError: unknown target or program, an export that does not move weights as the program does, or a file that
             cannot be written.
     """
-    if target not in TARGETS:
-        raise InputError(f"--to {target}: unknown target; there are {', '.join(TARGETS)}")
     found = resolve(what, store)
-    name = class_name or "".join(part.capitalize() for part in re.findall(r"[A-Za-z0-9]+", found.name))
-    text = _text(found, target, name, store)
+    row = None
+    if found.individual_id is not None:
+        with closing(open_store(store)) as database:
+            row = database.individual(found.individual_id)
+    name = class_name or class_name_of(found.name)
+    text = exported(found, target, name, row)
     if output is None:
         print(text, end="")
     else:
@@ -37,11 +41,29 @@ def export_program(what: str, target: str, class_name: str | None, store: str, o
             database.add_export(found.individual_id, target, name, text)
 
 
-def _text(found: Resolved, target: str, name: str, store: str) -> str:
+def class_name_of(name: str) -> str:
+    """What the class of an export is called unless people say otherwise: Program42 for `program 42`."""
+    return "".join(part.capitalize() for part in re.findall(r"[A-Za-z0-9]+", name))
+
+
+def exported(found: Resolved, target: str, class_name: str, row: Mapping[str, Any] | None) -> str:
+    """The text of an export.
+
+    Args:
+        found: the program.
+        target: one of `TARGETS`.
+        class_name: of the optimizer.
+        row: of the program in the store, if it comes from there; the text names search, task and fitness then.
+
+    Raises:
+        InputError: unknown target, or an export that does not move weights as the program does.
+    """
+    if target not in TARGETS:
+        raise InputError(f"--to {target}: unknown target; there are {', '.join(TARGETS)}")
     if target == "dsl":
         return f"{found.program.as_function()}\n"
     write = export_torch if target == "torch" else optax_source
-    return write(found.program, name, _provenance(found, store))
+    return write(found.program, class_name, _provenance(found, row))
 
 
 def write_text(text: str, output: Path) -> None:
@@ -57,11 +79,9 @@ def write_text(text: str, output: Path) -> None:
     print(f"wrote {output}")
 
 
-def _provenance(found: Resolved, store: str) -> dict[str, str]:
+def _provenance(found: Resolved, row: Mapping[str, Any] | None) -> dict[str, str]:
     provenance = {"program": found.name, "hash": dataflow_hash(found.program)}
-    if found.individual_id is not None:
-        with closing(open_store(store)) as database:
-            row = database.individual(found.individual_id)
+    if row is not None:
         tasks = ", ".join(task["name"] for task in row["settings"]["tasks"])
         provenance |= {"search": row["search"], "task": tasks, "fitness": f"{row['fitness']}"}
     return provenance

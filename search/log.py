@@ -25,22 +25,23 @@ class _Terminal(logging.Handler):
 
 
 @contextmanager
-def logging_to(path: Path) -> Iterator[None]:
-    """Keep what happens in this file; Python's own warnings, too."""
+def logging_to(path: Path, terminal_too: bool = True) -> Iterator[None]:
+    """Keep what happens in this file, Python's own warnings, too; show ours on the terminal unless told otherwise."""
     root = logging.getLogger()
     file = RotatingFileHandler(path, maxBytes=LARGEST_FILE, backupCount=OLDER_FILES, encoding="utf-8", delay=True)
     file.setFormatter(logging.Formatter(_FORMAT))
     terminal = _Terminal(logging.WARNING)
     terminal.addFilter(logging.Filter("optsearch"))
+    handlers = [file, terminal] if terminal_too else [file]
     ours, level = logging.getLogger("optsearch"), logging.getLogger("optsearch").level
     ours.setLevel(logging.INFO)
     logging.captureWarnings(True)
-    for handler in (file, terminal):
+    for handler in handlers:
         root.addHandler(handler)
     try:
         yield
     finally:
-        for handler in (file, terminal):
+        for handler in handlers:
             root.removeHandler(handler)
             handler.close()
         logging.captureWarnings(False)

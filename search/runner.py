@@ -6,6 +6,7 @@ import logging
 import shlex
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any
@@ -14,7 +15,7 @@ from programs.program import parse
 
 from search.config import FRESH_SEED, EvaluatorSettings, Settings
 from search.display import console, describe, show_baselines, show_program, show_trainings
-from search.driver import Driver
+from search.driver import Driver, Progress
 from search.evaluation import TaskSeeds
 from search.evaluators import Evaluator, open_evaluator
 from search.leaderboard import show_best
@@ -70,40 +71,57 @@ def opened(
         yield store, evaluator
 
 
-def drive(settings: Settings, store: Store, evaluator: Evaluator) -> Driver:
-    """Start or continue a search, with a line that shows how far it is; the driver tells how it ended."""
+def drive(
+    settings: Settings, store: Store, evaluator: Evaluator, report: Callable[[Progress], None] = lambda _: None
+) -> Driver:
+    """Start or continue a search, with a line that shows how far it is; the driver tells how it ended.
+
+    Args:
+        settings: of the search.
+        store: where it is kept.
+        evaluator: where programs are trained.
+        report: told where the search stands, as the line is.
+    """
+
+    def tell(progress: Progress) -> None:
+        line.update(progress)
+        report(progress)
+
     with ProgressLine() as line:
-        driver = Driver(settings, store, evaluator, line.update)
-        with _draining(driver):
-            _run(driver, line)
+        driver = Driver(settings, store, evaluator, tell)
+        line.say(f"tuning baselines {', '.join(settings.baselines)}" if settings.baselines else "starting")
+        run_or_drain(driver, lambda: print("\nfinishing what is in flight; once more stops at once", file=sys.stderr))
+    if driver.stopping:
+        console.print(f"stopped; the same command with the same settings goes on from birth {driver.progress.births}")
     return driver
 
 
-def _run(driver: Driver, line: ProgressLine) -> None:
+def run_or_drain(driver: Driver, on_stop: Callable[[], None]) -> None:
+    """Run to the end. The first Ctrl-C or SIGTERM drains, the second stops at once.
+
+    Args:
+        driver: of the search; tells afterwards how it ended.
+        on_stop: called at the first of them.
+
+    Raises:
+        KeyboardInterrupt: at the second.
+    """
     settings = driver.settings
     log.info("search '%s' begins with %s", settings.name, settings.model_dump_json())
     workers, lookahead = settings.evaluator.workers, settings.evaluator.lookahead
     if workers != "auto" and workers > lookahead:
         log.warning("%d of %d workers will idle: evaluator.lookahead is %d", workers - lookahead, workers, lookahead)
-    line.say(f"tuning baselines {', '.join(settings.baselines)}" if settings.baselines else "starting")
-    driver.run()
-    line.close()
-    log.info("search '%s' %s: %s", settings.name, "stopped" if driver.stopping else "finished", driver.progress)
-    if driver.stopping:
-        console.print(f"stopped; the same command with the same settings goes on from birth {driver.progress.births}")
-
-
-def _draining(driver: Driver) -> AbstractContextManager[None]:
-    """The first Ctrl-C or SIGTERM drains, the second stops at once."""
 
     def handle(number: int, _frame: Any) -> None:
         log.info("%s", signal.Signals(number).name)
         if driver.stopping:
             raise KeyboardInterrupt
         driver.stop()
-        print("\nfinishing what is in flight; once more stops at once", file=sys.stderr)
+        on_stop()
 
-    return _signals(handle)
+    with _signals(handle):
+        driver.run()
+    log.info("search '%s' %s: %s", settings.name, "stopped" if driver.stopping else "finished", driver.progress)
 
 
 def interrupting() -> AbstractContextManager[None]:
@@ -117,6 +135,9 @@ def interrupting() -> AbstractContextManager[None]:
 
 @contextmanager
 def _signals(handle: Callable[[int, Any], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # where Python gives nobody any signals
+        yield
+        return
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

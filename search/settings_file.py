@@ -50,7 +50,7 @@ class SettingsFile:
         try:
             return model.model_validate(self.data if data is None else data)
         except ValidationError as error:
-            raise InputError(_first_error(error, model, self.path, self._tree, self._overrides)) from None
+            raise InputError(_first_error(error, model, str(self.path), self._tree, self._overrides)) from None
 
 
 def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
@@ -60,6 +60,18 @@ def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
         InputError: with file, line and key.
     """
     return SettingsFile(path, overrides).read(Settings)
+
+
+def check_settings(data: Mapping[str, Any]) -> Settings:
+    """Settings that are given as plain data.
+
+    Raises:
+        InputError: with the key.
+    """
+    try:
+        return Settings.model_validate(dict(data))
+    except ValidationError as error:
+        raise InputError(_first_error(error, Settings, "settings", None, ())) from None
 
 
 def _text(path: Path) -> str:
@@ -103,17 +115,38 @@ def _refuse_repeated_keys(node: yaml.Node | None, path: Path) -> None:
 
 
 def _override(data: dict[str, Any], override: str) -> None:
-    key, separator, value = override.partition("=")
-    *parents, last = key.split(".")
-    if not separator or "" in (*parents, last):
+    key, separator, text = override.partition("=")
+    if not separator:
         raise InputError(f"--set {override}: expected key=value, such as --set budget.programs=1000")
+    try:
+        value = yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError):
+        raise InputError(f"--set {override}: '{text}' is no value of YAML") from None
+    set_value(data, key, value, f"--set {override}")
+
+
+def set_value(data: dict[str, Any], key: str, value: Any, what: str) -> None:
+    """Set one setting in plain data.
+
+    Args:
+        data: the settings; changed.
+        key: `a.b`, items of lists by number.
+        value: of it.
+        what: the change, for messages.
+
+    Raises:
+        InputError: there is no such place.
+    """
+    *parents, last = key.split(".")
+    if "" in (*parents, last):
+        raise InputError(f"{what}: expected a key such as budget.programs")
     node: Any = data
     try:
         for name in parents:
             node = node[int(_place(node, name))] if isinstance(node, list) else node.setdefault(name, {})
-        node[_place(node, last)] = yaml.safe_load(value)
-    except (TypeError, AttributeError, ValueError, IndexError, yaml.YAMLError):
-        raise InputError(f"--set {override}: the settings have no place '{key}'") from None
+        node[_place(node, last)] = value
+    except (TypeError, AttributeError, ValueError, IndexError):
+        raise InputError(f"{what}: the settings have no place '{key}'") from None
 
 
 def _place(node: Any, name: str) -> int | str:
@@ -126,7 +159,7 @@ def _place(node: Any, name: str) -> int | str:
 
 
 def _first_error(
-    error: ValidationError, model: type[BaseModel], path: Path, tree: yaml.Node | None, overrides: Sequence[str]
+    error: ValidationError, model: type[BaseModel], source: str, tree: yaml.Node | None, overrides: Sequence[str]
 ) -> str:
     """What is wrong with the first wrong setting, where it was set, and how many others are wrong."""
     details = error.errors()
@@ -142,7 +175,7 @@ def _first_error(
     others = sum(not any(other[: len(loc)] == loc for other in wrong if other != loc) for loc in wrong) - 1
     more = f" (and {others} more)" if others else ""
     culprit = next((o for o in overrides if o.partition("=")[0] == key), None)
-    where = f"--set {culprit}: {key}" if culprit else f"{path}{_line(tree, location)}: {key}"
+    where = f"--set {culprit}: {key}" if culprit else f"{source}{_line(tree, location)}: {key}"
     return f"{where}: {message}{more}"
 
 

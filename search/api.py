@@ -1,0 +1,134 @@
+"""Searches and their results for Python: what the commands do, without a terminal.
+
+    from search import open_store, run
+
+Nothing is printed unless it is asked for, and mistakes are `InputError`s of one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search import store as database
+from search.config import Settings
+from search.driver import Driver, Progress
+from search.entries import LeaderboardEntry
+from search.evaluators import open_evaluator
+from search.log import logging_to
+from search.results import Results
+from search.runner import drive, load_tasks, run_or_drain
+from search.settings_file import SettingsFile, check_settings, set_value
+from search.store import Store
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to."""
+
+    search: str
+    """The name of the search."""
+    finished: bool
+    """Whether its budget is spent; if not, the same call goes on."""
+    progress: Progress
+    """How far it is, over all its runs."""
+    results: Results
+    """The database, open: everything that this search and others in it found."""
+
+    def leaderboard(self, limit: int | None = 20) -> list[LeaderboardEntry]:
+        """The best distinct programs of this search; all of them if the limit is None."""
+        return self.results.leaderboard(self.search, limit)
+
+    @property
+    def best(self) -> LeaderboardEntry | None:
+        """The best program of this search; None if nothing trained well."""
+        return next(iter(self.leaderboard(1)), None)
+
+
+def run(
+    settings: Settings | Mapping[str, Any] | str | Path,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    show: bool = False,
+) -> Result:
+    """Start a search, or continue it where it stopped; the engine is that of `optsearch run`.
+
+    An interruption (Ctrl-C, the stop button of a notebook) drains: nothing new is begun, what is in flight is trained
+    and kept, and the call returns with `finished` False. The second one stops at once.
+
+    Args:
+        settings: the path of a YAML file, the same as a dictionary, or `Settings`.
+        changes: to these settings, by key: `{"budget.programs": 1000}`.
+        progress: called after every commit, from the thread of this call, with where the search stands; the object is
+            the same each time.
+        show: draw the line that the command shows while it goes on.
+
+    Returns:
+        What came of it, with the database still open.
+
+    Raises:
+        InputError: the settings do not fit the machine, the data or the store, or another run drives this search.
+        RunError: the run cannot go on, for instance because the disk is full; what was committed is kept.
+        KeyboardInterrupt: at the second interruption.
+    """
+    chosen = _chosen(settings, changes or {})
+    load_tasks(chosen)
+    store = database.open_store(chosen.store, create=True)
+    try:
+        driver = _driven(chosen, store, progress or _ignore, show)
+    except BaseException:
+        store.close()
+        raise
+    return Result(chosen.name, not driver.stopping, driver.progress, Results(store))
+
+
+def open_store(path: str | Path = "results.db") -> Results:
+    """Open a database that runs have written, for reading; one may be writing it.
+
+    Args:
+        path: of a SQLite file, or a URL such as `postgresql://me@server/optsearch`.
+
+    Raises:
+        InputError: there is none, or it is damaged, of another version, or not ours.
+    """
+    return Results(database.open_store(str(path)))
+
+
+def _chosen(settings: Settings | Mapping[str, Any] | str | Path, changes: Mapping[str, Any]) -> Settings:
+    if isinstance(settings, str | Path):
+        file = SettingsFile(Path(settings))
+        _change(file.data, changes)
+        return file.read(Settings)
+    if isinstance(settings, Settings):
+        if not changes:
+            return settings
+        settings = settings.model_dump(mode="json", exclude_unset=True)
+    data = deepcopy(dict(settings))
+    _change(data, changes)
+    return check_settings(data)
+
+
+def _change(data: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    for key, value in changes.items():
+        set_value(data, key, value, f"changes: {key}")
+
+
+def _driven(settings: Settings, store: Store, progress: Callable[[Progress], None], show: bool) -> Driver:
+    with (
+        logging_to(store.log_path, terminal_too=show),
+        closing(open_evaluator(settings.evaluator)) as evaluator,
+    ):
+        if show:
+            return drive(settings, store, evaluator, progress)
+        driver = Driver(settings, store, evaluator, progress)
+        run_or_drain(driver, lambda: None)
+        return driver
+
+
+def _ignore(_: Progress) -> None:
+    pass

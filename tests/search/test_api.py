@@ -1,0 +1,293 @@
+"""Searches and results for Python: the same engine as the commands', typed entries, no SQL, nothing printed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from programs import parse
+
+import search
+from search import InputError, Progress, Results, Settings, open_store, run
+from search.entries import VIEW_ENTRIES
+from search.store import open_store as open_database
+from search.store.trust import KINDS
+from search.store.views import VIEWS
+
+BIRTHS = 60
+
+
+def settings_in(folder: Path, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": "tiny",
+        "seed": 3,
+        "strategy": {"population": 10, "tournament": 3, "start": "sgd_momentum"},
+        "budget": {"programs": BIRTHS},
+        "tasks": [{"name": "digits_mlp", "steps": 20}],
+        "evaluator": {"kind": "inline", "batch": 4, "lookahead": 2},
+        "baselines": [],
+        "store": f"sqlite:///{folder / 'results.db'}",
+    } | changes
+
+
+def history(path: Path) -> list[dict[str, Any]]:
+    """What a search has committed, without clock and IDs."""
+    with closing(open_database(str(path))) as store:
+        return store.rows(
+            "SELECT birth, batch, parent_birth, mutation, genome, key, answered_by, status, fitness"
+            " FROM individual ORDER BY birth"
+        )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("api")
+
+
+@pytest.fixture(scope="module")
+def finished(folder: Path) -> Iterator[search.Result]:
+    """A search with a tuned baseline."""
+    result = run(settings_in(folder, baselines=["adamw"]))
+    yield result
+    result.results.close()
+
+
+# --- running ---------------------------------------------------------------------------------------------------------
+
+
+def test_importing_the_package_loads_neither_torch_nor_ray() -> None:
+    code = "import search, sys; assert not {'torch', 'ray', 'sqlalchemy', 'numpy'} & set(sys.modules); search.run"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'walk'"):
+        search.walk  # noqa: B018 - its absence is what is tested
+    assert set(search.__all__) == {name for name in search.__all__ if getattr(search, name)}
+
+
+def test_a_run_is_that_of_the_command(finished: search.Result, folder: Path, tmp_path: Path) -> None:
+    """The same history, bit by bit, as `optsearch run` on a file of the same settings."""
+    config = tmp_path / "tiny.yaml"
+    config.write_text(str(settings_in(tmp_path, baselines=["adamw"])))  # YAML reads what Python prints
+    command = [str(Path(sys.executable).with_name("optsearch")), "run", str(config)]
+    subprocess.run(command, check=True, capture_output=True)
+    assert history(folder / "results.db") == history(tmp_path / "results.db")
+    assert finished.finished and finished.search == "tiny"
+    assert finished.progress.births == BIRTHS == len(history(folder / "results.db"))
+
+
+def test_settings_as_dictionary_file_and_object_are_the_same(tmp_path: Path) -> None:
+    data = settings_in(tmp_path, budget={"programs": 8})
+    (tmp_path / "tiny.yaml").write_text(str(data))
+    given = [data, tmp_path / "tiny.yaml", str(tmp_path / "tiny.yaml"), Settings.model_validate(data)]
+    histories = []
+    for number, settings in enumerate(given):
+        place = f"sqlite:///{tmp_path / f'{number}.db'}"
+        with run(settings, {"store": place, "budget.programs": 12, "tasks.0.steps": 10}).results as results:
+            assert results.location == str(tmp_path / f"{number}.db")
+        histories.append(history(tmp_path / f"{number}.db"))
+    assert histories.count(histories[0]) == len(given) and len(histories[0]) == 12
+    assert data == settings_in(tmp_path, budget={"programs": 8}), "what is given is not changed"
+
+
+def test_nothing_is_printed_unless_asked_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    births: list[int] = []
+    settings = settings_in(tmp_path, evaluator={"kind": "inline", "batch": 4, "lookahead": 2, "workers": 3})
+    run(settings, progress=lambda progress: births.append(progress.births)).results.close()
+    assert capfd.readouterr() == ("", ""), "not even the warning about idle workers"
+    assert births == sorted(births) and births[-1] == BIRTHS and len(births) > 5
+    assert "workers will idle" in (tmp_path / "results.log").read_text()
+    run(settings, {"budget.programs": BIRTHS + 20}, progress=lambda _: births.append(0), show=True).results.close()
+    out, err = capfd.readouterr()
+    assert out == "" and f"{BIRTHS + 20} programs" in err and births[-1] == 0
+
+
+def test_an_interruption_drains_and_the_same_call_goes_on(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def interrupt(progress: Progress) -> None:
+        seen.append(progress.births)
+        if len(seen) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with run(settings_in(tmp_path), progress=interrupt).results as results:
+        (entry,) = results.searches()
+    assert entry.state == "interrupted" and 0 < entry.births < BIRTHS
+    assert signal.getsignal(signal.SIGINT) is before
+    result = run(settings_in(tmp_path))
+    result.results.close()
+    assert result.finished
+    run(settings_in(tmp_path, store=f"sqlite:///{tmp_path / 'whole.db'}")).results.close()
+    assert history(tmp_path / "results.db") == history(tmp_path / "whole.db")
+
+
+def test_the_second_interruption_stops_at_once(tmp_path: Path) -> None:
+    def interrupt(_: Progress) -> None:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(settings_in(tmp_path), progress=interrupt)
+    with run(settings_in(tmp_path)).results as results:
+        assert results.searches()[0].state == "finished"
+
+
+def test_a_run_in_a_thread_that_gets_no_signals(tmp_path: Path) -> None:
+    found: list[search.Result] = []
+    thread = threading.Thread(target=lambda: found.append(run(settings_in(tmp_path))))
+    thread.start()
+    thread.join(120)
+    assert found[0].finished
+    found[0].results.close()
+
+
+def test_a_search_in_memory() -> None:
+    with run(settings_in(Path(), store="sqlite://")).results as results:
+        assert results.searches()[0].births == BIRTHS
+
+
+def test_a_search_without_any_program_has_no_best(tmp_path: Path) -> None:
+    result = run(settings_in(tmp_path), progress=lambda _: os.kill(os.getpid(), signal.SIGINT))  # before the first
+    with result.results:
+        assert not result.finished and result.progress.births == 0
+        assert result.best is None and result.leaderboard() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"budget.hours": 3}, "settings: budget.hours: unknown setting; known here: programs"),
+        ({"tasks.3.steps": 3}, "changes: tasks.3.steps: the settings have no place"),
+        ({"": 3}, "changes: : expected a key such as budget.programs"),
+        ({"seed": -1}, "settings: seed: Input should be greater than or equal to 0, got -1"),
+        ({"tasks.0.name": "nowhere:task"}, "cannot import 'nowhere'"),
+        ({"store": "mongodb://here"}, "mongodb"),
+    ],
+)
+def test_mistakes_are_said_in_one_line(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as refused:
+        run(settings_in(tmp_path), changes)
+    assert said in str(refused.value) and "\n" not in str(refused.value)
+    with pytest.raises(InputError, match="no such database"):
+        open_store(tmp_path / "results.db")
+
+
+# --- results ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def results(finished: search.Result, folder: Path) -> Iterator[Results]:
+    with open_store(folder / "results.db") as opened:
+        yield opened
+
+
+def test_every_view_has_entries_with_its_columns(finished: search.Result, folder: Path) -> None:
+    assert VIEW_ENTRIES.keys() == VIEWS.keys()
+    with closing(open_database(str(folder / "results.db"))) as store, store.reading() as connection:
+        for view, kind in VIEW_ENTRIES.items():
+            columns = connection.exec_driver_sql(f"SELECT * FROM {view} LIMIT 0").keys()
+            assert tuple(columns) == kind._fields, view  # type: ignore[attr-defined]
+
+
+def test_entries_say_of_columns_what_the_store_checks() -> None:
+    """A column that may be empty there may be None here, and the other way round; numbers are numbers."""
+    types = {"int": {int}, "float": {float, int}, "str": {str}, "bool": {int}}
+    for kind in VIEW_ENTRIES.values():
+        for name, annotation in kind.__annotations__.items():
+            text = annotation.__forward_arg__ if hasattr(annotation, "__forward_arg__") else annotation
+            base, _, empty = text.partition(" | ")
+            if name in KINDS and base in types:
+                expected = types[base] | ({type(None)} if empty else set())
+                assert expected <= set(KINDS[name]), (kind, name)
+
+
+def test_the_leaderboard_is_that_of_the_view(finished: search.Result, results: Results, folder: Path) -> None:
+    with closing(open_database(str(folder / "results.db"))) as store:
+        rows = store.rows("SELECT * FROM v_leaderboard")
+    entries = results.leaderboard(limit=None)
+    assert [entry._asdict() for entry in entries] == rows
+    assert finished.leaderboard(3) == entries[:3] and finished.best == entries[0]
+    assert results.leaderboard("tiny", 2) == entries[:2] == results.leaderboard(task="digits_mlp", limit=2)
+    assert all(entry.state_slots == 0 for entry in results.leaderboard(states=0, limit=None))
+    assert all(entry.live_statements <= 5 for entry in results.leaderboard(statements=5, limit=None))
+    front = results.leaderboard(pareto=True, limit=None)
+    assert front[0].fitness == entries[0].fitness and len(front) < len(entries)
+
+
+def test_a_program_with_its_line_and_its_trainings(results: Results) -> None:
+    best = results.leaderboard(limit=1)[0]
+    entry = results.program(best.id)
+    assert entry.program == best.program == parse(best.genome) and entry.key == best.key
+    line = results.lineage(best.id)
+    assert line[0].parent_id is None and line[0].mutation == "start" and line[-1].id == best.id
+    assert all(child.parent_birth == parent.birth for parent, child in pairwise(line))
+    assert line[-1].program == best.program
+    (training,) = [training for training in results.trainings(best) if training.seed == 0]
+    assert training.fitness == best.fitness and len(training.curve) == 20 and training.task == "digits_mlp"
+    (baseline,) = results.baselines("tiny")
+    assert -min(t.fitness for t in results.trainings(baseline) if t.fitness is not None) == -baseline.fitness
+    assert baseline.name == "adamw" and baseline.trials == 28
+    assert best.fitness - baseline.fitness == best.over_adamw
+
+
+def test_what_went_on(results: Results) -> None:
+    progress = results.progress("tiny")
+    assert sum(batch.births for batch in progress) == BIRTHS == progress[-1].births_so_far
+    assert progress[-1].best_so_far == results.leaderboard(limit=1)[0].fitness
+    assert sum(batch.trainings for batch in results.pace()) > 0
+    assert all(failure.status != "ok" and failure.programs > 0 for failure in results.failures())
+    assert results.searches()[0].settings["budget"]["programs"] == BIRTHS
+    assert results.meta_validation() == results.funnel() == results.proof() == results.noise() == []
+    assert results.simplification(1) == []
+
+
+def test_an_exported_program_is_an_optimizer(results: Results) -> None:
+    best = results.leaderboard(limit=1)[0]
+    namespace: dict[str, Any] = {}
+    exec(results.export(best.id, name="Found"), namespace)  # noqa: S102 - what people do with the file
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = namespace["Found"]([weight])
+    weight.square().sum().backward()
+    optimizer.step()
+    assert not torch.equal(weight, torch.ones(3))
+    assert f"class Program{best.id}" in results.export(best.id)
+    assert "def train(w, g, m, v, lr):" in results.export(best.id, "dsl")
+    with pytest.raises(InputError, match="unknown target"):
+        results.export(best.id, "tensorflow")
+
+
+def test_what_is_not_there_is_said_in_one_line(results: Results) -> None:
+    for call in (lambda: results.progress("other"), lambda: results.leaderboard("other"), lambda: results.program(0)):
+        with pytest.raises(InputError, match=r"^[^\n]*no (search|program)[^\n]*$"):
+            call()
+
+
+def test_results_of_a_funnel_and_of_simplification(tmp_path: Path) -> None:
+    """Truth values, and evidence as it was written."""
+    run(settings_in(tmp_path)).results.close()
+    with closing(open_database(str(tmp_path / "results.db"))) as store:
+        steps = {"kind": "dead", "before": "update = g", "after": "update = g", "evidence": {"change": "x"}}
+        store.set_simplification(1, [steps | {"accepted": 1}, steps | {"accepted": 0}])
+        store.set_selection("f", "tiny", 1, [_selected("program 1", 1), _selected("adamw", 0)])
+    with open_store(tmp_path / "results.db") as results:
+        assert [step.accepted for step in results.simplification(1)] == [True, False]
+        assert results.simplification(1)[0].evidence == {"change": "x"}
+        assert [entry.passed for entry in results.funnel()] == [True, False] and len(results.funnel("f")) == 2
+        assert results.funnel("other") == []
+
+
+def _selected(competitor: str, passed: int) -> Any:
+    from search.store import SelectionRow
+
+    numbers = (28, 0.1, 0.01, "update = g", 8, -0.5, 0.1, "adamw", None, None, None, None)
+    return SelectionRow(competitor, None, "digits_mlp", "0" * 32, *numbers, passed, 1)
