@@ -9,7 +9,6 @@ it stopped.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, NamedTuple
 
@@ -58,7 +57,7 @@ class Funnel(Immutable):
     enter: PositiveInt = 50
     """How many of its best."""
     baselines: Annotated[BaselineNames, Field(min_length=1)]
-    """What a program must beat: on each task the best of these there."""
+    """What a program must beat, each of them, over all tasks of a stage."""
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     """One after another."""
     evaluator: EvaluatorSettings = EvaluatorSettings()
@@ -86,23 +85,27 @@ class Entrant(NamedTuple):
 
 
 class OnTask(NamedTuple):
-    """How a competitor fared on a task of a stage: on fresh seeds, and against the best baseline of that task there."""
+    """How a competitor fared on a task of a stage: as tuned there, on fresh seeds."""
 
-    tuned: Tuned
-    fresh: Trainings
-    ahead: Difference | None
-    baseline: str
     fingerprint: str
     """Of the task."""
+    tuned: Tuned
+    fresh: Trainings
 
 
 class Result(NamedTuple):
-    """How a competitor fared in a stage. `z` is over all tasks, None where it failed on one; `p` is corrected for the
-    number of programs compared."""
+    """How a competitor fared in a stage.
+
+    Programs are compared with every baseline over all tasks; `baseline` is the one that is hardest to beat, `ahead`
+    what the program is ahead of it on each task, `z` that over all tasks and `p` corrected for the number of programs
+    compared. z and p are None for baselines, and for programs that failed somewhere.
+    """
 
     name: str
     individual_id: int | None
     tasks: list[OnTask]
+    baseline: str
+    ahead: list[Difference | None]
     z: float | None
     p: float | None
     passed: bool
@@ -137,16 +140,19 @@ def run_stage(
     columns = []
     for place, choice in enumerate(stage.tasks):
         say(f"stage {number}: {len(competitors)} competitors, {stage.trials} trials each on {choice.name}")
-        columns.append(_on_task(number, stage, place, competitors, len(baselines), service, dedup))
+        columns.append(_on_task(number, stage, place, competitors, service, dedup))
     of_each = [list(tasks) for tasks in zip(*columns, strict=True)]
-    found = [_result(c.name, None, tasks, examined) for c, tasks in zip(competitors, of_each, strict=False)]
+    known = [
+        Result(name, None, tasks, name, [None] * len(tasks), None, None, False)
+        for name, tasks in zip(baselines, of_each, strict=False)
+    ]
     programs = [
-        result._replace(individual_id=entrant.individual_id)
-        for result, entrant in zip(found[len(baselines) :], entrants, strict=True)
+        _result(entrant, tasks, known, examined)
+        for entrant, tasks in zip(entrants, of_each[len(baselines) :], strict=True)
     ]
     ranked = sorted(programs, key=lambda r: (r.z is None, -(r.z or 0.0)))
     passing = _distinct(result for result in ranked if result.z is not None and result.z > 0)[: stage.keep]
-    return [*found[: len(baselines)], *(result._replace(passed=result in passing) for result in ranked)]
+    return [*known, *(result._replace(passed=result in passing) for result in ranked)]
 
 
 def _distinct(results: Iterable[Result]) -> list[Result]:
@@ -161,36 +167,35 @@ def _distinct(results: Iterable[Result]) -> list[Result]:
 
 
 def _on_task(
-    number: int,
-    stage: Stage,
-    place: int,
-    competitors: Sequence[Competitor],
-    baselines: int,
-    service: EvaluationService,
-    dedup: Dedup,
+    number: int, stage: Stage, place: int, competitors: Sequence[Competitor], service: EvaluationService, dedup: Dedup
 ) -> list[OnTask]:
     choice, first = stage.tasks[place], STAGE_SEED * number
     tuning = TaskSeeds(choice.task, tuple(range(first, first + choice.seeds)))
     deciding = TaskSeeds(choice.task, tuple(range(first + DECIDING, first + DECIDING + stage.fresh_seeds)))
     tuned = tune(competitors, service, [tuning], dedup, trials=stage.trials)
     trained = [found for (found,) in train_programs([one.program for one in tuned], service, [deciding], dedup)]
-    # Chosen by the seeds of tuning: to choose by the deciding ones would favour whoever was lucky there.
-    # The one that fares best on the deciding seeds, even if by luck: that can only make it harder for programs.
-    means = [-math.inf if math.isnan(one.mean) else one.mean for one in trained[:baselines]]
-    best = means.index(max(means))
-    against = trained[best]
+    return [OnTask(choice.task.fingerprint, one, fresh) for one, fresh in zip(tuned, trained, strict=True)]
+
+
+def _result(entrant: Entrant, tasks: list[OnTask], baselines: Sequence[Result], examined: int) -> Result:
+    """Of a program, beside the baseline that is hardest to beat on these very seeds, even if by luck."""
+    rivals = [one for one in baselines if all(len(on.fresh.by_seed) > 1 for on in one.tasks)] or baselines
+    found = [_against(tasks, rival.tasks) for rival in rivals]
+    zs = [_over_all(ahead) for ahead in found]
+    hardest = zs.index(None) if None in zs else zs.index(min(z for z in zs if z is not None))
+    z = zs[hardest]
+    p = None if z is None else corrected(z, examined)
+    return Result(entrant.name, entrant.individual_id, tasks, rivals[hardest].name, found[hardest], z, p, False)
+
+
+def _against(ours: Sequence[OnTask], theirs: Sequence[OnTask]) -> list[Difference | None]:
+    """On each task; None where one of our trainings failed, which is no better than anything."""
     return [
-        OnTask(one, fresh, _ahead(fresh, against), tuned[best].name, choice.task.fingerprint)
-        for one, fresh in zip(tuned, trained, strict=True)
+        None if mine.fresh.failures else difference(mine.fresh.by_seed, other.fresh.by_seed)
+        for mine, other in zip(ours, theirs, strict=True)
     ]
 
 
-def _ahead(ours: Trainings, theirs: Trainings) -> Difference | None:
-    """None where one of ours failed: that is no better than any baseline."""
-    return None if ours.failures else difference(ours.by_seed, theirs.by_seed)
-
-
-def _result(name: str, individual_id: int | None, tasks: list[OnTask], examined: int) -> Result:
-    zs = [limited(on.ahead.z) for on in tasks if on.ahead is not None]
-    z = combined(zs) if len(zs) == len(tasks) else None
-    return Result(name, individual_id, tasks, z, None if z is None else corrected(z, examined), False)
+def _over_all(ahead: Sequence[Difference | None]) -> float | None:
+    zs = [limited(one.z) for one in ahead if one is not None]
+    return combined(zs) if len(zs) == len(ahead) else None

@@ -24,31 +24,33 @@ def _id() -> Column[int]:
     return Column("id", Integer, primary_key=True)
 
 
+# A search: its settings, its state, and who drives it.
 search = Table(
     "search", metadata, _id(),
-    Column("name", String(200), nullable=False, unique=True),
+    Column("name", String(200), nullable=False, unique=True),  # what people call it
     Column("settings", JSON, nullable=False),
-    Column("state", String(20), nullable=False),  # running, interrupted, finished
+    Column("state", String(20), nullable=False),  # one of running, interrupted, finished
     Column("created", DateTime, nullable=False),
-    Column("updated", DateTime, nullable=False),
+    Column("updated", DateTime, nullable=False),  # when something was last written for it
     Column("seconds", Float, nullable=False, default=0.0),  # spent in runs so far
     Column("holder", Text),  # who drives it, for people; this and the next three are null while nobody does
     Column("holder_token", String(32)),  # what whoever drives it writes with
-    Column("holder_machine", Text),
-    Column("holder_pid", Integer),
+    Column("holder_machine", Text),  # its machine, since it was last started
+    Column("holder_pid", Integer),  # its process
     Column("heartbeat", Float),  # when the holder was last alive, in seconds by the clock of the database
 )  # fmt: skip
 
+# A birth: its parent, the mutation, the program with its keys, what answered it, its fitness.
 individual = Table(
     "individual", metadata, _id(),
     Column("search_id", ForeignKey("search.id"), nullable=False),
     Column("birth", Integer, nullable=False),
     Column("batch", Integer, nullable=False),
     Column("parent_birth", Integer),
-    Column("mutation", String(20), nullable=False),  # start, insert, delete, modify; +n for n more
+    Column("mutation", String(20), nullable=False),  # one of start, insert, delete, modify, tune, random; +n for n more
     Column("genome", Text, nullable=False),
     Column("key", String(32), nullable=False),
-    # training, reevaluation, hash, fingerprint, in_flight, rejection
+    # one of training, reevaluation, hash, fingerprint, in_flight, rejection
     Column("answered_by", String(20), nullable=False),
     Column("statements", Integer, nullable=False),
     Column("live_statements", Integer, nullable=False),
@@ -65,6 +67,7 @@ individual = Table(
     Index("ix_individual_key", "key"),
 )  # fmt: skip
 
+# A training, of whatever search: searches share them.
 evaluation = Table(
     "evaluation", metadata, _id(),
     Column("key", String(32), nullable=False),
@@ -82,6 +85,7 @@ evaluation = Table(
     UniqueConstraint("key", "task_fingerprint", "seed"),
 )  # fmt: skip
 
+# A tuned baseline of a search.
 baseline = Table(
     "baseline", metadata, _id(),
     Column("search_id", ForeignKey("search.id"), nullable=False),
@@ -95,6 +99,7 @@ baseline = Table(
     UniqueConstraint("search_id", "name"),
 )  # fmt: skip
 
+# A look at the best of a search on tasks that it never sees.
 meta_validation = Table(
     "meta_validation", metadata, _id(),
     Column("search_id", ForeignKey("search.id"), nullable=False),
@@ -105,6 +110,7 @@ meta_validation = Table(
     UniqueConstraint("search_id", "births"),
 )  # fmt: skip
 
+# A program or a baseline on a task of a stage of a funnel: as tuned there, on fresh seeds.
 selection = Table(
     "selection", metadata, _id(),
     Column("funnel", String(200), nullable=False),
@@ -121,7 +127,7 @@ selection = Table(
     Column("seeds", Integer, nullable=False),  # fresh ones, on which what follows was measured
     Column("fitness", Float),
     Column("standard_error", Float),
-    Column("baseline", String(200), nullable=False),  # the best there
+    Column("baseline", String(200), nullable=False),  # the one that is hardest to beat
     Column("ahead", Float),  # of it
     Column("ahead_error", Float),
     Column("z", Float),  # of being ahead, over all tasks of the stage
@@ -132,15 +138,17 @@ selection = Table(
     UniqueConstraint("funnel", "stage", "competitor", "task_fingerprint"),
 )  # fmt: skip
 
+# An opening of the locked tasks: for which finalist, and when.
 opening = Table(
     "opening", metadata, _id(),  # of the locked tasks
     Column("individual_id", ForeignKey("individual.id"), nullable=False),  # the finalist for whom
     Column("dataflow_hash", String(32), nullable=False, unique=True),  # of it: once for whatever does the same
     Column("funnel", String(200), nullable=False),  # that it has passed
-    Column("opened", DateTime, nullable=False),
+    Column("opened", DateTime, nullable=False),  # when
     Column("finished", DateTime),  # none while its proof is incomplete
 )  # fmt: skip
 
+# A finalist or a baseline on a locked task, as tuned there, and what was measured.
 proof = Table(
     "proof", metadata, _id(),
     Column("opening_id", ForeignKey("opening.id"), nullable=False),
@@ -170,6 +178,7 @@ proof = Table(
     UniqueConstraint("opening_id", "competitor", "task_fingerprint"),
 )  # fmt: skip
 
+# What one training of a task says, measured with one optimizer.
 task_noise = Table(
     "task_noise", metadata, _id(),
     Column("task", String(200), nullable=False),
@@ -184,6 +193,7 @@ task_noise = Table(
     UniqueConstraint("key", "task_fingerprint"),
 )  # fmt: skip
 
+# A step of simplifying a program.
 simplification = Table(
     "simplification", metadata, _id(),
     Column("individual_id", ForeignKey("individual.id"), nullable=False),
@@ -197,11 +207,12 @@ simplification = Table(
     UniqueConstraint("individual_id", "step"),
 )  # fmt: skip
 
+# An exported program.
 export = Table(
     "export", metadata, _id(),
     Column("individual_id", ForeignKey("individual.id"), nullable=False),
-    Column("target", String(20), nullable=False),
-    Column("class_name", String(200), nullable=False),
-    Column("source", Text, nullable=False),
+    Column("target", String(20), nullable=False),  # one of torch, optax, dsl
+    Column("class_name", String(200), nullable=False),  # of the optimizer
+    Column("source", Text, nullable=False),  # the file as it was written
     Column("created", DateTime, nullable=False),
 )  # fmt: skip

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from searches import PretendingEvaluator, opened, run, settings_of
 
+from programs import zoo
 from programs.errors import InputError
 from programs.program import Program
 
@@ -127,6 +128,44 @@ def test_who_enters_is_chosen_by_what_is_sure_of_its_fitness() -> None:
     ]
     assert [row["id"] for row in by_lower_bound(rows)] == [4, 2, 1, 3]
     assert [row["id"] for row in by_lower_bound([row | {"variance": None} for row in rows])] == [4, 1, 2, 3]
+
+
+def test_a_program_must_beat_every_baseline_over_all_tasks_but_not_the_best_of_each(tmp_path: Path) -> None:
+    """AdamW is the best on one task and Lion on the other; a program between them on both is ahead of either."""
+
+    class Specialists(Graded):
+        good = -1.0
+
+        def outcome(self, job: Job, replica: Any) -> Outcome:
+            found = super().outcome(job, replica)
+            is_digits = job.task.name == "digits_mlp"
+            best = {len(zoo.load("adamw")): is_digits, len(zoo.load("lion")): not is_digits}
+            is_best = best.get(len(replica.program))
+            fitness = self.good if is_best is None else (-0.9 if is_best else -2.0)
+            return found._replace(fitness=fitness + 0.01 * Random(f"{job.task.name} {replica}").random())
+
+    class TooBad(Specialists):
+        good = -1.8
+
+    for evaluator, passes in ((Specialists(), True), (TooBad(), False)):
+        with opened(tmp_path / f"{passes}.db") as store:
+            *baselines, program = staged(store, evaluator, entrants(LONGER[0]))
+        assert program.passed is passes and program.baseline in ("adamw", "lion")
+        leads = [one.mean for one in program.ahead if one is not None]
+        assert len(leads) == 2 and min(leads) < 0 < max(leads)
+        assert all(one.z is None and one.ahead == [None, None] for one in baselines)
+
+
+def test_a_baseline_that_fails_is_no_rival(tmp_path: Path) -> None:
+    class AdamwFails(Graded):
+        def outcome(self, job: Job, replica: Replica) -> Outcome:
+            if len(replica.program) == len(zoo.load("adamw")) and replica.seed >= DECIDING:
+                return Outcome("diverged", None, [], 1, 0.0, "there")
+            return super().outcome(job, replica)
+
+    with opened(tmp_path / "r.db") as store:
+        program = staged(store, AdamwFails(), entrants(LONGER[2]))[-1]
+    assert program.baseline == "lion" and program.passed
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
