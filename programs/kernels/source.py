@@ -44,7 +44,7 @@ CUDA = Dialect(
 #define DEVICE static __device__
 #define CALLABLE static __device__ __noinline__
 #define RESTRICT __restrict__
-#define EACH(i, first, end) for (int i = first + (int)threadIdx.x; i < end; i += THREADS)
+#define EACH(i, first, end) _Pragma("unroll 1") for (int i = first + (int)threadIdx.x; i < end; i += THREADS)
 #define BLOCK_SUM(x) block_sum(x)
 #define ONCE if (threadIdx.x == 0)
 
