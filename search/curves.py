@@ -49,14 +49,14 @@ def trainings_of(store: Store, name: str, key: str, fitness: float | None, tasks
         name: of the competitor.
         key: of its evaluations.
         fitness: in its search.
-        tasks: names of those wanted; where none of the names is known, as with tasks of one's own, all are.
+        tasks: names of those wanted, in this order; where none is known, as with tasks of one's own, all are.
     """
     rows = store.rows(
         "SELECT id, task, task_fingerprint, status FROM evaluation WHERE key = :key AND seed = :seed ORDER BY id"
         " LIMIT :most",
         key=key, seed=SEED, most=MOST_EVALUATIONS,
     )  # fmt: skip
-    wanted = [row for row in rows if row["task"] in tasks] or rows
+    wanted = sorted((row for row in rows if row["task"] in tasks), key=lambda row: tasks.index(row["task"])) or rows
     found = {}
     for row in wanted:
         losses = store.curve(row["id"])

@@ -60,8 +60,9 @@ class Wanted(NamedTuple):
         listed = "Pareto front" if self.pareto else "leaderboard"
         parts = [listed if self.status == "ok" else f"{self.status} programs, latest first"]
         parts += [f"of {self.search}"] * (self.search is not None) + [f"on {self.task}"] * (self.task is not None)
-        limits = [(self.states, "state slots"), (self.statements, "live statements")]
-        parts += [f"with at most {most} {what}" for most, what in limits if most is not None]
+        most = [f"{self.states} state slot{'s' * (self.states != 1)}"] * (self.states is not None)
+        most += [f"{self.statements} live statement{'s' * (self.statements != 1)}"] * (self.statements is not None)
+        parts += [f"with at most {' and '.join(most)}"] * bool(most)
         return " ".join(parts)
 
 

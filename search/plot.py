@@ -10,7 +10,7 @@ from typing import NamedTuple
 from rich.text import Text
 
 HEIGHT = 8  # lines of the drawing itself
-LABEL = 8  # columns left of it
+LABEL = 9  # columns left of it
 LOG_RANGE = 5.0  # highest over lowest loss from which on the axis is logarithmic
 
 # A character of the Unicode block of Braille patterns has two columns of four dots.

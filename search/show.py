@@ -167,7 +167,8 @@ def _lineage(store: Store, row: dict[str, Any]) -> str:
     if len(line) == 1:
         return "none"
     changes = len(changes_of(line))
-    return f"{len(line) - 1} births after the first, {changes} changed what it does; optsearch lineage {row['id']}"
+    births = f"{len(line) - 1} birth{'s' * (len(line) > 2)}"
+    return f"{births} after the first, {changes} changed what it does; optsearch lineage {row['id']}"
 
 
 def _duplicates(found: Found) -> str:
