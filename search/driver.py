@@ -31,19 +31,24 @@ from search.tuning import tune
 
 @dataclass
 class Progress:
-    """Where a search stands. Counts are over the whole search, `rate` is births per second in this run.
-
-    What was not trained counts as a cache hit, whatever answered it.
-    """
+    """Where a search stands, over all its runs."""
 
     births: int = 0
+    """Programs born, trained or not."""
     trained: int = 0
+    """Those that were trained."""
     statements: int = 0
+    """Of all of them."""
     live_statements: int = 0
+    """Of all of them."""
     best_fitness: float | None = None
+    """None until something has trained well."""
     baselines: dict[str, BaselineRow] = field(default_factory=dict)
+    """The tuned baselines by name."""
     rate: float = 0.0
+    """Births per second in this run."""
     seconds_left: float | None = None
+    """About, until the budget is spent; None where nobody can tell."""
 
     def count(self, row: IndividualRow) -> None:
         self.births += 1
@@ -55,10 +60,12 @@ class Progress:
 
     @property
     def cache_hit_share(self) -> float:
+        """Births that were not trained, 0 to 1: what answered them does not matter."""
         return 1 - self.trained / max(1, self.births)
 
     @property
     def redundant_share(self) -> float:
+        """Statements without effect, 0 to 1."""
         return 1 - self.live_statements / max(1, self.statements)
 
     @property
