@@ -96,6 +96,8 @@ def _find(store: Store, individual_id: int) -> Found:
 
 
 def _parent(store: Store, row: dict[str, Any]) -> int | None:
+    if row["parent_birth"] is None:
+        return None
     query = "SELECT id FROM individual WHERE search_id = :search_id AND birth = :birth"
     found = store.rows(query, search_id=row["search_id"], birth=row["parent_birth"])
     return found[0]["id"] if found else None

@@ -113,12 +113,14 @@ def _piped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "_color_system", None)
 
 
-def command(path: Path, line: str) -> tuple[int, str, str]:
-    """Exit code, output and errors of a command on a database, run in its folder."""
+def command(path: Path | str, line: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of a command on a database, run in the folder of a file."""
     out, err = StringIO(), StringIO()
     with pytest.MonkeyPatch.context() as patched:
-        patched.chdir(path.parent)
-        patched.setattr(sys, "argv", ["optsearch", *line.split(), "--store", path.name])
+        if isinstance(path, Path):
+            patched.chdir(path.parent)
+        store = path.name if isinstance(path, Path) else path
+        patched.setattr(sys, "argv", ["optsearch", *line.split(), "--store", store])
         patched.setattr(sys, "stdout", out)
         patched.setattr(sys, "stderr", err)
         with pytest.raises(SystemExit) as ended:
@@ -126,7 +128,7 @@ def command(path: Path, line: str) -> tuple[int, str, str]:
     return int(ended.value.code or 0), out.getvalue(), err.getvalue()
 
 
-def said(path: Path, line: str) -> str:
+def said(path: Path | str, line: str) -> str:
     """The output of a command that succeeds in silence."""
     code, out, err = command(path, line)
     assert (code, err) == (0, ""), err
@@ -182,6 +184,17 @@ def test_tables(path: Path, ids: dict[str, int], line: str) -> None:
 @pytest.mark.parametrize("line", ["status --csv", "leaderboard --csv --limit 3", "failures --json", "lineage 20 --csv"])
 def test_forms_for_machines(path: Path, line: str) -> None:
     matches_snapshot(re.sub(r"\W+", "_", line), said(path, line))
+
+
+def test_the_same_on_postgresql(path: Path, ids: dict[str, int], postgres_server: Any) -> None:
+    location = postgres_server.database()
+    with opened(location) as store:
+        run(SETTINGS, store, Evaluator())
+        with store.writing() as connection:
+            connection.execute(text("UPDATE search SET seconds = 4, heartbeat = NULL"))
+        name = store.location
+    for line in (*COMMANDS, "status --json", "leaderboard --csv", "show {best} --json", "lineage {late} --csv"):
+        assert said(location, line.format(**ids)).replace(name, "results.db") == said(path, line.format(**ids)), line
 
 
 @pytest.mark.parametrize("line", ["zoo --functions", "zoo", "tasks"])
