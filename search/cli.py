@@ -34,7 +34,7 @@ ProgramArgument = Annotated[
 ]
 IdArgument = Annotated[int, typer.Argument(metavar="ID", help="ID of a program in the store.")]
 LimitOption = Annotated[
-    int | None, typer.Option(min=1, max=1_000_000, help="Rows at most; all of them with --json and --csv.")
+    int | None, typer.Option(min=1, max=1_000_000, help="Rows at most; without it 20, or all with --json and --csv.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines: everything, unrounded.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="For machines: the first table of --json as CSV.")]
@@ -122,7 +122,7 @@ def status(
 
 @app.command()
 def leaderboard(
-    seconds: Annotated[str | None, typer.Argument(metavar="[SECONDS]", help="With --watch: between two looks.")] = None,
+    seconds: Annotated[str | None, typer.Argument(metavar="SECONDS", help="With --watch: between two looks.")] = None,
     store: StoreOption = RESULTS,
     search: SearchOption = None,
     task: Annotated[str | None, typer.Option(help="Only programs of searches that train on this task.")] = None,

@@ -7,7 +7,7 @@ from search.lookup import rows_of
 from search.output import Form, Table, write
 from search.store import Store
 
-LIMIT = 30  # reasons in the terminal, unless another number is asked for
+LIMIT = 20  # reasons in the terminal, unless another number is asked for
 COLUMNS = ("search", "status", "reason", "programs", "example_id")
 
 
