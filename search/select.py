@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
+from statistics import median
 from typing import Any
 
 from programs.errors import InputError
@@ -87,10 +87,11 @@ def _entrants(store: Store, funnel: Funnel) -> tuple[list[Entrant], int]:
 def by_lower_bound(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows by fitness less its standard error, highest first: of a thousand programs trained once the best was lucky.
 
-    The variance of a round is taken to be that of all programs with several; where there is none, fitness decides.
+    The variance of a round is taken to be the median of those of programs with several, since some are wild; where there
+    is none, fitness decides.
     """
     known = [row["variance"] for row in rows if row["variance"] is not None]
-    variance = fmean(known) if known else 0.0
+    variance = median(known) if known else 0.0
     return sorted(rows, key=lambda row: row["fitness"] - math.sqrt(variance / row["rounds"]), reverse=True)
 
 

@@ -125,9 +125,10 @@ def test_who_enters_is_chosen_by_what_is_sure_of_its_fitness() -> None:
         {"id": 2, "fitness": 0.9, "rounds": 9, "variance": 0.09},
         {"id": 3, "fitness": 0.5, "rounds": 4, "variance": 0.09},
         {"id": 4, "fitness": 1.3, "rounds": 1, "variance": None},
+        {"id": 5, "fitness": -9.0, "rounds": 2, "variance": 1e4},
     ]
-    assert [row["id"] for row in by_lower_bound(rows)] == [4, 2, 1, 3]
-    assert [row["id"] for row in by_lower_bound([row | {"variance": None} for row in rows])] == [4, 1, 2, 3]
+    assert [row["id"] for row in by_lower_bound(rows)] == [4, 2, 1, 3, 5]
+    assert [row["id"] for row in by_lower_bound([row | {"variance": None} for row in rows])] == [4, 1, 2, 3, 5]
 
 
 def test_a_program_must_beat_every_baseline_over_all_tasks_but_not_the_best_of_each(tmp_path: Path) -> None:
