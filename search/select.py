@@ -87,8 +87,8 @@ def _entrants(store: Store, funnel: Funnel) -> tuple[list[Entrant], int]:
 def by_lower_bound(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows by fitness less its standard error, highest first: of a thousand programs trained once the best was lucky.
 
-    The variance of a round is taken to be the median of those of programs with several, since some are wild; where there
-    is none, fitness decides.
+    The variance of a round is taken to be the median of those of programs with several, since some are wild; where
+    there is none, fitness decides.
     """
     known = [row["variance"] for row in rows if row["variance"] is not None]
     variance = median(known) if known else 0.0
