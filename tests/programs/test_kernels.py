@@ -122,7 +122,7 @@ def test_every_function_of_every_kinds_agrees_with_numpy(of_all_kinds: Fused, se
 def test_reductions_agree_at_infinities_nan_and_overflow(special: float) -> None:
     """One special number in the row, and a row of nothing else; of trees, leaves and numbers."""
     cases = [(f, kinds) for f, kinds in kind_cases() if f in ("norm", "global_norm", "dot", "cosine_sim", "clip")]
-    fused = Fused([case_program(f, kinds, (0.5, "lr")) for f, kinds in cases])
+    fused = Fused([case_program(f, kinds, ("lr", 0.5)) for f, kinds in cases])
     one = np.array([1.0, -2.0, special, 0.0, 0.5, 3.0, -1.0])
     for w in (one, np.full(7, special)):
         expected, got = next_states(fused, SIZES, [w, one[::-1], w, one], special)
