@@ -64,8 +64,8 @@ def run(
     Args:
         settings: the path of a YAML file, the same as a dictionary, or `Settings`.
         changes: to these settings, by key: `{"budget.programs": 1000}`.
-        progress: called after every commit, from the thread of this call, with where the search stands; the object is
-            the same each time.
+        progress: called when the search is about to begin and after every commit, from the thread of this call, with
+            where it stands; the object is the same each time.
         show: draw the line that the command shows while it goes on.
 
     Returns:

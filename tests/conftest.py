@@ -43,7 +43,7 @@ def local_ray() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Any]:
     """A PostgreSQL server for all tests, each of which takes a database of its own."""
-    from postgres import Unavailable, server  # imported here: the helper lies beside the tests that need it
+    from postgres import Unavailable, server  # imported here: tests without one need not wait for SQLAlchemy
 
     try:
         with server() as found:

@@ -1,14 +1,15 @@
-"""Runs the command `optsearch` many times without the seconds that importing torch takes each time.
+"""Runs `optsearch` and scripts many times without the seconds that importing torch takes each time.
 
 A server process imports the libraries once. For every line on its standard input, a JSON object with `args`, `folder`,
-`out` and `err`, it forks a child that goes to the folder, becomes `optsearch ARGS` and writes its output to the files;
-the exit code is the answer.
+`out` and `err`, it forks a child that goes to the folder, becomes what `args` say (`optsearch ...` or `python SCRIPT
+...`) and writes its output to the files; the exit code is the answer.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 import traceback
@@ -29,12 +30,19 @@ class ForkServer:
 
     def __init__(self, scratch: Path) -> None:
         self._out, self._err = scratch / "out", scratch / "err"
-        self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        self._process = subprocess.Popen(  # -P: folders beside this file are called as our packages are
+            [sys.executable, "-P", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def optsearch(self, folder: Path, *args: str) -> Result:
         """Run the command in the folder."""
+        return self._run(folder, "optsearch", *args)
+
+    def python(self, folder: Path, *args: str) -> Result:
+        """Run a script, with its arguments, in the folder."""
+        return self._run(folder, "python", *args)
+
+    def _run(self, folder: Path, *args: str) -> Result:
         assert self._process.stdin is not None and self._process.stdout is not None
         request = {"args": args, "folder": str(folder), "out": str(self._out), "err": str(self._err)}
         self._process.stdin.write(json.dumps(request) + "\n")
@@ -60,22 +68,27 @@ def _serve() -> None:
         request = json.loads(line)
         child = os.fork()
         if child == 0:
-            _become_the_command(request)
+            _become(request)
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
-def _become_the_command(request: dict[str, object]) -> None:
+def _become(request: dict[str, object]) -> None:
     """Never returns."""
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(str(request[name]), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.chdir(str(request["folder"]))
-    sys.argv = ["optsearch", *request["args"]]  # type: ignore[misc]
+    program, *args = request["args"]  # type: ignore[misc]
     code = 1
     try:
-        from search.cli import main
+        if program == "python":
+            _run_script(args)
+            code = 0
+        else:
+            sys.argv = [program, *args]
+            from search.cli import main
 
-        main()
+            main()
     except SystemExit as exit_:
         code = int(exit_.code or 0)
     except BaseException:
@@ -84,6 +97,12 @@ def _become_the_command(request: dict[str, object]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _run_script(args: list[str]) -> None:
+    sys.argv = args
+    sys.path.insert(0, str(Path(args[0]).resolve().parent))
+    runpy.run_path(args[0], run_name="__main__")
 
 
 if __name__ == "__main__":
