@@ -184,7 +184,7 @@ def test_failures(server: ForkServer, searched: Path) -> None:
 
 
 def test_tasks_and_zoo(server: ForkServer, folder: Path) -> None:
-    assert re.search(r"digits_mlp +mlp +500 +128 +0\.0\d+ +0\.1", looked(server, folder, "tasks"))
+    assert re.search(r"digits_mlp +mlp +500 +128 +0\.\d+ +0\.\d+ ", looked(server, folder, "tasks"))
     out = looked(server, folder, "zoo")
     for name in zoo.names():
         assert name in out
@@ -197,7 +197,7 @@ def test_tasks_and_zoo(server: ForkServer, folder: Path) -> None:
 
 def test_help(server: ForkServer, folder: Path) -> None:
     out = looked(server, folder, "--help")
-    for command in ("run", "status", "leaderboard", "show", "failures", "eval", "export", "tasks", "zoo"):
+    for command in ("run", "status", "leaderboard", "show", "lineage", "failures", "eval", "export", "tasks", "zoo"):
         assert command in out
     assert "--set" in looked(server, folder, "run", "--help")
 

@@ -297,7 +297,7 @@ WILD = st.sampled_from([
 LOSSES = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=20, max_size=20)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(st.lists(WILD, min_size=1, max_size=4), st.text(max_size=200), st.text("Ωx漢_.-9", min_size=1, max_size=200),
        st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 2**63 - 1), LOSSES)  # fmt: skip
 def test_no_command_writes_wider_lines(
@@ -408,6 +408,14 @@ def test_csv_without_rows_has_its_heading(path: Path) -> None:
     assert tables(path, "leaderboard --statements 0") == {"leaderboard": []}
 
 
+def test_long_texts_are_whole_in_csv_and_steer_nothing(path: Path, tmp_path: Path) -> None:
+    copy = changed(path, tmp_path, "UPDATE individual SET reason = printf('%.*c', 5000, 'x') || char(27) WHERE id = 2")
+    rows = list(csv.DictReader(StringIO(said(copy, "leaderboard --status diverged --csv"))))
+    assert rows[-1]["reason"] == "x" * 5000 + "\N{REPLACEMENT CHARACTER}"
+    (row,) = [row for row in tables(copy, "failures")["failures"] if row["example_id"] == 2]
+    assert row["reason"] == "x" * 5000 + "\x1b" and "\x1b" not in said(copy, "failures --json")
+
+
 def test_limits_hold_in_every_form(path: Path) -> None:
     assert len(tables(path, "leaderboard --limit 2")["leaderboard"]) == 2
     assert len(tables(path, "failures --limit 1")["failures"]) == 1
@@ -448,6 +456,15 @@ def test_duplicates_are_counted(path: Path) -> None:
     assert f"such as {', '.join(str(row['id']) for row in others[:5])} key" in out
     later = " ".join(said(path, f"show {others[-1]['id']}").split())
     assert f"program {first['id']} was trained, and does the same" in later
+
+
+def test_curves_are_of_the_seed_that_every_search_trains_on(path: Path, ids: dict[str, int], tmp_path: Path) -> None:
+    other = """INSERT INTO evaluation (key, task_fingerprint, seed, task, status, fitness, curve, steps, seconds,
+                                       device, created)
+               SELECT key, task_fingerprint, 1, task, status, fitness, '[7.5]', steps, seconds, device, created
+               FROM evaluation WHERE seed = 0"""
+    shown = tables(path, f"show {ids['best']}")["curves"]
+    assert tables(changed(path, tmp_path, other), f"show {ids['best']}")["curves"] == shown
 
 
 def test_curves_on_several_tasks_stand_side_by_side(path: Path, ids: dict[str, int], tmp_path: Path) -> None:
