@@ -13,7 +13,7 @@ from hashlib import blake2b
 
 from programs.dataflow import LR, N_INPUTS, Dataflow, G, M, V, W
 from programs.liveness import Liveness, live
-from programs.ops import OPS
+from programs.ops import OPS, own_definitions
 from programs.program import Program
 
 DIGEST = 16  # bytes: with 10^9 programs the chance of any collision is below 10^-20
@@ -34,7 +34,9 @@ _pack = struct.Struct("<d").pack
 _W, _G, _LR, _ZERO, _STATE_A, _STATE_B = (
     _digest(name) for name in (b"w", b"g", b"lr", b"zero", b"state a", b"state b")
 )
-_TAGS = {name: name.encode() + b"|" for name in OPS}
+_TAGS = {name: f"{name}|".encode() for name in OPS} | {
+    name: f"{name} {definition}|".encode() for name, definition in own_definitions().items()
+}
 
 
 def dataflow_hash(program: Program) -> str:

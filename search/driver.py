@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from programs import zoo
 from programs.errors import InputError
 from programs.fingerprint import FINGERPRINT_VERSION
+from programs.ops import own_definitions
 from programs.program import parse
 
 from proxy_tasks.outcome import CURVE_POINTS
@@ -298,7 +299,11 @@ def _history_of(settings: dict[str, Any]) -> dict[str, Any]:
 def versions(settings: Settings) -> dict[str, Any]:
     """What the history depends on beside the settings, as far as it does: recorded anchors may be measured again."""
     anchors = {on.task.name: list(on.anchors) for on in task_seeds(settings) if on.anchors is not None}
-    return {"fingerprint": FINGERPRINT_VERSION if settings.dedup.fingerprint else None, "anchors": anchors or None}
+    return {
+        "fingerprint": FINGERPRINT_VERSION if settings.dedup.fingerprint else None,
+        "anchors": anchors or None,
+        "functions": own_definitions() or None,
+    }
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:

@@ -22,7 +22,7 @@ from search.config import EvaluatorSettings
 from search.evaluators.evaluator import Finished, Job, Room, Trainer, one_line, train_job
 from search.evaluators.pieces import Failure, Piece, Pieces
 from search.evaluators.ray_session import RaySession
-from search.evaluators.worker import Place, Worker, is_memory
+from search.evaluators.worker import Place, Worker, is_memory, meaning
 
 log = logging.getLogger("optsearch.workers")
 
@@ -85,7 +85,7 @@ class RayEvaluator:
     def _assign(self) -> None:
         while self._idle and (piece := self._pieces.take()) is not None:
             member, work = self._idle.pop(), piece.work
-            reference = member.actor.train.remote(work, work.task.fingerprint)
+            reference = member.actor.train.remote(work, meaning(work.task))
             self._running[reference] = _Run(piece, member, time.monotonic() + self._settings.timeout_s)
 
     def collect(self, timeout: float) -> list[Finished]:

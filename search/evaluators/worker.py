@@ -14,6 +14,7 @@ from typing import NamedTuple
 import ray
 
 from programs.errors import InputError
+from programs.ops import own_definitions
 
 from proxy_tasks import Task, configure_process
 from proxy_tasks.outcome import Outcome
@@ -60,20 +61,20 @@ class Worker:
                 task.load()
         return Place(platform.node(), str(ray.util.get_node_ip_address()), os.getpid())  # type: ignore[no-untyped-call]
 
-    def train(self, job: Job, fingerprint: str) -> list[Outcome]:
+    def train(self, job: Job, expected: str) -> list[Outcome]:
         """The outcomes of a job.
 
         Args:
             job: what to train.
-            fingerprint: of its task, as the driver knows it.
+            expected: the meaning of its task at the driver's.
 
         Raises:
-            InputError: here the task is another than at the driver's, or cannot be loaded.
+            InputError: here it is another, or the task cannot be loaded.
         """
-        if _fingerprint(job) != fingerprint:
+        if _meaning(job) != expected:
             raise InputError(
                 f"task '{job.task.name}' is not what it is where the search runs: other versions of optsearch or torch,"
-                " or other data; install the same everywhere"
+                " other functions or other data; install the same everywhere"
             )
         return self._trainer(job, self._room)
 
@@ -82,14 +83,19 @@ class Worker:
         return peak_memory_mib()
 
 
-def _fingerprint(job: Job) -> str:
+def meaning(task: Task) -> str:
+    """What programs on a task come to depends on, as it is in this process: the task, and functions of one's own."""
+    return " ".join([task.fingerprint, *own_definitions().values()])
+
+
+def _meaning(job: Job) -> str:
     """Of the job's task, with the data as they are here.
 
     Raises:
         InputError: here they cannot be loaded. The driver could, so no program is to blame.
     """
     try:
-        return job.task.fingerprint
+        return meaning(job.task)
     except (InputError, MemoryError):
         raise
     except Exception as error:

@@ -18,9 +18,12 @@ import torch
 
 from programs import parse
 
+from proxy_tasks import get_task
+
 import search
 from search import InputError, Progress, Results, Settings, open_store, run
 from search.entries import VIEW_ENTRIES
+from search.evaluators import worker
 from search.store import open_store as open_database
 from search.store.trust import KINDS
 from search.store.views import VIEWS
@@ -161,6 +164,27 @@ def test_a_search_without_any_program_has_no_best(tmp_path: Path) -> None:
     with result.results:
         assert not result.finished and result.progress.births == 0
         assert result.best is None and result.leaderboard() == []
+
+
+def test_a_search_is_not_continued_with_other_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutations draw from the table of functions, and one of the same name may be another."""
+    for name, definitions in (("none", {}), ("one", {"softsign": "0" * 32})):
+        monkeypatch.setattr("search.driver.own_definitions", lambda definitions=definitions: definitions)
+        settings = settings_in(tmp_path, name=name)
+        run(settings).results.close()
+        for others in ({"softsign": "1" * 32}, {"softplus": "0" * 32}):
+            monkeypatch.setattr("search.driver.own_definitions", lambda others=others: others)
+            with pytest.raises(InputError, match=r"started with other settings \(versions\.functions"):
+                run(settings)
+        monkeypatch.setattr("search.driver.own_definitions", lambda definitions=definitions: definitions)
+        run(settings).results.close()
+
+
+def test_workers_tell_functions_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = get_task("digits_mlp")
+    assert worker.meaning(task) == task.fingerprint
+    monkeypatch.setattr(worker, "own_definitions", lambda: {"softsign": "0" * 32})
+    assert worker.meaning(task) == f"{task.fingerprint} {'0' * 32}"
 
 
 @pytest.mark.parametrize(

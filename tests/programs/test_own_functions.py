@@ -1,0 +1,124 @@
+"""What every function must hold that is added to the table: its three meanings are one, and it can be taken home.
+
+The functions of the table that work number by number are held to it, too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from random import Random
+
+import numpy as np
+import pytest
+from kernel_runs import Fused
+from runs import batched_weights, reference_weights
+from strategies import SIZES, Trajectory
+
+from programs import Program, Statement, hashing, mutation, ops, parse, zoo
+from programs.export import export_torch
+from programs.fingerprint import fingerprint
+from programs.hashing import dataflow_hash
+from programs.mutation import mutate
+from programs.ops import OPS, OWN, SCALAR, Op, largest, own_definitions
+
+ELEMENTWISE = [op.name for op in OPS.values() if op.accepts and op.result is largest]
+RTOL, ATOL = 4e-6, 1e-30  # of float32; functions of the library of C may differ in the last places
+
+SOFTSIGN = Op(
+    "softsign", (ops.ANY,), largest, lambda x: x / (1 + np.abs(x)), "{0} / (1 + torch.abs({0}))",
+    "{0} / (1.0f + fabsf({0}))",
+)  # fmt: skip
+
+
+def program_of(name: str) -> Program:
+    """A program whose state is the function of gradient and weights, and nothing else."""
+    args = tuple("a" if accepts == (SCALAR,) else "gw"[place] for place, accepts in enumerate(OPS[name].accepts))
+    call = Statement("m", name, tuple(0.3 if arg == "a" else arg for arg in args))
+    return Program((call, Statement("x", "mul", ("m", 0.001)), Statement("update", "mul", ("x", "lr"))))
+
+
+@pytest.fixture(scope="module")
+def start() -> Trajectory:
+    """Weights and gradients of different magnitude, some of them zero."""
+    rng = np.random.default_rng(5)
+    gradients = rng.normal(size=(3, sum(SIZES))) * np.array([[1.0], [1e-3], [5.0]])
+    gradients[:, 0] = 0.0
+    rates = np.array([1.0, 0.5, 0.1])
+    return Trajectory(rng.normal(size=sum(SIZES)).astype(np.float32), gradients.astype(np.float32), rates)
+
+
+@pytest.fixture(scope="module")
+def expected(start: Trajectory) -> list[np.ndarray]:
+    return [reference_weights(program_of(name), start) for name in ELEMENTWISE]
+
+
+def same(got: np.ndarray, expected: list[np.ndarray]) -> None:
+    for place, name in enumerate(ELEMENTWISE):
+        np.testing.assert_allclose(got[:, place], expected[place], rtol=RTOL, atol=ATOL, err_msg=name)
+
+
+def test_torch_computes_what_numpy_says(start: Trajectory, expected: list[np.ndarray]) -> None:
+    same(batched_weights([program_of(name) for name in ELEMENTWISE], start), expected)
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc) on this machine")
+def test_c_computes_what_numpy_says(start: Trajectory, expected: list[np.ndarray]) -> None:
+    same(Fused([program_of(name) for name in ELEMENTWISE]).weights(start), expected)
+
+
+@pytest.mark.parametrize("name", ["tanh", "maximum", "interp", *(op.name for op in OWN)])
+def test_it_can_be_exported_found_and_told_apart(name: str) -> None:
+    """The export is checked against the program when it is made."""
+    program = program_of(name)
+    assert parse(str(program)) == program
+    assert "class Found(Optimizer)" in export_torch(program, "Found")
+    others = [program_of(other) for other in ELEMENTWISE if other != name]
+    assert dataflow_hash(program) not in {dataflow_hash(other) for other in others}
+    assert fingerprint(program).key not in {fingerprint(other).key for other in others}, "does the same as another"
+    rng, child = Random(1), zoo.load("sgd")
+    assert any(name in str(mutate(child, rng)[0]) for _ in range(3000)), "mutations draw it"
+
+
+def test_names_are_taken_once() -> None:
+    assert len(OPS) == len(ops._TABLE) + len(OWN)
+
+
+# --- a function that is added ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def added(monkeypatch: pytest.MonkeyPatch) -> None:
+    add(SOFTSIGN, monkeypatch)
+
+
+def add(op: Op, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if it stood in the table."""
+    monkeypatch.setattr(ops, "OWN", (op,))
+    monkeypatch.setitem(OPS, op.name, op)
+    monkeypatch.setattr(mutation, "_OPS", tuple(OPS.values()))
+    monkeypatch.setitem(hashing._TAGS, op.name, f"{op.name} {own_definitions()[op.name]}|".encode())
+
+
+def test_keys_tell_two_functions_of_one_name_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = []
+    for op in (SOFTSIGN, dataclasses.replace(SOFTSIGN, torch="torch.tanh({0})")):
+        add(op, monkeypatch)
+        keys.append(dataflow_hash(parse("m = softsign(g)\nupdate = m * lr")))
+    add(SOFTSIGN, monkeypatch)
+    keys.append(dataflow_hash(parse("m = softsign(g)\nupdate = m * lr")))
+    assert keys[0] == keys[2] != keys[1]
+
+
+def test_keys_of_other_programs_stay_what_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are in databases everywhere."""
+    before = {name: dataflow_hash(zoo.load(name)) for name in zoo.names()}
+    add(SOFTSIGN, monkeypatch)
+    assert {name: dataflow_hash(zoo.load(name)) for name in zoo.names()} == before
+    assert before["lion"] == "605a0ad8cb1a700c2e539b7bba40aef8"
+
+
+def test_the_export_says_what_the_function_is(added: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("programs.export.docstring.OWN", ops.OWN)
+    source = export_torch(parse("m = softsign(g)\nupdate = m * lr"), "Found")
+    assert "softsign(x) is x / (1 + torch.abs(x))" in " ".join(source.split())
