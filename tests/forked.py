@@ -26,12 +26,21 @@ class Result(NamedTuple):
 
 
 class ForkServer:
-    """The client's side."""
+    """The client's side.
 
-    def __init__(self, scratch: Path) -> None:
+    Args:
+        scratch: a folder for what is printed.
+        project: a copy of the project whose code is to run instead of ours.
+    """
+
+    def __init__(self, scratch: Path, project: Path | None = None) -> None:
         self._out, self._err = scratch / "out", scratch / "err"
         self._process = subprocess.Popen(  # -P: folders beside this file are called as our packages are
-            [sys.executable, "-P", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-P", __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | ({} if project is None else {"PYTHONPATH": str(project)}),
         )
 
     def optsearch(self, folder: Path, *args: str) -> Result:

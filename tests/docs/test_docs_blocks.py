@@ -106,6 +106,11 @@ class Reader:
         self._folder = folder
         self._server = server
         self._replaced = {WINNER: winner} | urls
+        self._copy: ForkServer | None = None  # runs a changed copy of the project
+
+    def close(self) -> None:
+        if self._copy is not None:
+            self._copy.close()
 
     def follow(self, blocks: list[Block]) -> None:
         scripts = [block for block in blocks if block.language == "python" and not block.marker and not _program(block)]
@@ -114,6 +119,8 @@ class Reader:
                 continue
             if block.marker == "file":
                 (self._folder / block.value).write_text(self._ours(block.text))
+            elif block.marker == "edit":
+                self._change(block)
             elif block.language == "sh":
                 for command in block.commands():
                     self._run(block, command)
@@ -123,6 +130,18 @@ class Reader:
                 parse(block.text, block.place)
             elif block is scripts[-1]:
                 self._run_script(scripts)
+
+    def _change(self, block: Block) -> None:
+        """Have a copy of the project in which a line has been replaced by the block."""
+        for part in ("programs", "proxy_tasks", "search", "tests/programs"):
+            shutil.copytree(ROOT / part, self._folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        for part in ("tests/conftest.py", "pyproject.toml"):
+            shutil.copy(ROOT / part, self._folder / part)
+        name, _, line = block.value.partition(": ")
+        text = (self._folder / name).read_text()
+        assert text.count(f"\n{line}\n") == 1, block.place
+        (self._folder / name).write_text(text.replace(f"\n{line}\n", f"\n{block.text}"))
+        self._server = self._copy = ForkServer(self._folder, self._folder)
 
     def _ours(self, text: str) -> str:
         for theirs, ours in self._replaced.items():
@@ -190,7 +209,8 @@ def test_what_a_page_says_works(
         urls["postgresql://me@server/optsearch"] = request.getfixturevalue("postgres_server").database()
     folder = tmp_path / "project"
     shutil.copytree(searched, folder, symlinks=True)
-    Reader(folder, server, winner, urls).follow(blocks)
+    with closing(Reader(folder, server, winner, urls)) as reader:
+        reader.follow(blocks)
 
 
 # --- what blocks and pages must be ------------------------------------------------------------------------------------
