@@ -16,7 +16,7 @@ test: .venv/installed-test
 	$(BIN)/pytest
 
 docs: .venv/installed-docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo open build/site/index.html
 
 clean:

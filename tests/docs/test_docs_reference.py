@@ -1,0 +1,137 @@
+"""The reference that is made from the code: all of it is there, and what lacks a meaning is refused."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from programs.ops import OPS
+
+import search
+from search.config import EvaluatorSettings, Immutable, Settings, Strategy, TaskChoice
+from search.funnel import Funnel, Stage
+from search.results import Results
+from search.store import schema
+from search.store.views import VIEWS
+
+from scripts.site_pages import settings_page as settings_module
+from scripts.site_pages import source, store_page
+from scripts.site_pages.commands_page import commands, commands_page
+from scripts.site_pages.functions_page import functions_page
+from scripts.site_pages.python_page import python_page
+from scripts.site_pages.settings_page import settings_page
+
+
+def test_every_setting_with_its_default_and_its_meaning() -> None:
+    page = settings_page()
+    for kind in Immutable.__subclasses__():
+        for name in kind.model_fields:
+            (row,) = set(re.findall(rf"^\| `{name}` \|.*$", page, re.MULTILINE)) & set(_rows(page, kind))
+            cells = [cell.strip() for cell in row.strip("|").split(" | ")]
+            assert len(cells) == 4 and cells[1] and cells[3], row
+    assert "| `tournament` | whole number from 1 | `2` |" in page
+    assert "| `reevaluate` | number from 0 to 1 | `0.0` |" in page
+    assert "| `workers` | whole number from 1 or `auto` | `auto` |" in page
+    assert "| `name` | text | required |" in page
+
+
+def _rows(page: str, kind: type[Immutable]) -> list[str]:
+    """The rows of the table that lists the settings of a model."""
+    tables = [table.splitlines()[2:] for table in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)]
+    (table,) = [rows for rows in tables if [re.match(r"\| `(\w+)`", row)[1] for row in rows] == [*kind.model_fields]]
+    return table
+
+
+def test_a_setting_without_meaning_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    docs = source.attribute_docs
+    for kind in (Settings, Strategy, EvaluatorSettings, TaskChoice, Funnel, Stage):
+        last = list(kind.model_fields)[-1]
+        monkeypatch.setattr(
+            settings_module, "attribute_docs",
+            lambda asked, kind=kind, last=last: {k: v for k, v in docs(asked).items() if (asked, k) != (kind, last)},
+        )  # fmt: skip
+        with pytest.raises(ValueError, match=rf"{kind.__name__} has settings without a docstring.*: {last}"):
+            settings_page()
+
+
+def test_every_command_with_its_options() -> None:
+    page = commands_page()
+    for name, (command, _) in commands().items():
+        section = re.search(rf"^## {name}\n.*?(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+        assert section is not None, name
+        for param in command.params:
+            (row,) = re.findall(rf"^\| {re.escape(_shown(param))}[ `,].*$", section[0], re.MULTILINE)
+            assert row.count(" | ") == 2 and not row.endswith("|  |"), row
+    assert "| `--set KEY=VALUE` |  | Override a setting: budget.programs=1000. |" in page
+    assert "| `--seeds N` | `3` |" in page and "| `--output, -o FILE` |" in page and "| `ID` | required |" in page
+
+
+def _shown(param: Any) -> str:
+    if param.param_type_name == "argument":
+        name = (param.metavar or param.name.upper()).strip("[]")
+    else:
+        name = next(name for name in (*param.opts, *param.secondary_opts) if name.strip())
+    return "`" + name.replace("|", "\\|")
+
+
+def test_every_function_with_what_it_computes() -> None:
+    page = functions_page()
+    for name in OPS:
+        assert len(re.findall(rf"^\| `{name}\(", page, re.MULTILINE)) == 1, name
+    assert "| `div(x, y)`, written `x / y` | any, any | the largest of these | `x / (y + 1e-08)` |" in page
+    assert "| `clip(x, a)` | any, scalar | as x | `x * torch.clamp(a /" in page
+    assert "| `get_pi()` |  | scalar | `3.14159" in page
+
+
+def test_every_table_and_view_with_its_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = store_page.store_page()
+    for name, table in schema.metadata.tables.items():
+        section = re.search(rf"^### {name}\n\n\S.*?(?=^### |\Z)", page, re.MULTILINE | re.DOTALL)
+        assert section is not None and all(f"| `{column.name}` |" in section[0] for column in table.columns)
+    for name in VIEWS:
+        assert re.search(rf"^### {name}\n\n\S.*`\w+Entry`", page, re.MULTILINE), name
+    assert (
+        "| `heartbeat` | float or null | When the holder was last alive, in seconds by the clock of the database. |"
+        in page
+    )
+    monkeypatch.setattr(store_page, "attribute_docs", lambda _: {})
+    with pytest.raises(ValueError, match="v_leaderboard: no meaning is written beside search, id"):
+        store_page.store_page()
+
+
+def test_everything_that_python_gets() -> None:
+    page = python_page()
+    for name in search.__all__:
+        assert f"`{name}`" in page
+    for name in vars(Results):
+        if not name.startswith("_") and name != "location":
+            assert f"### {name}\n" in page, name
+    assert "    changes: Mapping[str, Any] | None = None,\n" in page
+    assert "open_store(path: str | Path = 'results.db') -> Results" in page
+
+
+def test_a_docstring_as_markdown() -> None:
+    def told() -> None:
+        """First line.
+
+        Args:
+            one: of these, and
+                more of it.
+            two: another: with a colon.
+
+        Returns:
+            What comes of it.
+        """
+
+    arguments = ["- `one`: of these, and", "more of it.", "- `two`: another: with a colon."]
+    lines = ["First line.", "", "**Args**", "", *arguments, "", "**Returns**", "", "What comes of it."]
+    assert source.docstring(told).splitlines() == lines
+    with pytest.raises(ValueError, match="no docstring"):
+        source.docstring(_shown)
+
+
+def test_comments_beside_and_above() -> None:
+    code = "# the first\n# of these\none = 1\ntwo = 2  # second | best\nthree = 3\n\n# apart\n\nfour = 4\n"
+    assert source.comments_of(code, r"(\w+) = ") == {"one": "the first of these", "two": r"second \| best"}
