@@ -34,9 +34,14 @@ _pack = struct.Struct("<d").pack
 _W, _G, _LR, _ZERO, _STATE_A, _STATE_B = (
     _digest(name) for name in (b"w", b"g", b"lr", b"zero", b"state a", b"state b")
 )
-_TAGS = {name: f"{name}|".encode() for name in OPS} | {
-    name: f"{name} {definition}|".encode() for name, definition in own_definitions().items()
-}
+
+
+def _tag(function: str) -> bytes:
+    definition = own_definitions().get(function)
+    return f"{function}|".encode() if definition is None else f"{function} {definition}|".encode()
+
+
+_TAGS = {name: _tag(name) for name in OPS}
 
 
 def dataflow_hash(program: Program) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Callable, Iterator
 from random import Random
 
 import numpy as np
@@ -20,8 +21,9 @@ from programs.export import export_torch
 from programs.fingerprint import fingerprint
 from programs.hashing import dataflow_hash
 from programs.mutation import mutate
-from programs.ops import OPS, OWN, SCALAR, Op, largest, own_definitions
+from programs.ops import OPS, OWN, Op, largest
 
+WIDTH = sum(SIZES)
 ELEMENTWISE = [op.name for op in OPS.values() if op.accepts and op.result is largest]
 RTOL, ATOL = 4e-6, 1e-30  # of float32; functions of the library of C may differ in the last places
 
@@ -32,39 +34,36 @@ SOFTSIGN = Op(
 
 
 def program_of(name: str) -> Program:
-    """A program whose state is the function of gradient and weights, and nothing else."""
-    args = tuple("a" if accepts == (SCALAR,) else "gw"[place] for place, accepts in enumerate(OPS[name].accepts))
-    call = Statement("m", name, tuple(0.3 if arg == "a" else arg for arg in args))
-    return Program((call, Statement("x", "mul", ("m", 0.001)), Statement("update", "mul", ("x", "lr"))))
+    """A program whose update is the function of the gradient, of the learning rate, and of 0.3."""
+    return Program((Statement("update", name, ("g", "lr", 0.3)[: OPS[name].arity]),))
 
 
-@pytest.fixture(scope="module")
-def start() -> Trajectory:
-    """Weights and gradients of different magnitude, some of them zero."""
+def starts() -> Iterator[Trajectory]:
+    """One step each from weights of zero, so that the update is what is seen; gradients of three magnitudes."""
     rng = np.random.default_rng(5)
-    gradients = rng.normal(size=(3, sum(SIZES))) * np.array([[1.0], [1e-3], [5.0]])
-    gradients[:, 0] = 0.0
-    rates = np.array([1.0, 0.5, 0.1])
-    return Trajectory(rng.normal(size=sum(SIZES)).astype(np.float32), gradients.astype(np.float32), rates)
+    for magnitude, rate in ((1.0, 1.0), (1e-3, 0.5), (5.0, 0.1)):
+        gradients = magnitude * rng.normal(size=(1, WIDTH)).astype(np.float32)
+        gradients[:, 0] = 0.0
+        yield Trajectory(np.zeros(WIDTH, np.float32), gradients, np.array([rate], np.float32))
 
 
-@pytest.fixture(scope="module")
-def expected(start: Trajectory) -> list[np.ndarray]:
-    return [reference_weights(program_of(name), start) for name in ELEMENTWISE]
+def compare(weights: Callable[[Trajectory], np.ndarray]) -> None:
+    """With the NumPy column. `weights`: [steps, programs, P] of all functions."""
+    for start in starts():
+        got = weights(start)
+        for place, name in enumerate(ELEMENTWISE):
+            expected = reference_weights(program_of(name), start)
+            np.testing.assert_allclose(got[:, place], expected, rtol=RTOL, atol=ATOL, err_msg=name)
 
 
-def same(got: np.ndarray, expected: list[np.ndarray]) -> None:
-    for place, name in enumerate(ELEMENTWISE):
-        np.testing.assert_allclose(got[:, place], expected[place], rtol=RTOL, atol=ATOL, err_msg=name)
-
-
-def test_torch_computes_what_numpy_says(start: Trajectory, expected: list[np.ndarray]) -> None:
-    same(batched_weights([program_of(name) for name in ELEMENTWISE], start), expected)
+def test_torch_computes_what_numpy_says() -> None:
+    programs = [program_of(name) for name in ELEMENTWISE]
+    compare(lambda start: batched_weights(programs, start))
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc) on this machine")
-def test_c_computes_what_numpy_says(start: Trajectory, expected: list[np.ndarray]) -> None:
-    same(Fused([program_of(name) for name in ELEMENTWISE]).weights(start), expected)
+def test_c_computes_what_numpy_says() -> None:
+    compare(Fused([program_of(name) for name in ELEMENTWISE]).weights)
 
 
 @pytest.mark.parametrize("name", ["tanh", "maximum", "interp", *(op.name for op in OWN)])
@@ -97,7 +96,7 @@ def add(op: Op, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ops, "OWN", (op,))
     monkeypatch.setitem(OPS, op.name, op)
     monkeypatch.setattr(mutation, "_OPS", tuple(OPS.values()))
-    monkeypatch.setitem(hashing._TAGS, op.name, f"{op.name} {own_definitions()[op.name]}|".encode())
+    monkeypatch.setitem(hashing._TAGS, op.name, hashing._tag(op.name))
 
 
 def test_keys_tell_two_functions_of_one_name_apart(monkeypatch: pytest.MonkeyPatch) -> None:

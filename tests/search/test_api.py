@@ -304,9 +304,9 @@ def test_results_of_a_funnel_and_of_simplification(tmp_path: Path) -> None:
         store.set_simplification(1, [steps | {"accepted": 1}, steps | {"accepted": 0}])
         store.set_selection("f", "tiny", 1, [_selected("program 1", 1), _selected("adamw", 0)])
     with open_store(tmp_path / "results.db") as results:
-        assert [step.accepted for step in results.simplification(1)] == [True, False]
+        assert [step.accepted is True for step in results.simplification(1)] == [True, False]
         assert results.simplification(1)[0].evidence == {"change": "x"}
-        assert [entry.passed for entry in results.funnel()] == [True, False] and len(results.funnel("f")) == 2
+        assert [entry.passed is True for entry in results.funnel("f")] == [True, False] and len(results.funnel()) == 2
         assert results.funnel("other") == []
 
 
