@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-# What is summed or divided is cast, so that every kind of database gives the same numbers; order is by numbers, or by id
-# where it would be by name, since databases order texts differently. What a view is for stands above it, and is read.
+# What is summed or divided is cast, so that every kind of database gives the same numbers; order is by numbers, or by
+# id where it would be by name, since databases order texts differently. What a view is for stands above it: the
+# reference of the documentation is made from that.
 VIEWS = {
     # The distinct programs of each search that trained well, best first; one row for each key, its first birth. Of
     # programs that were trained again on other seeds, the mean over all rounds, if none failed.
