@@ -6,6 +6,7 @@ Every block in backticks names its language, which decides what is done with it:
 - `python`: the blocks of a page are run as one script, at the place of the last one; a `def train(w, g, m, v, lr):` is
   a program of the language, which must check;
 - `yaml`: must be settings: of a search, a comparison or a funnel, or a part of those of a search;
+- `c`: must stand in the fused update rule of the program that the comment above it names;
 - `text`: is output, or says how something looks; nothing is done with it.
 
 A comment of HTML in the line above a block, which readers of the page do not see, changes that:
@@ -15,6 +16,7 @@ A comment of HTML in the line above a block, which readers of the page do not se
   with a copy of the project that has been changed so;
 - `<!-- run: COMMAND ARGUMENTS; COMMAND ARGUMENTS -->`: these arguments are added to these commands of `optsearch`, so
   that they do less;
+- `<!-- of: PROGRAM -->`: the program, with `;` between statements, of a block in C;
 - `<!-- no run: WHY -->`: nothing is done with it.
 """
 
@@ -29,14 +31,14 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-LANGUAGES = ("sh", "python", "yaml", "text")
+LANGUAGES = ("sh", "python", "yaml", "c", "text")
 
 _FENCE = re.compile(r"( *)```(.*)")
-_MARKER = re.compile(r" *<!-- (file|edit|run|no run): (.+) -->")
+_MARKER = re.compile(r" *<!-- (file|edit|of|run|no run): (.+) -->")
 
 
 class Block(NamedTuple):
-    """A code block. `line` is that of its first line in the page; `marker` is "", file, edit, run, or no run."""
+    """A code block. `line` is that of its first line in the page; `marker` is "", file, edit, of, run, or no run."""
 
     page: Path
     line: int

@@ -25,6 +25,8 @@ from forked import ForkServer, Result
 from markdown import markdown
 
 from programs import parse
+from programs.kernels.source import C, Source
+from programs.sharing import Outlines
 
 from search.comparison import _arms
 from search.config import Settings
@@ -113,23 +115,27 @@ class Reader:
             self._copy.close()
 
     def follow(self, blocks: list[Block]) -> None:
-        scripts = [block for block in blocks if block.language == "python" and not block.marker and not _program(block)]
+        scripts = [block for block in blocks if is_script(block)]
         for block in blocks:
-            if block.marker == "no run" or block.language == "text":
-                continue
             if block.marker == "file":
                 (self._folder / block.value).write_text(self._ours(block.text))
             elif block.marker == "edit":
                 self._change(block)
-            elif block.language == "sh":
-                for command in block.commands():
-                    self._run(block, command)
-            elif block.language == "yaml":
-                check_settings(block, self._folder)
-            elif _program(block):
-                parse(block.text, block.place)
-            elif block is scripts[-1]:
+            elif block.marker != "no run" and not is_script(block):
+                self._follow(block)
+            elif scripts and block is scripts[-1]:
                 self._run_script(scripts)
+
+    def _follow(self, block: Block) -> None:
+        if block.language == "sh":
+            for command in block.commands():
+                self._run(block, command)
+        elif block.language == "yaml":
+            check_settings(block, self._folder)
+        elif block.language == "c":
+            check_rule(block)
+        elif block.language == "python":
+            parse(block.text, block.place)
 
     def _change(self, block: Block) -> None:
         """Have a copy of the project in which a line has been replaced by the block."""
@@ -181,8 +187,9 @@ class Reader:
         assert code == 0, f"{blocks[0].page.name}: {out}{err}"
 
 
-def _program(block: Block) -> bool:
-    return block.text.startswith("def train(w, g, m, v, lr):")
+def is_script(block: Block) -> bool:
+    """Whether a block is Python to be run; a `def train(w, g, m, v, lr):` is a program of the language."""
+    return block.language == "python" and not block.marker and not block.text.startswith("def train(w, g, m, v, lr):")
 
 
 def check_settings(block: Block, folder: Path) -> None:
@@ -197,6 +204,13 @@ def check_settings(block: Block, folder: Path) -> None:
         _arms(file)
     whole = yaml.safe_load((ROOT / "configs" / "quickstart.yaml").read_text())
     file.read(Settings, whole | file.data)
+
+
+def check_rule(block: Block) -> None:
+    """The block must be part of what is made of its program."""
+    assert block.marker == "of", f"{block.place}: of which program?"
+    program = parse(block.value.replace(";", "\n").replace("\n ", "\n"), block.place)
+    assert block.text in Source(Outlines([program])).text(C), block.place
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
