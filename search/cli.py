@@ -161,6 +161,30 @@ def leaderboard(
 
 
 @app.command()
+def report(
+    seconds: Annotated[str | None, typer.Argument(metavar="SECONDS", help="With --watch: between two pages.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: a page for browsers.")] = Path(
+        "report.html"
+    ),
+    store: StoreOption = RESULTS,
+    search: SearchOption = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Write it again every 60 s, or every SECONDS, until Ctrl-C.")
+    ] = False,
+) -> None:
+    """A page about a search, in one file that needs no network: curves, the winner, its family, the evidence."""
+    from search.report import watch_report, write_report
+    from search.watch import seconds_of
+
+    if watch:
+        watch_report(output, store, search, seconds_of(seconds or "60"))
+        return
+    if seconds is not None:
+        raise InputError(f"report: unexpected '{seconds}'; the file is named with -o FILE, a search with --search NAME")
+    write_report(output, store, search)
+
+
+@app.command()
 def failures(
     store: StoreOption = RESULTS,
     search: SearchOption = None,

@@ -1,0 +1,93 @@
+"""What births were answered by, over the search, and how much of their statements had no effect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from search.report.progress import NO_BIRTHS
+from search.report.reading import Reading
+from search.report.section import (
+    FIFTH,
+    FOURTH,
+    GROUND,
+    INK,
+    OURS,
+    SIXTH,
+    THIRD,
+    Axis,
+    Figure,
+    Section,
+    missing,
+    plural,
+    share,
+)
+
+STRETCHES = 80  # into which a search is divided
+_ANSWERS = (  # column of v_progress, name, colour, and pattern for those who see no colours
+    ("trained", "trained", OURS, ""),
+    ("by_hash", "known by dataflow hash", FIFTH, "/"),
+    ("by_fingerprint", "known by fingerprint", THIRD, "\\"),
+    ("in_flight", "twin of one in training", FOURTH, "x"),
+    ("rejected", "rejected untrained", SIXTH, "."),
+)
+
+
+def answers(reading: Reading) -> Section:
+    """The section."""
+    rows = reading.progress
+    title = "Cache hits and redundancy"
+    if not rows:
+        return missing("cache", title, NO_BIRTHS)
+    stretches = _stretches(rows)
+    ends = [part[-1]["births_so_far"] for part in stretches]
+    traces: list[dict[str, Any]] = [
+        {"type": "scatter", "mode": "lines", "name": name, "stackgroup": "all", "x": ends,
+         "y": [_rate(part, column) for part in stretches], "line": {"color": colour, "width": 1}, "fillcolor": colour,
+         "fillpattern": {"shape": pattern, "size": 6, "solidity": 0.2, "fgcolor": GROUND, "fillmode": "overlay"},
+         "hovertemplate": "%{y:.1%}<extra>" + name + "</extra>"}
+        for column, name, colour, pattern in _ANSWERS
+    ]  # fmt: skip
+    traces.append(
+        {"type": "scatter", "mode": "lines", "name": "statements without effect", "x": ends,
+         "y": [_redundant(part) for part in stretches], "line": {"color": INK, "width": 3, "dash": "dash"},
+         "hovertemplate": "%{y:.1%}<extra>statements without effect</extra>"}
+    )  # fmt: skip
+    axes = Axis("births"), Axis("share of births, or of statements", range=(0, 1), percent=True)
+    see = _see(rows, stretches[-1])
+    return Section(
+        "cache", title, [Figure("answers", see, traces, *axes, layout={"hovermode": "x unified"}, height=400)]
+    )
+
+
+def _see(rows: Sequence[dict[str, Any]], end: Sequence[dict[str, Any]]) -> str:
+    last, births = rows[-1], rows[-1]["births_so_far"]
+    return (
+        f"Of {plural(births, 'birth')} {share(last['trained_so_far'], births)} were trained;"
+        f" {share(last['by_hash_so_far'], births)} were known by their dataflow hash,"
+        f" {share(last['by_fingerprint_so_far'], births)} by what they do to weights,"
+        f" {share(last['in_flight_so_far'], births)} were twins of programs in training, and"
+        f" {share(last['rejected_so_far'], births)} cannot learn and were rejected."
+        f" Of all statements {_redundant(rows):.0%} had no effect, {_redundant(end):.0%} at the end."
+    )
+
+
+def _stretches(rows: Sequence[dict[str, Any]]) -> list[Sequence[dict[str, Any]]]:
+    """Batches in stretches of about as many births."""
+    ends = np.array([row["births_so_far"] for row in rows])
+    at = np.searchsorted(ends, np.linspace(0, ends[-1], STRETCHES + 1)[1:])
+    edges = [0, *(int(place) + 1 for place in np.unique(at))]
+    return [rows[start:end] for start, end in pairwise(edges)]
+
+
+def _rate(part: Sequence[dict[str, Any]], column: str) -> float:
+    births = sum(int(row["births"]) for row in part)
+    return round(sum(int(row[column]) for row in part) / births, 5)
+
+
+def _redundant(part: Sequence[dict[str, Any]]) -> float:
+    births = sum(int(row["births"]) for row in part)
+    return round(sum(float(row["redundant_share"]) * int(row["births"]) for row in part) / births, 5)

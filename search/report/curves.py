@@ -1,0 +1,105 @@
+"""Loss curves of the winner beside those of the tuned baselines, task by task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.config import FRESH_SEED
+from search.report.reading import Reading, Training
+from search.report.section import (
+    DASHES,
+    OURS,
+    RIVALS,
+    Axis,
+    Figure,
+    Section,
+    label,
+    missing,
+    plural,
+    rounded,
+)
+from search.report.winner import Winner
+
+MOST_TASKS = 8
+_WIDE = 20.0  # ratio of losses beyond which a logarithmic axis shows more
+
+Curves = dict[str, dict[str, list[Training]]]  # by the task's fingerprint, then by the program's key
+
+
+def loss_curves(reading: Reading, winner: Winner | None) -> Section:
+    """The section."""
+    title = "Loss curves"
+    if winner is None:
+        return missing("curves", title, "No program has trained well yet, so there is no curve to show.")
+    names = {winner.row["key"]: winner.name}
+    for row in reading.baselines:
+        names.setdefault(row["key"], f"tuned {row['name']}")
+    shown = _tasks(_curves(reading.trainings(list(names))), winner.row["key"], set(reading.tasks))
+    figures = [_figure(place, of_task, names, winner) for place, of_task in enumerate(shown[:MOST_TASKS])]
+    if not figures:
+        why = f"The trainings of {winner.name} are not in this store any more; `optsearch eval` trains it again."
+        return missing("curves", title, why)
+    lead = (
+        f"How {winner.name} and the tuned baselines train on the tasks of the search:"
+        " mean over the search's seeds, each point the mean over a twentieth of the steps."
+    )
+    return Section("curves", title, figures, lead, columns=True)
+
+
+def _curves(trainings: Sequence[Training]) -> Curves:
+    """Trainings on the seeds of searches, by task and program."""
+    found: Curves = {}
+    for training in trainings:
+        if training.seed < FRESH_SEED and training.curve:
+            found.setdefault(training.task_fingerprint, {}).setdefault(training.key, []).append(training)
+    return found
+
+
+def _tasks(curves: Curves, winner: str, tasks: set[str]) -> list[dict[str, list[Training]]]:
+    """Those of the search: where baselines were trained too; without baselines, those called like them."""
+    with_winner = [of_task for of_task in curves.values() if winner in of_task]
+    compared = [of_task for of_task in with_winner if len(of_task) > 1]
+    return compared or [of_task for of_task in with_winner if of_task[winner][0].task in tasks]
+
+
+def _figure(place: int, of_task: dict[str, list[Training]], names: Mapping[str, str], winner: Winner) -> Figure:
+    ours = winner.row["key"]
+    task = of_task[ours][0].task
+    means = {key: _mean(of_task[key]) for key in names if key in of_task}
+    traces = []
+    for key, colour, dash in zip(means, (OURS, *RIVALS), ("solid", *DASHES), strict=False):
+        steps = of_task[key][0].steps * np.arange(1, len(means[key]) + 1) / len(means[key])
+        name = label(names[key])
+        traces.append(
+            {"type": "scatter", "mode": "lines", "name": name, "x": rounded(steps), "y": rounded(means[key]),
+             "line": {"color": colour, "width": 3 if key == ours else 2, "dash": dash},
+             "hovertemplate": "%{y:.4g} at step %{x:.0f}<extra>" + name + "</extra>"}
+        )  # fmt: skip
+    every = np.concatenate(list(means.values()))
+    is_wide = float(every.min()) > 0 and float(every.max()) > _WIDE * float(every.min())
+    y = Axis("mean training loss", scale="log" if is_wide else "linear")
+    see = _see(means, names, ours, len(of_task[ours]))
+    return Figure(f"curve-{place}", see, traces, Axis("training step"), y, title=task)
+
+
+def _mean(trainings: Sequence[Training]) -> NDArray[Any]:
+    points = min(len(training.curve) for training in trainings)
+    mean: NDArray[Any] = np.mean([training.curve[:points] for training in trainings], axis=0)
+    return mean
+
+
+def _see(means: Mapping[str, NDArray[Any]], names: Mapping[str, str], ours: str, seeds: int) -> str:
+    last = {names[key]: float(curve[-1]) for key, curve in means.items() if key != ours}
+    if not last:
+        return f"Mean of {plural(seeds, 'seed')}; no baseline was trained on this task."
+    rival = "tuned adamw" if "tuned adamw" in last else min(last, key=lambda name: last[name])
+    end = float(means[ours][-1])
+    if last[rival] <= 0:
+        return f"At the end the training loss is {end:.4g}, {rival}'s {last[rival]:.4g}; {plural(seeds, 'seed')}."
+    change = end / last[rival] - 1
+    side = "below" if change < 0 else "above"
+    return f"At the end the training loss is {abs(change):.0%} {side} {rival}'s; mean of {plural(seeds, 'seed')}."
