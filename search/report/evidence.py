@@ -97,7 +97,7 @@ def funnel(reading: Reading) -> Section:
     lead = (
         f"In funnel '{rows[0]['funnel']}' everybody, programs and baselines alike, is tuned with the same trials on"
         " each task of a stage and then trained on fresh seeds; these alone decide. Each program is compared with the"
-        " baseline that is best on that task."
+        " baseline that is hardest to beat over all tasks of the stage."
     )
     return Section("funnel", title, blocks, lead)
 
@@ -111,7 +111,7 @@ def funnel_outcome(reading: Reading) -> str:
     passed = {row["individual_id"] for row in rows if row["stage"] == last and row["passed"]}
     entered = len({row["individual_id"] for row in rows})
     if not passed:
-        return f"none of {plural(entered, 'program')} is ahead of the best baselines in stage {last} of the funnel"
+        return f"none of {plural(entered, 'program')} is ahead of every baseline in stage {last} of the funnel"
     if last < stages:
         return f"{len(passed)} of {plural(entered, 'program')} passed {last} of {stages} stages of the funnel so far"
     return f"{len(passed)} of {plural(entered, 'program')} passed all {plural(last, 'stage')} of the funnel"
@@ -131,15 +131,15 @@ def _stage_figure(stage: int, rows: Sequence[dict[str, Any]]) -> Figure:
             ("did not pass", "x-thin-open", MUTED, [row for row in drawn if not row["passed"]]),
         ) if those
     ]  # fmt: skip
-    y = Axis("z, ahead of the best baseline (standard deviations)")
+    y = Axis("z (standard deviations)")
     tasks = plural(len({row["task"] for row in rows}), "task")
     passed = sum(row["passed"] for row in programs.values())
     see = f"{passed} of {plural(len(programs), 'program')} passed stage {stage}, over {tasks}."
     if drawn and drawn[0]["z"] > 0:
-        see += f" The best, {drawn[0]['competitor']}, is ahead of the best baselines with z = {drawn[0]['z']:.1f}"
+        see += f" The best, {drawn[0]['competitor']}, is ahead of every baseline with z at least {drawn[0]['z']:.1f}"
         see += f", p = {figures(drawn[0]['p'], 2)} corrected for all programs compared."
     elif drawn:
-        see += " None is ahead of the best baselines."
+        see += " None is ahead of every baseline."
     layout = {"xaxis": {"type": "category", "title": {"text": "program, best first"}, "categoryorder": "array",
                         "categoryarray": [label(row["competitor"]) for row in drawn]}}  # fmt: skip
     return Figure(f"stage-{stage}", see, traces, Axis("program"), y, title=f"stage {stage}", layout=layout)

@@ -75,7 +75,7 @@ class Reading:
     def fitness_is(self) -> str:
         """What a fitness of this search says, for axes."""
         if len(self.tasks) > 1:
-            return "score (0: tuned baseline, 1: best known)"
+            return "score: 0 baseline, 1 best"
         return "minus validation loss"
 
     def time(self, text: str) -> datetime:

@@ -43,8 +43,7 @@ function layoutOf(layout, style) {
 function draw(Plotly) {
   const style = getComputedStyle(document.documentElement);
   const config = {
-    responsive: true, displaylogo: false, showTips: false,
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+    responsive: true, displaylogo: false, displayModeBar: false, showTips: false,
   };
   return Promise.all(
     Object.entries(figures).map(([name, figure]) => {
