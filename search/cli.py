@@ -185,6 +185,20 @@ def report(
 
 
 @app.command()
+def dashboard(
+    store: StoreOption = RESULTS,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0 for any that is free.")] = 8001,
+) -> None:
+    """For those who want SQL: Datasette, read-only and for this machine alone, with prepared queries; until Ctrl-C."""
+    try:
+        from search.dashboard import serve
+    except ModuleNotFoundError:
+        raise InputError("dashboard: Datasette is not installed; pip install 'optsearch[dashboard]'") from None
+
+    serve(store, port)
+
+
+@app.command()
 def failures(
     store: StoreOption = RESULTS,
     search: SearchOption = None,
