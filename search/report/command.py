@@ -56,9 +56,13 @@ def _read(location: str, search: str | None) -> Page:
 
 def _check_folder(output: Path) -> None:
     """What cannot be written is said before anything is read."""
-    if output.is_dir():
+    try:
+        is_folder, has_folder = output.is_dir(), output.parent.is_dir()
+    except OSError as error:  # such as a name that is too long, or a folder that may not be looked into
+        raise _unwritable(output, error) from None
+    if is_folder:
         raise InputError(f"{output}: is a folder; name a file in it with -o, such as {output / 'report.html'}")
-    if not output.parent.is_dir():
+    if not has_folder:
         raise InputError(f"{output}: no folder {output.parent}; make it, or name another file with -o")
 
 
@@ -80,7 +84,11 @@ def _write(output: Path, text: str) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise InputError(f"{output}: cannot be written ({error.strerror}); name another file with -o") from None
+        raise _unwritable(output, error) from None
+
+
+def _unwritable(output: Path, error: OSError) -> InputError:
+    return InputError(f"{output}: cannot be written ({error.strerror}); name another file with -o")
 
 
 def _umask() -> int:

@@ -86,7 +86,7 @@ def _see(reading: Reading) -> str:
     assert best is not None
     text = f"The best program was born as number {best['birth'] + 1:,} of {reading.row['births']:,}"
     ahead = ahead_of_baselines(reading, best)
-    return f"{text}, {ahead} on the seeds that the search trains on." if ahead else f"{text}; no baseline was tuned."
+    return f"{text}, {ahead}, on the seeds that the search trains on." if ahead else f"{text}; no baseline was tuned."
 
 
 def ahead_of_baselines(reading: Reading, row: dict[str, Any]) -> str:
