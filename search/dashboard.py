@@ -10,7 +10,6 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import datasette.handle_exception
 import uvicorn
 from datasette.app import Datasette
 from datasette.database import Database
@@ -176,7 +175,7 @@ def _listening(port: int) -> socket.socket:
 def _serve(file: Path, listener: socket.socket) -> None:
     for plugin, _ in pm.list_plugin_distinfo():  # whatever else is installed
         pm.unregister(plugin)
-    datasette.handle_exception.rich = None  # it would print the stack of every mistyped address
+    pm.get_plugin("datasette.handle_exception").rich = None  # it would print the stack of every mistyped address
     server = Datasette(files=[], metadata=_metadata(file), settings=_SETTINGS)
     server.remove_database("_memory")
     database = _ReadOnly(server, path=str(file))
