@@ -268,7 +268,8 @@ def hostile(path: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
     settings = json.dumps(json.loads(settings) | {HOSTILE: HOSTILE, "versions": {HOSTILE: HOSTILE}})
     folder = tmp_path_factory.mktemp("hostile<img src=x onerror=alert(3)>")
     return made(changed(
-        path, folder, "UPDATE individual SET mutation = :text", "UPDATE individual SET reason = :text WHERE status <> 'ok'",
+        path, folder, "UPDATE individual SET mutation = :text",
+        "UPDATE individual SET reason = :text WHERE status <> 'ok'",
         "UPDATE selection SET competitor = :text || id, task = :text, baseline = :text, funnel = :text",
         "UPDATE proof SET competitor = :text || competitor, task = :text || task",
         "UPDATE task_noise SET task = :text || id", "UPDATE opening SET opened = :text",
