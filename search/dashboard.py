@@ -25,7 +25,7 @@ HOST = "127.0.0.1"  # never another: there is no password
 NAME = "results"  # of the database in addresses, whatever its file is called
 SECONDS = 10  # that a query may take
 ROWS = 1000  # of a query that a page shows
-PATIENCE = 2  # seconds for requests under way when the server is ended
+PATIENCE = 1  # seconds for requests under way when the server is ended
 
 
 class Query(NamedTuple):
@@ -88,8 +88,8 @@ QUERIES = {
         ORDER BY funnel, stage, task, fitness DESC
         """,
     ),
-    "proof": Query(
-        "Proof",
+    "proofs": Query(
+        "Proofs",
         "Finalists against tuned baselines on the locked tasks, which are opened once.",
         """
         SELECT finalist, funnel, task, competitor, fitness, standard_error, ahead, ahead_error, task_z, steps_to_adamw,
