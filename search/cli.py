@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
@@ -399,7 +400,8 @@ def main() -> None:
     """Entry point: errors of the user, and of the database, in one line, no traceback."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # not every encoding has every character of a name or a reason
+            with suppress(OSError):  # of a stream whose file has been exchanged behind its back
+                stream.reconfigure(errors="replace")  # not every encoding has every character of a name or a reason
     try:
         code = app(standalone_mode=False)
     except InputError as error:
