@@ -1,4 +1,4 @@
-"""One hypothesis profile for all tests, reproducible and without a clock; one Ray instance for all that need it."""
+"""One hypothesis profile for all tests, reproducible and without a clock; one Ray instance in each test process."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,14 +19,6 @@ settings.register_profile(
 def pytest_collectstart() -> None:
     """Before each file: importing torch's own tests, as one file does, loads a profile of theirs for all after it."""
     settings.load_profile("optsearch")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For test processes side by side: a file stays in one, for its fixtures; all on Ray are in one, for one Ray."""
-    on_ray = {item.path for item in items if "local_ray" in getattr(item, "fixturenames", ())}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if item.path in on_ray else str(item.path)))
 
 
 @pytest.fixture(scope="session")

@@ -134,14 +134,18 @@ def test_a_driver_killed_again_and_again(expected: list[tuple[Any, ...]], tmp_pa
 def test_a_killed_worker_leaves_no_trace_and_one_line_stays_on_the_terminal(
     expected: list[tuple[Any, ...]], tmp_path: Path
 ) -> None:
-    folder = folder_with(tmp_path)
-    with terminal() as (name, shown):
-        run = begin(folder, terminal=name)
-        wait_for_births(run, 10)
-        run.workers()[0].kill()
-        assert run.wait(PATIENCE) == 0, shown
+    for attempt in range(5):  # until the worker was killed in time to be missed, which a busy machine may take to do
+        (tmp_path / str(attempt)).mkdir()
+        folder = folder_with(tmp_path / str(attempt))
+        with terminal() as (name, shown):
+            run = begin(folder, terminal=name)
+            wait_for_births(run, 1)
+            run.workers()[0].kill()
+            assert run.wait(PATIENCE) == 0, shown
+        nothing_is_left(run)
+        if "replaced" in run.log:
+            break
     assert "replaced" in run.log
-    nothing_is_left(run)
     assert history(folder / "results.db", "tiny") == expected
     text = b"".join(shown).decode()
     assert text.count("\n") == 1 and text.endswith("\n"), f"more than one line: {text}"

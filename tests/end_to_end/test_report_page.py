@@ -243,7 +243,7 @@ def test_text_from_the_database_stays_text(look: Look, folder: Path, tmp_path: P
 
 def test_an_open_page_follows_the_run(look: Look, folder: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.html"
-    words = [OPTSEARCH, "report", "--watch", "1", "-o", str(report), "--store", str(folder / "results.db")]
+    words = [OPTSEARCH, "report", "--watch", "10", "-o", str(report), "--store", str(folder / "results.db")]
     made = "document.querySelector('.made time').dateTime"
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as watching:
         try:
