@@ -32,6 +32,11 @@ from scripts.processes import Run, history
 NODES = 4
 HEAD = "127.0.0.2"  # not 127.0.0.1, which Ray replaces by another address of the machine
 PATIENCE = 120.0  # seconds for Ray to start
+ATTEMPTS = 3  # to start a node: Ray gives it up after 30 seconds, which it may need on a busy machine
+BUSY = {  # for machines that have other things to do: workers get their share, and time to start
+    "RAY_worker_niceness": "0",
+    "RAY_worker_register_timeout_seconds": "300",
+}
 CONFIG = """\
 name: nodes
 strategy: {{population: 50, tournament: 3, start: adamw}}
@@ -109,7 +114,7 @@ class Cluster:
     def __init__(self, ray: str | None = None) -> None:
         self._ray = ray or str(Path(sys.executable).parent / "ray")
         self._folder = Path(tempfile.mkdtemp(prefix="nodes-", dir="/tmp"))  # a short path, for sockets
-        self._environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+        self._environment = {**os.environ, **BUSY, "RAY_AUTH_MODE": "disabled"}
         self.address = f"{HEAD}:{_free_port()}"
         self.nodes: list[Node] = []
         self._started = 0
@@ -123,17 +128,28 @@ class Cluster:
             raise
 
     def add(self, environment: Mapping[str, str] | None = None, ray: str | None = None) -> Node:
-        """One more node with a CPU; it joins within seconds.
+        """One more node with a CPU, which has joined.
 
         Args:
             environment: variables that its workers see in addition.
             ray: the command, if it is another than that of the head.
+
+        Raises:
+            TimeoutError: it has not, with what Ray said.
         """
-        self._started += 1
-        node = Node(
-            ray or self._ray, f"127.0.1.{self._started}", {**self._environment, **(environment or {})}, self._folder,
-            f"--address={self.address}", "--num-cpus=1",
-        )  # fmt: skip
+        for attempt in range(1, ATTEMPTS + 1):
+            self._started += 1
+            node = Node(
+                ray or self._ray, f"127.0.1.{self._started}", {**self._environment, **(environment or {})},
+                self._folder, f"--address={self.address}", "--num-cpus=1",
+            )  # fmt: skip
+            try:
+                node.wait()
+                break
+            except TimeoutError:
+                node.kill()
+                if attempt == ATTEMPTS:
+                    raise
         self.nodes.append(node)
         return node
 
