@@ -5,15 +5,17 @@ import os
 # Matrix products that do not depend, to the last bit, on alignment and on how many are computed together: with this the
 # outcome of a replica is the same whatever batch it is trained in. Read by MKL at its first call.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+# The same product, the same order of sums: read by cuBLAS when it is first used.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 from proxy_tasks.named import args
 from proxy_tasks.outcome import Hurdle, Outcome, Replica
 from proxy_tasks.process import configure_process, configured_process
 from proxy_tasks.task import Task
 from proxy_tasks.tasks import SUITE, TASKS, get_task
-from proxy_tasks.trainer import train
+from proxy_tasks.trainer import ANY_ROOM, Room, train
 
 __all__ = [
-    "SUITE", "TASKS", "Hurdle", "Outcome", "Replica", "Task", "args", "configure_process", "configured_process",
-    "get_task", "train",
+    "ANY_ROOM", "SUITE", "TASKS", "Hurdle", "Outcome", "Replica", "Room", "Task", "args", "configure_process",
+    "configured_process", "get_task", "train",
 ]  # fmt: skip

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
 
+from proxy_tasks.backend import Backend, open_backend
 from proxy_tasks.outcome import CURVE_POINTS, Outcome, astray, checkpoint, validated
+from proxy_tasks.precision import precision
 from proxy_tasks.task import Task
 from proxy_tasks.trainer import validation_losses
 
@@ -62,26 +64,32 @@ def _as_matrix(value: Tensor) -> Tensor:
 Optimizers = Callable[[Sequence[Weight]], list[Optimizer]]
 
 
-def train_native(task: Task, replica: NativeReplica) -> Outcome:
+def train_native(task: Task, replica: NativeReplica, device: str = "cpu") -> Outcome:
     """Train one replica with the optimizer that its name stands for."""
     name, learning_rate, weight_decay = replica.program
-    return train_with(task, replica.seed, lambda weights: NATIVES[name](weights, learning_rate, weight_decay))
+    return train_with(task, replica.seed, lambda weights: NATIVES[name](weights, learning_rate, weight_decay), device)
 
 
-def train_with(task: Task, seed: int, optimizers: Optimizers) -> Outcome:
-    """Train one replica with what `optimizers` makes for its weights; each weight belongs in one of them."""
+def train_with(task: Task, seed: int, optimizers: Optimizers, device: str = "cpu") -> Outcome:
+    """Train one replica with what `optimizers` makes for its weights; each weight belongs in one of them.
+
+    Raises:
+        InputError: there is no such device here.
+    """
     started = time.perf_counter()
-    training = _Training(task, seed, optimizers)
+    backend = open_backend(device)
+    training = _Training(task, seed, optimizers, backend)
     outcome = training.run()
-    return outcome._replace(curve=training.curve, seconds=time.perf_counter() - started)
+    return outcome._replace(curve=training.curve, seconds=time.perf_counter() - started, device=backend.name)
 
 
 class _Training:
-    def __init__(self, task: Task, seed: int, optimizers: Optimizers) -> None:
+    def __init__(self, task: Task, seed: int, optimizers: Optimizers, backend: Backend) -> None:
         self.task = task
-        self.dataset, self.model = task.load()
+        self.dataset, self.model = task.load(backend.device)
         self.curve: list[float] = []
-        start = [p[0].clone() for p in self.model.parameters(self.model.initial_row(seed)[None])]
+        row = self.model.initial_row(seed).to(backend.device)
+        start = [p[0].clone() for p in self.model.parameters(row[None])]
         self.values = [_as_matrix(p) for p in start]
         self.shapes = [(1, *leaf.shape) for leaf in self.model.leaves]
         names = [leaf.name for leaf in self.model.leaves]
@@ -89,7 +97,7 @@ class _Training:
         self.groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
         self.peaks = [group["lr"] * task.update_scale for group in self.groups]
         self.schedule = task.schedule().tolist()
-        self.indices = torch.from_numpy(task.minibatches(seed))
+        self.indices = torch.from_numpy(task.minibatches(seed)).to(backend.device)
 
     def run(self) -> Outcome:
         """The outcome, its curve apart."""
@@ -113,13 +121,15 @@ class _Training:
     def _segment(self, start: int, stop: int) -> float:
         """Train from step `start` to `stop`; the mean training loss on the way."""
         x, y = self.dataset.train_x, self.dataset.train_y
-        total = torch.zeros(())
+        total = torch.zeros((), device=x.device)
         for step in range(start, stop):
             for group, peak in zip(self.groups, self.peaks, strict=True):
                 group["lr"] = peak * self.schedule[step]
             index = self.indices[step]
-            (loss,) = self.model.losses(self._parameters(), x[index][None], y[index][None])
-            for p, gradient in zip(self.values, torch.autograd.grad(loss, self.values), strict=True):
+            with precision(self.task.matmul, x.device):
+                (loss,) = self.model.losses(self._parameters(), x[index][None], y[index][None])
+                gradients = torch.autograd.grad(loss, self.values)
+            for p, gradient in zip(self.values, gradients, strict=True):
                 p.grad = gradient
             for optimizer in self.optimizers:
                 optimizer.step()

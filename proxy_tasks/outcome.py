@@ -26,7 +26,7 @@ class Outcome(NamedTuple):
     The trainer itself says ok, diverged, or dropped (at a hurdle); error (training raised), timeout (it took too long)
     and lost (its process died) come from evaluators. `fitness` is minus the final validation loss, None unless `status`
     is ok. `curve` holds mean training losses over twentieths of the steps, as far as they are finite. `seconds` is the
-    replica's share of the time of its batch.
+    replica's share of the time of its batch, `device` what it was trained on.
     """
 
     status: Status
@@ -35,6 +35,7 @@ class Outcome(NamedTuple):
     steps: int
     seconds: float
     reason: str | None = None
+    device: str = "cpu"
 
 
 class Hurdle(NamedTuple):

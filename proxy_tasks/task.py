@@ -7,6 +7,7 @@ import math
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from hashlib import sha256
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from proxy_tasks.datasets import Dataset, load_dataset
 from proxy_tasks.models import Model, build_model
 from proxy_tasks.named import Args, source_digest
 
+CPU = torch.device("cpu")
+Matmul = Literal["float32", "tf32", "bf16"]
 TRAINER_VERSION = 2  # to be raised with every change that alters what training computes
 
 
@@ -28,6 +31,9 @@ class Task:
 
     `update_scale` multiplies the update of every program: where one program is trained on several tasks, each of which
     needs another learning rate, what it is good for shows only if these are not left to it.
+
+    `matmul` is how precisely matrix products are computed in training: weights, states and update rules are float32 in
+    any case, and so is validation. `tf32` is for GPUs and changes nothing elsewhere.
     """
 
     name: str
@@ -40,6 +46,7 @@ class Task:
     warmup: float = 0.05
     loss_bound: float = 100.0
     update_scale: float = 1.0
+    matmul: Matmul = "float32"
 
     @property
     def fingerprint(self) -> str:
@@ -61,14 +68,17 @@ class Task:
         stream = np.concatenate([rng.permutation(samples) for _ in range(epochs)])
         return stream[: self.steps * self.batch_size].reshape(self.steps, self.batch_size)
 
-    def load(self) -> tuple[Dataset, Model]:
-        """Data and model, built once for each process."""
-        return _load(self.dataset, self.dataset_args, self.model, self.model_args)
+    def load(self, device: torch.device = CPU) -> tuple[Dataset, Model]:
+        """Data and model on a device, built once for each process."""
+        return _load(self.dataset, self.dataset_args, self.model, self.model_args, device)
 
 
 @lru_cache(maxsize=64)
-def _load(dataset: str, dataset_args: Args, model: str, model_args: Args) -> tuple[Dataset, Model]:
+def _load(
+    dataset: str, dataset_args: Args, model: str, model_args: Args, device: torch.device
+) -> tuple[Dataset, Model]:
     data = load_dataset(dataset, dataset_args)
+    data = data if device == CPU else data.on(device)
     return data, build_model(model, data, model_args)
 
 
@@ -82,6 +92,7 @@ def _fingerprint(task: Task) -> str:
     }
     for key in ("name", "dataset", "dataset_args"):  # two names for one task share their evaluations; data is data
         del settings[key]
-    if settings["update_scale"] == 1:  # as it was for all before there was another
-        del settings["update_scale"]
+    for key, usual in (("update_scale", 1.0), ("matmul", "float32")):  # as it was for all before there was another
+        if settings[key] == usual:
+            del settings[key]
     return sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]

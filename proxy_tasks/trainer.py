@@ -5,56 +5,100 @@ of one seed start from the same weights and see the same minibatches (common ran
 replica never touches another: rows that diverge or fail a hurdle are dropped and the rest go on.
 
 As many replicas are trained at once as fit the memory; what is left of several cohorts at a hurdle goes on as fewer.
+
+What differs between a CPU and a GPU is left to a `Backend`.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from programs.batched import Rows, UpdateRules
+from programs.batched import Rows
 from programs.sharing import Outlines, share
 
+from proxy_tasks.backend import Backend, open_backend
 from proxy_tasks.datasets import Dataset
 from proxy_tasks.models import Model
 from proxy_tasks.outcome import CURVE_POINTS, Hurdle, Outcome, Replica, astray, checkpoint, dropped, fallen, validated
+from proxy_tasks.precision import precision
 from proxy_tasks.task import Task
 
+log = logging.getLogger("optsearch.trainer")
+
 VALIDATION_SAMPLES = 512  # in one pass; not a function of R, since the order of summation shows in the last bit
-MEMORY_MIB = 2048.0
 SCRATCH_ROWS = 10  # rows of values that update rules keep for each replica, as a rule fewer
 
 
+class Room(NamedTuple):
+    """Where to train, and how much at once.
+
+    Attributes:
+        rows: most replicas at once, None for as many as fit; the others wait for their turn, and join what hurdles
+            leave.
+        memory_mib: what training may take, about, None for what the device has; what does not fit waits too.
+        device: `cpu` or `cuda`.
+        share: of the memory of a GPU.
+    """
+
+    rows: int | None = None
+    memory_mib: float | None = None
+    device: str = "cpu"
+    share: float = 1.0
+
+
+ANY_ROOM = Room()
+
+
 def train(
-    task: Task,
-    replicas: Sequence[Replica],
-    hurdles: Sequence[Hurdle] = (),
-    rows: int | None = None,
-    memory_mib: float = MEMORY_MIB,
+    task: Task, replicas: Sequence[Replica], hurdles: Sequence[Hurdle] = (), room: Room = ANY_ROOM
 ) -> list[Outcome]:
-    """Train every replica on the task.
+    """Train every replica on the task. Where memory runs out on a GPU, half as many at once are tried from the start.
 
     Args:
         task: what to train on.
         replicas: what to train.
         hurdles: by rising point; replicas that fail one are dropped there.
-        rows: most replicas at once; the others wait for their turn, and join what hurdles leave.
-        memory_mib: what training may take, about; the replicas that do not fit wait too.
+        room: where to train, and how much at once.
 
     Returns:
         Outcomes in the order of the replicas.
+
+    Raises:
+        InputError: there is no such device here.
+        torch.OutOfMemoryError: a GPU has no room for a single replica.
     """
     if not replicas:
         return []
     started = time.perf_counter()
-    outcomes = _Training(task, replicas, hurdles).run(min(rows or len(replicas), replicas_within(memory_mib, task)))
+    backend = open_backend(room.device, room.share)
+    memory = backend.memory_mib() if room.memory_mib is None else room.memory_mib
+    most = min(room.rows or len(replicas), len(replicas), replicas_within(memory, task))
+    while (outcomes := _outcomes(task, replicas, hurdles, backend, most)) is None:
+        backend.release()
+        log.info("out of memory with %d replicas of task %s at once; trained again by %d", most, task.name, most // 2)
+        most //= 2
     each = (time.perf_counter() - started) / len(replicas)
-    return [outcome._replace(seconds=each) for outcome in outcomes]
+    return [outcome._replace(seconds=each, device=backend.name) for outcome in outcomes]
+
+
+def _outcomes(
+    task: Task, replicas: Sequence[Replica], hurdles: Sequence[Hurdle], backend: Backend, most: int
+) -> list[Outcome] | None:
+    """What became of the replicas; None where so many at once, and more than one, do not fit a GPU."""
+    try:
+        return _Training(task, replicas, hurdles, backend).run(most)
+    except torch.OutOfMemoryError:
+        if most == 1:
+            raise
+        return None
 
 
 def replicas_within(memory_mib: float, task: Task) -> int:
@@ -83,14 +127,19 @@ def _bytes_of_replica(task: Task) -> int:
 class _Training:
     """What the cohorts of one call have in common, and what has become of the replicas."""
 
-    def __init__(self, task: Task, replicas: Sequence[Replica], hurdles: Sequence[Hurdle]) -> None:
+    def __init__(self, task: Task, replicas: Sequence[Replica], hurdles: Sequence[Hurdle], backend: Backend) -> None:
         self.task = task
-        self.dataset, self.model = task.load()
+        self.backend = backend
+        self.dataset, self.model = task.load(backend.device)
+        self.losses = backend.losses(self.model)
         self.hurdles = {hurdle.point: hurdle for hurdle in hurdles}
         self.outlines = Outlines([replica.program for replica in replicas])
+        self.bind_rules = backend.compiled(self.outlines)
         self.seeds = [replica.seed for replica in replicas]
-        self.minibatches = {seed: torch.from_numpy(task.minibatches(seed)) for seed in set(self.seeds)}
-        self.schedule = torch.from_numpy(task.schedule()).unsqueeze(1)  # [steps, 1]
+        self.streams = {seed: number for number, seed in enumerate(dict.fromkeys(self.seeds))}
+        minibatches = [torch.from_numpy(task.minibatches(seed)) for seed in self.streams]
+        self.minibatches = torch.stack(minibatches, dim=1).to(backend.device)  # [steps, S, B]
+        self.schedule = torch.from_numpy(task.schedule()).to(backend.device)  # [steps]
         self.curves: list[list[float]] = [[] for _ in replicas]
         self.outcomes: list[Outcome | None] = [None] * len(replicas)
 
@@ -108,20 +157,18 @@ class _Training:
 
     def _start(self, numbers: Sequence[int]) -> _Cohort:
         initial = {seed: self.model.initial_row(seed) for seed in {self.seeds[i] for i in numbers}}
-        w = torch.stack([initial[self.seeds[i]] for i in numbers])
+        w = torch.stack([initial[self.seeds[i]] for i in numbers]).to(self.backend.device)
         return _Cohort(self, list(numbers), Rows(w, *(torch.zeros_like(w) for _ in range(3))))
 
     def _regrouped(self, cohorts: list[_Cohort], most: int) -> list[_Cohort]:
         """The replicas left, in as few cohorts as possible."""
-        left = sum(len(cohort.numbers) for cohort in cohorts)
-        if math.ceil(left / most) == len(cohorts) or not left:
-            return [cohort for cohort in cohorts if cohort.numbers]
-        numbers = [i for cohort in cohorts for i in cohort.numbers]
-        rows = Rows(*(torch.cat(buffers) for buffers in zip(*(c.rows for c in cohorts if c.numbers), strict=True)))
-        return [
-            _Cohort(self, [numbers[i] for i in part], Rows(*(buffer[list(part)] for buffer in rows)))
-            for part in _parts(range(left), most)
-        ]
+        cohorts = [cohort for cohort in cohorts if cohort.left]
+        left = sum(len(cohort.left) for cohort in cohorts)
+        if not left or math.ceil(left / most) == len(cohorts):
+            return cohorts
+        numbers = [cohort.numbers[row] for cohort in cohorts for row in cohort.left]
+        rows = Rows(*(torch.cat(buffers) for buffers in zip(*(cohort.survivors() for cohort in cohorts), strict=True)))
+        return [_Cohort(self, [numbers[i] for i in part], _picked(rows, part)) for part in _parts(range(left), most)]
 
     def judge(self, number: int, loss: float, point: int) -> bool:
         """Take in the mean loss of a replica over the last twentieth; whether it goes on."""
@@ -147,8 +194,19 @@ def _parts(numbers: Sequence[int], most: int) -> Iterable[Sequence[int]]:
     return (numbers[len(numbers) * i // parts : len(numbers) * (i + 1) // parts] for i in range(parts))
 
 
+def _picked(rows: Rows, which: Sequence[int]) -> Rows:
+    """Copies of some rows."""
+    index = torch.tensor(which).to(rows.w.device)
+    return Rows(*(buffer.index_select(0, index) for buffer in rows))
+
+
 class _Cohort:
-    """Replicas trained together. `numbers[r]` is the number, among all replicas, of the one in row r."""
+    """Replicas trained together.
+
+    Attributes:
+        numbers: of the one in each row, among all replicas.
+        left: rows of those that are still in; the others are carried along until a move is worth while.
+    """
 
     def __init__(self, training: _Training, numbers: list[int], rows: Rows) -> None:
         self.training = training
@@ -158,57 +216,75 @@ class _Cohort:
 
     def _bind(self, rows: Rows, keep: Sequence[int]) -> None:
         """Go on with the replicas numbered `keep`, arranged so that those that have much in common lie together."""
-        tree = share(self.training.outlines, keep)
+        training, device = self.training, rows.w.device
+        tree = share(training.outlines, keep)
         row_of = {number: row for row, number in enumerate(self.numbers)}
         self.numbers = tree.members
-        self.rows = Rows(*(buffer[[row_of[number] for number in self.numbers]] for buffer in rows))
+        self.left = list(range(len(self.numbers)))
+        self.rows = _picked(rows, [row_of[number] for number in self.numbers])
         self.gradient = self.rows.g[:, : self.model.layout.total]
         self.parameters = [p.detach().requires_grad_() for p in self.model.parameters(self.rows.w)]
-        self.rules = UpdateRules(self.training.outlines, tree, self.model.layout, self.rows, self.task.update_scale)
-        seeds = [self.training.seeds[number] for number in self.numbers]
-        distinct = seeds[:1] if len(set(seeds)) == 1 else seeds
-        self.indices = torch.stack([self.training.minibatches[seed] for seed in distinct], dim=1)  # [steps, 1 or R, B]
+        self.total = torch.zeros(len(self.numbers), device=device)
+        self.rules = training.bind_rules(tree, self.model.layout, self.rows, self.total, self.task.update_scale)
+        streams = [training.streams[training.seeds[number]] for number in self.numbers]
+        # Replicas of one seed share their minibatches.
+        self.streams = torch.tensor(streams[:1] if len(set(streams)) == 1 else streams).to(device)
+        self.now = torch.zeros(1, dtype=torch.int64, device=device)
+        self.repeat = training.backend.repeated(self._step)
+
+    def survivors(self) -> Rows:
+        """The rows of those left."""
+        return _picked(self.rows, self.left)
 
     def advance(self, start: int, stop: int) -> None:
         """Train from twentieth `start` to `stop`, or until nobody is left."""
         for point in range(start + 1, stop + 1):
             first, last = checkpoint(point - 1, self.task.steps), checkpoint(point, self.task.steps)
-            if not self.numbers or first == last:
+            if not self.left or first == last:
                 continue
             losses = self._segment(first, last)
-            keep = [n for n, loss in zip(self.numbers, losses, strict=True) if self.training.judge(n, loss, point)]
-            if not keep:
-                self.numbers = []
-            elif len(keep) < len(self.numbers):
-                self._bind(self.rows, keep)
+            self.left = [row for row in self.left if self.training.judge(self.numbers[row], losses[row], point)]
+            if self.left and self.training.backend.is_worth_a_move(len(self.left), len(self.numbers)):
+                self._bind(self.rows, [self.numbers[row] for row in self.left])
 
     def _segment(self, start: int, stop: int) -> list[float]:
         """Train from step `start` to `stop`; mean training losses on the way, one for each row."""
-        total = torch.zeros(len(self.numbers))
-        x, y = self.dataset.train_x, self.dataset.train_y
-        for step in range(start, stop):
-            index = self.indices[step]
-            losses = self.model.losses(self.parameters, x[index], y[index])
+        is_out = torch.ones(len(self.numbers), dtype=torch.bool)
+        is_out[self.left] = False
+        self.total.copy_(torch.where(is_out, torch.inf, 0.0))
+        self.now.fill_(start)
+        self.repeat(stop - start)
+        return (self.total / (stop - start)).tolist()
+
+    def _step(self) -> None:
+        """One step, from and to tensors of fixed places alone: it can be recorded."""
+        index = self.training.minibatches.index_select(0, self.now)[0].index_select(0, self.streams)  # [1 or R, B]
+        x, y = self.dataset.train_x[index], self.dataset.train_y[index]
+        with precision(self.task.matmul, x.device):
+            losses = self.training.losses(self.parameters, x, y)
             gradients = torch.autograd.grad(losses.sum(), self.parameters)
-            torch.cat([g.flatten(1) for g in gradients], dim=1, out=self.gradient)
-            with torch.no_grad():
-                self.rules.step(self.training.schedule[step])
-                total += losses
-        return (total / (stop - start)).tolist()
+        torch.cat([g.flatten(1) for g in gradients], dim=1, out=self.gradient)
+        with torch.no_grad():
+            self.total += losses
+            self.rules.step(self.training.schedule.index_select(0, self.now))
+            self.now += 1
 
     def validate(self) -> None:
         """Finish the replicas left with their validation losses."""
-        losses = validation_losses(self.dataset, self.model, self.parameters) if self.numbers else ()
-        for number, loss in zip(self.numbers, losses, strict=True):
-            self.training.finish(number, validated(loss, self.task.loss_bound, self.task.steps))
+        if not self.left:
+            return
+        parameters = self.model.parameters(self.survivors().w)
+        losses = validation_losses(self.dataset, self.model, parameters)
+        for row, loss in zip(self.left, losses, strict=True):
+            self.training.finish(self.numbers[row], validated(loss, self.task.loss_bound, self.task.steps))
 
 
 @torch.no_grad()
 def validation_losses(dataset: Dataset, model: Model, parameters: Sequence[Tensor]) -> list[float]:
     """Mean losses over all validation samples, one for each replica of the parameters `[R, *shape]`."""
     x, y = dataset.valid_x, dataset.valid_y
-    total = torch.zeros(len(parameters[0]), dtype=torch.float64)
+    total = torch.zeros(len(parameters[0]), dtype=torch.float64, device=x.device)
     for start in range(0, len(x), VALIDATION_SAMPLES):
         chunk_x, chunk_y = x[start : start + VALIDATION_SAMPLES], y[start : start + VALIDATION_SAMPLES]
-        total += model.losses(parameters, chunk_x[None], chunk_y[None]).double() * len(chunk_x)
+        total += model.losses_in_chunks(parameters, chunk_x[None], chunk_y[None]).double() * len(chunk_x)
     return (total / len(x)).tolist()

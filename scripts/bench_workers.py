@@ -23,11 +23,12 @@ import ray
 import soak
 from soak import pretend
 
+from proxy_tasks import Room
 from proxy_tasks.outcome import Outcome
 
 from search.config import Settings
 from search.driver import Driver, Progress
-from search.evaluators.evaluator import Job, Room
+from search.evaluators.evaluator import Job
 from search.evaluators.ray_pool import RayEvaluator
 from search.log import logging_to
 from search.store import open_store

@@ -27,12 +27,13 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from proxy_tasks import Room
 from proxy_tasks.outcome import Outcome
 
 from search.config import Settings
 from search.driver import Driver
 from search.evaluators import InlineEvaluator
-from search.evaluators.evaluator import Finished, Job, Room, Trainer, failed, train_job
+from search.evaluators.evaluator import Finished, Job, Trainer, failed, train_job
 from search.evaluators.pieces import Failure, Piece, Pieces
 from search.evaluators.ray_pool import RayEvaluator
 from search.log import logging_to

@@ -23,8 +23,10 @@ from programs.errors import InputError
 from programs.fingerprint import DEFAULT_BITS, MOST_BITS
 
 from proxy_tasks import Task, get_task
+from proxy_tasks.backend import MEMORY_MIB
 from proxy_tasks.named import frozen, is_users
 from proxy_tasks.outcome import CURVE_POINTS
+from proxy_tasks.task import Matmul
 
 from search.baselines import BASELINES
 
@@ -183,6 +185,8 @@ class TaskChoice(Immutable):
     """Samples of a training step instead of the task's own."""
     update_scale: Annotated[Number, Field(gt=0, le=1e6)] = 1.0
     """Factor on the updates of all programs on this task, such as its best learning rate over the mean of all tasks."""
+    matmul: Matmul = "float32"
+    """How precise matrix products are in training; tf32 is for GPUs, bf16 for all. The rest stays float32."""
     data: dict[str, Any] = {}
     """Arguments of the data set, such as `path`."""
     model: dict[str, Any] = {}
@@ -212,6 +216,7 @@ class TaskChoice(Immutable):
         return replace(
             task,
             update_scale=task.update_scale * self.update_scale,
+            matmul=self.matmul,
             dataset_args=frozen(dict(task.dataset_args) | self.data),
             model_args=frozen(dict(task.model_args) | self.model),
             **changes,
@@ -235,24 +240,32 @@ class EvaluatorSettings(Immutable):
     """Batches in the making at the same time."""
     rows: PositiveInt | None = None
     """Most trainings at once in a worker; the others of a batch wait, and fill the rows that hurdles free."""
-    memory_mib: Annotated[Number, Field(gt=0)] = 2048
-    """What training may take in each worker, about; what does not fit waits too."""
+    memory_mib: Annotated[Number, Field(gt=0)] | None = None
+    """What training may take in each worker, about; what does not fit waits too. If not given, 2048, or on a GPU most
+    of what is free of the worker's share."""
     memory_limit_mib: Annotated[Number, Field(gt=0)] | None = None
     """What a worker may allocate at all, data included: training that goes beyond fails. Twice `memory_mib` and 2048
-    more if not given."""
+    more if not given. Workers with a GPU have no limit."""
     timeout_s: Annotated[Number, Field(gt=0)] = 600
     """Seconds that a batch may train; then its worker is ended, and the batch halved until the guilty is alone."""
     address: str | None = None
     """Of a Ray cluster, host:port, or `auto` for the one of this machine; without it Ray is started here."""
     cpus_per_worker: Annotated[Number, Field(gt=0)] = 1
     """CPUs that Ray sets aside for each worker; training takes one."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """What programs are trained on."""
     gpus_per_worker: Annotated[Number, Field(ge=0)] = 0
-    """GPUs, or a share of one, that Ray sets aside for each worker."""
+    """GPUs, or a share of one, that Ray sets aside for each worker; needed for the device cuda. With 0.25 four workers
+    train on each GPU."""
 
     @property
     def memory_limit(self) -> float:
         """MiB that a worker may allocate."""
-        return 2 * self.memory_mib + 2048 if self.memory_limit_mib is None else self.memory_limit_mib
+        return 2 * self._memory_mib + 2048 if self.memory_limit_mib is None else self.memory_limit_mib
+
+    @property
+    def _memory_mib(self) -> float:
+        return MEMORY_MIB if self.memory_mib is None else self.memory_mib
 
     @field_validator("address")
     @classmethod
@@ -263,14 +276,20 @@ class EvaluatorSettings(Immutable):
 
     @model_validator(mode="after")
     def _limit_beyond_training(self) -> EvaluatorSettings:
-        if self.memory_limit < self.memory_mib:
+        if self.memory_limit < self._memory_mib:
             raise ValueError("memory_limit_mib must not be below memory_mib")
+        return self
+
+    @model_validator(mode="after")
+    def _gpus_for_workers(self) -> EvaluatorSettings:
+        if self.device == "cuda" and self.kind == "ray" and not self.gpus_per_worker:
+            raise ValueError("device cuda needs gpus_per_worker: 1 for a GPU for each worker, 0.25 for four on each")
         return self
 
 
 # Settings of the evaluator that leave the history as it is.
 HARMLESS = (
-    "kind", "workers", "rows", "memory_mib", "memory_limit_mib", "timeout_s", "address", "cpus_per_worker",
+    "kind", "workers", "rows", "memory_mib", "memory_limit_mib", "timeout_s", "address", "cpus_per_worker", "device",
     "gpus_per_worker",
 )  # fmt: skip
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.cuda._utils import _check_cuda, _get_gpu_runtime_library
 
 from programs.kernels.batch import Launch
 from programs.kernels.source import CUDA, THREADS, Source
@@ -14,17 +15,31 @@ from programs.kernels.source import CUDA, THREADS, Source
 # the CPU in training. Division and square root are exact by default.
 OPTIONS = ("--fmad=false", "--ftz=true")
 
-_kernels: dict[str, Any] = {}
+MOST_LOADED = 32  # sources; a search compiles thousands, and what is loaded takes memory of the GPU
+
+_kernels: dict[str, Any] = {}  # those used last at the end
 
 
 def compiled(source: Source) -> Launch:
-    """The source as a function of batches, for the current device; a source is compiled once in a process."""
+    """The source as a function of batches, for the current device.
+
+    A source is compiled once, unless many others have been since. What is launched must be one of the last 32.
+    """
     key = source.key(CUDA, *OPTIONS, str(torch.cuda.get_device_capability()))
-    if key not in _kernels:
-        _kernels[key] = torch.cuda._compile_kernel(source.text(CUDA), "run_phase", nvcc_options=list(OPTIONS))
-    kernel = _kernels[key]
+    kernel = _kernels.pop(key, None)
+    if kernel is None:
+        kernel = torch.cuda._compile_kernel(source.text(CUDA), "run_phase", nvcc_options=list(OPTIONS))
+    _kernels[key] = kernel
+    if len(_kernels) > MOST_LOADED:
+        _unload(_kernels.pop(next(iter(_kernels))))
 
     def launch(batch: Tensor, phase: int, blocks: int) -> None:
         kernel(grid=(blocks, 1, 1), block=(THREADS, 1, 1), args=[batch, phase])
 
     return launch
+
+
+def _unload(kernel: Any) -> None:
+    """torch loads modules and never unloads them."""
+    torch.cuda.synchronize()
+    _check_cuda(_get_gpu_runtime_library().cuModuleUnload(kernel.module))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 
+import torch
 from torch import Tensor
 
 
@@ -26,6 +27,16 @@ class Dataset:
     floor: float = 0.0
     content: tuple[Tensor, ...] = ()
 
+    def on(self, device: torch.device) -> Dataset:
+        """The same samples on a device."""
+        return replace(
+            self,
+            train_x=_moved(self.train_x, device),
+            train_y=_moved(self.train_y, device),
+            valid_x=_moved(self.valid_x, device),
+            valid_y=_moved(self.valid_y, device),
+        )
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 over all values: equal digests mean equal data."""
@@ -37,3 +48,11 @@ class Dataset:
             digest.update(memoryview(value.contiguous().numpy()))
         digest.update(f"classes {self.classes}".encode())
         return digest.hexdigest()
+
+
+def _moved(x: Tensor, device: torch.device) -> Tensor:
+    """A copy on the device; overlapping windows stay views of one copy of what they are cut from."""
+    held = x.untyped_storage().nbytes() // x.element_size()
+    if held >= x.numel():
+        return x.to(device)
+    return x.as_strided((held,), (1,), 0).to(device).as_strided(x.shape, x.stride(), x.storage_offset())

@@ -77,25 +77,35 @@ class _Attention(torch.autograd.Function):
         torch.softmax(p, dim=-1, out=p)
         attended = _merge(torch.bmm(v, p.mT), replicas, heads)
         ctx.save_for_backward(normed, weight, out, q, k, v, p, attended)
+        ctx.is_bf16 = torch.is_autocast_enabled(h.device.type)
         return torch.baddbmm(h, attended.mT, out)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        normed, weight, out, q, k, v, p, attended = ctx.saved_tensors
-        replicas, _, width = normed.shape
-        _, d, tokens = q.shape
-        heads, scale = width // d, 1 / math.sqrt(d)
-        split = torch.bmm(out, gradient.mT).view(replicas, heads, d, -1, tokens)
-        g = split.transpose(2, 3).reshape(-1, d, tokens)
-        d_p = torch.bmm(g.mT, v)
-        torch._softmax_backward_data(d_p, p, -1, p.dtype, grad_input=d_p)
-        d_projected = torch.empty(replicas, 3, width, normed.shape[1])
-        d_projected[:, 0] = _merge(torch.baddbmm(q, k, d_p.mT, beta=0, alpha=scale), replicas, heads)
-        d_projected[:, 1] = _merge(torch.baddbmm(k, q, d_p, beta=0, alpha=scale), replicas, heads)
-        d_projected[:, 2] = _merge(torch.bmm(g, p), replicas, heads)
-        flat = d_projected.flatten(1, 2)  # [R, 3 D, N]
-        d_normed, d_weight = torch.bmm(flat.mT, weight.mT), torch.bmm(flat, normed).mT
-        return gradient, d_normed, d_weight, torch.bmm(attended, gradient), None, None
+        if not ctx.is_bf16:
+            return (gradient, *_attention_gradients(gradient, *ctx.saved_tensors), None, None)
+        with torch.autocast(gradient.device.type, torch.bfloat16, cache_enabled=False):  # in whatever thread this runs
+            return (gradient, *_attention_gradients(gradient, *ctx.saved_tensors), None, None)
+
+
+def _attention_gradients(
+    gradient: Tensor, normed: Tensor, weight: Tensor, out: Tensor, q: Tensor, k: Tensor, v: Tensor, p: Tensor,
+    attended: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """With respect to `normed`, `weight` and `out`."""
+    replicas, _, width = normed.shape
+    _, d, tokens = q.shape
+    heads, scale = width // d, 1 / math.sqrt(d)
+    split = torch.bmm(out, gradient.mT).view(replicas, heads, d, -1, tokens)
+    g = split.transpose(2, 3).reshape(-1, d, tokens)
+    d_p = torch.bmm(g.mT, v)
+    torch._softmax_backward_data(d_p, p, -1, p.dtype, grad_input=d_p)
+    d_projected = q.new_empty(replicas, 3, width, normed.shape[1])
+    d_projected[:, 0] = _merge(torch.baddbmm(q, k, d_p.mT, beta=0, alpha=scale), replicas, heads)
+    d_projected[:, 1] = _merge(torch.baddbmm(k, q, d_p, beta=0, alpha=scale), replicas, heads)
+    d_projected[:, 2] = _merge(torch.bmm(g, p), replicas, heads)
+    flat = d_projected.flatten(1, 2)  # [R, 3 D, N]
+    return torch.bmm(flat.mT, weight.mT), torch.bmm(flat, normed).mT, torch.bmm(attended, gradient)
 
 
 def _merge(x: Tensor, replicas: int, heads: int) -> Tensor:

@@ -15,7 +15,6 @@ from programs.errors import InputError
 
 from proxy_tasks.datasets.dataset import Dataset
 from proxy_tasks.models.checks import wholes
-from proxy_tasks.models.chunks import in_chunks
 from proxy_tasks.models.losses import cross_entropy
 from proxy_tasks.models.model import Leaf, Model
 
@@ -55,7 +54,7 @@ def cnn(dataset: Dataset, channels: Sequence[int] = (8, 16, 32), image: Sequence
             h = torch.relu_(_convolve(h, convolutions[i], convolutions[i + 1]))
         return cross_entropy(torch.baddbmm(bias.unsqueeze(1), h.flatten(2), weight), y)
 
-    return Model(tuple(leaves), in_chunks(losses, CHUNK))
+    return Model(tuple(leaves), losses, chunk=CHUNK)
 
 
 def _convolve(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
@@ -86,7 +85,7 @@ class _Columns(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         r, b, *places, c = ctx.shape
-        padded = torch.zeros(r, b, *[n + 2 * PADDING for n in places], c)
+        padded = gradient.new_zeros(r, b, *[n + 2 * PADDING for n in places], c)
         outputs = gradient.shape[2 : 2 + len(places)]
         for tap, offsets in enumerate(product(range(KERNEL), repeat=len(places))):
             window = [slice(o, o + STRIDE * n, STRIDE) for o, n in zip(offsets, outputs, strict=True)]

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from programs.layout import Layout
 
+from proxy_tasks.models.chunks import Losses, in_chunks
+
 
 @dataclass(frozen=True)
 class Leaf:
@@ -29,12 +31,19 @@ class Model:
 
     `losses(params, x, y)` takes the parameters `[R, *shape]` in the order of `leaves` and a minibatch whose first axis
     is 1 (shared by all replicas) or R, and gives the mean loss of each replica, `[R]`. `initial(seed)` gives initial
-    weights in the order of `leaves` where these are not simply drawn as the leaves say.
+    weights in the order of `leaves` where these are not simply drawn as the leaves say. `chunk` is how many replicas
+    are best computed at a time on a CPU, None for all.
     """
 
     leaves: tuple[Leaf, ...]
-    losses: Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
+    losses: Losses
     initial: Callable[[int], Sequence[Tensor]] | None = None
+    chunk: int | None = None
+
+    @cached_property
+    def losses_in_chunks(self) -> Losses:
+        """`losses`, a few replicas at a time."""
+        return self.losses if self.chunk is None else in_chunks(self.losses, self.chunk)
 
     @cached_property
     def layout(self) -> Layout:

@@ -17,24 +17,26 @@ from proxy_tasks.models.model import Leaf, Model
 # thread: MLP 64-32-10 at 4: 0.20 | 0.26, at 8: 0.19 | 0.16, at 64: 0.16 | 0.08; CNN of three 1-D convolutions at 1:
 # 1.6 | 2.3, at 4: 1.3 | 0.9, at 64: 1.4 | 0.7; CNN of two 2-D convolutions at 4, 8 and 64: equal within noise.
 BREAK_EVEN = 8
+CPU = torch.device("cpu")
 
 
-def module_model(name: str, build: Callable[[], nn.Module]) -> Model:
+def module_model(name: str, build: Callable[[], nn.Module], device: torch.device = CPU) -> Model:
     """The modules that `build` makes, trained as replicas.
 
     Initial weights are those of a module built under the seed of the replica. The loss is what the module's own method
     `loss(x, y)` returns, a scalar, if it has one; otherwise the mean cross-entropy of its outputs `[B, .., C]` against
-    whole numbers `[B, ..]`, or the mean squared error against numbers of the shape of the outputs.
+    whole numbers `[B, ..]`, or the mean squared error against numbers of the shape of the outputs. Buffers of the
+    module are on the device.
 
     Raises:
         InputError: the module cannot be trained so: it has no parameters, parameters that are not float32, dropout, or
             statistics that it gathers in training.
     """
-    module = _built(build, 0)
+    module = _built(build, 0).to(device)
     _check(name, module)
     objective = _Objective(module)
     shapes = {key: p.shape for key, p in objective.named_parameters()}
-    alone = _Alone(_Objective(_built(build, 0)))
+    alone = _Alone(_Objective(_built(build, 0).to(device)))
 
     def loss_of(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
         loss: Tensor = functional_call(objective, dict(zip(shapes, params, strict=True)), (x, y))
@@ -51,7 +53,7 @@ def module_model(name: str, build: Callable[[], nn.Module]) -> Model:
         return batched(list(params), *(z[0] if dim is None else z for z, dim in zip((x, y), dims[1:], strict=True)))
 
     def initial(seed: int) -> Sequence[Tensor]:
-        return [p.detach() for p in _built(build, seed).parameters()]
+        return [p.detach().cpu() for p in _built(build, seed).parameters()]
 
     leaves = tuple(Leaf(key.removeprefix("module."), tuple(shape)) for key, shape in shapes.items())
     return Model(leaves, losses, initial)

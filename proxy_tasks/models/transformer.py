@@ -11,7 +11,6 @@ from programs.errors import InputError
 
 from proxy_tasks.datasets.dataset import Dataset
 from proxy_tasks.models.blocks import block_leaves, blocks, normed_linear
-from proxy_tasks.models.chunks import in_chunks
 from proxy_tasks.models.losses import cross_entropy
 from proxy_tasks.models.model import Leaf, Model
 
@@ -31,7 +30,7 @@ def transformer(dataset: Dataset, layers: int = 2, width: int = 32, heads: int =
     if dataset.classes < 1 or dataset.train_x.is_floating_point() or dataset.train_x.dim() != 2:
         raise InputError("the transformer needs a data set of tokens [N, T] with a vocabulary, such as a text")
     tokens, vocabulary = dataset.train_x.shape[1], dataset.classes
-    mask = torch.full((tokens, tokens), -torch.inf).triu(1)
+    mask = torch.full((tokens, tokens), -torch.inf, device=dataset.train_x.device).triu(1)
     leaves = [
         Leaf("tokens", (vocabulary, width), std=0.02),
         Leaf("positions", (tokens, width), std=0.02),
@@ -49,11 +48,11 @@ def transformer(dataset: Dataset, layers: int = 2, width: int = 32, heads: int =
         logits = normed_linear(h, gain, output)
         return cross_entropy(logits.view(len(h), *y.shape[1:3], vocabulary), y)
 
-    return Model(tuple(leaves), in_chunks(losses, CHUNK))
+    return Model(tuple(leaves), losses, chunk=CHUNK)
 
 
 def _embed(embedding: Tensor, x: Tensor) -> Tensor:
     """Rows of [R, V, D] for tokens [1 or R, B, T] -> [R, B, T, D]."""
     replicas, vocabulary, width = embedding.shape
-    index = (torch.arange(replicas) * vocabulary).view(-1, 1, 1) + x
+    index = (torch.arange(replicas, device=x.device) * vocabulary).view(-1, 1, 1) + x
     return embedding.reshape(-1, width).index_select(0, index.flatten()).view(*index.shape, width)

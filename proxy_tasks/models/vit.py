@@ -13,7 +13,6 @@ from programs.errors import InputError
 from proxy_tasks.datasets.checks import whole
 from proxy_tasks.datasets.dataset import Dataset
 from proxy_tasks.models.blocks import block_leaves, blocks
-from proxy_tasks.models.chunks import in_chunks
 from proxy_tasks.models.losses import cross_entropy
 from proxy_tasks.models.model import Leaf, Model
 
@@ -34,7 +33,7 @@ def vit(dataset: Dataset, layers: int = 3, width: int = 96, heads: int = 3, patc
             f"vit: samples of shape {list(shape)} are not labelled images [C, H, W] in {patch}x{patch} parts"
         )
     tokens, pixels = shape[1] * shape[2] // patch**2, shape[0] * patch**2
-    mask = torch.zeros(tokens, tokens)
+    mask = torch.zeros(tokens, tokens, device=dataset.train_x.device)
     leaves = [
         Leaf("patches", (pixels, width), std=1 / math.sqrt(pixels)),
         Leaf("positions", (tokens, width), std=0.02),
@@ -53,7 +52,7 @@ def vit(dataset: Dataset, layers: int = 3, width: int = 96, heads: int = 3, patc
         h = torch.layer_norm(h, h.shape[-1:]).view(replicas, images, tokens, width).mean(2)
         return cross_entropy(torch.baddbmm(bias.unsqueeze(1), h * gain.unsqueeze(1), output), y)
 
-    return Model(tuple(leaves), in_chunks(losses, CHUNK))
+    return Model(tuple(leaves), losses, chunk=CHUNK)
 
 
 def _patches(x: Tensor, patch: int) -> Tensor:

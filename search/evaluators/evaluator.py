@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from proxy_tasks import Hurdle, Replica, Task, train
+from proxy_tasks import Hurdle, Replica, Room, Task, train
 from proxy_tasks.native import NativeReplica, train_native
 from proxy_tasks.outcome import Outcome, Status
-from proxy_tasks.trainer import MEMORY_MIB
+
+from search.config import EvaluatorSettings
 
 
 class Job(NamedTuple):
@@ -27,25 +28,22 @@ class Finished(NamedTuple):
     outcomes: list[Outcome]
 
 
-class Room(NamedTuple):
-    """How much a worker may train at once: replicas (None: as many as fit), and memory in MiB."""
-
-    rows: int | None
-    memory_mib: float
-
-
-ANY_ROOM = Room(None, MEMORY_MIB)
-
 Trainer = Callable[[Job, Room], list[Outcome]]  # what a worker does with a job
 
 
 def train_job(job: Job, room: Room) -> list[Outcome]:
     """Train the programs of a job together, and optimizers of torch one after another."""
     programs = [replica for replica in job.replicas if isinstance(replica, Replica)]
-    outcomes = iter(train(job.task, programs, job.hurdles, room.rows, room.memory_mib))
+    outcomes = iter(train(job.task, programs, job.hurdles, room))
     return [
-        next(outcomes) if isinstance(replica, Replica) else train_native(job.task, replica) for replica in job.replicas
+        next(outcomes) if isinstance(replica, Replica) else train_native(job.task, replica, room.device)
+        for replica in job.replicas
     ]
+
+
+def room_of(settings: EvaluatorSettings) -> Room:
+    """The room of a worker."""
+    return Room(settings.rows, settings.memory_mib, settings.device, min(1.0, settings.gpus_per_worker or 1.0))
 
 
 def failed(job: Job, status: Status, reason: str) -> list[Outcome]:

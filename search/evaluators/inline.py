@@ -5,9 +5,9 @@ What hangs or ends the process hangs or ends the run: isolation needs processes,
 
 from __future__ import annotations
 
-from proxy_tasks import configured_process
+from proxy_tasks import ANY_ROOM, Room, configured_process
 
-from search.evaluators.evaluator import ANY_ROOM, Finished, Job, Room, Trainer, train_job
+from search.evaluators.evaluator import Finished, Job, Trainer, train_job
 from search.evaluators.pieces import Pieces
 
 

@@ -19,7 +19,7 @@ from programs.errors import InputError
 from proxy_tasks import Task
 
 from search.config import EvaluatorSettings
-from search.evaluators.evaluator import Finished, Job, Room, Trainer, one_line, train_job
+from search.evaluators.evaluator import Finished, Job, Trainer, one_line, room_of, train_job
 from search.evaluators.pieces import Failure, Piece, Pieces
 from search.evaluators.ray_session import RaySession
 from search.evaluators.worker import Place, Worker, is_memory, meaning
@@ -199,7 +199,7 @@ class RayEvaluator:
             resources["memory"] = int(settings.memory_limit * 2**20)
         actor_class: Any = ray.remote(max_restarts=0, **resources)(Worker)
         limit = None if settings.gpus_per_worker else settings.memory_limit  # CUDA maps far more than it uses
-        actor = actor_class.remote(Room(settings.rows, settings.memory_mib), self._trainer, limit)
+        actor = actor_class.remote(room_of(settings), self._trainer, limit)
         self._starting[actor.place.remote(list(self._tasks.values()))] = _Starting(actor, starts)
 
     def _welcome(self, reference: Any) -> None:

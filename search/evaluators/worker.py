@@ -16,10 +16,11 @@ import ray
 from programs.errors import InputError
 from programs.ops import own_definitions
 
-from proxy_tasks import Task, configure_process
+from proxy_tasks import Room, Task, configure_process
+from proxy_tasks.backend import open_backend
 from proxy_tasks.outcome import Outcome
 
-from search.evaluators.evaluator import Job, Room, Trainer
+from search.evaluators.evaluator import Job, Trainer
 from search.memory import peak_memory_mib
 
 
@@ -41,11 +42,15 @@ class Worker:
         room: how much to train at once.
         trainer: what to do with a job.
         memory_limit_mib: what the process may allocate from now on, beyond what it has; None for no limit.
+
+    Raises:
+        InputError: the device to train on is not here.
     """
 
     def __init__(self, room: Room, trainer: Trainer, memory_limit_mib: float | None) -> None:
         configure_process()
         faulthandler.enable()
+        self._device = open_backend(room.device).device
         self._room = room
         self._trainer = trainer
         if memory_limit_mib is not None:
@@ -58,7 +63,7 @@ class Worker:
         """
         for task in tasks:
             with suppress(Exception):
-                task.load()
+                task.load(self._device)
         return Place(platform.node(), str(ray.util.get_node_ip_address()), os.getpid())  # type: ignore[no-untyped-call]
 
     def train(self, job: Job, expected: str) -> list[Outcome]:

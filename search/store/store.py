@@ -208,7 +208,9 @@ class Store:
         known = {}
         with self.reading() as connection:
             for start in range(0, len(keys), MOST_KEYS):
-                query = select(t.key, t.seed, t.status, t.fitness, t.curve, t.steps, t.seconds, t.reason).where(
+                query = select(
+                    t.key, t.seed, t.status, t.fitness, t.curve, t.steps, t.seconds, t.reason, t.device
+                ).where(
                     t.task_fingerprint == task_fingerprint,
                     t.key.in_(keys[start : start + MOST_KEYS]),
                     t.seed.in_(seeds),
@@ -218,9 +220,7 @@ class Store:
                     known[EvaluationKey(key, task_fingerprint, seed)] = checked_outcome(values, self.location)
         return known
 
-    def add_evaluations(
-        self, task: Task, outcomes: Iterable[tuple[EvaluationKey, Outcome]], device: str = "cpu"
-    ) -> None:
+    def add_evaluations(self, task: Task, outcomes: Iterable[tuple[EvaluationKey, Outcome]]) -> None:
         """Keep outcomes. Those already known stay as they are, since another run may have drawn on them.
 
         Two kinds are replaced: trainings broken off at a hurdle by those that went further, and trainings that failed
@@ -234,7 +234,7 @@ class Store:
                 "fitness": clean_number(outcome.fitness),
                 "reason": clean_text(outcome.reason),
                 "task": task.name[:LONGEST_NAME],
-                "device": device[:LONGEST_DEVICE],
+                "device": outcome.device[:LONGEST_DEVICE],
                 "created": now,
             }
             for key, outcome in outcomes

@@ -137,6 +137,7 @@ def checked_outcome(values: Sequence[Any], place: str) -> Outcome:
         and _is_long_enough(outcome)
         and type(outcome.seconds) is float
         and type(outcome.reason) in _SOME_TEXT
+        and type(outcome.device) is str
     )
     if not good:
         raise strange(place, "an evaluation")

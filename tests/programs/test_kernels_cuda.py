@@ -176,3 +176,22 @@ def test_a_gpu_leaves_masked_rows_and_repeats_itself() -> None:
     first, second = (cuda_weights(programs, start, alive) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert all(np.array_equal(first[-1, i], start.w) for i in range(len(programs)) if not alive[i])
+
+
+def test_a_source_is_compiled_once_and_unloaded_after_many_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for the compiler, which needs a GPU."""
+    compiled: list[str] = []
+    unloaded: list[str] = []
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(torch.cuda, "_compile_kernel", lambda text, *_, **__: compiled.append(text) or text)
+    monkeypatch.setattr(cuda, "_unload", unloaded.append)
+    monkeypatch.setattr(cuda, "_kernels", {})
+    sources = [Source(Outlines([parse("update = g * 1.0\n" + "update = tanh(update)\n" * n)])) for n in range(40)]
+    for source in sources[:32]:
+        cuda.compiled(source)
+    cuda.compiled(sources[0])
+    assert (len(compiled), unloaded) == (32, [])
+    cuda.compiled(sources[32])
+    assert unloaded == [compiled[1]], "the one used longest ago"
+    cuda.compiled(sources[0])
+    assert len(compiled) == 33

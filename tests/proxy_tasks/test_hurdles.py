@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trainings import evolved, short_task
 
-from proxy_tasks import Hurdle, Outcome, Replica, args, configured_process, train
+from proxy_tasks import Hurdle, Outcome, Replica, Room, args, configured_process, train
 from proxy_tasks.outcome import CURVE_POINTS, checkpoint, judged
 from proxy_tasks.trainer import replicas_within
 
@@ -59,8 +59,8 @@ def test_outcomes_do_not_depend_on_how_many_are_trained_at_once(most: int, point
     expected = without_seconds(train(TASK, replicas(), hurdles))
     memory = (most + 0.5) * 2048 / replicas_within(2048, TASK)  # room for that many
     assert replicas_within(memory, TASK) == most
-    assert without_seconds(train(TASK, replicas(), hurdles, memory_mib=memory)) == expected
-    assert without_seconds(train(TASK, replicas(), hurdles, rows=most)) == expected
+    assert without_seconds(train(TASK, replicas(), hurdles, Room(memory_mib=memory))) == expected
+    assert without_seconds(train(TASK, replicas(), hurdles, Room(rows=most))) == expected
 
 
 def test_a_replica_larger_than_the_memory_is_trained_alone() -> None:

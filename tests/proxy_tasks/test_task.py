@@ -78,6 +78,7 @@ CHANGES: dict[str, Any] = {
     "warmup": 0.1,
     "loss_bound": 50.0,
     "update_scale": 2.0,
+    "matmul": "bf16",
 }
 
 

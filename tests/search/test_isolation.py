@@ -14,9 +14,10 @@ import pytest
 import ray
 import searches
 
+from proxy_tasks import Room
 from proxy_tasks.outcome import Outcome
 
-from search.evaluators.evaluator import Job, Room
+from search.evaluators.evaluator import Job
 
 from scripts import hostile
 from scripts.hostile import GRACE, HOSTILE, Played, attempts_by_role, play, settings

@@ -14,14 +14,14 @@ from searches import PretendingEvaluator, opened
 from programs import InputError, Program, parse, zoo
 from programs.knobs import decay_of, learning_rate_of, scaled, with_decay
 
-from proxy_tasks import Outcome, Replica, configured_process, get_task, train
+from proxy_tasks import ANY_ROOM, Outcome, Replica, configured_process, get_task, train
 from proxy_tasks.native import Native, NativeReplica, train_native
 
 from search.baselines import BASELINES, Competitor, Range, chosen, competitor
 from search.config import FRESH_SEED, Dedup, Settings
 from search.evaluation import EvaluationService, TaskSeeds
 from search.evaluators import InlineEvaluator, Job
-from search.evaluators.evaluator import ANY_ROOM, train_job
+from search.evaluators.evaluator import train_job
 from search.store import Store
 from search.tuning import TRIALS, Box, Tuned, following, measure_noise, point, train_programs, tune
 
