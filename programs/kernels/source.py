@@ -162,6 +162,7 @@ class Source:
         constants: of each program, in the order of its rule.
         phases: of each rule.
         n_sums: the most that a rule has.
+        accesses: of each program, how many numbers of its rows are read and written for each weight.
     """
 
     def __init__(self, outlines: Outlines) -> None:
@@ -175,6 +176,8 @@ class Source:
         self.constants = [tuple(c for cs in o.constants.values() for c in cs) for o in outlines.of_program]
         self.phases = [len(body) for body in self._bodies]
         self.n_sums = max(len(rule.sums) for rule in rules.values())
+        touched = [sum(line.count("_row[i]") for line in body) for body in self._bodies]
+        self.accesses = [touched[rule] for rule in self.rules]
 
     def text(self, dialect: Dialect) -> str:
         """The whole source, whose entry is `run_phase`."""

@@ -246,6 +246,10 @@ def test_what_is_missing_is_named(tmp_path: Path, missing: str, key: str) -> Non
         ({"tasks": [{"name": "digits_mlp", "data": "here"}]}, "tasks.0.data", "dictionary"),
         ({"evaluator": {"rows": 0}}, "evaluator.rows", "greater than or equal to 1"),
         ({"evaluator": {"memory_mib": 0}}, "evaluator.memory_mib", "greater than 0"),
+        ({"evaluator": {"device": "tpu"}}, "evaluator.device", "'cpu' or 'cuda'"),
+        ({"evaluator": {"device": "cuda"}}, "evaluator", "device cuda needs gpus_per_worker: 1 for a GPU"),
+        ({"evaluator": {"memory_limit_mib": 2000}}, "evaluator", "must not be below memory_mib"),
+        ({"tasks": [{"name": "digits_mlp", "matmul": "fp8"}]}, "tasks.0.matmul", "'tf32' or 'bf16'"),
     ],
 )
 def test_settings_that_do_not_fit_together(tmp_path: Path, changes: dict[str, Any], where: str, said: str) -> None:

@@ -12,16 +12,20 @@ from typing import Any
 
 import pytest
 import ray
+import torch
 from searches import history_of, opened, run, settings_of
 
 from programs import parse, zoo
+from programs.errors import InputError
 
 from proxy_tasks import Outcome, Replica, get_task
 from proxy_tasks.task import Task
 
 from search.config import EvaluatorSettings
 from search.evaluators import Evaluator, InlineEvaluator, Job, open_evaluator
+from search.evaluators.evaluator import room_of, train_job
 from search.evaluators.ray_pool import RayEvaluator
+from search.evaluators.worker import Worker
 
 PATIENCE = 60  # seconds until a job is given up for lost
 
@@ -108,6 +112,21 @@ def test_inline_trains_one_job_at_each_call() -> None:
     assert [finished.number for finished in evaluator.collect(1.0)] == [0]
     assert [finished.number for finished in evaluator.collect(1.0)] == [1]
     assert evaluator.collect(0.0) == [] and evaluator.peak_memory() == []
+    evaluator.close()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_said_before_any_program_is_blamed_for_it(local_ray: None) -> None:
+    """In the driver's process, in a worker as it starts, and where Ray is to find room for one."""
+    with pytest.raises(InputError, match=r"device cuda: torch .* sees no GPU here"):
+        open_evaluator(EvaluatorSettings(kind="inline", device="cuda"))
+    room = room_of(EvaluatorSettings(device="cuda", gpus_per_worker=0.25))
+    assert (room.device, room.share) == ("cuda", 0.25)
+    with pytest.raises(InputError, match=r"device cuda: torch .* sees no GPU here"):
+        Worker(room, train_job, None)
+    evaluator = open_evaluator(EvaluatorSettings(device="cuda", gpus_per_worker=1, workers="auto"))
+    with pytest.raises(InputError, match=r"gpus_per_worker is 1 and Ray sees 0 GPUs here; lower it"):
+        evaluator.submit(job(0))
     evaluator.close()
 
 
