@@ -51,6 +51,12 @@ class Outlines:
         self.of_program = [self._outline(program) for program in programs]
         self.expressions = list(self._numbers)
 
+    def only(self, programs: Sequence[int]) -> Outlines:
+        """Those of some programs, with the same numbers of expressions."""
+        some = Outlines([])
+        some.of_program, some.expressions = [self.of_program[i] for i in programs], self.expressions
+        return some
+
     def __getitem__(self, number: int) -> Expression:
         return self.expressions[number - N_INPUTS]
 

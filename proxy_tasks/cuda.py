@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from programs.batched import Rows
 from programs.kernels import cuda
 from programs.kernels.batch import FusedRules, Launch
-from programs.kernels.source import Source
+from programs.kernels.source import CUDA, Source
 from programs.layout import Layout
 from programs.sharing import Branch, Outlines
 
@@ -21,6 +22,7 @@ from proxy_tasks.models import Model
 from proxy_tasks.models.chunks import Losses
 
 MEMORY_SHARE = 0.85  # of what is free: the rest is for what compilers, products and the recording itself need
+PART_LENGTH = 40_000  # characters of source that are compiled within about a second
 MOVE_BELOW = 0.75  # of the rows left: a move means recording anew, which takes about as long as a few hundred steps
 
 
@@ -54,9 +56,11 @@ class Cuda:
         return compiled_losses(model)
 
     def compiled(self, outlines: Outlines) -> Bind:
-        """One kernel for all programs."""
-        source = Source(outlines)
-        return bind_fused(source, cuda.compiled(source))
+        """Kernels, compiled side by side where programs are long."""
+        sources = shared_out(outlines, PART_LENGTH)
+        with ThreadPoolExecutor(len(sources)) as pool:  # compilers let go of Python's lock
+            launches = list(pool.map(cuda.compiled, [source for source, _ in sources]))
+        return bind_fused([(*source, launch) for source, launch in zip(sources, launches, strict=True)])
 
     def repeated(self, step: Callable[[], None]) -> Callable[[int], None]:
         """The first step as it stands, the others from its recording."""
@@ -91,12 +95,25 @@ def compiled_losses(model: Model) -> Losses:
     return losses  # type: ignore[return-value]
 
 
-def bind_fused(source: Source, launch: Launch) -> Bind:
-    """Binds rules whose source has been compiled; rows that have diverged are left alone."""
+def shared_out(outlines: Outlines, length: int) -> list[tuple[Source, list[int]]]:
+    """Sources of about so many characters for all programs, and which programs each is for."""
+    whole = Source(outlines)
+    parts = whole.parts(-(-len(whole.text(CUDA)) // length))
+    return [(Source(outlines.only(part)), part) for part in parts]
+
+
+def bind_fused(sources: Sequence[tuple[Source, Sequence[int], Launch]]) -> Bind:
+    """Binds rules whose sources, each for some programs, have been compiled; rows that have diverged are left alone."""
 
     def bind(tree: Branch, layout: Layout, rows: Rows, total: Tensor, scale: float) -> Rules:
         alive = torch.ones(len(tree.members), dtype=torch.bool, device=total.device)
-        return _MaskedRules(FusedRules(source, tree.members, layout, rows, alive, launch, scale), alive, total)
+        rules = []
+        for source, programs, launch in sources:
+            place = {program: number for number, program in enumerate(programs)}
+            members = [place.get(program) for program in tree.members]
+            if any(member is not None for member in members):
+                rules.append(FusedRules(source, members, layout, rows, alive, launch, scale))
+        return _MaskedRules(rules, alive, total)
 
     return bind
 
@@ -104,12 +121,13 @@ def bind_fused(source: Source, launch: Launch) -> Bind:
 class _MaskedRules:
     """Fused rules for the rows whose losses are finite so far."""
 
-    def __init__(self, rules: FusedRules, alive: Tensor, total: Tensor) -> None:
+    def __init__(self, rules: Sequence[FusedRules], alive: Tensor, total: Tensor) -> None:
         self._rules, self._alive, self._total = rules, alive, total
 
     def step(self, lr: Tensor) -> None:
         torch.lt(self._total.abs(), torch.inf, out=self._alive)  # not of NaN either
-        self._rules.step(lr)
+        for rules in self._rules:
+            rules.step(lr)
 
 
 class Recording:

@@ -45,7 +45,7 @@ class FusedRules:
 
     Args:
         source: of all programs.
-        members: the number of the program in each row.
+        members: the number of the program in each row, among those of the source; None for rows of other sources.
         layout: how the leaves lie in a row.
         rows: the buffers that `step` reads and writes, on the device of the kernels.
         alive: [R] one byte for each row; where it is zero at a step, the step leaves the row as it is.
@@ -59,7 +59,7 @@ class FusedRules:
     def __init__(
         self,
         source: Source,
-        members: Sequence[int],
+        members: Sequence[int | None],
         layout: Layout,
         rows: Rows,
         alive: Tensor,
@@ -72,11 +72,12 @@ class FusedRules:
         if alive.shape != shape[:1] or alive.element_size() != 1 or not alive.is_contiguous():
             raise ValueError(f"alive must be contiguous bytes of shape {shape[:1]}")
         self._launch = launch
-        cut, rules = slices(layout), [source.rules[i] for i in members]
-        n_slices, phases = len(cut.leaf), np.array([source.phases[rule] for rule in rules])
+        cut, rules = slices(layout), [0 if i is None else source.rules[i] for i in members]
+        phases = np.array([0 if i is None else source.phases[source.rules[i]] for i in members])
+        n_slices = len(cut.leaf)
         self._blocks = [int(np.sum(phases > phase)) * n_slices for phase in range(phases.max())]
         self._rates = rows.w.new_tensor([1.0, scale])
-        constants = [source.constants[i] for i in members]
+        constants = [() if i is None else source.constants[i] for i in members]
         n_constants = max(map(len, constants))
         integers = {"rule": rules, "rows": np.argsort(-phases, kind="stable"), **cut._asdict()}
         self._tables = {

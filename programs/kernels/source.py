@@ -189,6 +189,14 @@ class Source:
         dispatch = _DISPATCH.format(phases=most, cases="\n".join(cases))
         return "\n".join([dialect.prologue + _COMMON, *functions]) + dispatch + dialect.entry
 
+    def parts(self, number: int) -> list[list[int]]:
+        """Programs shared out among so many sources, of about equal length; fewer where there are fewer rules."""
+        length = [sum(map(len, body)) for body in self._bodies]
+        rules: list[list[int]] = [[] for _ in range(min(number, len(length)))]
+        for rule in sorted(range(len(length)), key=lambda r: -length[r]):
+            min(rules, key=lambda part: sum(length[r] for r in part)).append(rule)
+        return [[i for i, rule in enumerate(self.rules) if rule in part] for part in rules]
+
     def key(self, dialect: Dialect, *options: str) -> str:
         """A name for what a compiler with these options makes of the text: equal for equal text, in any process."""
         return sha256("\0".join([self.text(dialect), *options]).encode()).hexdigest()[:32]

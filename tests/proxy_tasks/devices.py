@@ -17,11 +17,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from programs.kernels import c
-from programs.kernels.source import Source
+from programs.kernels.batch import Launch
 from programs.sharing import Outlines
 
 from proxy_tasks.backend import Bind
-from proxy_tasks.cuda import Cuda, bind_fused
+from proxy_tasks.cuda import PART_LENGTH, Cuda, bind_fused, shared_out
 from proxy_tasks.models import Model
 from proxy_tasks.models.chunks import Losses
 from proxy_tasks.task import CPU
@@ -33,8 +33,8 @@ _recordings: list[list[Callable[[], Any]]] = []  # those that are being made
 class Emulated(Cuda):
     """What is not of CUDA alone, in the way of `Cuda`."""
 
-    def __init__(self) -> None:
-        self.device, self.name, self.moves = CPU, "emulated", 0
+    def __init__(self, part_length: int = PART_LENGTH) -> None:
+        self.device, self.name, self.moves, self.part_length = CPU, "emulated", 0, part_length
 
     def memory_mib(self) -> float:
         return 1024.0
@@ -46,19 +46,23 @@ class Emulated(Cuda):
         return model.losses
 
     def compiled(self, outlines: Outlines) -> Bind:
-        source = Source(outlines)
-        launch = c.compiled(source, Path(COMPILED.name))
-
-        def noted(*args: Any) -> None:
-            launch(*args)
-            for calls in _recordings:
-                calls.append(partial(launch, *args))
-
-        return bind_fused(source, noted)
+        sources = shared_out(outlines, self.part_length)
+        return bind_fused([(*source, _noted(c.compiled(source[0], Path(COMPILED.name)))) for source in sources])
 
     def repeated(self, step: Callable[[], None]) -> Callable[[int], None]:
         self.moves += 1
         return Replayed(step)
+
+
+def _noted(launch: Launch) -> Launch:
+    """The same, for recordings too."""
+
+    def noted(*args: Any) -> None:
+        launch(*args)
+        for calls in _recordings:
+            calls.append(partial(launch, *args))
+
+    return noted
 
 
 class Replayed:

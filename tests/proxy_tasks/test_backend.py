@@ -21,7 +21,7 @@ from programs.errors import InputError
 
 from proxy_tasks import Hurdle, Outcome, Replica, Room, Task, configured_process, get_task, train, trainer
 from proxy_tasks.backend import Backend, Cpu, open_backend
-from proxy_tasks.cuda import compiled_losses
+from proxy_tasks.cuda import compiled_losses, shared_out
 from proxy_tasks.datasets import Dataset
 from proxy_tasks.models import Leaf, Model
 from proxy_tasks.native import Native, NativeReplica, train_native
@@ -72,6 +72,17 @@ def test_recorded_steps_and_fused_rules_give_the_same_outcomes(most: int) -> Non
     assert_alike(got, on(Cpu(), task, replicas, hurdles, most))
     assert {o.status for o in got} == {"ok", "diverged", "dropped"}
     assert backend.moves < 10 * -(-40 // most), "a recording for every replica that is out"
+
+
+def test_sources_compiled_apart_give_what_one_gives() -> None:
+    """To the last bit, whatever shares a source with what; also where no row of a source is left."""
+    task, replicas = short_task(40), relatives(30)
+    hurdles = [Hurdle(5, 2.0)]
+    whole, parts = (on(Emulated(length), task, replicas, hurdles, 30) for length in (10**9, 6_000))
+    assert whole == parts
+    sources = shared_out(Outlines([replica.program for replica in replicas]), 6_000)
+    assert len(sources) > 3
+    assert sorted(i for _, programs in sources for i in programs) == list(range(30))
 
 
 @pytest.mark.parametrize("task", ["digits_cnn", "markov_transformer_short", "noisy_quadratic"])
