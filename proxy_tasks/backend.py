@@ -55,6 +55,9 @@ class Backend(Protocol):
     def losses(self, model: Model) -> Losses:
         """The losses of a model, in the way that is quickest to compute with their gradients."""
 
+    def losses_without_gradient(self, model: Model, in_training: int, samples: int) -> Losses:
+        """The losses of a model on so many samples for each replica, where training has room for `in_training`."""
+
     def compiled(self, outlines: Outlines) -> Bind:
         """The update rules of these programs, ready to be bound to any rows of them."""
 
@@ -80,6 +83,10 @@ class Cpu:
 
     def losses(self, model: Model) -> Losses:
         """A few replicas at a time, whose activations stay in the cache."""
+        return model.losses_in_chunks
+
+    def losses_without_gradient(self, model: Model, in_training: int, samples: int) -> Losses:  # noqa: ARG002
+        """The same way."""
         return model.losses_in_chunks
 
     def compiled(self, outlines: Outlines) -> Bind:

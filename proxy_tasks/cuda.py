@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import gc
+import os
+import shutil
+import sysconfig
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from programs.batched import Rows
+from programs.errors import InputError
 from programs.kernels import cuda
 from programs.kernels.batch import FusedRules, Launch
 from programs.kernels.source import CUDA, Source
@@ -19,7 +24,7 @@ from programs.sharing import Branch, Outlines
 
 from proxy_tasks.backend import Bind, Rules
 from proxy_tasks.models import Model
-from proxy_tasks.models.chunks import Losses
+from proxy_tasks.models.chunks import Losses, in_chunks
 
 MEMORY_SHARE = 0.85  # of what is free: the rest is for what compilers, products and the recording itself need
 PART_LENGTH = 40_000  # characters of source that are compiled within about a second
@@ -37,10 +42,12 @@ class Cuda:
         self.device = torch.device("cuda", torch.cuda.current_device())
         self.name = f"cuda {torch.cuda.get_device_name(self.device)}"
         self._share = share
-        make_deterministic()
+        _check_compiler()
+        configure_torch()
 
     def memory_mib(self) -> float:
         """Most of what is free, or of what is left of this process's share."""
+        self.release()  # what earlier batches have left
         free, total = torch.cuda.mem_get_info(self.device)
         ours = torch.cuda.memory_reserved(self.device)
         unused = ours - torch.cuda.memory_allocated(self.device)
@@ -52,8 +59,12 @@ class Cuda:
         torch.cuda.empty_cache()
 
     def losses(self, model: Model) -> Losses:
-        """All replicas together, compiled for any number of them."""
-        return compiled_losses(model)
+        """All replicas together, compiled for any number of them where that can be."""
+        return compiled_losses(model) if model.is_traceable else model.losses
+
+    def losses_without_gradient(self, model: Model, in_training: int, samples: int) -> Losses:
+        """As many replicas at a time as see no more samples than in a step of training."""
+        return in_chunks(model.losses, max(1, in_training // samples))
 
     def compiled(self, outlines: Outlines) -> Bind:
         """Kernels, compiled side by side where programs are long."""
@@ -67,32 +78,59 @@ class Cuda:
         return Recording(step)
 
     def is_worth_a_move(self, left: int, rows: int) -> bool:
-        """When enough rows are idle; those of replicas that are out cost time, but no recording."""
-        return left <= MOVE_BELOW * rows
+        """When enough rows are idle; those of replicas that are out cost time, but no recording. One alone stays with
+        another: for a single replica everything would be compiled anew."""
+        return 1 < left <= MOVE_BELOW * rows
 
 
-def make_deterministic() -> None:
-    """Have torch add up in an order of its own choice, not in that of time, wherever it can.
+def _check_compiler() -> None:
+    """
+    Raises:
+        InputError: torch will not be able to compile here, and programs would be blamed for it.
+    """
+    has_headers = Path(sysconfig.get_path("include"), "Python.h").exists()
+    if not has_headers or not any(map(shutil.which, filter(None, (os.environ.get("CC"), "cc", "gcc", "clang")))):
+        raise InputError(
+            "device cuda: torch compiles gradients with a C compiler and Python's headers, and they are missing here;"
+            " install them, such as gcc and python3-dev"
+        )
+
+
+def configure_torch() -> None:
+    """Have torch add up in an order of its own choice, not in that of time, wherever it can, and compile for all sizes.
 
     A search is to be repeatable on one device. cuBLAS reads the variable CUBLAS_WORKSPACE_CONFIG, which `proxy_tasks`
     sets when it is imported, before any context is made.
     """
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a pass over all memory
+    torch.backends.cudnn.allow_tf32 = False  # of torch's settings for float32 the only one that is not
+    compiler = torch._dynamo.config
+    # Models of one kind are one function to torch: each is compiled with its own widths, and there may be many.
+    compiler.automatic_dynamic_shapes = False
+    compiler.recompile_limit, compiler.accumulated_recompile_limit = 256, 4096
 
 
-@lru_cache(maxsize=64)
+_compiled: dict[int, tuple[Model, Losses]] = {}  # by the model's identity: what users make need not be hashable
+
+
 def compiled_losses(model: Model) -> Losses:
     """The losses of a model with their backward pass compiled, once for any number of replicas above one."""
-    compiled = torch.compile(model.losses)
+    if id(model) not in _compiled:
+        _compiled[id(model)] = (model, _compiled_for_any_number(model.losses))
+    return _compiled[id(model)][1]
 
-    def losses(params: list[Tensor], x: Tensor, y: Tensor) -> Tensor:
+
+def _compiled_for_any_number(of_model: Losses) -> Losses:
+    compiled = torch.compile(of_model)
+
+    def losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
         for tensor in (*params, x, y):
             if len(tensor) > 1:  # one stays one: a minibatch shared by all replicas is another thing to compile
                 torch._dynamo.maybe_mark_dynamic(tensor, 0)
         return compiled(params, x, y)
 
-    return losses  # type: ignore[return-value]
+    return losses
 
 
 def shared_out(outlines: Outlines, length: int) -> list[tuple[Source, list[int]]]:
@@ -139,10 +177,11 @@ class Recording:
 
     def __init__(self, step: Callable[[], None]) -> None:
         self._step = step
+        self._is_warm = False
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, times: int) -> None:
-        if times and self._graph is None:
+        if times and not self._is_warm:
             self._warm_up()
             times -= 1
         if times and self._graph is None:
@@ -152,15 +191,22 @@ class Recording:
 
     def _warm_up(self) -> None:
         """A step like any other, which compiles what is to be compiled and sets libraries up, on a stream aside."""
-        here, aside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        here, aside = torch.cuda.current_stream(), _aside(torch.cuda.current_device())
         aside.wait_stream(here)
         with torch.cuda.stream(aside):
             self._step()
         here.wait_stream(aside)
+        self._is_warm = True
 
     def _record(self) -> None:
         """The recording takes memory of its own; `torch.cuda.graph` gives back what the step before has left."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=_aside(torch.cuda.current_device())):
             self._step()
         self._graph = graph
+
+
+@lru_cache
+def _aside(device: int) -> torch.cuda.Stream:
+    """One stream for all recordings: libraries keep working memory for each that they have seen, forever."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -111,7 +111,7 @@ class _Training:
             if diverged is not None:
                 return diverged
             self.curve.append(loss)
-        (loss,) = validation_losses(self.dataset, self.model, self._parameters())
+        (loss,) = validation_losses(self.dataset, self.model.losses, self._parameters())
         return validated(loss, bound, steps)
 
     def _parameters(self) -> list[Tensor]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ from programs.sharing import Outlines, share
 
 from proxy_tasks.backend import Backend, open_backend
 from proxy_tasks.datasets import Dataset
-from proxy_tasks.models import Model
+from proxy_tasks.models.chunks import Losses
 from proxy_tasks.outcome import CURVE_POINTS, Hurdle, Outcome, Replica, astray, checkpoint, dropped, fallen, validated
 from proxy_tasks.precision import precision
 from proxy_tasks.task import Task
@@ -95,10 +95,21 @@ def _outcomes(
     """What became of the replicas; None where so many at once, and more than one, do not fit a GPU."""
     try:
         return _Training(task, replicas, hurdles, backend).run(most)
-    except torch.OutOfMemoryError:
-        if most == 1:
+    except RuntimeError as error:
+        if most == 1 or not _is_out_of_memory(error):
             raise
         return None
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether a GPU has said so; libraries have their own ways, and a recording that is broken off another error."""
+    while error is not None:
+        if isinstance(error, torch.OutOfMemoryError) or "CUDA error: out of memory" in str(error):
+            return True
+        if "CUBLAS_STATUS_ALLOC_FAILED" in str(error):
+            return True
+        error = error.__context__
+    return False
 
 
 def replicas_within(memory_mib: float, task: Task) -> int:
@@ -230,30 +241,35 @@ class _Cohort:
         # Replicas of one seed share their minibatches.
         self.streams = torch.tensor(streams[:1] if len(set(streams)) == 1 else streams).to(device)
         self.now = torch.zeros(1, dtype=torch.int64, device=device)
-        self.repeat = training.backend.repeated(self._step)
 
     def survivors(self) -> Rows:
         """The rows of those left."""
         return _picked(self.rows, self.left)
 
     def advance(self, start: int, stop: int) -> None:
-        """Train from twentieth `start` to `stop`, or until nobody is left."""
+        """Train from twentieth `start` to `stop`, or until nobody is left.
+
+        What repeats the steps may hold the memory of a step: only the cohort that is being trained has one.
+        """
+        backend = self.training.backend
+        repeat = backend.repeated(self._step)
         for point in range(start + 1, stop + 1):
             first, last = checkpoint(point - 1, self.task.steps), checkpoint(point, self.task.steps)
             if not self.left or first == last:
                 continue
-            losses = self._segment(first, last)
+            losses = self._segment(first, last, repeat)
             self.left = [row for row in self.left if self.training.judge(self.numbers[row], losses[row], point)]
-            if self.left and self.training.backend.is_worth_a_move(len(self.left), len(self.numbers)):
+            if self.left and backend.is_worth_a_move(len(self.left), len(self.numbers)):
                 self._bind(self.rows, [self.numbers[row] for row in self.left])
+                repeat = backend.repeated(self._step)
 
-    def _segment(self, start: int, stop: int) -> list[float]:
+    def _segment(self, start: int, stop: int, repeat: Callable[[int], None]) -> list[float]:
         """Train from step `start` to `stop`; mean training losses on the way, one for each row."""
         is_out = torch.ones(len(self.numbers), dtype=torch.bool)
         is_out[self.left] = False
         self.total.copy_(torch.where(is_out, torch.inf, 0.0))
         self.now.fill_(start)
-        self.repeat(stop - start)
+        repeat(stop - start)
         return (self.total / (stop - start)).tolist()
 
     def _step(self) -> None:
@@ -274,17 +290,19 @@ class _Cohort:
         if not self.left:
             return
         parameters = self.model.parameters(self.survivors().w)
-        losses = validation_losses(self.dataset, self.model, parameters)
+        in_training = len(self.numbers) * self.task.batch_size
+        compute = self.training.backend.losses_without_gradient(self.model, in_training, VALIDATION_SAMPLES)
+        losses = validation_losses(self.dataset, compute, parameters)
         for row, loss in zip(self.left, losses, strict=True):
             self.training.finish(self.numbers[row], validated(loss, self.task.loss_bound, self.task.steps))
 
 
 @torch.no_grad()
-def validation_losses(dataset: Dataset, model: Model, parameters: Sequence[Tensor]) -> list[float]:
+def validation_losses(dataset: Dataset, losses: Losses, parameters: Sequence[Tensor]) -> list[float]:
     """Mean losses over all validation samples, one for each replica of the parameters `[R, *shape]`."""
     x, y = dataset.valid_x, dataset.valid_y
     total = torch.zeros(len(parameters[0]), dtype=torch.float64, device=x.device)
     for start in range(0, len(x), VALIDATION_SAMPLES):
         chunk_x, chunk_y = x[start : start + VALIDATION_SAMPLES], y[start : start + VALIDATION_SAMPLES]
-        total += model.losses_in_chunks(parameters, chunk_x[None], chunk_y[None]).double() * len(chunk_x)
+        total += losses(parameters, chunk_x[None], chunk_y[None]).double() * len(chunk_x)
     return (total / len(x)).tolist()

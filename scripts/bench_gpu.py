@@ -179,10 +179,10 @@ def product_rate(device: torch.device, matmul: str) -> float:
 
 def measured(name: str, case: Case, options: argparse.Namespace) -> dict[str, str]:
     """A column of the table."""
-    room = Room(options.replicas, device=options.device)
     backend = open_backend(options.device)
     programs = candidates(options.programs, get_task("digits_mlp"))
     number = options.replicas or min(options.most, replicas_within(backend.memory_mib(), case.task))
+    room = Room(number, memory_mib=1e9, device=options.device)  # what fits has been asked
     replicas = [Replica(programs[i % len(programs)], SEED) for i in range(number)]
     all_of = together(case.task, replicas, room, options.steps)
     of_step = parts(case.task, replicas, backend, options.steps)

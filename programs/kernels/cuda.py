@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.cuda._utils import _check_cuda, _get_gpu_runtime_library
+from torch.utils import cpp_extension
 
 from programs.kernels.batch import Launch
 from programs.kernels.source import CUDA, THREADS, Source
@@ -28,6 +29,8 @@ def compiled(source: Source) -> Launch:
     key = source.key(CUDA, *OPTIONS, str(torch.cuda.get_device_capability()))
     kernel = _kernels.pop(key, None)
     if kernel is None:
+        # torch looks for headers of CUDA, which this source does without, and raises where there are none.
+        cpp_extension.CUDA_HOME = cpp_extension.CUDA_HOME or "/usr/local/cuda"
         kernel = torch.cuda._compile_kernel(source.text(CUDA), "run_phase", nvcc_options=list(OPTIONS))
     _kernels[key] = kernel
     if len(_kernels) > MOST_LOADED:

@@ -36,6 +36,15 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         log_p, labels = ctx.saved_tensors
-        p = log_p.exp()
-        p.scatter_add_(ctx.dim, labels, p.new_full((1,), -1.0).expand(labels.shape))
+        p = less_one_at(log_p.exp(), labels, ctx.dim)
         return p.mul_((gradient / labels[0].numel()).view(-1, 1, 1)), None, None
+
+
+def less_one_at(p: Tensor, labels: Tensor, dim: int) -> Tensor:
+    """`p` less 1 where its place along `dim` is the label; `p` is not to be used any more."""
+    if p.is_cpu:
+        return p.scatter_add_(dim, labels, p.new_full((1,), -1.0).expand(labels.shape))
+    shape = [1] * p.dim()
+    shape[dim] = -1
+    places = torch.arange(p.shape[dim], device=p.device).view(shape)
+    return torch.where(places == labels, p - 1, p)  # becomes part of one kernel; scattering, in a fixed order, sorts

@@ -32,13 +32,14 @@ class Model:
     `losses(params, x, y)` takes the parameters `[R, *shape]` in the order of `leaves` and a minibatch whose first axis
     is 1 (shared by all replicas) or R, and gives the mean loss of each replica, `[R]`. `initial(seed)` gives initial
     weights in the order of `leaves` where these are not simply drawn as the leaves say. `chunk` is how many replicas
-    are best computed at a time on a CPU, None for all.
+    are best computed at a time on a CPU, None for all. `is_traceable` says that torch.compile takes `losses` for any R.
     """
 
     leaves: tuple[Leaf, ...]
     losses: Losses
     initial: Callable[[int], Sequence[Tensor]] | None = None
     chunk: int | None = None
+    is_traceable: bool = True
 
     @cached_property
     def losses_in_chunks(self) -> Losses:

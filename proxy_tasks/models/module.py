@@ -56,7 +56,7 @@ def module_model(name: str, build: Callable[[], nn.Module], device: torch.device
         return [p.detach().cpu() for p in _built(build, seed).parameters()]
 
     leaves = tuple(Leaf(key.removeprefix("module."), tuple(shape)) for key, shape in shapes.items())
-    return Model(leaves, losses, initial)
+    return Model(leaves, losses, initial, is_traceable=False)  # vmap is traced anew for every number of replicas
 
 
 class _Objective(nn.Module):

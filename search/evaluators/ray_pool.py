@@ -22,7 +22,7 @@ from search.config import EvaluatorSettings
 from search.evaluators.evaluator import Finished, Job, Trainer, one_line, room_of, train_job
 from search.evaluators.pieces import Failure, Piece, Pieces
 from search.evaluators.ray_session import RaySession
-from search.evaluators.worker import Place, Worker, is_memory, meaning
+from search.evaluators.worker import Place, Worker, is_memory, is_of_gpu, meaning
 
 log = logging.getLogger("optsearch.workers")
 
@@ -144,6 +144,8 @@ class RayEvaluator:
             reason = (
                 f"out of memory (evaluator.memory_limit_mib is {self._settings.memory_limit:g}): {one_line(reason)}"
             )
+            self._replace(member, reason)
+        elif is_of_gpu(cause):
             self._replace(member, reason)
         else:
             self._idle.append(member)

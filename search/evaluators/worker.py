@@ -132,3 +132,8 @@ def is_memory(error: BaseException) -> bool:
     """Whether an exception says that memory has run out: what the process still holds then is not to be trusted."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text
+
+
+def is_of_gpu(error: BaseException) -> bool:
+    """Whether a GPU has failed: whatever the process asks of it afterwards fails too."""
+    return any(text in str(error) for text in ("CUDA error", "CUDA driver error", "INTERNAL ASSERT"))

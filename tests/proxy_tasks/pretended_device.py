@@ -107,7 +107,7 @@ def test_a_step_stays_on_the_device_and_never_waits(task: str, seeds: list[int])
         assert training.dataset.train_x.device == device
         cohort = training._start(range(len(replicas)))
         with OneDevice(device):
-            cohort.repeat(2)
+            training.backend.repeated(cohort._step)(2)
         assert cohort.total.device == device
 
 

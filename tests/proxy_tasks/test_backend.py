@@ -18,12 +18,15 @@ from trainings import evolved, short_task
 
 from programs import parse, zoo
 from programs.errors import InputError
+from programs.sharing import Outlines
 
-from proxy_tasks import Hurdle, Outcome, Replica, Room, Task, configured_process, get_task, train, trainer
+from proxy_tasks import Hurdle, Outcome, Replica, Room, Task, configured_process, cuda, get_task, train, trainer
 from proxy_tasks.backend import Backend, Cpu, open_backend
-from proxy_tasks.cuda import compiled_losses, shared_out
+from proxy_tasks.cuda import compiled_losses, configure_torch, shared_out
 from proxy_tasks.datasets import Dataset
 from proxy_tasks.models import Leaf, Model
+from proxy_tasks.models.losses import less_one_at
+from proxy_tasks.models.mlp import mlp
 from proxy_tasks.native import Native, NativeReplica, train_native
 from proxy_tasks.trainer import _Training
 
@@ -127,7 +130,7 @@ def test_a_model_is_compiled_once_for_any_number_of_replicas(task: str, monkeypa
     monkeypatch.setattr(torch, "compile", lambda f: compile_(f, backend=counter, fullgraph=True))
     chosen = get_task(task)
     data, model = chosen.load()
-    losses = compiled_losses.__wrapped__(model)
+    losses = compiled_losses(replace(model))
     for replicas in (4, 6, 9):
         rows = torch.stack([model.initial_row(seed) for seed in range(replicas)])
         parameters = [p.requires_grad_() for p in model.parameters(rows)]
@@ -140,6 +143,50 @@ def test_a_model_is_compiled_once_for_any_number_of_replicas(task: str, monkeypa
         ):
             torch.testing.assert_close(one, other)
     assert counter.frame_count == 1
+
+
+@pytest.fixture
+def as_on_a_gpu() -> Iterator[None]:
+    """torch's settings of the process, for a while."""
+    cudnn = torch.backends.cudnn.allow_tf32
+    limits = {"recompile_limit": 8, "accumulated_recompile_limit": 256, "automatic_dynamic_shapes": True}
+    with torch._dynamo.config.patch(limits):
+        configure_torch()
+        yield
+    torch.backends.cudnn.allow_tf32 = cudnn
+    torch.use_deterministic_algorithms(False)
+    torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_many_models_of_one_kind_are_compiled_each_with_its_own_widths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To torch they are one function, which it would compile no more than eight times."""
+    counter, compile_ = CompileCounterWithBackend("aot_eager"), torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f: compile_(f, backend=counter, fullgraph=True))
+    data, _ = get_task("digits_mlp").load()
+    x, y = data.train_x[None, :16], data.train_y[None, :16]
+    for hidden in range(8, 20):
+        model = mlp(data, (hidden,))
+        losses = compiled_losses(model)
+        for replicas in (3, 5):
+            losses(model.parameters(torch.stack([model.initial_row(seed) for seed in range(replicas)])), x, y)
+    assert counter.frame_count == 12
+
+
+def test_cross_entropy_has_the_same_gradient_on_every_device() -> None:
+    labels = torch.randint(7, (3, 1, 5))
+    p = torch.rand(3, 7, 5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tensor, "is_cpu", False)
+        elsewhere = less_one_at(p.clone(), labels, 1)
+    assert torch.equal(elsewhere, less_one_at(p.clone(), labels, 1))
+
+
+def test_a_missing_compiler_is_said_before_programs_are_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    with pytest.raises(InputError, match=r"with a C compiler and Python's headers, and they are missing here"):
+        cuda._check_compiler()
 
 
 # --- precision of products -----------------------------------------------------------------------------------------
@@ -187,15 +234,20 @@ def test_tf32_changes_nothing_on_a_cpu() -> None:
 # --- memory --------------------------------------------------------------------------------------------------------
 
 tried: list[int] = []
+ERRORS = [
+    torch.OutOfMemoryError("CUDA out of memory."),
+    RuntimeError("CUDA error: out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+]
 
 
 def hungry(_dataset: Dataset, most: int) -> Model:
     """Says what a GPU says when memory runs out."""
 
-    def losses(params: list[Tensor], x: Tensor, y: Tensor) -> Tensor:
+    def losses(params: list[Tensor], x: Tensor, _: Tensor) -> Tensor:
         tried.append(len(params[0]))
         if len(params[0]) > most:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
+            raise ERRORS[most % len(ERRORS)]
         return params[0].square().sum(1) + x.flatten(1).mean() * 0
 
     return Model((Leaf("w", (7,), std=1.0),), losses)
@@ -217,7 +269,7 @@ def test_out_of_memory_halves_the_replicas_and_goes_on(most: int) -> None:
 
 
 def test_out_of_memory_with_one_replica_is_an_error() -> None:
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(torch.OutOfMemoryError, match="out of memory"):
         train(hungry_task(0), [Replica(zoo.load("adamw"), seed) for seed in range(3)])
 
 

@@ -181,6 +181,23 @@ def test_a_job_that_raises_is_recorded_with_its_reason(workers: RayEvaluator) ->
     assert outcomes[1] == inline_outcomes(good)[1]
 
 
+def test_a_worker_whose_gpu_has_failed_is_replaced(local_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process can do nothing more on that GPU, and would have every later program blamed."""
+    raises = "lambda job, room: (_ for _ in ()).throw(RuntimeError('CUDA error: illegal'))"
+    evaluator = RayEvaluator(ray_settings(1), eval(raises, {}))  # noqa: S307 - workers cannot import this file
+    replaced: list[str] = []
+    replace_ = evaluator._replace
+    monkeypatch.setattr(evaluator, "_replace", lambda *member: (replaced.append(member[1]), replace_(*member)))
+    try:
+        one = job(0)
+        evaluator.submit(one._replace(replicas=one.replicas[:1]))
+        (outcome,) = collect_all(evaluator, 1)[0]
+        assert (outcome.status, outcome.reason) == ("error", "RuntimeError: CUDA error: illegal")
+        assert set(replaced) == {"RuntimeError: CUDA error: illegal"}
+    finally:
+        evaluator.close()
+
+
 def test_a_bad_replica_does_not_take_its_batch_down(workers: RayEvaluator) -> None:
     """Everything that can die dies alone: the others of the batch get what they would have got without it."""
     good = job(0)
