@@ -4,7 +4,8 @@
 
 Candidates are a few mutations away from AdamW; with a store also those that a search trained from each given birth on.
 Times are processor seconds, the least of several. The source is compiled by cc, by nvcc where there is one, and with
---nvrtc (a path of libnvrtc.so, which needs no GPU) as a GPU's process would have it compiled. A step of the kernels in
+--nvrtc (a path of libnvrtc.so, which needs no GPU) as a GPU's process would have it compiled: whole, and in parts side
+by side, both by the clock too. A step of the kernels in
 C is timed in turn with a step of the same programs by torch, on one core each; "AdamW" is one rule with many constants.
 """
 
@@ -18,6 +19,8 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -33,6 +36,7 @@ from programs.layout import Layout
 from programs.sharing import Outlines, share
 
 from proxy_tasks import configure_process, get_task
+from proxy_tasks.cuda import PART_LENGTH, shared_out
 
 from search.store import open_store
 
@@ -58,6 +62,13 @@ def seconds(function: Callable[[], object]) -> float:
     return sum(os.times()[:4]) - sum(before)
 
 
+def clocked(function: Callable[[], object]) -> float:
+    """What a call takes by the clock."""
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
 def compile_with_nvrtc(library: ctypes.CDLL, text: str) -> None:
     """To machine code, as `torch.cuda._compile_kernel` does it."""
     program = ctypes.c_void_p()
@@ -66,6 +77,10 @@ def compile_with_nvrtc(library: ctypes.CDLL, text: str) -> None:
     if library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options)):
         raise RuntimeError("NVRTC refused the source")
     library.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+def compile_all(pool: Executor, library: ctypes.CDLL, texts: list[str]) -> None:
+    list(pool.map(partial(compile_with_nvrtc, library), texts))
 
 
 def compilation(title: str, programs: list[Program], nvrtc: ctypes.CDLL | None) -> None:
@@ -86,6 +101,11 @@ def compilation(title: str, programs: list[Program], nvrtc: ctypes.CDLL | None) 
         if nvrtc is not None:
             compilers["NVRTC"] = lambda: compile_with_nvrtc(nvrtc, text)
         times = {name: min(seconds(call) for _ in range(REPEATS)) for name, call in compilers.items()}
+        if nvrtc is not None:
+            parts = [part.text(CUDA) for part, _ in shared_out(Outlines(programs), PART_LENGTH)]
+            with ThreadPoolExecutor(len(parts)) as pool:
+                for name, texts in (("by the clock", [text]), (f"in {len(parts)} parts", parts)):
+                    times[name] = min(clocked(partial(compile_all, pool, nvrtc, texts)) for _ in range(REPEATS))
     print(
         f"{title}: {len(source.phases)} rules, up to {max(source.phases)} phases, {len(text) / 1e3:.0f} kB of source; "
         + ", ".join(f"{name} {t:.3f} s" for name, t in times.items())

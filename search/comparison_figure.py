@@ -57,7 +57,7 @@ def _draw_fitness(axes: Any, arms: Sequence[Arm]) -> None:
         error = curves.std(0, ddof=1) / np.sqrt(len(curves)) if len(curves) > 1 else np.zeros_like(mean)
         axes.plot(at, mean, color=colour, linestyle=style, label=arm.name)
         axes.fill_between(at, mean - error, mean + error, color=colour, alpha=0.2, linewidth=0)
-        lowest.append(np.nanquantile(mean, 0.15))
+        lowest.append(np.nanmedian(mean))  # the later half of the way, on this scale
     axes.set_xscale("log")
     axes.set_ylim(bottom=min(lowest))
     axes.set_xlabel("programs trained for each population")
