@@ -104,7 +104,6 @@ def configure_torch() -> None:
     """
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a pass over all memory
-    torch.backends.cudnn.allow_tf32 = False  # of torch's settings for float32 the only one that is not
     compiler = torch._dynamo.config
     # Models of one kind are one function to torch: each is compiled with its own widths, and there may be many.
     compiler.automatic_dynamic_shapes = False

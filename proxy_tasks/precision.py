@@ -12,19 +12,24 @@ from proxy_tasks.task import Matmul
 
 def precision(matmul: Matmul, device: torch.device) -> AbstractContextManager[None]:
     """Meanwhile products of matrices, and convolutions, are computed from float32, tf32 or bf16 numbers."""
-    return nullcontext() if matmul == "float32" else _reduced(matmul, device)
+    if device.type == "cuda":
+        return _on_gpu(matmul)
+    return _bf16(device) if matmul == "bf16" else nullcontext()
 
 
 @contextmanager
-def _reduced(matmul: Matmul, device: torch.device) -> Iterator[None]:
-    before, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    if device.type == "cuda":  # on CPUs torch would take bf16 for the same word
-        torch.set_float32_matmul_precision("high")
-        torch.backends.cudnn.allow_tf32 = True
+def _on_gpu(matmul: Matmul) -> Iterator[None]:
+    before, is_reduced = torch.get_float32_matmul_precision(), matmul != "float32"
+    torch.set_float32_matmul_precision("high" if is_reduced else "highest")
+    # Left alone, torch takes TF32 for convolutions whatever it takes for products.
+    convolutions = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=is_reduced)
     try:
-        # Casts are not kept for the next product: a recorded step must make its own.
-        with torch.autocast(device.type, torch.bfloat16, enabled=matmul == "bf16", cache_enabled=False):
+        with convolutions, _bf16(torch.device("cuda")) if matmul == "bf16" else nullcontext():
             yield
     finally:
         torch.set_float32_matmul_precision(before)
-        torch.backends.cudnn.allow_tf32 = convolutions
+
+
+def _bf16(device: torch.device) -> torch.autocast:
+    """Casts are not kept for the next product: a recorded step must make its own."""
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)

@@ -148,12 +148,10 @@ def test_a_model_is_compiled_once_for_any_number_of_replicas(task: str, monkeypa
 @pytest.fixture
 def as_on_a_gpu() -> Iterator[None]:
     """torch's settings of the process, for a while."""
-    cudnn = torch.backends.cudnn.allow_tf32
     limits = {"recompile_limit": 8, "accumulated_recompile_limit": 256, "automatic_dynamic_shapes": True}
     with torch._dynamo.config.patch(limits):
         configure_torch()
         yield
-    torch.backends.cudnn.allow_tf32 = cudnn
     torch.use_deterministic_algorithms(False)
     torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]
 
@@ -283,6 +281,19 @@ def test_how_many_are_trained_at_once_follows_from_the_memory_of_the_device(monk
     train(task, replicas)
     train(task, replicas, room=Room(memory_mib=2048))
     assert sizes == [5, 9]
+
+
+def test_the_table_of_a_gpu_can_be_had_of_a_cpu() -> None:
+    """`scripts/bench_gpu.py`, tried out as it says, with its columns filled."""
+    command = [sys.executable, "bench_gpu.py", "--device", "cpu", "--matmul", "float32", "--tasks", "paper_vision"]
+    sizes = ["--programs", "2", "--replicas", "2", "--steps", "2", "--alone", "1"]
+    scripts = Path(__file__).parents[2] / "scripts"
+    done = subprocess.run([*command, *sizes], cwd=scripts, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    rows = dict(line[2:-2].split(" | ") for line in done.stdout.splitlines() if line.startswith("| "))
+    assert rows["steps of a training"] == "30,000"
+    assert float(rows["**times as fast**"].strip("*")) > 0
+    assert len(rows) == 12
 
 
 # --- devices that are not there ------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from searches import history_of, opened, run, settings_of
 from programs import parse, zoo
 from programs.errors import InputError
 
-from proxy_tasks import Outcome, Replica, get_task
+from proxy_tasks import Outcome, Replica, configured_process, get_task
 from proxy_tasks.task import Task
 
 from search.config import EvaluatorSettings
@@ -122,8 +122,8 @@ def test_a_missing_gpu_is_said_before_any_program_is_blamed_for_it(local_ray: No
         open_evaluator(EvaluatorSettings(kind="inline", device="cuda"))
     room = room_of(EvaluatorSettings(device="cuda", gpus_per_worker=0.25))
     assert (room.device, room.share) == ("cuda", 0.25)
-    with pytest.raises(InputError, match=r"device cuda: torch .* sees no GPU here"):
-        Worker(room, train_job, None)
+    with configured_process(), pytest.raises(InputError, match=r"device cuda: torch .* sees no GPU here"):
+        Worker(room, train_job, None)  # which configures its process
     evaluator = open_evaluator(EvaluatorSettings(device="cuda", gpus_per_worker=1, workers="auto"))
     with pytest.raises(InputError, match=r"gpus_per_worker is 1 and Ray sees 0 GPUs here; lower it"):
         evaluator.submit(job(0))
