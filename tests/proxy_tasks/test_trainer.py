@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from random import Random
 
@@ -17,7 +17,7 @@ from trainings import evolved, short_task, train_all, train_each
 from programs import Program, parse, zoo
 from programs.knobs import learning_rate_of, with_decay, with_learning_rate
 
-from proxy_tasks import Replica, Task, configure_process, get_task, train
+from proxy_tasks import Replica, Task, configure_process, configured_process, get_task, train
 
 STILL = parse("update = w * 0.0")
 EXPLODES = parse("update = w * -3.0")  # weights grow fourfold at every step
@@ -33,8 +33,9 @@ REDUCING = [
 
 
 @pytest.fixture(autouse=True)
-def _as_in_a_worker() -> None:
-    configure_process()
+def _as_in_a_worker() -> Iterator[None]:
+    with configured_process():
+        yield
 
 
 # --- batched equals one by one -------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from search.evaluators import ray_session
 from search.evaluators.ray_cluster import connect
 from search.evaluators.ray_session import RaySession
 
-from scripts.cluster_nodes import CONFIG, HEAD, Cluster, begin, births
+from scripts.cluster_nodes import CONFIG, HEAD, Cluster, Node, begin, births
 from scripts.processes import Run, history
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="nodes stand on loopback addresses")
@@ -80,17 +80,24 @@ def finished(run: Run) -> list[tuple[object, ...]]:
     return history(run.folder / "results.db", "nodes")
 
 
+def trains(node: Node) -> bool:
+    """Whether it is in the middle of a batch: Ray calls a process what it is doing."""
+    return any(worker.cmdline()[:1] == ["ray::Worker.train"] for worker in node.workers())
+
+
 def test_nodes_that_come_and_go_leave_no_trace(nodes: Cluster, tmp_path: Path) -> None:
     """Three nodes for four workers; one is killed with its worker in the middle of a batch, two are added."""
     for _ in range(3):
         nodes.add()
-    run = begin(tmp_path / "cluster", CONFIG_OF_TEST, f"evaluator.address={nodes.address}")
+    config = CONFIG.format(programs=150, steps=800, batch=8)  # long enough for all that
+    run = begin(tmp_path / "cluster", config, f"evaluator.address={nodes.address}")
     wait_until(lambda: births(run.folder) > 20, "the search does not get going", run)
-    victim = next(node for node in nodes.nodes if node.workers())
+    wait_until(lambda: any(map(trains, nodes.nodes)), "nobody trains", run)
+    victim = next(filter(trains, nodes.nodes))
     nodes.remove(victim)
     for _ in range(2):
         nodes.add()
-    expected = finished(begin(tmp_path / "inline", CONFIG_OF_TEST, "evaluator.kind=inline"))
+    expected = finished(begin(tmp_path / "inline", config, "evaluator.kind=inline"))
     assert len(expected) == 150 and finished(run) == expected
     assert re.search(rf"worker \d+ on .* \({victim.address}\): .*; replaced", run.log)
     assert run.log.count("; trained again") <= 1, "more was lost than the batch that the node held"

@@ -27,7 +27,7 @@ from sqlalchemy import text
 from programs import Program, parse, zoo
 from programs.errors import InputError
 
-from proxy_tasks import Outcome, Replica, configure_process, get_task, references, train
+from proxy_tasks import Outcome, Replica, configured_process, get_task, references, train
 
 from search.baselines import BASELINES
 from search.config import stored_settings
@@ -78,10 +78,10 @@ def test_fitness_is_what_the_trainer_gives(tmp_path: Path) -> None:
     with opened(tmp_path / "r.db") as store:
         run(settings, store, InlineEvaluator())
         history = history_of(store)
-    configure_process()
     for genome, status, fitness in zip(*(column(history, c) for c in ("genome", "status", "fitness")), strict=True):
         replicas = [Replica(parse(genome), seed) for seed in (0, 1)]
-        outcomes = [train(settings.tasks[0].task, [replica])[0] for replica in replicas]
+        with configured_process():
+            outcomes = [train(settings.tasks[0].task, [replica])[0] for replica in replicas]
         if status == "rejected":
             continue
         if status == "ok":
