@@ -190,7 +190,7 @@ class RayEvaluator:
             if room == 0:
                 raise InputError(
                     f"evaluator.gpus_per_worker is {settings.gpus_per_worker:g} and Ray sees {gpus:g} GPUs here;"
-                    " lower it, or give the address of a cluster"
+                    " lower it, train on the device cpu, or give the address of a cluster"
                 )
         return max(1, min(room, settings.lookahead)) if settings.workers == "auto" else settings.workers
 
