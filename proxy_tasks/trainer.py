@@ -304,5 +304,6 @@ def validation_losses(dataset: Dataset, losses: Losses, parameters: Sequence[Ten
     total = torch.zeros(len(parameters[0]), dtype=torch.float64, device=x.device)
     for start in range(0, len(x), VALIDATION_SAMPLES):
         chunk_x, chunk_y = x[start : start + VALIDATION_SAMPLES], y[start : start + VALIDATION_SAMPLES]
-        total += losses(parameters, chunk_x[None], chunk_y[None]).double() * len(chunk_x)
+        with precision("float32", x.device):
+            total += losses(parameters, chunk_x[None], chunk_y[None]).double() * len(chunk_x)
     return (total / len(x)).tolist()

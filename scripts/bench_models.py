@@ -84,7 +84,7 @@ def one_by_one(case: Case, x: Tensor, y: Tensor) -> Callable[[], object]:
 def all_at_once(case: Case, replicas: int, x: Tensor, y: Tensor) -> Callable[[], object]:
     rows = torch.stack([case.model.initial_row(seed) for seed in range(replicas)])
     parameters = [p.detach().requires_grad_() for p in case.model.parameters(rows)]
-    return lambda: torch.autograd.grad(case.model.losses(parameters, x, y).sum(), parameters)
+    return lambda: torch.autograd.grad(case.model.losses_in_chunks(parameters, x, y).sum(), parameters)
 
 
 def seconds(step: Callable[[], object], times: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -44,7 +45,7 @@ def minibatch(case: Case, replicas: int, size: int = 6) -> tuple[Tensor, Tensor]
 def losses_and_gradients(model: Model, rows: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """[R], [R, P]"""
     parameters = [p.detach().requires_grad_() for p in model.parameters(rows)]
-    losses = model.losses(parameters, x, y)
+    losses = model.losses_in_chunks(parameters, x, y)
     gradients = torch.autograd.grad(losses.sum(), parameters)
     return losses.detach(), torch.cat([g.flatten(1) for g in gradients], dim=1)
 
@@ -133,7 +134,18 @@ def test_without_gradients_the_losses_are_the_same(case: Case) -> None:
     losses, _ = losses_and_gradients(model, rows, x, y)
     parameters = [p.detach().requires_grad_() for p in model.parameters(rows)]
     with torch.no_grad():
-        assert torch.equal(model.losses(parameters, x, y), losses)
+        assert torch.equal(model.losses_in_chunks(parameters, x, y), losses)
+
+
+def test_all_replicas_together_lose_what_a_few_at_a_time_lose(case: Case) -> None:
+    """With the same gradients, and more replicas than a chunk holds: a GPU computes them so."""
+    model = case[0]
+    rows = rows_of(model, 11)
+    x, y = minibatch(case, 11)
+    losses, gradients = losses_and_gradients(model, rows, x, y)
+    whole, gradients_of_whole = losses_and_gradients(replace(model, chunk=None), rows, x, y)
+    torch.testing.assert_close(whole, losses, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(gradients_of_whole, gradients, rtol=1e-5, atol=1e-7)
 
 
 def test_gradients_of_a_weighted_sum_of_the_losses(case: Case) -> None:
@@ -143,6 +155,6 @@ def test_gradients_of_a_weighted_sum_of_the_losses(case: Case) -> None:
     _, gradients = losses_and_gradients(model, rows, x, y)
     parameters = [p.detach().requires_grad_() for p in model.parameters(rows)]
     weights = torch.tensor([2.0, 0.0, -0.5])
-    weighted = torch.autograd.grad((model.losses(parameters, x, y) * weights).sum(), parameters)
+    weighted = torch.autograd.grad((model.losses_in_chunks(parameters, x, y) * weights).sum(), parameters)
     flat = torch.cat([g.flatten(1) for g in weighted], dim=1)
     torch.testing.assert_close(flat, gradients * weights.unsqueeze(1), rtol=1e-5, atol=1e-7)

@@ -86,17 +86,17 @@ def trains(node: Node) -> bool:
 
 
 def test_nodes_that_come_and_go_leave_no_trace(nodes: Cluster, tmp_path: Path) -> None:
-    """Three nodes for four workers; one is killed with its worker in the middle of a batch, two are added."""
-    for _ in range(3):
-        nodes.add()
+    """Workers wait for four nodes; one is killed with its worker in the middle of a batch, one is added."""
     config = CONFIG.format(programs=150, steps=800, batch=8)  # long enough for all that
     run = begin(tmp_path / "cluster", config, f"evaluator.address={nodes.address}")
+    run.wait_for("connected")
+    for _ in range(4):
+        nodes.add()
     wait_until(lambda: births(run.folder) > 20, "the search does not get going", run)
     wait_until(lambda: any(map(trains, nodes.nodes)), "nobody trains", run)
     victim = next(filter(trains, nodes.nodes))
     nodes.remove(victim)
-    for _ in range(2):
-        nodes.add()
+    nodes.add()
     expected = finished(begin(tmp_path / "inline", config, "evaluator.kind=inline"))
     assert len(expected) == 150 and finished(run) == expected
     assert re.search(rf"worker \d+ on .* \({victim.address}\): .*; replaced", run.log)
