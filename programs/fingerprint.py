@@ -31,7 +31,7 @@ from programs.dataflow import G
 from programs.layout import Layout
 from programs.liveness import live
 from programs.program import Program
-from programs.reference import State, numpy_step
+from programs.run.reference import State, numpy_step
 
 FINGERPRINT_VERSION = 2  # to be raised with every change that gives programs other keys
 

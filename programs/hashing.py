@@ -13,7 +13,7 @@ from hashlib import blake2b
 
 from programs.dataflow import LR, N_INPUTS, Dataflow, G, M, V, W
 from programs.liveness import Liveness, live
-from programs.ops import OPS, own_definitions
+from programs.ops import OPS, user_definitions
 from programs.program import Program
 
 DIGEST = 16  # bytes: with 10^9 programs the chance of any collision is below 10^-20
@@ -37,7 +37,7 @@ _W, _G, _LR, _ZERO, _STATE_A, _STATE_B = (
 
 
 def _tag(function: str) -> bytes:
-    definition = own_definitions().get(function)
+    definition = user_definitions().get(function)
     return f"{function}|".encode() if definition is None else f"{function} {definition}|".encode()
 
 

@@ -197,14 +197,14 @@ _TABLE = (
 )  # fmt: skip
 
 # Functions of your own go here, as rows like those above: see docs/own_functions.md.
-OWN: tuple[Op, ...] = ()
+USER_OPS: tuple[Op, ...] = ()
 
-OPS: dict[str, Op] = {op.name: op for op in (*_TABLE, *OWN)}
+OPS: dict[str, Op] = {op.name: op for op in (*_TABLE, *USER_OPS)}
 INFIX: dict[str, Op] = {op.infix: op for op in OPS.values() if op.infix}
 
 
-def own_definitions() -> dict[str, str]:
+def user_definitions() -> dict[str, str]:
     """The functions of one's own by name, with a digest of what each means: what two people call by one name need not
     be one function, so keys, histories and workers tell them apart by it."""
-    meanings = {op.name: (op.accepts, op.result.__name__, op.torch, op.c, op.commutative) for op in OWN}
+    meanings = {op.name: (op.accepts, op.result.__name__, op.torch, op.c, op.commutative) for op in USER_OPS}
     return {name: sha256(repr(meaning).encode()).hexdigest()[:32] for name, meaning in meanings.items()}

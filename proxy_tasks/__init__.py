@@ -10,12 +10,12 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 from proxy_tasks.named import args
 from proxy_tasks.outcome import Hurdle, Outcome, Replica
-from proxy_tasks.process import configure_process, configured_process
+from proxy_tasks.runtime import configure_process, configured_process
 from proxy_tasks.task import Task
 from proxy_tasks.tasks import SUITE, TASKS, get_task
-from proxy_tasks.trainer import ANY_ROOM, Room, train
+from proxy_tasks.trainer import DEFAULT_RESOURCES, Resources, train
 
 __all__ = [
-    "ANY_ROOM", "SUITE", "TASKS", "Hurdle", "Outcome", "Replica", "Room", "Task", "args", "configure_process",
-    "configured_process", "get_task", "train",
+    "DEFAULT_RESOURCES", "SUITE", "TASKS", "Hurdle", "Outcome", "Replica", "Resources", "Task", "args",
+    "configure_process", "configured_process", "get_task", "train",
 ]  # fmt: skip

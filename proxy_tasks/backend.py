@@ -11,10 +11,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from programs.batched import Rows, UpdateRules
 from programs.errors import InputError
 from programs.layout import Layout
-from programs.sharing import Branch, Outlines
+from programs.run.batched import Rows, UpdateRules
+from programs.run.sharing import SharingTree, Skeletons
 
 from proxy_tasks.models import Model
 from proxy_tasks.models.chunks import Losses
@@ -30,7 +30,7 @@ class Rules(Protocol):
         """`w <- w - scale * update` in place, and the new states. `lr`: the schedule at this step, `[1]`."""
 
 
-Bind = Callable[[Branch, Layout, Rows, Tensor, float], Rules]
+Bind = Callable[[SharingTree, Layout, Rows, Tensor, float], Rules]
 """Binds the rules of a tree of programs to rows: `(tree, layout, rows, total, scale)`. `total` `[R]` is the sum of each
 row's losses so far; the rules may leave alone a row where it is not finite, since that row has diverged."""
 
@@ -58,7 +58,7 @@ class Backend(Protocol):
     def losses_without_gradient(self, model: Model, in_training: int, samples: int) -> Losses:
         """The losses of a model on so many samples for each replica, where training has room for `in_training`."""
 
-    def compiled(self, outlines: Outlines) -> Bind:
+    def compiled(self, skeletons: Skeletons) -> Bind:
         """The update rules of these programs, ready to be bound to any rows of them."""
 
     def repeated(self, step: Callable[[], None]) -> Callable[[int], None]:
@@ -89,9 +89,9 @@ class Cpu:
         """The same way."""
         return model.losses_in_chunks
 
-    def compiled(self, outlines: Outlines) -> Bind:
+    def compiled(self, skeletons: Skeletons) -> Bind:
         """Calls of torch, one for each statement that programs have in common."""
-        return lambda tree, layout, rows, _, scale: UpdateRules(outlines, tree, layout, rows, scale)
+        return lambda tree, layout, rows, _, scale: UpdateRules(skeletons, tree, layout, rows, scale)
 
     def repeated(self, step: Callable[[], None]) -> Callable[[int], None]:
         """One step after another."""

@@ -14,13 +14,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from programs.batched import Rows
 from programs.errors import InputError
 from programs.kernels import cuda
 from programs.kernels.batch import FusedRules, Launch
 from programs.kernels.source import CUDA, Source
 from programs.layout import Layout
-from programs.sharing import Branch, Outlines
+from programs.run.batched import Rows
+from programs.run.sharing import SharingTree, Skeletons
 
 from proxy_tasks.backend import Bind, Rules
 from proxy_tasks.models import Model
@@ -66,9 +66,9 @@ class Cuda:
         """As many replicas at a time as see no more samples than in a step of training."""
         return in_chunks(model.losses, max(1, in_training // samples))
 
-    def compiled(self, outlines: Outlines) -> Bind:
+    def compiled(self, skeletons: Skeletons) -> Bind:
         """Kernels, compiled side by side where programs are long."""
-        sources = shared_out(outlines, PART_LENGTH)
+        sources = shared_out(skeletons, PART_LENGTH)
         with ThreadPoolExecutor(len(sources)) as pool:  # compilers let go of Python's lock
             launches = list(pool.map(cuda.compiled, [source for source, _ in sources]))
         return bind_fused([(*source, launch) for source, launch in zip(sources, launches, strict=True)])
@@ -132,17 +132,17 @@ def _compiled_for_any_number(of_model: Losses) -> Losses:
     return losses
 
 
-def shared_out(outlines: Outlines, length: int) -> list[tuple[Source, list[int]]]:
+def shared_out(skeletons: Skeletons, length: int) -> list[tuple[Source, list[int]]]:
     """Sources of about so many characters for all programs, and which programs each is for."""
-    whole = Source(outlines)
+    whole = Source(skeletons)
     parts = whole.parts(-(-len(whole.text(CUDA)) // length))
-    return [(Source(outlines.only(part)), part) for part in parts]
+    return [(Source(skeletons.only(part)), part) for part in parts]
 
 
 def bind_fused(sources: Sequence[tuple[Source, Sequence[int], Launch]]) -> Bind:
     """Binds rules whose sources, each for some programs, have been compiled; rows that have diverged are left alone."""
 
-    def bind(tree: Branch, layout: Layout, rows: Rows, total: Tensor, scale: float) -> Rules:
+    def bind(tree: SharingTree, layout: Layout, rows: Rows, total: Tensor, scale: float) -> Rules:
         alive = torch.ones(len(tree.members), dtype=torch.bool, device=total.device)
         rules = []
         for source, programs, launch in sources:

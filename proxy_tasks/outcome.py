@@ -45,7 +45,7 @@ class Hurdle(NamedTuple):
     bound: float
 
 
-def astray(loss: float, bound: float, step: int) -> Outcome | None:
+def diverged_outcome(loss: float, bound: float, step: int) -> Outcome | None:
     """The outcome of a replica whose mean training loss over a twentieth, up to a step, is no number within a bound."""
     if loss <= bound:
         return None
@@ -60,7 +60,7 @@ def validated(loss: float, bound: float, steps: int) -> Outcome:
     return Outcome("diverged", None, [], steps, 0.0, "validation loss is not finite or exceeds the bound")
 
 
-def fallen(curve: Sequence[float], hurdles: Sequence[Hurdle]) -> Hurdle | None:
+def failed_hurdle(curve: Sequence[float], hurdles: Sequence[Hurdle]) -> Hurdle | None:
     """The first hurdle that a curve fails, as far as it goes."""
     return next((h for h in hurdles if h.point <= len(curve) and curve[h.point - 1] > h.bound), None)
 
@@ -71,14 +71,14 @@ def dropped(curve: Sequence[float], hurdle: Hurdle, steps: int) -> Outcome:
     return Outcome("dropped", None, list(curve[: hurdle.point]), checkpoint(hurdle.point, steps), 0.0, reason)
 
 
-def judged(outcome: Outcome, hurdles: Sequence[Hurdle], steps: int) -> Outcome | None:
+def apply_hurdles(outcome: Outcome, hurdles: Sequence[Hurdle], steps: int) -> Outcome | None:
     """What a known outcome would have been with these hurdles.
 
     None if it was dropped where they would let it pass, or is not of a training of so many steps.
     """
     if outcome.status == "ok" and outcome.steps != steps:
         return None
-    hurdle = fallen(outcome.curve, hurdles)
+    hurdle = failed_hurdle(outcome.curve, hurdles)
     if hurdle is not None:
         return dropped(outcome.curve, hurdle, steps)._replace(seconds=outcome.seconds)
     return None if outcome.status == "dropped" else outcome

@@ -1,4 +1,4 @@
-"""What known optimizers reach on the built-in tasks: recorded once by `scripts/references.py`."""
+"""What known optimizers reach on the built-in tasks: recorded once by `scripts/record/references.py`."""
 
 from __future__ import annotations
 

@@ -21,14 +21,24 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from programs.batched import Rows
-from programs.sharing import Outlines, share
+from programs.run.batched import Rows
+from programs.run.sharing import Skeletons, share
 
 from proxy_tasks.backend import Backend, open_backend
 from proxy_tasks.datasets import Dataset
 from proxy_tasks.models.chunks import Losses
-from proxy_tasks.outcome import CURVE_POINTS, Hurdle, Outcome, Replica, astray, checkpoint, dropped, fallen, validated
-from proxy_tasks.precision import precision
+from proxy_tasks.outcome import (
+    CURVE_POINTS,
+    Hurdle,
+    Outcome,
+    Replica,
+    checkpoint,
+    diverged_outcome,
+    dropped,
+    failed_hurdle,
+    validated,
+)
+from proxy_tasks.runtime import precision
 from proxy_tasks.task import Task
 
 log = logging.getLogger("optsearch.trainer")
@@ -37,7 +47,7 @@ VALIDATION_SAMPLES = 512  # in one pass; not a function of R, since the order of
 SCRATCH_ROWS = 10  # rows of values that update rules keep for each replica, as a rule fewer
 
 
-class Room(NamedTuple):
+class Resources(NamedTuple):
     """Where to train, and how much at once.
 
     Attributes:
@@ -54,11 +64,11 @@ class Room(NamedTuple):
     share: float = 1.0
 
 
-ANY_ROOM = Room()
+DEFAULT_RESOURCES = Resources()
 
 
 def train(
-    task: Task, replicas: Sequence[Replica], hurdles: Sequence[Hurdle] = (), room: Room = ANY_ROOM
+    task: Task, replicas: Sequence[Replica], hurdles: Sequence[Hurdle] = (), resources: Resources = DEFAULT_RESOURCES
 ) -> list[Outcome]:
     """Train every replica on the task. Where memory runs out on a GPU, half as many at once are tried from the start.
 
@@ -66,21 +76,21 @@ def train(
         task: what to train on.
         replicas: what to train.
         hurdles: by rising point; replicas that fail one are dropped there.
-        room: where to train, and how much at once.
+        resources: where to train, and how much at once.
 
     Returns:
         Outcomes in the order of the replicas.
 
     Raises:
         InputError: there is no such device here.
-        torch.OutOfMemoryError: a GPU has no room for a single replica.
+        torch.OutOfMemoryError: a GPU has no resources for a single replica.
     """
     if not replicas:
         return []
     started = time.perf_counter()
-    backend = open_backend(room.device, room.share)
-    memory = backend.memory_mib() if room.memory_mib is None else room.memory_mib
-    most = min(room.rows or len(replicas), len(replicas), replicas_within(memory, task))
+    backend = open_backend(resources.device, resources.share)
+    memory = backend.memory_mib() if resources.memory_mib is None else resources.memory_mib
+    most = min(resources.rows or len(replicas), len(replicas), replicas_within(memory, task))
     while (outcomes := _outcomes(task, replicas, hurdles, backend, most)) is None:
         backend.release()
         log.info("out of memory with %d replicas of task %s at once; trained again by %d", most, task.name, most // 2)
@@ -144,8 +154,8 @@ class _Training:
         self.dataset, self.model = task.load(backend.device)
         self.losses = backend.losses(self.model)
         self.hurdles = {hurdle.point: hurdle for hurdle in hurdles}
-        self.outlines = Outlines([replica.program for replica in replicas])
-        self.bind_rules = backend.compiled(self.outlines)
+        self.skeletons = Skeletons([replica.program for replica in replicas])
+        self.bind_rules = backend.compiled(self.skeletons)
         self.seeds = [replica.seed for replica in replicas]
         self.streams = {seed: number for number, seed in enumerate(dict.fromkeys(self.seeds))}
         minibatches = [torch.from_numpy(task.minibatches(seed)) for seed in self.streams]
@@ -183,13 +193,13 @@ class _Training:
 
     def judge(self, number: int, loss: float, point: int) -> bool:
         """Take in the mean loss of a replica over the last twentieth; whether it goes on."""
-        diverged = astray(loss, self.task.loss_bound, checkpoint(point, self.task.steps))
+        diverged = diverged_outcome(loss, self.task.loss_bound, checkpoint(point, self.task.steps))
         if diverged is not None:
             self.finish(number, diverged)
             return False
         self.curves[number].append(loss)
         hurdle = self.hurdles.get(point)
-        if hurdle is not None and fallen(self.curves[number], [hurdle]):
+        if hurdle is not None and failed_hurdle(self.curves[number], [hurdle]):
             self.finish(number, dropped(self.curves[number], hurdle, self.task.steps))
             return False
         return True
@@ -228,7 +238,7 @@ class _Cohort:
     def _bind(self, rows: Rows, keep: Sequence[int]) -> None:
         """Go on with the replicas numbered `keep`, arranged so that those that have much in common lie together."""
         training, device = self.training, rows.w.device
-        tree = share(training.outlines, keep)
+        tree = share(training.skeletons, keep)
         row_of = {number: row for row, number in enumerate(self.numbers)}
         self.numbers = tree.members
         self.left = list(range(len(self.numbers)))

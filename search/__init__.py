@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from programs.errors import InputError
 
     from search.api import Result, open_store, run
-    from search.config import Settings
-    from search.driver import Progress
     from search.errors import RunError
-    from search.results import Results
+    from search.evolution.driver import Progress
+    from search.results.results import Results
+    from search.settings.settings import Settings
 
 _PLACES = {
     "InputError": "programs.errors",
-    "Progress": "search.driver",
+    "Progress": "search.evolution.driver",
     "Result": "search.api",
-    "Results": "search.results",
+    "Results": "search.results.results",
     "RunError": "search.errors",
-    "Settings": "search.config",
+    "Settings": "search.settings.settings",
     "open_store": "search.api",
     "run": "search.api",
 }

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from search import store as database
-from search.config import Settings
-from search.driver import Driver, Progress
-from search.entries import LeaderboardEntry
-from search.evaluators import open_evaluator
-from search.log import logging_to
-from search.results import Results
-from search.runner import drive, load_tasks, run_or_drain
-from search.settings_file import SettingsFile, check_settings, set_value
+from search.commands.run import drive, load_tasks, run_or_drain
+from search.evolution.driver import Driver, Progress
+from search.results.entries import LeaderboardEntry
+from search.results.results import Results
+from search.settings.settings import Settings
+from search.settings.settings_file import SettingsFile, check_settings, set_value
 from search.store import Store
+from search.training.evaluators import open_evaluator
+from search.training.log import logging_to
 
 
 @dataclass(frozen=True)

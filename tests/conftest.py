@@ -25,7 +25,7 @@ def pytest_collectstart() -> None:
 def local_ray() -> Iterator[None]:
     """Ray with room for four workers; starting it takes seconds, so it stays up until the last test."""
 
-    from search.evaluators.ray_session import RaySession  # imported here: tests without Ray need not wait for it
+    from search.training.ray_session import RaySession  # imported here: tests without Ray need not wait for it
 
     session = RaySession(None, 4)
     yield
@@ -35,7 +35,10 @@ def local_ray() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Any]:
     """A PostgreSQL server for all tests, each of which takes a database of its own."""
-    from postgres import Unavailable, server  # imported here: tests without one need not wait for SQLAlchemy
+    from tests.support.postgres import (  # imported here: tests without one need not wait for SQLAlchemy
+        Unavailable,
+        server,
+    )
 
     try:
         with server() as found:

@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "search": {"programs", "proxy_tasks", "search"},
 }
 ENGINE_ONLY = {"sqlalchemy", "alembic", "ray", "pydantic", "yaml", "typer", "rich", "tqdm"}
-NO_TORCH = {"ops.py", "program.py", "dataflow.py", "liveness.py", "hashing.py", "mutation.py", "reference.py"}
+NO_TORCH = {"ops.py", "program.py", "dataflow.py", "liveness.py", "hashing.py", "mutation.py", "run/reference.py"}
 
 
 def modules(package: str) -> list[Path]:

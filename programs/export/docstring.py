@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 
 from programs.export.parts import STATE_NAMES, Parts, number
-from programs.ops import OWN
+from programs.ops import USER_OPS
 
 WIDTH = 108
 
@@ -79,7 +79,7 @@ def _notes(parts: Parts) -> Iterator[str]:
 
 def _meanings(parts: Parts) -> str:
     """What the functions of the rule mean that need saying."""
-    own = {op.name: f"{op.name}(x{', y' * (op.arity > 1)}) is {op.torch.format('x', 'y')}" for op in OWN}
+    own = {op.name: f"{op.name}(x{', y' * (op.arity > 1)}) is {op.torch.format('x', 'y')}" for op in USER_OPS}
     meanings = [meaning for name, meaning in (_MEANINGS | own).items() if name in parts.functions()]
     return _wrap(f"Here {', '.join(meanings)}.") if meanings else ""
 

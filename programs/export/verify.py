@@ -18,7 +18,7 @@ from programs.export.torch_source import torch_source
 from programs.layout import Layout
 from programs.liveness import live
 from programs.program import Program
-from programs.reference import State, initial_state, numpy_step
+from programs.run.reference import State, initial_state, numpy_step
 
 STEPS = 60
 SHAPES = ((4, 3), (5,), (), (2, 3, 2), (1,))

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from programs.batched import Rows
 from programs.kernels.source import BATCH, Source
 from programs.layout import Layout
+from programs.run.batched import Rows
 
 SLICE = 4096  # places that a block computes; more in rows that would be cut into more slices than
 MOST_SLICES = 256  # about, since a block reads a partial sum of each

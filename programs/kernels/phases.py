@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from programs.dataflow import LR, G, M, V, W
 from programs.ops import LEAF, OPS, SCALAR, TREE
-from programs.sharing import Expression, Outline, Outlines
+from programs.run.sharing import Expression, Skeleton, Skeletons
 
 _SUM = re.compile(r"\b(leaf_)?sum\(([^()]*)\)")
 _NAME = re.compile(r"\b[a-z_]+\d*\b")
@@ -36,17 +36,17 @@ class Rule:
         outputs: names of what is written, by what it is written to: `w` (to be subtracted), `m`, `v`.
     """
 
-    def __init__(self, outlines: Outlines, outline: Outline) -> None:
+    def __init__(self, skeletons: Skeletons, skeleton: Skeleton) -> None:
         places = {W: "w", G: "g", M: "m", V: "v"}
         self.terms = {name: Term(f"{name}_row[i]", TREE) for name in places.values()}
         self.terms |= {"lr": Term("at.rates[0]", SCALAR), "scale": Term("at.rates[1]", SCALAR)}
         self.sums: list[Term] = []
         self._constants = 0
         names = {**places, LR: "lr"}
-        for rank, number in enumerate(outline.constants):
+        for rank, number in enumerate(skeleton.constants):
             names[number] = f"x{rank}"
-            self._add(names[number], outlines[number], names)
-        self.outputs = {places[place]: names[number] for place, number in outline.outputs.items()}
+            self._add(names[number], skeletons[number], names)
+        self.outputs = {places[place]: names[number] for place, number in skeleton.outputs.items()}
 
     @property
     def phases(self) -> int:

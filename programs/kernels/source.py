@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from programs.kernels.phases import Rule
 from programs.ops import TREE
-from programs.sharing import Outlines
+from programs.run.sharing import Skeletons
 
 THREADS = 256  # of a block on the GPU
 
@@ -165,15 +165,15 @@ class Source:
         accesses: of each program, how many numbers of its rows are read and written for each weight.
     """
 
-    def __init__(self, outlines: Outlines) -> None:
-        structures = [(tuple(o.constants), tuple(o.outputs.items())) for o in outlines.of_program]
-        by_structure = dict(zip(structures, outlines.of_program, strict=True))
-        rules = {structure: Rule(outlines, outline) for structure, outline in by_structure.items()}
+    def __init__(self, skeletons: Skeletons) -> None:
+        structures = [(tuple(o.constants), tuple(o.outputs.items())) for o in skeletons.of_program]
+        by_structure = dict(zip(structures, skeletons.of_program, strict=True))
+        rules = {structure: Rule(skeletons, skeleton) for structure, skeleton in by_structure.items()}
         bodies = {s: tuple(_body(rule, phase) for phase in range(rule.phases)) for s, rule in rules.items()}
         self._bodies = sorted(bodies.values())
         numbers = {body: number for number, body in enumerate(self._bodies)}
         self.rules = [numbers[bodies[structure]] for structure in structures]
-        self.constants = [tuple(c for cs in o.constants.values() for c in cs) for o in outlines.of_program]
+        self.constants = [tuple(c for cs in o.constants.values() for c in cs) for o in skeletons.of_program]
         self.phases = [len(body) for body in self._bodies]
         self.n_sums = max(len(rule.sums) for rule in rules.values())
         touched = [sum(line.count("_row[i]") for line in body) for body in self._bodies]

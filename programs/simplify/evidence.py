@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 
 from programs.layout import Layout
 from programs.program import Program
-from programs.reference import initial_state, numpy_step
+from programs.run.reference import initial_state, numpy_step
 from programs.simplify.rules import DOMAIN, EXACT, ROUNDING
 
 TOLERANCE = 1e-8

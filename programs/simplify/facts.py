@@ -25,15 +25,15 @@ def signs(graph: Graph, roots: Roots) -> dict[int, int]:
     States start at zero; one that no step makes negative, if it was not before, never is.
     """
     nodes = graph.live(roots)
-    hopeful = {slot for slot, _ in roots.states}
+    assumed = {slot for slot, _ in roots.states}
     while True:
         found: dict[int, int] = {}
         for node in nodes:
-            found[node] = NOT_NEGATIVE if node in hopeful else _sign(graph, node, found)
-        disappointed = {slot for slot, node in roots.states if slot in hopeful and found[node] == UNKNOWN}
-        if not disappointed:
+            found[node] = NOT_NEGATIVE if node in assumed else _sign(graph, node, found)
+        refuted = {slot for slot, node in roots.states if slot in assumed and found[node] == UNKNOWN}
+        if not refuted:
             return found
-        hopeful -= disappointed
+        assumed -= refuted
 
 
 def _sign(graph: Graph, node: int, known: dict[int, int]) -> int:
@@ -71,16 +71,16 @@ def zeros(graph: Graph, roots: Roots) -> set[int]:
     """The live nodes that are zero at every step, over the reals; states are, if steps leave them at zero."""
     nodes = graph.live(roots)
     following = dict(roots.states)
-    hopeful = {s for s in (M, V) if s in nodes}
+    assumed = {s for s in (M, V) if s in nodes}
     while True:
         found: set[int] = set()
         for node in nodes:
-            if node in hopeful or (graph.is_call(node) and _is_zero(graph, node, found)):
+            if node in assumed or (graph.is_call(node) and _is_zero(graph, node, found)):
                 found.add(node)
-        disappointed = {s for s in hopeful if following.get(s, s) not in found}
-        if not disappointed:
+        refuted = {s for s in assumed if following.get(s, s) not in found}
+        if not refuted:
             return found
-        hopeful -= disappointed
+        assumed -= refuted
 
 
 def _is_zero(graph: Graph, node: int, zero: set[int]) -> bool:

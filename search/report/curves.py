@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.config import FRESH_SEED
 from search.report.reading import Reading, Training
 from search.report.section import (
     DASHES,
@@ -23,6 +22,7 @@ from search.report.section import (
     rounded,
 )
 from search.report.winner import Winner
+from search.settings.settings import FRESH_SEED
 
 MOST_TASKS = 8
 _WIDE = 20.0  # ratio of losses beyond which a logarithmic axis shows more

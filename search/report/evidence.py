@@ -104,12 +104,12 @@ def funnel(reading: Reading) -> Section:
 
 def funnel_outcome(reading: Reading) -> str:
     """What came of it, in a sentence; empty without a funnel."""
-    rows = [row for row in reading.funnel if row["individual_id"] is not None]
+    rows = [row for row in reading.funnel if row["program_id"] is not None]
     if not rows:
         return ""
     last, stages = max(row["stage"] for row in rows), max(row["stages"] for row in rows)
-    passed = {row["individual_id"] for row in rows if row["stage"] == last and row["passed"]}
-    entered = len({row["individual_id"] for row in rows})
+    passed = {row["program_id"] for row in rows if row["stage"] == last and row["passed"]}
+    entered = len({row["program_id"] for row in rows})
     if not passed:
         return f"none of {plural(entered, 'program')} is ahead of every baseline in stage {last} of the funnel"
     if last < stages:
@@ -118,7 +118,7 @@ def funnel_outcome(reading: Reading) -> str:
 
 
 def _stage_figure(stage: int, rows: Sequence[dict[str, Any]]) -> Figure:
-    programs = {row["competitor"]: row for row in rows if row["individual_id"] is not None}
+    programs = {row["competitor"]: row for row in rows if row["program_id"] is not None}
     ranked = sorted(programs.values(), key=lambda row: (row["z"] is None, -(row["z"] or 0.0)))
     drawn = [row for row in ranked if row["z"] is not None][:MOST_ROWS]
     traces = [
@@ -146,9 +146,9 @@ def _stage_figure(stage: int, rows: Sequence[dict[str, Any]]) -> Figure:
 
 
 def _stage_table(stage: int, rows: Sequence[dict[str, Any]]) -> Table:
-    best = sorted(rows, key=lambda row: (row["individual_id"] is not None, row["z"] is None, -(row["z"] or 0.0)))
-    shown = [row for row in best if row["individual_id"] is None][:MOST_ROWS]
-    shown += [row for row in best if row["individual_id"] is not None][:MOST_ROWS]
+    best = sorted(rows, key=lambda row: (row["program_id"] is not None, row["z"] is None, -(row["z"] or 0.0)))
+    shown = [row for row in best if row["program_id"] is None][:MOST_ROWS]
+    shown += [row for row in best if row["program_id"] is not None][:MOST_ROWS]
     columns = ["competitor", "task", "fitness", "± error", "seeds", "ahead", "± error of that", "of", "learning rate",
                "weight decay", "trials", "passed"]  # fmt: skip
     table = [
@@ -164,6 +164,6 @@ def _stage_table(stage: int, rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def _ahead(row: dict[str, Any]) -> list[Cell]:
-    if row["individual_id"] is None:
+    if row["program_id"] is None:
         return [Cell(""), Cell("")]
     return [number(row["ahead"], 3, sign=True), number(row["ahead_error"], 2)]

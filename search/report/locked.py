@@ -42,7 +42,7 @@ def proof(reading: Reading) -> Section:
         )
         blocks = [*_noise(reading)]
         return Section(section.name, title, [*section.blocks, *blocks])
-    rivals = [row for row in rows if row["individual_id"] is None]
+    rivals = [row for row in rows if row["program_id"] is None]
     if rivals:
         blocks += [_figure(rivals), _summary(rivals)]
     blocks += [_details(rows), *_noise(reading)]
@@ -55,7 +55,7 @@ def proof(reading: Reading) -> Section:
 
 def proof_outcome(reading: Reading) -> str:
     """What came of it, in a sentence; empty without a proof."""
-    rivals = _of_each(row for row in reading.proof if row["individual_id"] is None)
+    rivals = _of_each(row for row in reading.proof if row["program_id"] is None)
     if not rivals:
         return ""
     ps = {name: rows[0]["p"] for name, rows in rivals.items()}

@@ -8,7 +8,6 @@ from typing import Any
 from programs.liveness import live, live_statements
 from programs.program import parse
 
-from search.pareto import pareto_front
 from search.report.reading import MOST_LEADERS, Reading
 from search.report.section import (
     FOURTH,
@@ -30,6 +29,7 @@ from search.report.section import (
     share,
     words,
 )
+from search.results.pareto import pareto_front
 
 _NOTHING = "No program has trained well yet; the failures below say why."
 _SLOTS = ((OURS, "circle"), (REFERENCE, "square"), (FOURTH, "diamond"))

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from programs.errors import InputError
 
 from search.store import Store
-from search.store.plain import from_json, strange
-from search.store.trust import checked_curve, checked_settings
+from search.store.encoding import foreign_data_error, from_json
+from search.store.validation import checked_curve, checked_settings
 
 MOST_REASONS = 25
 MOST_LEADERS = 100
@@ -87,7 +87,7 @@ class Reading:
         try:
             return datetime.fromisoformat(text).replace(tzinfo=None)
         except ValueError:
-            raise strange(self.location, f"{text[:40]!r} as a time") from None
+            raise foreign_data_error(self.location, f"{text[:40]!r} as a time") from None
 
     @cached_property
     def best(self) -> dict[str, Any] | None:
@@ -100,9 +100,9 @@ class Reading:
         """Rows of the best programs."""
         return self._of_search("SELECT * FROM v_leaderboard WHERE search = :search LIMIT :most", most=MOST_LEADERS)
 
-    def leader(self, individual_id: int) -> dict[str, Any] | None:
+    def leader(self, program_id: int) -> dict[str, Any] | None:
         """The row of a program that trained well."""
-        rows = self._of_search("SELECT * FROM v_leaderboard WHERE search = :search AND id = :id", id=individual_id)
+        rows = self._of_search("SELECT * FROM v_leaderboard WHERE search = :search AND id = :id", id=program_id)
         return rows[0] if rows else None
 
     @cached_property
@@ -173,8 +173,8 @@ class Reading:
             return []
         return self._store.rows("SELECT * FROM v_proof WHERE finalist = :finalist", finalist=max(ours))
 
-    def _is_ours(self, individual_id: int) -> bool:
-        return bool(self._of_search("SELECT id FROM v_lineage WHERE search = :search AND id = :id", id=individual_id))
+    def _is_ours(self, program_id: int) -> bool:
+        return bool(self._of_search("SELECT id FROM v_lineage WHERE search = :search AND id = :id", id=program_id))
 
     @cached_property
     def noise(self) -> list[dict[str, Any]]:
@@ -221,12 +221,12 @@ class Reading:
                 found.append(Training(**row, curve=curve))
         return found
 
-    def simplification(self, individual_id: int) -> list[dict[str, Any]]:
+    def simplification(self, program_id: int) -> list[dict[str, Any]]:
         """The steps by which a program was simplified."""
         return self._of_search(
             """SELECT step, kind, before, after, accepted FROM v_simplification
                WHERE search = :search AND id = :id ORDER BY step LIMIT :most""",
-            id=individual_id,
+            id=program_id,
             most=MOST_STEPS,
         )
 
@@ -237,4 +237,4 @@ class Reading:
         try:
             return from_json(text)
         except (ValueError, RecursionError):
-            raise strange(self.location, what) from None
+            raise foreign_data_error(self.location, what) from None

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
-from search.display import printable
+from search.commands.terminal import printable
 from search.report.mathml import Equations
 
 # Colours by name: the page has those of Okabe and Ito for light and for dark, and puts them in.

@@ -29,8 +29,8 @@ def winner_of(reading: Reading) -> Winner | None:
     Raises:
         InputError: what the database holds is no program.
     """
-    for individual_id, reason in (_proven(reading), _passed(reading)):
-        row = reading.leader(individual_id) if individual_id is not None else None
+    for program_id, reason in (_proven(reading), _passed(reading)):
+        row = reading.leader(program_id) if program_id is not None else None
         if row is not None:
             return _winner(reading, row, reason)
     if reading.best is None:
@@ -50,7 +50,7 @@ def _proven(reading: Reading) -> tuple[int | None, str]:
 def _passed(reading: Reading) -> tuple[int | None, str]:
     passed = [
         row for row in reading.funnel
-        if row["passed"] and row["stage"] == row["stages"] and row["individual_id"] is not None
+        if row["passed"] and row["stage"] == row["stages"] and row["program_id"] is not None
     ]  # fmt: skip
     best = max(passed, key=lambda row: row["z"] if row["z"] is not None else 0.0, default=None)
-    return (best["individual_id"] if best else None), "came through the whole funnel with the highest z"
+    return (best["program_id"] if best else None), "came through the whole funnel with the highest z"

@@ -3,18 +3,18 @@
 from search.store.errors import LeaseLost, StoreError
 from search.store.lease import Heartbeat, Lease
 from search.store.opening import open_store
-from search.store.rows import BaselineRow, IndividualRow, MetaValidationRow, NoiseRow, Opening, ProofRow, SelectionRow
+from search.store.rows import BaselineRow, MetaValidationRow, NoiseRow, Opening, ProgramRow, ProofRow, SelectionRow
 from search.store.store import Store
 
 __all__ = [
     "BaselineRow",
     "Heartbeat",
-    "IndividualRow",
     "Lease",
     "LeaseLost",
     "MetaValidationRow",
     "NoiseRow",
     "Opening",
+    "ProgramRow",
     "ProofRow",
     "SelectionRow",
     "Store",

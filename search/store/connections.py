@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from programs.errors import InputError
 
-from search.store import plain
+from search.store import encoding
 from search.store.errors import StoreError
 
 BUSY_SECONDS = 30  # how long to wait for a lock that another process holds
@@ -48,7 +48,7 @@ def engine_of(location: str) -> Engine:
             # A server that has gone without a word is noticed; one that was restarted is reached again.
             options["connect_args"] = {"connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": 1000 * BUSY_SECONDS}
             options["pool_pre_ping"] = True
-        engine = create_engine(url, json_serializer=plain.to_json, json_deserializer=plain.from_json, **options)
+        engine = create_engine(url, json_serializer=encoding.to_json, json_deserializer=encoding.from_json, **options)
     except ModuleNotFoundError as error:
         package = "'optsearch[postgres]'" if error.name == "psycopg" else error.name
         raise InputError(f"store: the driver of this kind of database is missing; pip install {package}") from None
@@ -125,7 +125,7 @@ def translated(engine: Engine, doing: str) -> Iterator[None]:
 
     Raises:
         StoreError: the machine or the server is in trouble.
-        InputError: the database holds something strange.
+        InputError: the database holds something foreign_data_error.
     """
     try:
         yield
@@ -138,13 +138,13 @@ def translated(engine: Engine, doing: str) -> Iterator[None]:
             ) from None
         if doing == "written":
             raise StoreError(f"{place}: cannot be written ({said}); nothing committed is lost") from None
-        raise plain.strange(place, said) from None
+        raise encoding.foreign_data_error(place, said) from None
     except InputError:
         raise
     except (OverflowError, RecursionError, TypeError, ValueError) as error:  # of what makes values of what is read
         if doing == "written":
             raise
-        raise plain.strange(location_of(engine), f"{type(error).__name__}: {str(error)[:100]}") from None
+        raise encoding.foreign_data_error(location_of(engine), f"{type(error).__name__}: {str(error)[:100]}") from None
 
 
 def _mend(error: DBAPIError) -> str | None:

@@ -12,12 +12,12 @@ from search.store.rows import NoiseRow, Opening, ProofRow
 from search.store.store import Store
 
 
-def passed_funnel(store: Store, individual_id: int) -> str | None:
+def passed_funnel(store: Store, program_id: int) -> str | None:
     """The last funnel whose last stage a program has passed."""
     rows = store.rows(
-        "SELECT funnel AS name FROM selection WHERE individual_id = :id AND passed = 1 AND stage = stages"
+        "SELECT funnel AS name FROM selection WHERE program_id = :id AND passed = 1 AND stage = stages"
         " ORDER BY id DESC LIMIT 1",
-        id=individual_id,
+        id=program_id,
     )
     return str(rows[0]["name"]) if rows else None
 
@@ -25,16 +25,16 @@ def passed_funnel(store: Store, individual_id: int) -> str | None:
 def find_opening(store: Store, dataflow_hash: str) -> Opening | None:
     """The opening for this program, or for another that does the same."""
     rows = store.rows(
-        "SELECT id, individual_id, CAST(opened AS TEXT) AS opened, CAST(finished AS TEXT) AS finished FROM opening"
+        "SELECT id, program_id, CAST(opened AS TEXT) AS opened, CAST(finished AS TEXT) AS finished FROM opening"
         " WHERE dataflow_hash = :hash",
         hash=dataflow_hash,
     )
     return Opening(**rows[0]) if rows else None
 
 
-def open_locked(store: Store, individual_id: int, dataflow_hash: str, funnel: str) -> Opening:
+def open_locked(store: Store, program_id: int, dataflow_hash: str, funnel: str) -> Opening:
     """Record that the locked tasks are opened for a finalist, before anything is trained on them."""
-    values = {"individual_id": individual_id, "dataflow_hash": dataflow_hash, "funnel": funnel, "opened": _now()}
+    values = {"program_id": program_id, "dataflow_hash": dataflow_hash, "funnel": funnel, "opened": _now()}
     with store.writing() as connection:  # of two that do this at once, the second finds what the first has written
         insert = store.insert(schema.opening).values(**values)
         connection.execute(insert.on_conflict_do_nothing(index_elements=[schema.opening.c.dataflow_hash]))

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 
-class IndividualRow(NamedTuple):
-    """One birth, as the table `individual` holds it."""
+class ProgramRow(NamedTuple):
+    """One birth, as the table `program` holds it."""
 
     birth: int
     batch: int
@@ -25,7 +25,7 @@ class IndividualRow(NamedTuple):
     reason: str | None
     rounds: int
     variance: float | None
-    marks: Sequence[float] | None = None
+    hurdle_losses: Sequence[float] | None = None
 
 
 class MetaValidationRow(NamedTuple):
@@ -41,7 +41,7 @@ class SelectionRow(NamedTuple):
     """A competitor on a task of a stage, as the table `selection` holds it."""
 
     competitor: str
-    individual_id: int | None
+    program_id: int | None
     task: str
     task_fingerprint: str
     trials: int
@@ -64,7 +64,7 @@ class Opening(NamedTuple):
     """For whom the locked tasks were opened, when, and when all was measured, if it has been; UTC."""
 
     id: int
-    individual_id: int
+    program_id: int
     opened: str
     finished: str | None
 
@@ -73,7 +73,7 @@ class ProofRow(NamedTuple):
     """A competitor on a locked task, as the table `proof` holds it."""
 
     competitor: str
-    individual_id: int | None
+    program_id: int | None
     task: str
     task_fingerprint: str
     genome: str

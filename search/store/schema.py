@@ -41,8 +41,8 @@ search = Table(
 )  # fmt: skip
 
 # A birth: its parent, the mutation, the program with its keys, what answered it, its fitness.
-individual = Table(
-    "individual", metadata, _id(),
+program = Table(
+    "program", metadata, _id(),
     Column("search_id", ForeignKey("search.id"), nullable=False),
     Column("birth", Integer, nullable=False),
     Column("batch", Integer, nullable=False),
@@ -61,15 +61,15 @@ individual = Table(
     Column("dataflow_hash", String(32), nullable=False, server_default="unknown"),
     Column("rounds", Integer, nullable=False, server_default="1"),
     Column("variance", Float),
-    Column("marks", JSON(none_as_null=True)),  # training losses at the hurdles, of programs trained to the end
+    Column("hurdle_losses", JSON(none_as_null=True)),  # training losses at the hurdles, of programs trained to the end
     UniqueConstraint("search_id", "birth"),
-    Index("ix_individual_fitness", "search_id", "answered_by", "fitness"),
-    Index("ix_individual_key", "key"),
+    Index("ix_program_fitness", "search_id", "answered_by", "fitness"),
+    Index("ix_program_key", "key"),
 )  # fmt: skip
 
 # A training, of whatever search: searches share them.
-evaluation = Table(
-    "evaluation", metadata, _id(),
+training = Table(
+    "training", metadata, _id(),
     Column("key", String(32), nullable=False),
     Column("task_fingerprint", String(32), nullable=False),
     Column("seed", Integer, nullable=False),
@@ -117,7 +117,7 @@ selection = Table(
     Column("search", String(200), nullable=False),
     Column("stage", Integer, nullable=False),
     Column("competitor", String(200), nullable=False),  # a program or a baseline
-    Column("individual_id", ForeignKey("individual.id")),  # none of baselines
+    Column("program_id", ForeignKey("program.id")),  # none of baselines
     Column("task", String(200), nullable=False),
     Column("task_fingerprint", String(32), nullable=False),
     Column("trials", Integer, nullable=False),
@@ -141,7 +141,7 @@ selection = Table(
 # An opening of the locked tasks: for which finalist, and when.
 opening = Table(
     "opening", metadata, _id(),  # of the locked tasks
-    Column("individual_id", ForeignKey("individual.id"), nullable=False),  # the finalist for whom
+    Column("program_id", ForeignKey("program.id"), nullable=False),  # the finalist for whom
     Column("dataflow_hash", String(32), nullable=False, unique=True),  # of it: once for whatever does the same
     Column("funnel", String(200), nullable=False),  # that it has passed
     Column("opened", DateTime, nullable=False),  # when
@@ -153,7 +153,7 @@ proof = Table(
     "proof", metadata, _id(),
     Column("opening_id", ForeignKey("opening.id"), nullable=False),
     Column("competitor", String(200), nullable=False),  # the finalist or a baseline
-    Column("individual_id", ForeignKey("individual.id")),  # none of baselines
+    Column("program_id", ForeignKey("program.id")),  # none of baselines
     Column("task", String(200), nullable=False),
     Column("task_fingerprint", String(32), nullable=False),
     Column("genome", Text, nullable=False),  # as tuned
@@ -196,7 +196,7 @@ task_noise = Table(
 # A step of simplifying a program.
 simplification = Table(
     "simplification", metadata, _id(),
-    Column("individual_id", ForeignKey("individual.id"), nullable=False),
+    Column("program_id", ForeignKey("program.id"), nullable=False),
     Column("step", Integer, nullable=False),
     Column("kind", String(20), nullable=False),
     Column("before", Text, nullable=False),
@@ -204,13 +204,13 @@ simplification = Table(
     Column("evidence", JSON, nullable=False),
     Column("accepted", Integer, nullable=False),
     Column("created", DateTime, nullable=False),
-    UniqueConstraint("individual_id", "step"),
+    UniqueConstraint("program_id", "step"),
 )  # fmt: skip
 
 # An exported program.
 export = Table(
     "export", metadata, _id(),
-    Column("individual_id", ForeignKey("individual.id"), nullable=False),
+    Column("program_id", ForeignKey("program.id"), nullable=False),
     Column("target", String(20), nullable=False),  # one of torch, optax, dsl
     Column("class_name", String(200), nullable=False),  # of the optimizer
     Column("source", Text, nullable=False),  # the file as it was written

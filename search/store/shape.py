@@ -14,7 +14,7 @@ from sqlalchemy import Column, Connection, DefaultClause, Dialect, Table, Unique
 
 from search.store import schema
 from search.store.connections import location_of
-from search.store.plain import strange
+from search.store.encoding import foreign_data_error
 from search.store.views import VIEWS, definition
 
 TABLES = {**schema.metadata.tables}
@@ -62,13 +62,13 @@ def check_kinds(connection: Connection, found: list[Thing]) -> None:
     place = location_of(connection.engine)
     for thing in found:
         if thing.kind == "trigger":
-            raise strange(place, f"a trigger, '{thing.name}'")
+            raise foreign_data_error(place, f"a trigger, '{thing.name}'")
         if thing.name in (VERSION_TABLE, *TABLES) and thing.kind not in ("table", "index"):
-            raise strange(place, f"'{thing.name}' is no table")
+            raise foreign_data_error(place, f"'{thing.name}' is no table")
         if thing.name in VIEWS and thing.kind != "view":
-            raise strange(place, f"'{thing.name}' is no view")
+            raise foreign_data_error(place, f"'{thing.name}' is no view")
         if thing.kind == "table" and thing.name in (VERSION_TABLE, *TABLES) and _RUNS_CODE.search(thing.sql):
-            raise strange(place, f"a table '{thing.name}' with conditions of its own")
+            raise foreign_data_error(place, f"a table '{thing.name}' with conditions of its own")
 
 
 def check_shape(connection: Connection, found: list[Thing]) -> None:
@@ -81,15 +81,15 @@ def check_shape(connection: Connection, found: list[Thing]) -> None:
     kinds = {thing.name: thing for thing in found if thing.kind in ("table", "view")}
     for name in (*TABLES, *VIEWS):
         if name not in kinds:
-            raise strange(place, f"no '{name}'")
+            raise foreign_data_error(place, f"no '{name}'")
     described = _described_sqlite if connection.dialect.name == "sqlite" else _described_postgresql
     for name, table in TABLES.items():
         if described(connection, name) != _expected(table, connection.dialect):
-            raise strange(place, f"a table '{name}' of another shape")
+            raise foreign_data_error(place, f"a table '{name}' of another shape")
     if connection.dialect.name == "sqlite":
         for name in VIEWS:
             if kinds[name].sql != definition(name):
-                raise strange(place, f"another view '{name}'")
+                raise foreign_data_error(place, f"another view '{name}'")
 
 
 def _expected(table: Table, dialect: Dialect) -> Any:

@@ -17,14 +17,13 @@ from programs.errors import InputError
 from proxy_tasks import Task
 from proxy_tasks.outcome import Outcome
 
-from search.evaluation import EvaluationKey
 from search.store import schema
 from search.store.connections import location_of, sqlite_file, translated, writer
+from search.store.encoding import clean_number, clean_text
 from search.store.errors import StoreError
 from search.store.lease import fence, seconds_now
-from search.store.plain import clean_number, clean_text
-from search.store.rows import BaselineRow, IndividualRow, MetaValidationRow, SelectionRow
-from search.store.trust import (
+from search.store.rows import BaselineRow, MetaValidationRow, ProgramRow, SelectionRow
+from search.store.validation import (
     checked,
     checked_baseline,
     checked_births,
@@ -32,8 +31,9 @@ from search.store.trust import (
     checked_meta_validation,
     checked_outcome,
     checked_settings,
-    marks_of,
+    hurdle_losses_of,
 )
+from search.training.service import TrainingKey
 
 MOST_KEYS = 500  # in one query: databases limit the number of bound parameters
 LONGEST_NAME = 200  # characters
@@ -167,7 +167,7 @@ class Store:
 
     # --- births --------------------------------------------------------------------------------------------------
 
-    def add_births(self, search_id: int, births: Sequence[IndividualRow], seconds: float, token: str) -> None:
+    def add_births(self, search_id: int, births: Sequence[ProgramRow], seconds: float, token: str) -> None:
         """Commit births, all or none, with the seconds that they took.
 
         Raises:
@@ -177,34 +177,32 @@ class Store:
         with self.writing() as connection:
             self._fence(connection, search_id, token, seconds, {})
             if rows:
-                connection.execute(schema.individual.insert(), rows)
+                connection.execute(schema.program.insert(), rows)
 
-    def births(self, search_id: int) -> Iterator[IndividualRow]:
+    def births(self, search_id: int) -> Iterator[ProgramRow]:
         """All births of a search in order.
 
         Raises:
             InputError: one is missing, or not such as a run writes.
         """
-        columns = [schema.individual.c[name] for name in IndividualRow._fields]
-        query = select(*columns).where(schema.individual.c.search_id == search_id).order_by(schema.individual.c.birth)
+        columns = [schema.program.c[name] for name in ProgramRow._fields]
+        query = select(*columns).where(schema.program.c.search_id == search_id).order_by(schema.program.c.birth)
         settings = select(schema.search.c.settings).where(schema.search.c.id == search_id)
         with self.reading() as connection:
-            marks = marks_of(checked_settings(connection.execute(settings).scalar_one(), self.location))
+            hurdle_losses = hurdle_losses_of(checked_settings(connection.execute(settings).scalar_one(), self.location))
             rows = connection.execution_options(yield_per=10_000).execute(query)
-            yield from checked_births(rows, self.location, marks)
+            yield from checked_births(rows, self.location, hurdle_losses)
 
-    # --- evaluations ---------------------------------------------------------------------------------------------
+    # --- trainings -----------------------------------------------------------------------------------------------
 
-    def evaluations(
-        self, task_fingerprint: str, keys: Sequence[str], seeds: Sequence[int]
-    ) -> dict[EvaluationKey, Outcome]:
+    def trainings(self, task_fingerprint: str, keys: Sequence[str], seeds: Sequence[int]) -> dict[TrainingKey, Outcome]:
         """What is known of these programs on a task.
 
         Trainings that failed by circumstance (`CIRCUMSTANCES`) are no knowledge: a process that died, a training that
         was too slow or raised an error may fare better when the machine is idle, has more memory or a mended library,
         so they are trained again when somebody asks anew.
         """
-        t = schema.evaluation.c
+        t = schema.training.c
         known = {}
         with self.reading() as connection:
             for start in range(0, len(keys), MOST_KEYS):
@@ -217,10 +215,10 @@ class Store:
                     t.status.not_in(CIRCUMSTANCES),
                 )
                 for key, seed, *values in connection.execute(query):
-                    known[EvaluationKey(key, task_fingerprint, seed)] = checked_outcome(values, self.location)
+                    known[TrainingKey(key, task_fingerprint, seed)] = checked_outcome(values, self.location)
         return known
 
-    def add_evaluations(self, task: Task, outcomes: Iterable[tuple[EvaluationKey, Outcome]]) -> None:
+    def add_trainings(self, task: Task, outcomes: Iterable[tuple[TrainingKey, Outcome]]) -> None:
         """Keep outcomes. Those already known stay as they are, since another run may have drawn on them.
 
         Two kinds are replaced: trainings broken off at a hurdle by those that went further, and trainings that failed
@@ -239,8 +237,8 @@ class Store:
             }
             for key, outcome in outcomes
         ]
-        t = schema.evaluation.c
-        insert = self.insert(schema.evaluation)
+        t = schema.training.c
+        insert = self.insert(schema.training)
         new = insert.excluded
         failed = or_(*(t.status == status for status in CIRCUMSTANCES))
         better = and_(*(new.status != status for status in CIRCUMSTANCES), new.steps > t.steps)
@@ -253,10 +251,10 @@ class Store:
             if rows:
                 connection.execute(upsert, rows)
 
-    def curve(self, evaluation_id: int) -> list[float]:
+    def curve(self, training_id: int) -> list[float]:
         """The loss curve of an evaluation."""
         with self.reading() as connection:
-            query = select(schema.evaluation.c.curve).where(schema.evaluation.c.id == evaluation_id)
+            query = select(schema.training.c.curve).where(schema.training.c.id == training_id)
             return checked_curve(connection.execute(query).scalar_one(), self.location)
 
     # --- baselines, exports, simplifications ---------------------------------------------------------------------
@@ -305,36 +303,36 @@ class Store:
             connection.execute(table.delete().where(table.c.funnel == funnel, table.c.stage >= stage))
             connection.execute(table.insert(), [{**common, **row._asdict()} for row in rows])
 
-    def add_export(self, individual_id: int, target: str, class_name: str, source: str) -> None:
+    def add_export(self, program_id: int, target: str, class_name: str, source: str) -> None:
         with self.writing() as connection:
-            values = {"individual_id": individual_id, "target": target, "class_name": class_name, "source": source}
+            values = {"program_id": program_id, "target": target, "class_name": class_name, "source": source}
             connection.execute(schema.export.insert().values(created=_now(), **values))
 
-    def set_simplification(self, individual_id: int, steps: Sequence[Mapping[str, Any]]) -> None:
+    def set_simplification(self, program_id: int, steps: Sequence[Mapping[str, Any]]) -> None:
         """Keep the steps of a simplification, each with kind, before, after, evidence, accepted; earlier ones go."""
         table = schema.simplification
-        common = {"individual_id": individual_id, "created": _now()}
+        common = {"program_id": program_id, "created": _now()}
         with self.writing() as connection:
-            connection.execute(table.delete().where(table.c.individual_id == individual_id))
+            connection.execute(table.delete().where(table.c.program_id == program_id))
             connection.execute(table.insert(), [{**common, "step": n, **step} for n, step in enumerate(steps)])
 
-    def individual(self, individual_id: int) -> dict[str, Any]:
+    def program(self, program_id: int) -> dict[str, Any]:
         """One birth with the name of its search.
 
         Raises:
             InputError: there is none.
         """
         query = (
-            select(schema.individual, schema.search.c.name.label("search"), schema.search.c.settings)
+            select(schema.program, schema.search.c.name.label("search"), schema.search.c.settings)
             .join(schema.search)
-            .where(schema.individual.c.id == individual_id)
+            .where(schema.program.c.id == program_id)
         )
         with self.reading() as connection:
-            row = connection.execute(query).one_or_none() if 0 < individual_id < 2**63 else None
+            row = connection.execute(query).one_or_none() if 0 < program_id < 2**63 else None
             if row is None:
-                last = connection.execute(select(func.max(schema.individual.c.id))).scalar()
+                last = connection.execute(select(func.max(schema.program.c.id))).scalar()
                 raise InputError(
-                    f"{self.location}: no program {individual_id}; IDs go from 1 to {last or 0},"
+                    f"{self.location}: no program {program_id}; IDs go from 1 to {last or 0},"
                     " `optsearch leaderboard` lists the best"
                 )
         checked_settings(row.settings, self.location)

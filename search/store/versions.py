@@ -9,12 +9,13 @@ from sqlalchemy import Connection, text
 
 from programs.errors import InputError
 
+from search.store import schema
 from search.store.connections import location_of
-from search.store.plain import strange
+from search.store.encoding import foreign_data_error
 from search.store.shape import VERSION_TABLE, check_kinds, check_shape, things
 from search.store.views import VIEWS, definition
 
-CURRENT = "0005"
+CURRENT = "0001"
 _UPGRADE_LOCK = 0x6F707473  # any number that other programs on a server will not take
 
 
@@ -29,7 +30,7 @@ def version_of(connection: Connection) -> str | None:
     if not found:
         return None
     check_kinds(connection, found)
-    if {VERSION_TABLE, "individual"} <= tables:
+    if {VERSION_TABLE, "program"} <= tables:
         versions = connection.execute(text("SELECT version_num FROM alembic_version LIMIT 2")).scalars().all()
         if len(versions) == 1 and isinstance(versions[0], str) and re.fullmatch(r"[0-9]{4}", versions[0]):
             return versions[0]
@@ -67,14 +68,14 @@ def upgrade(connection: Connection) -> None:
     version = version_of(connection)
     if version is None or version < CURRENT:
         try:
-            _migrate(connection)
+            _migrate(connection, is_new=version is None)
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             said = f"searches of schema {version} with other settings: {type(error).__name__}"
-            raise strange(location_of(connection.engine), said) from None
+            raise foreign_data_error(location_of(connection.engine), said) from None
     check(connection)
 
 
-def _migrate(connection: Connection) -> None:
+def _migrate(connection: Connection, is_new: bool) -> None:
     from alembic import command  # imported here: only a new or old database needs it
     from alembic.config import Config
 
@@ -83,6 +84,10 @@ def _migrate(connection: Connection) -> None:
     config.attributes["connection"] = connection
     for name in VIEWS:
         connection.execute(text(f"DROP VIEW IF EXISTS {name}"))
-    command.upgrade(config, CURRENT)
+    if is_new:
+        schema.metadata.create_all(connection)
+        command.stamp(config, CURRENT)
+    else:
+        command.upgrade(config, CURRENT)
     for name in VIEWS:
         connection.exec_driver_sql(definition(name))

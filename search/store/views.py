@@ -19,16 +19,16 @@ VIEWS = {
                    i.live_statements, i.state_slots, i.mutation, i.parent_birth, i.genome,
                    CASE WHEN r.id IS NULL THEN i.fitness ELSE r.fitness END AS fitness,
                    COALESCE(r.rounds, i.rounds) AS rounds, r.variance
-            FROM individual i
+            FROM program i
             JOIN search s ON s.id = i.search_id
             LEFT JOIN baseline a ON a.search_id = s.id AND a.name = 'adamw'
             LEFT JOIN (
                 SELECT search_id, key, MAX(id) AS id
-                FROM individual
+                FROM program
                 WHERE answered_by = 'reevaluation'
                 GROUP BY search_id, key
             ) AS latest ON latest.search_id = i.search_id AND latest.key = i.key
-            LEFT JOIN individual r ON r.id = latest.id
+            LEFT JOIN program r ON r.id = latest.id
             WHERE i.answered_by = 'training' AND i.fitness IS NOT NULL
         ) AS scored
         WHERE fitness IS NOT NULL
@@ -55,7 +55,7 @@ VIEWS = {
                    SUM(CASE WHEN i.answered_by = 'rejection' THEN 1 ELSE 0 END) AS rejected,
                    1 - CAST(SUM(i.live_statements) AS DOUBLE PRECISION) / SUM(i.statements) AS redundant_share,
                    MAX(i.fitness) AS best
-            FROM individual i JOIN search s ON s.id = i.search_id
+            FROM program i JOIN search s ON s.id = i.search_id
             GROUP BY s.id, s.name, i.batch
         ) AS batches
         WINDOW so_far AS (PARTITION BY search_id ORDER BY batch)
@@ -64,7 +64,7 @@ VIEWS = {
     # What failed and why, counted over programs trained or rejected; answers from the cache repeat a failure.
     "v_failures": """
         SELECT s.name AS search, i.status, i.reason, COUNT(*) AS programs, MIN(i.id) AS example_id
-        FROM individual i JOIN search s ON s.id = i.search_id
+        FROM program i JOIN search s ON s.id = i.search_id
         WHERE i.status <> 'ok' AND i.answered_by IN ('training', 'reevaluation', 'rejection')
         GROUP BY s.id, s.name, i.status, i.reason
         ORDER BY s.id, COUNT(*) DESC, MIN(i.id)
@@ -74,20 +74,20 @@ VIEWS = {
         SELECT s.name AS search, c.births, i.id, c.birth, c.fitness, c.meta_fitness
         FROM meta_validation c
         JOIN search s ON s.id = c.search_id
-        JOIN individual i ON i.search_id = c.search_id AND i.birth = c.birth
+        JOIN program i ON i.search_id = c.search_id AND i.birth = c.birth
         ORDER BY s.id, c.births
     """,
     # Results of funnels, stage by stage: programs and baselines as tuned there, on fresh seeds.
     "v_funnel": """
-        SELECT funnel, search, stage, stages, task, competitor, individual_id, passed, z, p, ahead, ahead_error,
+        SELECT funnel, search, stage, stages, task, competitor, program_id, passed, z, p, ahead, ahead_error,
                baseline, fitness, standard_error, seeds, trials, learning_rate, weight_decay, genome
         FROM selection
         ORDER BY id
     """,
     # Finalists against tuned baselines on the locked tasks.
     "v_proof": """
-        SELECT o.individual_id AS finalist, o.funnel, CAST(o.opened AS TEXT) AS opened,
-               CAST(o.finished AS TEXT) AS finished, p.competitor, p.individual_id, p.task,
+        SELECT o.program_id AS finalist, o.funnel, CAST(o.opened AS TEXT) AS opened,
+               CAST(o.finished AS TEXT) AS finished, p.competitor, p.program_id, p.task,
                p.fitness, p.standard_error, p.seeds, p.seeds_failed, p.ahead, p.ahead_error, p.task_z,
                p.steps_to_adamw, p.tolerance, p.trials, p.trials_failed, p.learning_rate, p.weight_decay,
                p.one_setting, p.state_per_weight, p.step_time, p.z, p.p, p.genome
@@ -106,9 +106,9 @@ VIEWS = {
         SELECT s.name AS search, i.id, i.birth, i.mutation, i.status, i.fitness, i.genome,
                p.id AS parent_id, p.birth AS parent_birth, p.fitness AS parent_fitness,
                i.fitness - p.fitness AS gain
-        FROM individual i
+        FROM program i
         JOIN search s ON s.id = i.search_id
-        LEFT JOIN individual p ON p.search_id = i.search_id AND p.birth = i.parent_birth
+        LEFT JOIN program p ON p.search_id = i.search_id AND p.birth = i.parent_birth
         ORDER BY i.id
     """,
     # Every search: its settings as JSON, how far it is, and what it found.
@@ -118,7 +118,7 @@ VIEWS = {
                CAST(COALESCE(SUM(CASE WHEN i.answered_by IN ('training', 'reevaluation') THEN 1 ELSE 0 END), 0)
                     AS BIGINT) AS trained,
                MAX(i.fitness) AS best, CAST(s.settings AS TEXT) AS settings
-        FROM search s LEFT JOIN individual i ON i.search_id = s.id
+        FROM search s LEFT JOIN program i ON i.search_id = s.id
         GROUP BY s.id
         ORDER BY s.id
     """,
@@ -132,7 +132,7 @@ VIEWS = {
     "v_trainings": """
         SELECT key, task, task_fingerprint, seed, status, fitness, steps, seconds, device, reason,
                CAST(curve AS TEXT) AS curve, CAST(created AS TEXT) AS written
-        FROM evaluation
+        FROM training
         ORDER BY id
     """,
     # When the trainings of each batch were written (UTC), and how long workers took for them. What was trained before
@@ -140,21 +140,21 @@ VIEWS = {
     "v_pace": """
         SELECT s.name AS search, i.batch, COUNT(*) AS trainings, SUM(e.seconds) AS seconds,
                CAST(MIN(e.created) AS TEXT) AS began, CAST(MAX(e.created) AS TEXT) AS ended
-        FROM individual i
+        FROM program i
         JOIN search s ON s.id = i.search_id
-        JOIN evaluation e ON e.key = i.key AND e.seed < 1000 AND e.created BETWEEN s.created AND s.updated
+        JOIN training e ON e.key = i.key AND e.seed < 1000 AND e.created BETWEEN s.created AND s.updated
         WHERE i.answered_by IN ('training', 'reevaluation')
         GROUP BY s.id, s.name, i.batch
         ORDER BY s.id, i.batch
     """,
     # The steps of simplified programs; what is left is what the last accepted step leaves. Evidence as JSON.
     "v_simplification": """
-        SELECT s.name AS search, p.individual_id AS id, p.step, p.kind, p.before, p.after,
+        SELECT s.name AS search, p.program_id AS id, p.step, p.kind, p.before, p.after,
                CAST(p.evidence AS TEXT) AS evidence, p.accepted
         FROM simplification p
-        JOIN individual i ON i.id = p.individual_id
+        JOIN program i ON i.id = p.program_id
         JOIN search s ON s.id = i.search_id
-        ORDER BY p.individual_id, p.step
+        ORDER BY p.program_id, p.step
     """,
 }
 

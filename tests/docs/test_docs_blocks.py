@@ -20,19 +20,20 @@ from typing import Any
 
 import pytest
 import yaml
-from blocks import LANGUAGES, PAGES, ROOT, Block, blocks_of
-from forked import ForkServer, Result
 from markdown import markdown
 
 from programs import parse
 from programs.kernels.source import C, Source
-from programs.sharing import Outlines
+from programs.run.sharing import Skeletons
 
-from search.comparison import _arms
-from search.config import Settings
-from search.funnel import Funnel
-from search.settings_file import SettingsFile
+from search.evidence.comparison import _arms
+from search.evidence.funnel import Funnel
+from search.settings.settings import Settings
+from search.settings.settings_file import SettingsFile
 from search.store import open_store
+
+from tests.support.blocks import LANGUAGES, PAGES, ROOT, Block, blocks_of
+from tests.support.forked import ForkServer, Result
 
 WINNER = "2843"
 MOST_NOT_RUN = 20
@@ -160,7 +161,7 @@ class Reader:
         elif command[0] in ("optsearch", ".venv/bin/optsearch"):
             words = [self._ours(word) for word in command[1:]]
             code, out, err = self._server.optsearch(self._folder, *words, *block.more(words[0]))
-        elif command[0] == "python" and command[1].endswith(".py"):
+        elif command[0] == "python" and (command[1] == "-m" or command[1].endswith(".py")):
             code, out, err = self._server.python(self._folder, *command[1:])
         else:
             code, out, err = self._in_shell(self._ours(shlex.join(command)))
@@ -210,7 +211,7 @@ def check_rule(block: Block) -> None:
     """The block must be part of what is made of its program."""
     assert block.marker == "of", f"{block.place}: of which program?"
     program = parse(block.value.replace(";", "\n").replace("\n ", "\n"), block.place)
-    assert block.text in Source(Outlines([program])).text(C), block.place
+    assert block.text in Source(Skeletons([program])).text(C), block.place
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -10,18 +10,18 @@ import pytest
 from programs.ops import OPS
 
 import search
-from search.config import EvaluatorSettings, Immutable, Settings, Strategy, TaskChoice
-from search.funnel import Funnel, Stage
-from search.results import Results
+from search.evidence.funnel import Funnel, Stage
+from search.results.results import Results
+from search.settings.settings import EvaluatorSettings, Immutable, Settings, Strategy, TaskChoice
 from search.store import schema
 from search.store.views import VIEWS
 
-from scripts.site_pages import settings_page as settings_module
-from scripts.site_pages import source, store_page
-from scripts.site_pages.commands_page import commands, commands_page
-from scripts.site_pages.functions_page import functions_page
-from scripts.site_pages.python_page import python_page
-from scripts.site_pages.settings_page import settings_page
+from scripts.docs_site import settings_page as settings_module
+from scripts.docs_site import source, store_page
+from scripts.docs_site.commands_page import commands, commands_page
+from scripts.docs_site.functions_page import functions_page
+from scripts.docs_site.python_page import python_page
+from scripts.docs_site.settings_page import settings_page
 
 
 def test_every_setting_with_its_default_and_its_meaning() -> None:

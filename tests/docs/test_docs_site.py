@@ -12,10 +12,10 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
-from blocks import PAGES, ROOT
 from markdown.extensions.toc import slugify
 
-from scripts.site_pages.commands_page import commands
+from scripts.docs_site.commands_page import commands
+from tests.support.blocks import PAGES, ROOT
 
 README = ROOT / "README.md"
 _LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "video": "src"}

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forked import ForkServer, Result
 
 from programs import parse, zoo
+
+from tests.support.forked import ForkServer, Result
 
 OPTSEARCH = str(Path(sys.executable).parent / "optsearch")
 
@@ -34,7 +35,7 @@ baselines: [adamw]
 """
 
 HISTORY = """SELECT birth, batch, parent_birth, mutation, genome, key, answered_by, status, fitness
-             FROM individual ORDER BY birth"""
+             FROM program ORDER BY birth"""
 
 
 def rows(database: Path, query: str) -> list[tuple[Any, ...]]:
@@ -106,7 +107,7 @@ def test_run(first_run: tuple[Path, Result], winner: tuple[int, str]) -> None:
 
 
 def test_running_a_finished_search_changes_nothing(server: ForkServer, searched: Path) -> None:
-    tables = ("individual", "evaluation", "baseline")
+    tables = ("program", "training", "baseline")
     before = {table: rows(searched / "results.db", f"SELECT * FROM {table}") for table in tables}
     started = time.monotonic()
     code, out, _ = server.optsearch(searched, "run", "tiny.yaml")
@@ -165,7 +166,7 @@ def test_leaderboard(server: ForkServer, searched: Path) -> None:
 def test_show(server: ForkServer, searched: Path) -> None:
     """Every program of the search: source with dead statements marked, outcome, origin."""
     for number, genome, status, reason in rows(
-        searched / "results.db", "SELECT id, genome, status, reason FROM individual WHERE id % 10 = 1"
+        searched / "results.db", "SELECT id, genome, status, reason FROM program WHERE id % 10 = 1"
     ):
         out = looked(server, searched, "show", str(number))
         assert f"program {number} of search tiny" in out and "lineage" in out
@@ -266,7 +267,7 @@ def test_export_to_torch_is_a_file_that_needs_nothing_of_ours(
     assert done.returncode == 0, done.stderr
     first, last = map(float, done.stdout.split())
     assert last != first
-    assert rows(searched / "results.db", "SELECT individual_id, target FROM export")[-1] == (winner[0], "torch")
+    assert rows(searched / "results.db", "SELECT program_id, target FROM export")[-1] == (winner[0], "torch")
 
 
 def test_exports_to_the_terminal(server: ForkServer, searched: Path, winner: tuple[int, str]) -> None:
@@ -436,7 +437,7 @@ def long_history(server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -
 
 def births(database: Path) -> int:
     try:
-        return int(rows(database, "SELECT COUNT(*) FROM individual")[0][0])
+        return int(rows(database, "SELECT COUNT(*) FROM program")[0][0])
     except sqlite3.OperationalError:  # not there yet
         return 0
 

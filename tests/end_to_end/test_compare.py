@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forked import ForkServer
 
 from programs import parse
+
+from tests.support.forked import ForkServer
 
 CONFIG = """\
 name: fig
@@ -69,7 +70,7 @@ def test_every_arm_is_a_search_of_its_own(compared: tuple[Path, str]) -> None:
 
 def test_random_programs_are_as_long_as_those_of_the_last_populations(compared: tuple[Path, str]) -> None:
     database = compared[0] / "results.db"
-    query = "SELECT genome FROM individual i JOIN search s ON s.id = i.search_id WHERE s.name = '{}' ORDER BY birth"
+    query = "SELECT genome FROM program i JOIN search s ON s.id = i.search_id WHERE s.name = '{}' ORDER BY birth"
     evolved = [len(parse(genome)) for (genome,) in rows(database, query.format("fig-evolution"))]
     drawn = {len(parse(genome)) for (genome,) in rows(database, query.format("fig-random"))}
     assert drawn <= set(evolved[-12:])
@@ -77,9 +78,9 @@ def test_random_programs_are_as_long_as_those_of_the_last_populations(compared: 
 
 def test_again_nothing_is_trained(server: ForkServer, compared: tuple[Path, str]) -> None:
     folder, said = compared
-    before = rows(folder / "results.db", "SELECT COUNT(*) FROM evaluation")
+    before = rows(folder / "results.db", "SELECT COUNT(*) FROM training")
     code, out, _ = server.optsearch(folder, "compare", "fig.yaml", "-o", "again.png")
-    assert code == 0 and rows(folder / "results.db", "SELECT COUNT(*) FROM evaluation") == before
+    assert code == 0 and rows(folder / "results.db", "SELECT COUNT(*) FROM training") == before
     assert said.split("best of each")[1].split("drawn")[0] == out.split("best of each")[1].split("drawn")[0]
 
 
@@ -88,9 +89,9 @@ def test_a_larger_budget_goes_on(server: ForkServer, compared: tuple[Path, str],
     for budget in ("8", "24"):
         args = ("compare", "fig.yaml", "--set", f"budget.evaluations={budget}", "-o", "f.png")
         assert server.optsearch(tmp_path, *args).code == 0
-        births = rows(tmp_path / "results.db", "SELECT COUNT(*) FROM individual WHERE search_id = 1")[0][0]
-    whole = rows(compared[0] / "results.db", "SELECT birth, key, fitness FROM individual WHERE search_id = 1")
-    part = rows(tmp_path / "results.db", "SELECT birth, key, fitness FROM individual WHERE search_id = 1")
+        births = rows(tmp_path / "results.db", "SELECT COUNT(*) FROM program WHERE search_id = 1")[0][0]
+    whole = rows(compared[0] / "results.db", "SELECT birth, key, fitness FROM program WHERE search_id = 1")
+    part = rows(tmp_path / "results.db", "SELECT birth, key, fitness FROM program WHERE search_id = 1")
     assert births > len(whole) and part[: len(whole)] == whole
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from scripts.processes import Run, duplicates, history, lost, rows, snapshot
+from tests.support.processes import Run, duplicates, history, lost, rows, snapshot
 
 CONFIG = """\
 name: tiny
@@ -252,7 +252,7 @@ def test_a_task_that_prints_and_hangs(tmp_path: Path) -> None:
     run = begin(folder)
     assert run.wait(PATIENCE) == 0, run.err
     nothing_is_left(run)
-    trained = rows(folder / "results.db", "SELECT seed, status, reason FROM evaluation ORDER BY seed")
+    trained = rows(folder / "results.db", "SELECT seed, status, reason FROM training ORDER BY seed")
     assert trained == [(0, "ok", None), (1, "timeout", "took longer than evaluator.timeout_s, 5 s")]
     for text in ("a word from the net", "a warning from the net", "a word from beyond Python"):
         assert text in run.log, text

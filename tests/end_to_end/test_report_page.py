@@ -101,7 +101,7 @@ def look(chromium: webdriver.Chrome, folder: Path) -> Look:
 
 
 def prefer(page: webdriver.Chrome, dark: bool) -> None:
-    """A scheme; and no smooth scrolling, during which clicks would go astray."""
+    """A scheme; and no smooth scrolling, during which clicks would go diverged_outcome."""
     preferred = {"prefers-color-scheme": "dark" if dark else "light", "prefers-reduced-motion": "reduce"}
     features = [{"name": name, "value": value} for name, value in preferred.items()]
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
@@ -231,8 +231,8 @@ def test_text_from_the_database_stays_text(look: Look, folder: Path, tmp_path: P
     copy = tmp_path / "hostile.db"
     shutil.copy(folder / "results.db", copy)
     with closing(sqlite3.connect(copy)) as database:
-        database.execute("UPDATE individual SET mutation = :text", {"text": HOSTILE})
-        database.execute("UPDATE individual SET reason = :text WHERE status <> 'ok'", {"text": HOSTILE})
+        database.execute("UPDATE program SET mutation = :text", {"text": HOSTILE})
+        database.execute("UPDATE program SET reason = :text WHERE status <> 'ok'", {"text": HOSTILE})
         database.commit()
     report = tmp_path / "report.html"
     subprocess.run([OPTSEARCH, "report", "-o", str(report), "--store", str(copy)], check=True, timeout=300)

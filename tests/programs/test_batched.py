@@ -15,9 +15,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import ARITIES, LEAF, SCALAR, TREE, expected_kind
-from runs import batched_weights, padded, reference_weights, rules_of, zero_rows
-from strategies import (
+
+from programs import Program, Statement, parse, zoo
+from programs.dataflow import N_INPUTS
+from programs.layout import Layout
+from programs.liveness import live_statements
+from programs.run.batched import Rows
+from programs.run.reference import State, numpy_step
+from programs.run.sharing import SharingTree, Skeletons, share
+
+from tests.support.oracle import ARITIES, LEAF, SCALAR, TREE, expected_kind
+from tests.support.runs import batched_weights, padded, reference_weights, rules_of, zero_rows
+from tests.support.strategies import (
     SIZES,
     Trajectory,
     case_program,
@@ -27,14 +36,6 @@ from strategies import (
     random_program,
     trajectory,
 )
-
-from programs import Program, Statement, parse, zoo
-from programs.batched import Rows
-from programs.dataflow import N_INPUTS
-from programs.layout import Layout
-from programs.liveness import live_statements
-from programs.reference import State, numpy_step
-from programs.sharing import Branch, Outlines, share
 
 RTOL, TINY = 4e-6, 1e-44  # the latter: two units of the smallest denormals
 LAYOUT = Layout(SIZES)
@@ -346,24 +347,24 @@ def test_slots_that_are_not_in_use_are_not_written() -> None:
 
 
 def test_programs_that_differ_in_constants_alone_are_one_branch() -> None:
-    tree = share(Outlines(variants("adamw", 3)), range(3))
+    tree = share(Skeletons(variants("adamw", 3)), range(3))
     assert tree.members == [0, 1, 2] and not tree.branches
     assert len(tree.shared) == len(live_statements(zoo.load("adamw")))
 
 
 def test_constants_come_in_the_order_of_the_program() -> None:
-    outline = Outlines([zoo.load("adamw")]).of_program[0]
-    assert [c for constants in outline.constants.values() for c in constants] == [0.9, 0.999, 0.01, 0.001]
+    skeleton = Skeletons([zoo.load("adamw")]).of_program[0]
+    assert [c for constants in skeleton.constants.values() for c in constants] == [0.9, 0.999, 0.01, 0.001]
 
 
 def test_dead_statements_leave_no_trace() -> None:
-    bare, dead = Outlines([parse("update = g * 0.5"), parse("x = sqrt(g)\nm = x * 0.25\nupdate = g * 0.5")]).of_program
+    bare, dead = Skeletons([parse("update = g * 0.5"), parse("x = sqrt(g)\nm = x * 0.25\nupdate = g * 0.5")]).of_program
     assert bare == dead
 
 
 def test_statements_that_differ_in_constants_alone_are_kept_apart_within_a_program() -> None:
     program = parse("x = g * 0.5\ny = g * 0.25\nz = g * 0.5\nx = x - y\nz = square(z)\nupdate = x + z")
-    assert len(Outlines([program]).of_program[0].constants) == 5  # z is x
+    assert len(Skeletons([program]).of_program[0].constants) == 5  # z is x
     start = trajectory(2, steps=2, dtype=np.float32)
     np.testing.assert_allclose(
         batched_weights([program], start)[:, 0], reference_weights(program, start), rtol=1e-5, atol=1e-6
@@ -374,7 +375,7 @@ def test_relatives_share_what_they_have_in_common() -> None:
     """Two of three go together after the first statement; each row has its own end."""
     batch = [parse(f"x = g * 0.5\n{rest}") for rest in ("y = sin(x)\nupdate = y * w", "update = exp(x)",
                                                         "y = sin(x)\nupdate = y + w")]  # fmt: skip
-    tree = share(Outlines(batch), range(3))
+    tree = share(Skeletons(batch), range(3))
     assert len(tree.shared) == 1
     assert [sorted(branch.members) for branch in tree.branches] == [[0, 2], [1]]
     assert sorted(tree.members) == [0, 1, 2]
@@ -394,26 +395,26 @@ def test_programs_that_compute_the_same_may_keep_other_states() -> None:
 @given(st.lists(programs(), min_size=1, max_size=6), st.randoms())
 def test_every_live_statement_of_every_program_is_executed_once(batch: list[Program], rng: Random) -> None:
     """On the way from the root to each program's leaf, arguments before what reads them, whatever the order."""
-    outlines = Outlines(batch)
+    skeletons = Skeletons(batch)
     members = list(range(len(batch)))
     rng.shuffle(members)
-    tree = share(outlines, members)
+    tree = share(skeletons, members)
     assert sorted(tree.members) == sorted(members)
     paths: dict[int, list[int]] = {}
 
-    def walk(branch: Branch, before: list[int]) -> None:
+    def walk(branch: SharingTree, before: list[int]) -> None:
         assert [m for child in branch.branches for m in child.members] in ([], branch.members)
         for child in branch.branches:
             walk(child, before + branch.shared)
         if not branch.branches:
-            assert len({tuple(outlines.of_program[member].outputs.items()) for member in branch.members}) == 1
+            assert len({tuple(skeletons.of_program[member].outputs.items()) for member in branch.members}) == 1
             paths.update(dict.fromkeys(branch.members, before + branch.shared))
 
     walk(tree, [])
     for member, path in paths.items():
-        assert sorted(path) == sorted(outlines.of_program[member].constants)
+        assert sorted(path) == sorted(skeletons.of_program[member].constants)
         for i, number in enumerate(path):
-            assert all(arg is None or arg < N_INPUTS or arg in path[:i] for arg in outlines[number].args)
+            assert all(arg is None or arg < N_INPUTS or arg in path[:i] for arg in skeletons[number].args)
 
 
 FOLDING = """a = get_pi()

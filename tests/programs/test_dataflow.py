@@ -6,12 +6,13 @@ import itertools
 
 import pytest
 from hypothesis import given
-from oracle import ARITIES, KINDS, SCALAR, TREE, expected_kind
-from strategies import programs
 
 from programs import InputError, Program, Statement, parse
 from programs.dataflow import N_INPUTS
 from programs.ops import KIND_NAMES
+
+from tests.support.oracle import ARITIES, KINDS, SCALAR, TREE, expected_kind
+from tests.support.strategies import programs
 
 OF_KIND: dict[str, tuple[str | float, ...]] = {
     "scalar": ("lr", "s", 0.5),

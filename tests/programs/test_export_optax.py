@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from strategies import mutated_program, random_program
 from test_export_torch import PROGRAMS, SHAPES, expected_weights, gradients, parameters, rate
 
 from programs import InputError, Program, parse, zoo
 from programs.export import optax_source
+
+from tests.support.strategies import mutated_program, random_program
 
 STEPS = 50
 NEEDS_JAX = "jax and optax are not installed; `pip install jax optax` to run this test"

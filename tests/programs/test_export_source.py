@@ -9,11 +9,12 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from strategies import mutated_program, random_program
 from test_export_torch import PROGRAMS, load, parameters
 
 from programs import InputError, parse, zoo
 from programs.export import torch_source
+
+from tests.support.strategies import mutated_program, random_program
 
 
 def defaults(text: str) -> dict[str, float]:

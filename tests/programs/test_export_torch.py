@@ -11,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import mutated_program, random_program
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -19,7 +18,9 @@ from programs import InputError, Program, live, parse, zoo
 from programs.export import export_torch, torch_source, verify_torch
 from programs.export.lowering import lower
 from programs.layout import Layout
-from programs.reference import initial_state, numpy_step
+from programs.run.reference import initial_state, numpy_step
+
+from tests.support.strategies import mutated_program, random_program
 
 SHAPES = ((4, 3), (3,), (), (2, 2), (1,))
 STEPS = 60

@@ -9,12 +9,13 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import programs
 
 from programs import Program, Statement, dataflow_hash, live, parse, zoo
 from programs.dataflow import N_INPUTS, G
 from programs.fingerprint import DEFAULT_BITS, fingerprint
 from programs.liveness import live_statements
+
+from tests.support.strategies import programs
 
 CORPUS = json.loads(Path(__file__).with_name("equivalence_corpus.json").read_text(encoding="utf-8"))
 

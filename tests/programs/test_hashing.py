@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import COMMUTATIVE, Terms, live_statements
-from runs import reference_updates
-from strategies import mutated_program, programs, random_program, trajectory
 
 import programs as language
 from programs import InputError, Program, Statement, dataflow_hash, parse, zoo
 from programs.mutation import insert, mutate
 from programs.ops import OPS
+
+from tests.support.oracle import COMMUTATIVE, Terms, live_statements
+from tests.support.runs import reference_updates
+from tests.support.strategies import mutated_program, programs, random_program, trajectory
 
 SEEDS = st.integers(0, 2**32 - 1)
 OUTPUTS = ("update", "m", "v")

@@ -11,14 +11,15 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from kernel_runs import EXACT, Fused, needs_c, units
-from oracle import ARITIES, SCALAR, TREE, expected_kind
-from runs import padded
-from strategies import SIZES, case_program, kind_cases
 
-from programs.batched import Rows
 from programs.layout import Layout
-from programs.reference import State, numpy_step
+from programs.run.batched import Rows
+from programs.run.reference import State, numpy_step
+
+from tests.support.kernel_runs import EXACT, Fused, needs_c, units
+from tests.support.oracle import ARITIES, SCALAR, TREE, expected_kind
+from tests.support.runs import padded
+from tests.support.strategies import SIZES, case_program, kind_cases
 
 pytestmark = needs_c
 

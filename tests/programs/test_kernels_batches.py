@@ -11,17 +11,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_runs import EXACT, Fused, deep_program, disagreement, needs_c, units
-from runs import padded, reference_weights, zero_rows
-from strategies import SIZES, Trajectory, mutated_program, programs, random_program, trajectory
 
 from programs import Program, Statement, parse, zoo
-from programs.batched import Rows
 from programs.kernels import batch, c
 from programs.kernels.source import CUDA, C, Source
 from programs.layout import Layout
-from programs.reference import State, numpy_step
-from programs.sharing import Outlines
+from programs.run.batched import Rows
+from programs.run.reference import State, numpy_step
+from programs.run.sharing import Skeletons
+
+from tests.support.kernel_runs import EXACT, Fused, deep_program, disagreement, needs_c, units
+from tests.support.runs import padded, reference_weights, zero_rows
+from tests.support.strategies import SIZES, Trajectory, mutated_program, programs, random_program, trajectory
 
 LAYOUT = Layout(SIZES)
 WIDTH = sum(SIZES)
@@ -44,7 +45,7 @@ update = x + k""")
 
 
 def source_of(*texts: str) -> Source:
-    return Source(Outlines([parse(text) for text in texts]))
+    return Source(Skeletons([parse(text) for text in texts]))
 
 
 # --- slices, sums, phases ------------------------------------------------------------------------------------------
@@ -286,7 +287,7 @@ def variants(name: str, number: int) -> list[Program]:
 
 
 def test_programs_that_differ_in_constants_alone_share_a_rule() -> None:
-    source = Source(Outlines([*variants("adamw", 3), *variants("lion", 2), zoo.load("adamw")]))
+    source = Source(Skeletons([*variants("adamw", 3), *variants("lion", 2), zoo.load("adamw")]))
     assert len(source.phases) == 2
     assert [r == source.rules[0] for r in source.rules] == [True, True, True, False, False, True]
     assert source.constants[5] == (0.9, 0.999, 0.01, 0.001)
@@ -302,10 +303,10 @@ def test_dead_statements_and_repeated_ones_leave_no_trace() -> None:
 def test_the_key_depends_on_the_text_and_the_options_alone() -> None:
     """Not on order, repetition, names or constants; known, so that it is the same in any process."""
     batch_ = [zoo.load(name) for name in zoo.names()]
-    key = Source(Outlines(batch_)).key(C)
-    assert Source(Outlines([*batch_[::-1], *variants("lion", 3)])).key(C) == key
-    assert len({key, Source(Outlines(batch_)).key(CUDA), Source(Outlines(batch_)).key(C, "-O1")}) == 3
-    assert Source(Outlines(batch_[:-1])).key(C) != key
+    key = Source(Skeletons(batch_)).key(C)
+    assert Source(Skeletons([*batch_[::-1], *variants("lion", 3)])).key(C) == key
+    assert len({key, Source(Skeletons(batch_)).key(CUDA), Source(Skeletons(batch_)).key(C, "-O1")}) == 3
+    assert Source(Skeletons(batch_[:-1])).key(C) != key
 
 
 @needs_c

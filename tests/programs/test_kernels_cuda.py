@@ -11,16 +11,17 @@ from random import Random
 import numpy as np
 import pytest
 import torch
-from kernel_runs import EXACT, Fused, deep_program, needs_c, units
-from oracle import TREE
-from runs import padded, reference_weights, zero_rows
-from strategies import SIZES, Trajectory, case_program, kind_cases, random_program, trajectory
 
 from programs import Program, parse, zoo
 from programs.kernels import batch, cuda
 from programs.kernels.source import CUDA, THREADS, C, Source
 from programs.layout import Layout
-from programs.sharing import Outlines
+from programs.run.sharing import Skeletons
+
+from tests.support.kernel_runs import EXACT, Fused, deep_program, needs_c, units
+from tests.support.oracle import TREE
+from tests.support.runs import padded, reference_weights, zero_rows
+from tests.support.strategies import SIZES, Trajectory, case_program, kind_cases, random_program, trajectory
 
 # What a GPU would do, by a thread of the CPU for each thread of a block, block after block.
 EMULATION = """
@@ -94,7 +95,7 @@ def emulated(source: Source, folder: Path) -> batch.Launch:
 
 def test_both_dialects_have_the_same_statements() -> None:
     """All but the prologue and the entry, to the last character, so that what is tested in C is what a GPU runs."""
-    source = Source(Outlines(mixed()))
+    source = Source(Skeletons(mixed()))
     common = [source.text(dialect).removeprefix(dialect.prologue).removesuffix(dialect.entry) for dialect in (C, CUDA)]
     assert common[0] == common[1]
     assert sum(map(len, (CUDA.prologue, CUDA.entry))) < 4000
@@ -130,7 +131,7 @@ def test_threads_of_a_block_share_the_work_as_one_alone_does_it(
 def test_nvcc_compiles_the_source(tmp_path: Path) -> None:
     """Every function, in machine code for a GPU that need not be there; without a warning."""
     programs = [case_program(*case) for case in kind_cases() if TREE in case[1]]
-    (tmp_path / "kernel.cu").write_text(Source(Outlines(programs)).text(CUDA))
+    (tmp_path / "kernel.cu").write_text(Source(Skeletons(programs)).text(CUDA))
     command = ["nvcc", "-cubin", "-arch=sm_90", *cuda.OPTIONS, "-o", tmp_path / "kernel.cubin", tmp_path / "kernel.cu"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
@@ -141,7 +142,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 
 def cuda_weights(programs: list[Program], start: Trajectory, alive: list[int]) -> np.ndarray:
     """[steps, R, P] the weights after each step on the GPU."""
-    layout, source = Layout(SIZES), Source(Outlines(programs))
+    layout, source = Layout(SIZES), Source(Skeletons(programs))
     rows = zero_rows(len(programs), start.w, layout)
     rows = type(rows)(*(buffer.cuda() for buffer in rows))
     mask = torch.tensor(alive, dtype=torch.uint8, device="cuda")
@@ -186,7 +187,7 @@ def test_a_source_is_compiled_once_and_unloaded_after_many_others(monkeypatch: p
     monkeypatch.setattr(torch.cuda, "_compile_kernel", lambda text, *_, **__: compiled.append(text) or text)
     monkeypatch.setattr(cuda, "_unload", unloaded.append)
     monkeypatch.setattr(cuda, "_kernels", {})
-    sources = [Source(Outlines([parse("update = g * 1.0\n" + "update = tanh(update)\n" * n)])) for n in range(40)]
+    sources = [Source(Skeletons([parse("update = g * 1.0\n" + "update = tanh(update)\n" * n)])) for n in range(40)]
     for source in sources[:32]:
         cuda.compiled(source)
     cuda.compiled(sources[0])

@@ -5,15 +5,16 @@ from __future__ import annotations
 from random import Random
 
 import numpy as np
-import oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from runs import reference_updates
-from strategies import SIZES, programs, random_program, trajectory
 
 from programs import InputError, Program, Statement, dataflow_hash, live, live_program, parse, zoo
 from programs.dataflow import N_INPUTS, M, V
+
+from tests.support import oracle
+from tests.support.runs import reference_updates
+from tests.support.strategies import SIZES, programs, random_program, trajectory
 
 
 def live_places(program: Program) -> set[int]:

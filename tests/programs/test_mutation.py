@@ -10,11 +10,12 @@ from statistics import fmean, pstdev
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import programs
 
 from programs import InputError, Program, parse, zoo
 from programs.mutation import delete, insert, modify, mutate, random_program, tune
 from programs.ops import OPS
+
+from tests.support.strategies import programs
 
 SEEDS = st.integers(0, 2**32 - 1)
 CHI_SQUARE_2 = 13.8  # exceeded with probability 0.001 at two degrees of freedom

@@ -6,17 +6,18 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import oracle
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from oracle import ARITIES, COMMUTATIVE, SCALAR, TREE
-from strategies import SIZES, case_program, kind_cases
 
 from programs import parse
 from programs.layout import Layout
-from programs.ops import INFIX, OPS, OWN
-from programs.reference import State, numpy_step
+from programs.ops import INFIX, OPS, USER_OPS
+from programs.run.reference import State, numpy_step
+
+from tests.support import oracle
+from tests.support.oracle import ARITIES, COMMUTATIVE, SCALAR, TREE
+from tests.support.strategies import SIZES, case_program, kind_cases
 
 
 def _cbrt(x: float) -> float:
@@ -73,12 +74,12 @@ def numpy_call(function: str, *args: float) -> float:
 def test_the_table_holds_the_44_functions_of_the_paper_and_no_others() -> None:
     """But for those that people add."""
     assert len(ARITIES) == 44
-    assert {name: op.arity for name, op in OPS.items() if op not in OWN} == ARITIES
+    assert {name: op.arity for name, op in OPS.items() if op not in USER_OPS} == ARITIES
     assert all(op.name == name for name, op in OPS.items())
 
 
 def test_exactly_six_functions_are_commutative() -> None:
-    assert {name for name, op in OPS.items() if op.commutative and op not in OWN} == COMMUTATIVE
+    assert {name for name, op in OPS.items() if op.commutative and op not in USER_OPS} == COMMUTATIVE
 
 
 def test_the_four_infix_signs_stand_for_python_s_operators() -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from strategies import programs
 
 from programs import InputError, Program, Statement, parse, zoo
 from programs.ops import OPS
+
+from tests.support.strategies import programs
 
 GOOD = "update = g * lr"
 AS_FUNCTION = "def train(w, g, m, v, lr):\n    {}\n    return update, m, v"

@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from runs import reference_updates
-from strategies import SIZES, Trajectory, programs, trajectory
 
 from programs import Program, dataflow_hash, live, live_program, parse, zoo
 from programs.layout import Layout
@@ -22,6 +19,10 @@ from programs.simplify.graph import read
 from programs.simplify.rewriting import Candidate
 from programs.simplify.rules import DOMAIN, EXACT, ROUNDING
 from programs.simplify.writing import write
+
+from tests.support import oracle
+from tests.support.runs import reference_updates
+from tests.support.strategies import SIZES, Trajectory, programs, trajectory
 
 CORPUS = json.loads(Path(__file__).with_name("equivalence_corpus.json").read_text(encoding="utf-8"))
 SEEDS = st.integers(0, 2**32 - 1)

@@ -6,11 +6,12 @@ import re
 
 import pytest
 from hypothesis import given
-from strategies import programs
 
 from programs import Program, parse, zoo
 from programs.ops import OPS
 from programs.simplify import equations
+
+from tests.support.strategies import programs
 
 
 def test_lion() -> None:

@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import oracle
 import pytest
 from mpmath import mp, mpc, mpf
-from oracle import LEAF, SCALAR, TREE, Value
 
 from programs.ops import OPS
 from programs.simplify.patterns import NUMBERS, SCALARS, SMALL, Pattern, pattern
 from programs.simplify.rules import DOMAIN, EXACT, ROUNDING, RULES, TAGS, Rule
+
+from tests.support import oracle
+from tests.support.oracle import LEAF, SCALAR, TREE, Value
 
 REDUCTIONS = ("norm", "global_norm", "dot", "cosine_sim", "clip")
 EXTREME = (

@@ -5,12 +5,9 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
-import oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import KINDS, SCALAR, TREE, Value
-from strategies import SIZES, programs
 
 from programs import Program, parse
 from programs.dataflow import LR, M, V
@@ -19,6 +16,10 @@ from programs.simplify.facts import NOT_NEGATIVE, POSITIVE, signs, zeros
 from programs.simplify.graph import CONSTANT, Graph, Roots, read, replaced
 from programs.simplify.linear import ONE, Forms, combined, extractions, fraction
 from programs.simplify.writing import write
+
+from tests.support import oracle
+from tests.support.oracle import KINDS, SCALAR, TREE, Value
+from tests.support.strategies import SIZES, programs
 
 WIDTH = sum(SIZES)
 

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from runs import padded, rules_of, zero_rows
 
 from programs import InputError, Program, dataflow_hash, live, zoo
 from programs.layout import Layout
-from programs.reference import initial_state, numpy_step
+from programs.run.reference import initial_state, numpy_step
+
+from tests.support.runs import padded, rules_of, zero_rows
 
 SHAPES = [(3, 4), (4,), (2, 3, 2), ()]
 LAYOUT = Layout.of_shapes(SHAPES)

@@ -11,24 +11,25 @@ from random import Random
 
 import pytest
 import torch
-from devices import Emulated
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
-from trainings import evolved, short_task
 
 from programs import parse, zoo
 from programs.errors import InputError
-from programs.sharing import Outlines
+from programs.run.sharing import Skeletons
 
-from proxy_tasks import Hurdle, Outcome, Replica, Room, Task, configured_process, cuda, get_task, train, trainer
+from proxy_tasks import Hurdle, Outcome, Replica, Resources, Task, configured_process, cuda, get_task, train, trainer
 from proxy_tasks.backend import Backend, Cpu, open_backend
 from proxy_tasks.cuda import compiled_losses, configure_torch, shared_out
 from proxy_tasks.datasets import Dataset
 from proxy_tasks.models import Leaf, Model
 from proxy_tasks.models.losses import less_one_at
 from proxy_tasks.models.mlp import mlp
-from proxy_tasks.native import Native, NativeReplica, train_native
+from proxy_tasks.torch_optimizers import TorchOptimizer, TorchReplica, train_torch_optimizer
 from proxy_tasks.trainer import _Training
+
+from tests.support.devices import Emulated
+from tests.support.trainings import evolved, short_task
 
 TASKS = ("digits_mlp", "digits_autoencoder", "digits_cnn", "mnist1d_cnn", "markov_transformer", "noisy_quadratic")
 
@@ -83,7 +84,7 @@ def test_sources_compiled_apart_give_what_one_gives() -> None:
     hurdles = [Hurdle(5, 2.0)]
     whole, parts = (on(Emulated(length), task, replicas, hurdles, 30) for length in (10**9, 6_000))
     assert whole == parts
-    sources = shared_out(Outlines([replica.program for replica in replicas]), 6_000)
+    sources = shared_out(Skeletons([replica.program for replica in replicas]), 6_000)
     assert len(sources) > 3
     assert sorted(i for _, programs in sources for i in programs) == list(range(30))
 
@@ -112,7 +113,7 @@ def test_rows_that_are_out_are_left_alone() -> None:
 
 def test_a_step_stays_on_the_device_and_never_waits() -> None:
     """In a process of its own: autograd takes devices that are there before its first use only."""
-    checks = Path(__file__).with_name("pretended_device.py")
+    checks = Path(__file__).parents[1] / "support" / "pretended_device.py"
     command = [sys.executable, "-m", "pytest", "-n0", "-q", "--show-capture=no", str(checks)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-5000:]
@@ -216,8 +217,8 @@ def test_attention_computes_its_gradients_as_its_values_wherever_they_are_asked_
 
 
 def test_native_optimizers_take_the_precision_of_the_task() -> None:
-    task, replica = short_task(20), NativeReplica(Native("torch_adamw", 0.01, 0.1), 0)
-    exact, rough = (train_native(replace(task, matmul=kind), replica).fitness for kind in ("float32", "bf16"))
+    task, replica = short_task(20), TorchReplica(TorchOptimizer("torch_adamw", 0.01, 0.1), 0)
+    exact, rough = (train_torch_optimizer(replace(task, matmul=kind), replica).fitness for kind in ("float32", "bf16"))
     assert exact != rough
     assert exact == pytest.approx(rough, rel=0.01)
 
@@ -279,16 +280,26 @@ def test_how_many_are_trained_at_once_follows_from_the_memory_of_the_device(monk
     monkeypatch.setattr(_Training, "run", lambda self, most: (sizes.append(most), run(self, most))[1])
     replicas = [Replica(zoo.load("adamw"), 0)] * 9
     train(task, replicas)
-    train(task, replicas, room=Room(memory_mib=2048))
+    train(task, replicas, resources=Resources(memory_mib=2048))
     assert sizes == [5, 9]
 
 
 def test_the_table_of_a_gpu_can_be_had_of_a_cpu() -> None:
-    """`scripts/bench_gpu.py`, tried out as it says, with its columns filled."""
-    command = [sys.executable, "bench_gpu.py", "--device", "cpu", "--matmul", "float32", "--tasks", "paper_vision"]
+    """`scripts/bench/gpu.py`, tried out as it says, with its columns filled."""
+    command = [
+        sys.executable,
+        "-m",
+        "scripts.bench.gpu",
+        "--device",
+        "cpu",
+        "--matmul",
+        "float32",
+        "--tasks",
+        "paper_vision",
+    ]
     sizes = ["--programs", "2", "--replicas", "2", "--steps", "2", "--alone", "1"]
-    scripts = Path(__file__).parents[2] / "scripts"
-    done = subprocess.run([*command, *sizes], cwd=scripts, capture_output=True, text=True, timeout=300)
+    root = Path(__file__).parents[2]
+    done = subprocess.run([*command, *sizes], cwd=root, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     rows = dict(line[2:-2].split(" | ") for line in done.stdout.splitlines() if line.startswith("| "))
     assert rows["steps of a training"] == "30,000"
@@ -307,7 +318,7 @@ def test_unknown_devices_are_refused() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_missing_gpu_is_said_in_one_line() -> None:
     with pytest.raises(InputError, match=r"^device cuda: torch .* sees no GPU here; install .*, or train on .* cpu$"):
-        train(short_task(), [Replica(zoo.load("adamw"), 0)], room=Room(device="cuda"))
+        train(short_task(), [Replica(zoo.load("adamw"), 0)], resources=Resources(device="cuda"))
 
 
 def test_an_outcome_tells_its_device() -> None:

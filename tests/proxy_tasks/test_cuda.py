@@ -9,20 +9,21 @@ from random import Random
 
 import pytest
 import torch
-from trainings import evolved
 
 from programs import Program, parse, zoo
 
-from proxy_tasks import Hurdle, Outcome, Replica, Room, get_task, train
+from proxy_tasks import Hurdle, Outcome, Replica, Resources, get_task, train
 from proxy_tasks.backend import open_backend
 from proxy_tasks.cuda import Recording
+
+from tests.support.trainings import evolved
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: torch sees no CUDA device"),
     pytest.mark.filterwarnings("default"),  # compilers and TF32 have theirs
 ]
 
-GPU = Room(device="cuda")
+GPU = Resources(device="cuda")
 TOLERANCE = 0.02  # of losses, after so few steps: sums are added in another order
 
 
@@ -44,7 +45,7 @@ def programs() -> list[Program]:
 )
 def test_outcomes_are_those_of_the_cpu_within_rounding(name: str) -> None:
     task, replicas = replace(get_task(name), steps=40), [Replica(p, seed) for p in programs() for seed in (0, 1)]
-    got = train(task, replicas, room=GPU)
+    got = train(task, replicas, resources=GPU)
     assert_alike(got, train(task, replicas))
     assert got[0].status == "diverged"
     assert got[1].device.startswith("cuda ")
@@ -56,12 +57,12 @@ def test_hurdles_and_cohorts_on_a_gpu() -> None:
     _, bound = max((b / a, (a * b) ** 0.5) for a, b in pairwise(losses[3:-3]))  # where they are farthest apart
     hurdles = [Hurdle(6, bound)]
     for rows in (None, 5):
-        assert_alike(train(task, replicas, hurdles, Room(rows, device="cuda")), train(task, replicas, hurdles))
+        assert_alike(train(task, replicas, hurdles, Resources(rows, device="cuda")), train(task, replicas, hurdles))
 
 
 def test_a_batch_trained_twice_has_the_same_outcomes() -> None:
     task, replicas = replace(get_task("digits_mlp"), steps=60), [Replica(p, 0) for p in programs()]
-    first, second = ([o._replace(seconds=0) for o in train(task, replicas, room=GPU)] for _ in range(2))
+    first, second = ([o._replace(seconds=0) for o in train(task, replicas, resources=GPU)] for _ in range(2))
     assert first == second
 
 
@@ -69,7 +70,7 @@ def test_a_batch_trained_twice_has_the_same_outcomes() -> None:
 def test_products_with_fewer_digits(matmul: str) -> None:
     task = replace(get_task("markov_transformer"), steps=40)
     replicas = [Replica(zoo.load("adamw"), seed) for seed in range(4)]
-    exact, rough = (train(replace(task, matmul=kind), replicas, room=GPU) for kind in ("float32", matmul))
+    exact, rough = (train(replace(task, matmul=kind), replicas, resources=GPU) for kind in ("float32", matmul))
     for one, other in zip(exact, rough, strict=True):
         assert one.fitness == pytest.approx(other.fitness, rel=0.02)
 
@@ -94,7 +95,7 @@ def test_memory_that_runs_out_halves_the_replicas() -> None:
     most = torch.cuda.memory_reserved() + 300 * 2**20
     torch.cuda.set_per_process_memory_fraction(min(1.0, most / total))
     try:
-        got = train(task, replicas, room=Room(memory_mib=free, device="cuda"))
+        got = train(task, replicas, resources=Resources(memory_mib=free, device="cuda"))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert {o.status for o in got} == {"ok"}

@@ -9,11 +9,12 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from trainings import evolved, short_task
 
-from proxy_tasks import Hurdle, Outcome, Replica, Room, args, configured_process, train
-from proxy_tasks.outcome import CURVE_POINTS, checkpoint, judged
+from proxy_tasks import Hurdle, Outcome, Replica, Resources, args, configured_process, train
+from proxy_tasks.outcome import CURVE_POINTS, apply_hurdles, checkpoint
 from proxy_tasks.trainer import replicas_within
+
+from tests.support.trainings import evolved, short_task
 
 TASK = short_task(40)
 
@@ -45,7 +46,7 @@ def hurdles_of(outcomes: list[Outcome], points: list[int]) -> list[Hurdle]:
 def test_dropped_replicas_are_those_whose_full_curve_fails() -> None:
     full = train(TASK, replicas())
     hurdles = hurdles_of(full, [1, 5, 13])
-    expected = [judged(outcome, hurdles, TASK.steps) for outcome in without_seconds(full)]
+    expected = [apply_hurdles(outcome, hurdles, TASK.steps) for outcome in without_seconds(full)]
     got = without_seconds(train(TASK, replicas(), hurdles))
     assert got == expected
     assert {"ok", "diverged", "dropped"} == {outcome.status for outcome in got}
@@ -57,10 +58,10 @@ def test_dropped_replicas_are_those_whose_full_curve_fails() -> None:
 def test_outcomes_do_not_depend_on_how_many_are_trained_at_once(most: int, points: list[int]) -> None:
     hurdles = hurdles_of(train(TASK, replicas()), points)
     expected = without_seconds(train(TASK, replicas(), hurdles))
-    memory = (most + 0.5) * 2048 / replicas_within(2048, TASK)  # room for that many
+    memory = (most + 0.5) * 2048 / replicas_within(2048, TASK)  # resources for that many
     assert replicas_within(memory, TASK) == most
-    assert without_seconds(train(TASK, replicas(), hurdles, Room(memory_mib=memory))) == expected
-    assert without_seconds(train(TASK, replicas(), hurdles, Room(rows=most))) == expected
+    assert without_seconds(train(TASK, replicas(), hurdles, Resources(memory_mib=memory))) == expected
+    assert without_seconds(train(TASK, replicas(), hurdles, Resources(rows=most))) == expected
 
 
 def test_a_replica_larger_than_the_memory_is_trained_alone() -> None:
@@ -82,15 +83,15 @@ some_hurdles = st.lists(
 
 @given(curves, some_hurdles, some_hurdles)
 def test_judging_is_consistent(curve: list[float], first: list[Hurdle], second: list[Hurdle]) -> None:
-    """What one set of hurdles drops is later judged as the full curve would be, or has to be trained on."""
+    """What one set of hurdles drops is later apply_hurdles as the full curve would be, or has to be trained on."""
     ok = len(curve) == CURVE_POINTS
     full = Outcome("ok" if ok else "diverged", -1.0 if ok else None, curve, 40, 1.0, None if ok else "training loss")
-    by_first = judged(full, first, 40)
+    by_first = apply_hurdles(full, first, 40)
     assert by_first is not None
-    assert judged(full, [], 40) == full
-    assert judged(by_first, first, 40) == by_first
-    again = judged(by_first, second, 40)
-    assert again in (None, judged(full, second, 40))
+    assert apply_hurdles(full, [], 40) == full
+    assert apply_hurdles(by_first, first, 40) == by_first
+    again = apply_hurdles(by_first, second, 40)
+    assert again in (None, apply_hurdles(full, second, 40))
     if by_first.status == "dropped":
         assert by_first.fitness is None
         assert by_first.steps == checkpoint(len(by_first.curve), 40) < 40

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from references import classification, language
 
 from programs.errors import InputError
 
 from proxy_tasks.datasets import Dataset
 from proxy_tasks.models import Model, build_model
 from proxy_tasks.named import args
+
+from tests.support.references import classification, language
 
 
 def leaves_of(model: Model, seed: int = 0) -> dict[str, torch.Tensor]:

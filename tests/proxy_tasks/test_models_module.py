@@ -7,7 +7,6 @@ from types import ModuleType
 
 import pytest
 import torch
-from references import classification, language
 from torch import Tensor, nn
 
 from programs.errors import InputError
@@ -17,6 +16,8 @@ from proxy_tasks.datasets import Dataset
 from proxy_tasks.models import Leaf, Model, build_model, module_model
 from proxy_tasks.models.module import BREAK_EVEN
 from proxy_tasks.named import args
+
+from tests.support.references import classification, language
 
 
 @pytest.fixture(scope="module", autouse=True)

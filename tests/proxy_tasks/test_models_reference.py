@@ -10,12 +10,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from references import CASES, Case, weights_of
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from proxy_tasks import configured_process
 from proxy_tasks.models import MODELS, Model
+
+from tests.support.references import CASES, Case, weights_of
 
 COMPANY = 9  # more than a chunk of any model
 

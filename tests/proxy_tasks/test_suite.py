@@ -9,13 +9,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from trainings import train_all, train_each
 
 from programs import InputError, parse, zoo
-from programs.knobs import with_decay, with_learning_rate
+from programs.hyperparameters import with_decay, with_learning_rate
 
 from proxy_tasks import SUITE, TASKS, Hurdle, Replica, Task, args, configured_process, get_task, train
 from proxy_tasks.references import reference
+
+from tests.support.trainings import train_all, train_each
 
 SIGMAS = 5  # that a training may lie from what is recorded
 FRESH = 2000  # a seed that nothing was tuned or recorded on

@@ -12,12 +12,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import datasets
-from trainings import short_task
 
 from programs.errors import InputError
 
 from proxy_tasks import TASKS, Task, get_task
 from proxy_tasks.datasets import DATASETS, Dataset, load_dataset
+
+from tests.support.trainings import short_task
 
 # --- schedule ------------------------------------------------------------------------------------------------------
 

@@ -12,12 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
-from trainings import evolved, short_task, train_all, train_each
 
 from programs import Program, parse, zoo
-from programs.knobs import learning_rate_of, with_decay, with_learning_rate
+from programs.hyperparameters import learning_rate_of, with_decay, with_learning_rate
 
 from proxy_tasks import Replica, Task, configure_process, configured_process, get_task, train
+
+from tests.support.trainings import evolved, short_task, train_all, train_each
 
 STILL = parse("update = w * 0.0")
 EXPLODES = parse("update = w * -3.0")  # weights grow fourfold at every step

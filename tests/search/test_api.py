@@ -22,11 +22,11 @@ from proxy_tasks import get_task
 
 import search
 from search import InputError, Progress, Results, Settings, open_store, run
-from search.entries import VIEW_ENTRIES
-from search.evaluators import worker
+from search.results.entries import VIEW_ENTRIES
 from search.store import open_store as open_database
-from search.store.trust import KINDS
+from search.store.validation import KINDS
 from search.store.views import VIEWS
+from search.training import worker
 
 BIRTHS = 60
 
@@ -49,7 +49,7 @@ def history(path: Path) -> list[dict[str, Any]]:
     with closing(open_database(str(path))) as store:
         return store.rows(
             "SELECT birth, batch, parent_birth, mutation, genome, key, answered_by, status, fitness"
-            " FROM individual ORDER BY birth"
+            " FROM program ORDER BY birth"
         )
 
 
@@ -169,21 +169,21 @@ def test_a_search_without_any_program_has_no_best(tmp_path: Path) -> None:
 def test_a_search_is_not_continued_with_other_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mutations draw from the table of functions, and one of the same name may be another."""
     for name, definitions in (("none", {}), ("one", {"softsign": "0" * 32})):
-        monkeypatch.setattr("search.driver.own_definitions", lambda definitions=definitions: definitions)
+        monkeypatch.setattr("search.evolution.driver.user_definitions", lambda definitions=definitions: definitions)
         settings = settings_in(tmp_path, name=name)
         run(settings).results.close()
         for others in ({"softsign": "1" * 32}, {"softplus": "0" * 32}):
-            monkeypatch.setattr("search.driver.own_definitions", lambda others=others: others)
+            monkeypatch.setattr("search.evolution.driver.user_definitions", lambda others=others: others)
             with pytest.raises(InputError, match=r"started with other settings \(versions\.functions"):
                 run(settings)
-        monkeypatch.setattr("search.driver.own_definitions", lambda definitions=definitions: definitions)
+        monkeypatch.setattr("search.evolution.driver.user_definitions", lambda definitions=definitions: definitions)
         run(settings).results.close()
 
 
 def test_workers_tell_functions_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     task = get_task("digits_mlp")
     assert worker.meaning(task) == task.fingerprint
-    monkeypatch.setattr(worker, "own_definitions", lambda: {"softsign": "0" * 32})
+    monkeypatch.setattr(worker, "user_definitions", lambda: {"softsign": "0" * 32})
     assert worker.meaning(task) == f"{task.fingerprint} {'0' * 32}"
 
 

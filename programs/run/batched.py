@@ -1,0 +1,204 @@
+"""Programs run with torch over many replicas at once, in place on flat rows `[R, W]`.
+
+W is the number of weights P rounded up (`Layout.width`), so that a row's values do not depend on its neighbours to the
+last bit. What stands in the padding is of no interest; it is kept out of reductions.
+
+What several programs have in common runs once for all their rows, with their constants as a column `[K, 1]`. What
+depends on constants alone is computed once, before training. Every tensor is known before the first step: a step is a
+list of calls that write to fixed places.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Sequence, Set
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from programs.dataflow import LR, N_INPUTS, G, M, V, W
+from programs.layout import Layout
+from programs.ops import EPS, LEAF, OPS, TREE
+from programs.run.sharing import Expression, SharingTree, Skeletons
+
+
+class Rows(NamedTuple):
+    """The flat buffers of R replicas, `[R, W]` each: weights, gradients and both states."""
+
+    w: Tensor
+    g: Tensor
+    m: Tensor
+    v: Tensor
+
+
+class UpdateRules:
+    """The update rules of R replicas, bound to their buffers.
+
+    Args:
+        skeletons: of the programs.
+        tree: how they are arranged; the rows stand in the order of `tree.members`.
+        layout: how the leaves lie in a row.
+        rows: the buffers that `step` reads and writes.
+        scale: factor on the updates of all.
+
+    Attributes:
+        calls: what a step does, in order.
+    """
+
+    def __init__(self, skeletons: Skeletons, tree: SharingTree, layout: Layout, rows: Rows, scale: float = 1.0) -> None:
+        self._skeletons = skeletons
+        self._layout = layout
+        self._rows = rows
+        self._scale = scale
+        self._lr = rows.w.new_empty(1, 1)
+        self._scratch = _Scratch(rows.w)
+        self.calls: list[Callable[[], Any]] = []
+        self._fixed = {LR: False, W: False, G: False, M: False, V: False}
+        self._per_row = {LR: False, W: True, G: True, M: True, V: True}
+        for number, expression in enumerate(skeletons.expressions, start=N_INPUTS):
+            self._fixed[number] = all(arg is None or self._fixed[arg] for arg in expression.args)
+            self._per_row[number] = any(arg is None or self._per_row[arg] for arg in expression.args)
+        with torch.no_grad():
+            self._emit(tree, 0, {LR: self._lr}, frozenset())
+
+    def step(self, lr: Tensor) -> None:
+        """`w <- w - scale * update` in place, and the new states. `lr`: the schedule at this step, `[1]`."""
+        self._lr.copy_(lr)
+        for call in self.calls:
+            call()
+
+    def _emit(self, branch: SharingTree, start: int, known: dict[int, Tensor], written: frozenset[int]) -> None:
+        """The calls for the rows of a branch, which begin at `start`; `known` is at hand, `written` done with."""
+        rows = Rows(*(buffer[start : start + len(branch.members)] for buffer in self._rows))
+        known |= {W: rows.w, G: rows.g, M: rows.m, V: rows.v}
+        outputs = self._common_outputs(branch, known.keys() | set(branch.shared), written)
+        taken = []
+        for number in branch.shared:
+            slot = next(
+                (p for p in (M, V) if outputs.get(p) == number and self._reads_no_other(p, number, branch)), None
+            )
+            known[number] = self._new(number, len(rows.w)) if slot is None else known[slot]
+            if slot is None:
+                taken.append(known[number])
+            self._compute(number, branch.members, known)
+        offset = 0
+        for child in branch.branches:
+            part = slice(offset, offset + len(child.members))
+            of_child = {n: value[part] if self._per_row[n] else value for n, value in known.items()}
+            self._emit(child, start + offset, of_child, written | outputs.keys())
+            offset += len(child.members)
+        for place, number in outputs.items():
+            if known[number] is not known[place]:
+                write = partial(rows.w.sub_, alpha=self._scale) if place == W else known[place].copy_
+                self.calls.append(partial(write, known[number]))
+        self._scratch.give_back(taken)
+
+    def _common_outputs(self, branch: SharingTree, known: Set[int], written: frozenset[int]) -> dict[int, int]:
+        """What can be written for all rows of the branch at once: places and numbers of values."""
+        first, *others = (self._skeletons.of_program[i].outputs for i in branch.members)
+        return {
+            place: number
+            for place, number in first.items()
+            if place not in written and number in known and all(o.get(place) == number for o in others)
+        }
+
+    def _reads_no_other(self, place: int, number: int, branch: SharingTree) -> bool:
+        """Whether this expression is the only one that reads the state, so that it may overwrite it."""
+        return not any(
+            place in self._skeletons[e].args
+            for member in branch.members
+            for e in self._skeletons.of_program[member].constants
+            if e != number
+        )
+
+    def _new(self, number: int, rows: int) -> Tensor:
+        """Memory for the value of an expression."""
+        kind = self._skeletons[number].kinds[-1]
+        if kind == TREE:
+            return self._scratch.take(rows, self._layout.width)
+        length = len(self._layout.sizes) if kind == LEAF else 1
+        return self._lr.new_empty(rows if self._per_row[number] else 1, length)
+
+    def _compute(self, number: int, members: Sequence[int], known: dict[int, Tensor]) -> None:
+        """Have the value of an expression computed for the rows of these programs: at each step, or now."""
+        expression = self._skeletons[number]
+        op, kinds, result = expression.op, expression.kinds[:-1], known[number]
+        constants = [self._skeletons.of_program[i].constants[number] for i in members]
+        columns = iter(torch.tensor(constants, dtype=torch.float32, device=result.device).unsqueeze(-1).unbind(1))
+        args = [next(columns) if arg is None else known[arg] for arg in expression.args]
+        if op.reduces:  # padding is kept out
+            total = self._layout.total
+            args = [arg[:, :total] if kind == TREE else arg for arg, kind in zip(args, kinds, strict=True)]
+            result = result[:, :total] if expression.kinds[-1] == TREE else result
+        call = partial(_compile(_source(expression), self._layout, result.device), *args, out=result)
+        if self._fixed[number]:
+            call()
+        else:
+            self.calls.append(call)
+
+
+class _Scratch:
+    """Memory for values of trees; what was given back last is handed out first, being still in the cache."""
+
+    def __init__(self, like: Tensor) -> None:
+        self._like = like
+        self._free: list[Tensor] = []
+
+    def take(self, rows: int, width: int) -> Tensor:
+        """[rows, width] of the last block that is large enough, or of a new one."""
+        place = next((i for i in reversed(range(len(self._free))) if self._free[i].numel() >= rows * width), None)
+        block = self._like.new_empty(rows * width) if place is None else self._free.pop(place)
+        return block.as_strided((rows, width), (width, 1))
+
+    def give_back(self, values: Sequence[Tensor]) -> None:
+        """Take values that nobody will read any more."""
+        self._free += [v.as_strided((v.untyped_storage().nbytes() // v.element_size(),), (1,)) for v in values]
+
+
+def _source(expression: Expression) -> str:
+    """Torch code that writes the value to `out`; leaf-kind arguments of trees are spread."""
+    op, kinds = expression.op, expression.kinds[:-1]
+    names = [f"a{i}" for i in range(len(kinds))]
+    spread = expression.kinds[-1] == TREE and not op.reduces
+    args = [f"spread({n})" if spread and kind == LEAF else n for n, kind in zip(names, kinds, strict=True)]
+    template = OPS["abs"].torch if op.uses_leaves and kinds[0] != TREE else op.torch  # the norm of single numbers
+    # A number takes torch twice the time of a tensor.
+    code = ast.unparse(_into_out(ast.parse(template.replace(repr(EPS), "guard").format(*args), mode="eval").body))
+    return f"lambda {', '.join([*names, 'out'])}: {code}"
+
+
+_INFIX = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div"}
+
+
+def _into_out(node: ast.expr) -> ast.expr:
+    """The outermost operation, as a call of torch that writes to `out`."""
+    out = [ast.keyword("out", ast.Name("out"))]
+    if isinstance(node, ast.BinOp):
+        return ast.Call(ast.Attribute(ast.Name("torch"), _INFIX[type(node.op)]), [node.left, node.right], out)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return ast.Call(ast.Attribute(ast.Name("torch"), "neg"), [node.operand], out)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        return ast.Call(node.func, node.args, node.keywords + out)
+    return ast.Call(ast.Attribute(ast.Name("out"), "copy_" if isinstance(node, ast.Call) else "fill_"), [node], [])
+
+
+@lru_cache(maxsize=4096)
+def _compile(source: str, layout: Layout, device: torch.device) -> Callable[..., Tensor]:
+    """The source is made above from the table of functions, never from a stored text."""
+    padding = layout.width - layout.total
+    leaf_of = torch.as_tensor(np.pad(layout.leaf_of, (0, padding)), device=device)
+    sizes = torch.as_tensor(layout.sizes, device=device)
+
+    def leaf_norm(x: Tensor) -> Tensor:  # [K, P] -> [K, L]
+        return torch.sqrt(torch.segment_reduce(torch.square(x), "sum", lengths=sizes.expand(len(x), -1), axis=1))
+
+    namespace: dict[str, Any] = {
+        "torch": torch,
+        "guard": torch.tensor(EPS, device=device),
+        "leaf_norm": leaf_norm,
+        "spread": lambda x: x.index_select(1, leaf_of),  # [K, L] -> [K, W]
+    }
+    return eval(source, namespace)  # type: ignore[no-any-return]  # noqa: S307 - made above, see the docstring

@@ -1,0 +1,190 @@
+"""Optimizers of torch that cannot be written in the language, trained as programs are.
+
+One replica at a time, with the start, the minibatches, the schedule, the bound and the curve that the trainer gives to
+programs. The learning rates of all parameter groups follow the task's schedule.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.optim import AdamW, Muon, Optimizer
+
+from proxy_tasks.backend import Backend, open_backend
+from proxy_tasks.outcome import CURVE_POINTS, Outcome, checkpoint, diverged_outcome, validated
+from proxy_tasks.runtime import precision
+from proxy_tasks.task import Task
+from proxy_tasks.trainer import validation_losses
+
+TORCH_OPTIMIZERS_VERSION = 1  # to be raised with every change that alters what these optimizers do
+EMBEDDINGS = ("token", "position", "embed", "patch")  # parts of the names of leaves that look inputs up or cut them up
+
+
+class TorchOptimizer(NamedTuple):
+    """An optimizer of `TORCH_OPTIMIZERS` with the constants that are tuned."""
+
+    name: str
+    learning_rate: float
+    weight_decay: float
+
+    @property
+    def key(self) -> str:
+        """Under which its evaluations are kept; 32 hex digits."""
+        return blake2b(json.dumps([TORCH_OPTIMIZERS_VERSION, *self]).encode(), digest_size=16).hexdigest()
+
+    def __str__(self) -> str:
+        return f"{self.name}(learning_rate={self.learning_rate!r}, weight_decay={self.weight_decay!r})"
+
+
+class TorchReplica(NamedTuple):
+    """One training: an optimizer of torch in the place of a program, and a seed."""
+
+    program: TorchOptimizer
+    seed: int
+
+
+class Weight(NamedTuple):
+    """A leaf of the model. What has three axes or more (kernels) is a matrix here, with a row for each channel."""
+
+    name: str
+    value: Tensor
+
+
+def _as_matrix(value: Tensor) -> Tensor:
+    """A weight as optimizers get it: at most two axes."""
+    return (value.flatten(1) if value.ndim > 2 else value).requires_grad_()
+
+
+Optimizers = Callable[[Sequence[Weight]], list[Optimizer]]
+
+
+def train_torch_optimizer(task: Task, replica: TorchReplica, device: str = "cpu") -> Outcome:
+    """Train one replica with the optimizer that its name stands for."""
+    name, learning_rate, weight_decay = replica.program
+    return train_with(
+        task, replica.seed, lambda weights: TORCH_OPTIMIZERS[name](weights, learning_rate, weight_decay), device
+    )
+
+
+def train_with(task: Task, seed: int, optimizers: Optimizers, device: str = "cpu") -> Outcome:
+    """Train one replica with what `optimizers` makes for its weights; each weight belongs in one of them.
+
+    Raises:
+        InputError: there is no such device here.
+    """
+    started = time.perf_counter()
+    backend = open_backend(device)
+    training = _Training(task, seed, optimizers, backend)
+    outcome = training.run()
+    return outcome._replace(curve=training.curve, seconds=time.perf_counter() - started, device=backend.name)
+
+
+class _Training:
+    def __init__(self, task: Task, seed: int, optimizers: Optimizers, backend: Backend) -> None:
+        self.task = task
+        self.dataset, self.model = task.load(backend.device)
+        self.curve: list[float] = []
+        row = self.model.initial_row(seed).to(backend.device)
+        start = [p[0].clone() for p in self.model.parameters(row[None])]
+        self.values = [_as_matrix(p) for p in start]
+        self.shapes = [(1, *leaf.shape) for leaf in self.model.leaves]
+        names = [leaf.name for leaf in self.model.leaves]
+        self.optimizers = optimizers([Weight(n, p) for n, p in zip(names, self.values, strict=True)])
+        self.groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        self.peaks = [group["lr"] * task.update_scale for group in self.groups]
+        self.schedule = task.schedule().tolist()
+        self.indices = torch.from_numpy(task.minibatches(seed)).to(backend.device)
+
+    def run(self) -> Outcome:
+        """The outcome, its curve apart."""
+        steps, bound = self.task.steps, self.task.loss_bound
+        for point in range(1, CURVE_POINTS + 1):
+            first, last = checkpoint(point - 1, steps), checkpoint(point, steps)
+            if first == last:
+                continue
+            loss = self._segment(first, last)
+            diverged = diverged_outcome(loss, bound, last)
+            if diverged is not None:
+                return diverged
+            self.curve.append(loss)
+        (loss,) = validation_losses(self.dataset, self.model.losses, self._parameters())
+        return validated(loss, bound, steps)
+
+    def _parameters(self) -> list[Tensor]:
+        """The weights as the model takes them, `[1, *shape]`."""
+        return [p.view(shape) for p, shape in zip(self.values, self.shapes, strict=True)]
+
+    def _segment(self, start: int, stop: int) -> float:
+        """Train from step `start` to `stop`; the mean training loss on the way."""
+        x, y = self.dataset.train_x, self.dataset.train_y
+        total = torch.zeros((), device=x.device)
+        for step in range(start, stop):
+            for group, peak in zip(self.groups, self.peaks, strict=True):
+                group["lr"] = peak * self.schedule[step]
+            index = self.indices[step]
+            with precision(self.task.matmul, x.device):
+                (loss,) = self.model.losses(self._parameters(), x[index][None], y[index][None])
+                gradients = torch.autograd.grad(loss, self.values)
+            for p, gradient in zip(self.values, gradients, strict=True):
+                p.grad = gradient
+            for optimizer in self.optimizers:
+                optimizer.step()
+            total += loss.detach()
+        return float(total / (stop - start))
+
+
+def state_per_weight(task: Task, native: TorchOptimizer) -> float:
+    """Numbers that the optimizer keeps for each weight of the task's model; a counter of steps is none."""
+    weights = [Weight(leaf.name, _as_matrix(torch.ones(leaf.shape))) for leaf in task.load()[1].leaves]
+    kept = 0
+    for optimizer in TORCH_OPTIMIZERS[native.name](weights, native.learning_rate, native.weight_decay):
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                p.grad = torch.ones_like(p)
+        optimizer.step()
+        states = [value for state in optimizer.state.values() for value in state.values()]
+        kept += sum(value.numel() for value in states if isinstance(value, Tensor) and value.ndim > 0)
+    return kept / sum(weight.value.numel() for weight in weights)
+
+
+def hidden_matrices(weights: Sequence[Weight]) -> list[Tensor]:
+    """The weights that Muon is meant for: matrices, but no embeddings (told by their names), and not the last matrix.
+
+    The last matrix is the output layer. Kernels of convolutions count, with the axes of the patch laid end to end.
+    """
+    matrices = [weight for weight in weights if weight.value.ndim == 2][:-1]
+    return [weight.value for weight in matrices if not any(part in weight.name.lower() for part in EMBEDDINGS)]
+
+
+def muon(weights: Sequence[Weight], learning_rate: float, weight_decay: float) -> list[Optimizer]:
+    """torch.optim.Muon for the hidden matrices, torch.optim.AdamW with its defaults for everything else.
+
+    Muon's rate is adjusted so that its updates are about as large as AdamW's (`match_rms_adamw`, arXiv 2502.16982): one
+    learning rate and one weight decay, decoupled in both, serve all weights.
+    """
+    hidden = hidden_matrices(weights)
+    chosen = set(map(id, hidden))
+    others = [weight.value for weight in weights if id(weight.value) not in chosen]
+    made: list[Optimizer] = []
+    if hidden:
+        made.append(Muon(hidden, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"))
+    if others:
+        made.append(AdamW(others, lr=learning_rate, weight_decay=weight_decay))
+    return made
+
+
+def torch_adamw(weights: Sequence[Weight], learning_rate: float, weight_decay: float) -> list[Optimizer]:
+    """torch.optim.AdamW with its defaults; unlike the zoo's it corrects the bias of its averages."""
+    return [AdamW([weight.value for weight in weights], lr=learning_rate, weight_decay=weight_decay)]
+
+
+TORCH_OPTIMIZERS: dict[str, Callable[[Sequence[Weight], float, float], list[Optimizer]]] = {
+    "muon": muon,
+    "torch_adamw": torch_adamw,
+}

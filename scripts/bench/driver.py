@@ -1,0 +1,94 @@
+"""Speed and memory of the driver alone: the evaluator is a stub that answers at once.
+
+    python -m scripts.bench.driver [--births 20000] [--population 1000]
+
+Births are drawn, looked up and committed to a SQLite file as in any search. The reference in the same run is the part
+that any search needs, draw + check + hash, in a bare loop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from hashlib import blake2b
+from pathlib import Path
+from random import Random
+
+from programs import dataflow_hash, zoo
+from programs.mutation import mutate
+
+from proxy_tasks.outcome import Outcome
+
+from search.evolution.driver import Driver, Progress
+from search.settings.settings import Settings
+from search.store import open_store
+from search.training.jobs import Finished, Job
+from search.training.memory import peak_memory_mib
+
+
+class StubEvaluator:
+    """Answers at once with a fitness that is a function of the program's text."""
+
+    def __init__(self) -> None:
+        self._finished: list[Finished] = []
+
+    def submit(self, job: Job) -> None:
+        outcomes = []
+        for replica in job.replicas:
+            digest = blake2b(str(replica.program).encode(), digest_size=4).digest()
+            outcomes.append(Outcome("ok", -int.from_bytes(digest, "big") / 2**32, [0.5] * 20, 100, 0.01))
+        self._finished.append(Finished(job.number, outcomes))
+
+    def collect(self, timeout: float) -> list[Finished]:  # noqa: ARG002 - of the interface
+        finished, self._finished = self._finished, []
+        return finished
+
+    def peak_memory(self) -> list[float]:
+        return []
+
+    def close(self) -> None:
+        pass
+
+
+def bare_loop(births: int) -> float:
+    """Births per second of draw + check + hash from one parent."""
+    parent = zoo.load("adamw")
+    started = time.perf_counter()
+    for number in range(births):
+        dataflow_hash(mutate(parent, Random(number))[0])
+    return births / (time.perf_counter() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--births", type=int, default=20_000)
+    parser.add_argument("--population", type=int, default=1000)
+    options = parser.parse_args()
+    settings = Settings.model_validate(
+        {
+            "name": "bench", "budget": {"programs": options.births}, "tasks": [{"name": "digits_mlp"}], "baselines": [],
+            "strategy": {"population": options.population},
+        }
+    )  # fmt: skip
+    memory: list[tuple[int, float]] = []
+
+    def watch(progress: Progress) -> None:
+        if not memory or progress.births >= memory[-1][0] + options.births // 10:
+            memory.append((progress.births, peak_memory_mib()))
+
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_store(str(Path(folder) / "bench.db"), create=True)
+        driver = Driver(settings, store, StubEvaluator(), watch)
+        started = time.perf_counter()
+        progress = driver.run()
+        rate = progress.births / (time.perf_counter() - started)
+        store.close()
+    bare = bare_loop(min(options.births, 10_000))
+    print(f"{progress.births} births, {progress.trained} answered by the stub, population {options.population}")
+    print(f"driver {rate:,.0f} births/s; bare draw + check + hash {bare:,.0f}/s; ratio {rate / bare:.2f}")
+    print("peak memory: " + ", ".join(f"{mib:.0f} MiB at {births}" for births, mib in memory))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""Training many candidates at once against training them one after another, on both sides with all cores.
+
+    python -m scripts.bench.trainer [TASK ...] [--replicas 64] [--processes 2] [--rounds 3]
+
+The reference is the ordinary way: for each candidate an `nn.Module` of torch's layers, its loss, `backward()`, and the
+candidate exported as a `torch.optim.Optimizer`. Every process, with one thread, trains the same candidates for the same
+steps both ways, in turn, while the others do so too. Printed are (replica x step)/s of all processes together from the
+medians, their ratio, and the update rules' share of the time of training all at once. "user's MLP" and "user's CNN" are
+the reference modules themselves, trained as replicas through vmap.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from programs import Program, zoo
+from programs.export import torch_source
+from programs.mutation import mutate
+from programs.run.batched import UpdateRules
+
+from proxy_tasks import Replica, Task, configure_process, get_task, train, trainer
+
+from tests.support.references import Cnn, Mlp, Transformer
+
+SEED = 0
+CANDIDATES_ALONE = 8  # of the candidates, those that are timed one after another
+
+
+def users_mlp(_dataset: Any) -> nn.Module:
+    return Mlp([64, 32, 10])
+
+
+def users_cnn(_dataset: Any) -> nn.Module:
+    return Cnn((1, 40), (8, 16, 32), 10)
+
+
+class Case(NamedTuple):
+    """A task, as many steps of it as are timed, and an ordinary module for it."""
+
+    task: Task
+    steps: int
+    module: Callable[[], nn.Module]
+
+
+def cases() -> dict[str, Case]:
+    mlp, cnn = get_task("digits_mlp"), get_task("mnist1d_cnn")
+    of_user = "bench_trainer:users_{}".format
+    return {
+        "digits_mlp": Case(mlp, 100, lambda: users_mlp(None)),
+        "mnist1d_cnn": Case(cnn, 40, lambda: users_cnn(None)),
+        "pydoc_transformer": Case(get_task("pydoc_transformer"), 10, lambda: Transformer(99, 32)),
+        "user's MLP": Case(replace(mlp, model=of_user("mlp"), model_args=()), 100, lambda: users_mlp(None)),
+        "user's CNN": Case(replace(cnn, model=of_user("cnn"), model_args=()), 40, lambda: users_cnn(None)),
+    }
+
+
+def candidates(number: int, task: Task) -> list[Program]:
+    """Programs as a search meets them: a few mutations away from AdamW, and able to train."""
+    rng, found = Random(1), [zoo.load("adamw")]
+    while len(found) < number:
+        child = found[int(rng.random() * len(found))]
+        for _ in range(3):
+            child, _ = mutate(child, rng)
+        if train(replace(task, steps=40), [Replica(child, SEED)])[0].status == "ok":
+            found.append(child)
+    return found
+
+
+def optimizer_class(program: Program) -> Callable[[Any], torch.optim.Optimizer]:
+    """The program exported and loaded, as a user would have it."""
+    namespace: dict[str, Any] = {}
+    exec(compile(torch_source(program, "Found"), "<export>", "exec"), namespace)  # noqa: S102 - made by the exporter
+    return namespace["Found"]
+
+
+def train_ordinary(task: Task, optimizer: torch.optim.Optimizer, module: nn.Module) -> None:
+    """One candidate in an ordinary torch loop."""
+    data, _ = task.load()
+    peak = optimizer.param_groups[0]["lr"]
+    for index, lr in zip(torch.from_numpy(task.minibatches(SEED)), task.schedule().tolist(), strict=True):
+        optimizer.param_groups[0]["lr"] = peak * lr
+        optimizer.zero_grad()
+        module.loss(data.train_x[index], data.train_y[index]).backward()  # type: ignore[operator]
+        optimizer.step()
+
+
+class Rates(NamedTuple):
+    """(replica x step)/s one after another and all at once, and the share of the update rules in the latter."""
+
+    alone: float
+    together: float
+    rules: float
+
+
+def measure(name: str, number: int, rounds: int) -> Rates:
+    """Both ways in turn, in this process. Validation is left out on both sides."""
+    configure_process()
+    case = cases()[name]
+    task = replace(case.task, steps=case.steps)
+    programs = candidates(number, get_task("digits_mlp"))
+    classes = [optimizer_class(program) for program in programs[:CANDIDATES_ALONE]]
+    trainer.validation_losses = lambda _dataset, _model, parameters: [0.0] * len(parameters[0])
+    rules = [0.0]
+    timed_rules(rules)
+    alone, together, shares = [], [], []
+    for _ in range(rounds + 1):
+        rules[0] = 0.0
+        together.append(seconds(lambda: train(task, [Replica(program, SEED) for program in programs])))
+        shares.append(rules[0] / together[-1])
+        modules = [case.module() for _ in classes]
+        optimizers = [made(module.parameters()) for made, module in zip(classes, modules, strict=True)]
+        pairs = list(zip(optimizers, modules, strict=True))
+        alone.append(seconds(lambda pairs=pairs: [train_ordinary(task, *pair) for pair in pairs]))
+    few, many = len(classes) * task.steps, number * task.steps
+    # The first round warms up.
+    return Rates(
+        few / statistics.median(alone[1:]), many / statistics.median(together[1:]), statistics.median(shares[1:])
+    )
+
+
+def timed_rules(total: list[float]) -> None:
+    """Have the time that update rules take added to the only item of `total`."""
+    step = UpdateRules.step
+
+    def timed(self: UpdateRules, lr: torch.Tensor) -> None:
+        total[0] += seconds(lambda: step(self, lr))
+
+    UpdateRules.step = timed  # type: ignore[method-assign]
+
+
+def seconds(function: Callable[[], Any]) -> float:
+    """Processor time, so that other work on the machine disturbs less."""
+    started = time.process_time()
+    function()
+    return time.process_time() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tasks", nargs="*", metavar="TASK", default=list(cases()))
+    parser.add_argument("--replicas", type=int, default=64)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    print(f"{options.replicas} candidates, {options.processes} processes of one thread each")
+    print("| task | one after another | all at once | ratio | update rules |\n|---|---|---|---|---|")
+    with multiprocessing.get_context("spawn").Pool(options.processes, maxtasksperchild=1) as pool:
+        for name in options.tasks:
+            work = [(name, options.replicas, options.rounds)] * options.processes
+            rates = pool.starmap(measure, work, chunksize=1)
+            alone, together = sum(r.alone for r in rates), sum(r.together for r in rates)
+            rules = statistics.fmean(r.rules for r in rates)
+            print(f"| {name} | {alone:,.0f} | {together:,.0f} | {together / alone:.1f} | {rules:.0%} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

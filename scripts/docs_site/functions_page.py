@@ -1,0 +1,44 @@
+"""The page of functions, from the one table of them."""
+
+from __future__ import annotations
+
+from programs.ops import ANY, KIND_NAMES, OPS, SCALAR, Op, largest, like_first, one_number, per_leaf
+
+from scripts.docs_site.source import one_line
+
+HEAD = """\
+# Functions
+
+What programs are made of; kinds and numerics are explained in [The language](../language.md). `optsearch zoo
+--functions` lists the functions in the terminal, and [how to add others](../own_functions.md) is a page of its own.
+
+In the last column stands what training computes, word for word: it is run by torch and written into exported
+optimizers. `leaf_norm` is the Euclidean norm of each parameter tensor. Trees and leaves are calculated with number by
+number; `torch.sum` is over all numbers of a tree.
+"""
+RESULTS = {
+    largest: "the largest of these",
+    one_number: "scalar",
+    per_leaf: "leaf; of a scalar, scalar",
+    like_first: "as x",
+}
+
+
+def functions_page() -> str:
+    """The page as Markdown."""
+    rows = ["| function | kinds of arguments | kind of result | computed as |", "|---|---|---|---|"]
+    rows += [_row(op) for op in OPS.values()]
+    commutative = ", ".join(f"`{op.name}`" for op in OPS.values() if op.commutative)
+    return "\n".join([HEAD, *rows, "", f"The order of their two arguments is no difference: {commutative}.", ""])
+
+
+def _row(op: Op) -> str:
+    names = ["a" if accepted == (SCALAR,) else "xy"[place] for place, accepted in enumerate(op.accepts)]
+    shown = f"`{op.name}({', '.join(names)})`"
+    if op.infix:
+        shown += f", written `{names[0]} {op.infix} {names[1]}`"
+    kinds = [
+        "any" if accepted == ANY else " or ".join(KIND_NAMES[kind] for kind in accepted) for accepted in op.accepts
+    ]
+    result = RESULTS[op.result] if op.arity else "scalar"
+    return f"| {shown} | {', '.join(kinds)} | {result} | `{one_line(op.torch.format(*names))}` |"

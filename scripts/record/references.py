@@ -1,0 +1,109 @@
+"""Tune AdamW, Lion and SGD with momentum on built-in tasks and record what they reach.
+
+    python -m scripts.record.references [TASK ...] [--store references.db] [--workers 2] [--seeds 5]
+    python -m scripts.record.references --table     # what is recorded, in Markdown, for docs/tasks.md
+
+Writes `proxy_tasks/references.json`, task by task; what is in the store is not trained again. Tuning is that of
+`search/training/tuning.py`, on three seeds. What is best there is trained again on fresh seeds, whose mean and standard
+deviation are recorded.
+
+`best`, the upper anchor of scores, is the lowest loss of these optimizers, or of AdamW with four times the steps where
+that is lower; null where nothing is better than AdamW itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from proxy_tasks import SUITE, TASKS, Task
+from proxy_tasks.references import FILE, reference
+
+from search.settings.baselines import BASELINES
+from search.settings.settings import FRESH_SEED, TUNING_SEED, Dedup, EvaluatorSettings
+from search.store import open_store
+from search.training.evaluators import open_evaluator
+from search.training.service import TaskSeeds, TrainingService
+from search.training.tuning import Tuned, train_programs, tune
+
+DEDUP = Dedup()
+RECORDED = ("adamw", "lion", "sgd_momentum")
+VARIANTS = ("short", "large_batch", "wide", "long")
+TUNING_SEEDS = tuple(range(TUNING_SEED, TUNING_SEED + 3))
+
+
+class Recorder:
+    """What tuned optimizers reach, each training done once."""
+
+    def __init__(self, service: TrainingService, seeds: int) -> None:
+        self._service = service
+        self._seeds = range(FRESH_SEED, FRESH_SEED + seeds)
+
+    def recorded(self, names: Sequence[str], task: Task) -> dict[str, Any]:
+        """Entries of `references.json`."""
+        found = tune([BASELINES[name] for name in names], self._service, [TaskSeeds(task, TUNING_SEEDS)], DEDUP)
+        return {one.name: self._entry(one, task) for one in found}
+
+    def _entry(self, tuned: Tuned, task: Task) -> dict[str, Any]:
+        fresh = TaskSeeds(task, tuple(self._seeds))
+        ((trainings,),) = train_programs([tuned.program], self._service, [fresh], DEDUP)
+        losses = [-fitness for fitness in trainings.fitness]
+        mean, sigma = (statistics.fmean(losses), statistics.stdev(losses)) if len(losses) > 1 else (math.inf, math.inf)
+        return {"loss": round(mean, 6), "sigma": round(sigma, 6), "seeds": len(losses),
+                "learning_rate": tuned.best.learning_rate, "weight_decay": tuned.best.weight_decay}  # fmt: skip
+
+
+def entry(recorder: Recorder, task: Task) -> dict[str, Any]:
+    """What is recorded of a task."""
+    optimizers = recorder.recorded(RECORDED, task)
+    losses = [tuned["loss"] for tuned in optimizers.values()]
+    if not task.name.endswith(("_long", "_wide")):
+        longer = replace(task, name=f"{task.name}, four times the steps", steps=4 * task.steps)
+        losses.append(recorder.recorded(["adamw"], longer)["adamw"]["loss"])
+    baseline = optimizers["adamw"]["loss"]
+    best = min(losses)
+    return {"baseline": baseline, "best": best if best < baseline else None, "optimizers": optimizers}
+
+
+def table() -> None:
+    """Print what is recorded: losses, learning rates, and the best known."""
+    names = RECORDED
+    print(f"| task | steps x batch | {' | '.join(names)} | best known |\n|{'---|' * (len(names) + 3)}")
+    for name, task in TASKS.items():
+        if known := reference(task):
+            tuned = [f"{t.loss:.3g} ± {t.sigma:.1g} at {t.learning_rate:g}" for t in known.optimizers.values()]
+            best = "-" if known.best is None else f"{known.best:.3g}"
+            print(f"| {name} | {task.steps} x {task.batch_size} | {' | '.join(tuned)} | {best} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    everything = [*SUITE, *(f"{base}_{variant}" for variant in VARIANTS for base in SUITE)]
+    parser.add_argument("tasks", nargs="*", metavar="TASK", default=everything)
+    parser.add_argument("--store", default="references.db")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args()
+    if options.table:
+        table()
+        return
+    evaluator = open_evaluator(EvaluatorSettings(workers=options.workers))
+    service = TrainingService(open_store(options.store, create=True), evaluator, batch_size=16)
+    recorder = Recorder(service, options.seeds)
+    for name in options.tasks:
+        known = json.loads(FILE.read_text(encoding="utf-8"))
+        known[name] = entry(recorder, TASKS[name])
+        FILE.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+        found = {k: (t["loss"], t["learning_rate"]) for k, t in known[name]["optimizers"].items()}
+        print(name, found, "best", known[name]["best"], flush=True)
+    evaluator.close()
+
+
+if __name__ == "__main__":
+    main()

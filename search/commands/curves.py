@@ -1,0 +1,140 @@
+"""Loss curves of a program beside those of tuned baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from rich.text import Text
+
+from proxy_tasks.outcome import CURVE_POINTS
+
+from search.commands.plots import ASCII, DOTS, OURS, THEIRS, Curve, Marks, plot
+from search.commands.terminal import console, number, printable, show_table
+from search.store import Store
+
+SEED = 0  # of the curves: every search trains on it
+MOST_TASKS = 4  # in the terminal
+MOST_EVALUATIONS = 1000  # looked at
+BESIDE = "tuned adamw"  # drawn beside the program
+LEAST_WIDTH, MOST_WIDTH = 30, 60  # columns of a plot
+GAP = 4  # between two plots
+
+CURVE_COLUMNS = ("competitor", "task", "task_fingerprint", "seed", "status", "point", "points", "loss")
+
+
+class OnTask(NamedTuple):
+    """The mean training loss over each of the first shares of a training that has `points` of them."""
+
+    task: str
+    fingerprint: str
+    status: str
+    losses: list[float]
+    points: int
+
+
+class Training(NamedTuple):
+    """How a program or a baseline trained on each task of its search. `tasks`: by fingerprint."""
+
+    name: str
+    fitness: float | None
+    tasks: dict[str, OnTask]
+
+
+def trainings_of(store: Store, name: str, key: str, fitness: float | None, tasks: Sequence[str]) -> Training:
+    """The trainings with seed 0 of what is kept under a key.
+
+    Args:
+        store: that holds them.
+        name: of the competitor.
+        key: of its evaluations.
+        fitness: in its search.
+        tasks: names of those wanted, in this order; where none is known, as with tasks of one's own, all are.
+    """
+    rows = store.rows(
+        "SELECT id, task, task_fingerprint, status FROM training WHERE key = :key AND seed = :seed ORDER BY id"
+        " LIMIT :most",
+        key=key, seed=SEED, most=MOST_EVALUATIONS,
+    )  # fmt: skip
+    wanted = sorted((row for row in rows if row["task"] in tasks), key=lambda row: tasks.index(row["task"])) or rows
+    found = {}
+    for row in wanted:
+        losses = store.curve(row["id"])
+        whole = len(losses) if row["status"] == "ok" else max(CURVE_POINTS, len(losses))
+        found[row["task_fingerprint"]] = OnTask(row["task"], row["task_fingerprint"], row["status"], losses, whole)
+    return Training(name, fitness, found)
+
+
+def curve_rows(trainings: Sequence[Training]) -> list[dict[str, Any]]:
+    """A row for each loss of each training."""
+    return [
+        dict(zip(CURVE_COLUMNS, (one.name, on.task, on.fingerprint, SEED, on.status, n, on.points, loss), strict=True))
+        for one in trainings
+        for on in one.tasks.values()
+        for n, loss in enumerate(on.losses, start=1)
+    ]
+
+
+def show_curves(trainings: Sequence[Training]) -> None:
+    """Print the curves of the first of these beside those of tuned AdamW, and where all of them end.
+
+    Of several trainings on a task of one name, of different lengths, one is taken that AdamW has too if there is any.
+    """
+    ours, *baselines = trainings
+    beside = next((one for one in baselines if one.name == BESIDE), None)
+    theirs = beside.tasks if beside is not None else {}
+    of_name: dict[str, OnTask] = {}
+    for on in sorted(ours.tasks.values(), key=lambda on: on.fingerprint not in theirs):
+        of_name.setdefault(on.task, on)
+    drawn = [on for on in of_name.values() if on.losses or (on.fingerprint in theirs and theirs[on.fingerprint].losses)]
+    if not drawn:
+        console.print("no loss curve: it was not trained, or failed at once", "", sep="\n")
+        return
+    console.print(Text(f"mean training loss of each twentieth of the steps, with seed {SEED}", style="bold"))
+    console.print(_legend(ours.name, beside is not None))
+    _show_plots([(on, theirs.get(on.fingerprint)) for on in drawn[:MOST_TASKS]])
+    if len(drawn) > MOST_TASKS:
+        console.print(f"and on {len(drawn) - MOST_TASKS} more tasks: --json has the curves of all", "", sep="\n")
+    _show_ends(trainings, drawn[:MOST_TASKS])
+
+
+def _legend(name: str, beside: bool) -> Text:
+    marks = _marks()
+    text = Text(f"{marks.sample} {name}", style=OURS)
+    return Text.assemble(text, "   ", (f"{marks.dashed_sample} {BESIDE}", THEIRS)) if beside else text
+
+
+def _marks() -> Marks:
+    return ASCII if console.options.ascii_only else DOTS
+
+
+def _show_plots(pairs: Sequence[tuple[OnTask, OnTask | None]]) -> None:
+    """Two side by side where there is room."""
+    across = 2 if console.width >= 2 * LEAST_WIDTH + GAP else 1
+    width = max(LEAST_WIDTH, min(MOST_WIDTH, (console.width - GAP * (across - 1)) // across))
+    plots = [
+        plot(
+            printable(ours.task, width), _curve(ours, theirs), _curve(theirs, ours) if theirs else None, width, _marks()
+        )
+        for ours, theirs in pairs
+    ]
+    for start in range(0, len(plots), across):
+        for lines in zip(*plots[start : start + across], strict=True):
+            console.print(Text(" " * GAP).join(lines))
+        console.print()
+
+
+def _curve(on: OnTask, other: OnTask | None) -> Curve:
+    whole = other.points if other is not None and other.status == "ok" != on.status else on.points
+    return Curve(on.losses, whole)
+
+
+def _show_ends(trainings: Sequence[Training], tasks: Sequence[OnTask]) -> None:
+    rows = []
+    for task in tasks:
+        found = [one.tasks.get(task.fingerprint) for one in trainings]
+        ends = [number(on.losses[-1]) if on is not None and on.status == "ok" and on.losses else "-" for on in found]
+        rows.append([task.task, *ends])
+    rows.append(["fitness in the search", *(number(one.fitness) for one in trainings)])
+    columns = ["", *(one.name for one in trainings)]
+    show_table(f"training loss at the end, with seed {SEED}", columns, rows, left=[""])

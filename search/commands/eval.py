@@ -1,0 +1,58 @@
+"""Training any program on any task, beside tuned baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from programs.program import Program
+
+from proxy_tasks import Task
+
+from search.commands.terminal import console, describe, show_baselines, show_differences, show_trainings
+from search.settings.baselines import BASELINES, competitor
+from search.settings.settings import FRESH_SEED, TUNING_SEED, Dedup
+from search.store import Store
+from search.training.evaluators import InlineEvaluator
+from search.training.service import TaskSeeds, TrainingService
+from search.training.tuning import train_programs, tune
+
+BATCH = 32
+TUNING_SEEDS = range(TUNING_SEED, TUNING_SEED + 3)  # what one seed likes may explode on the next
+DEDUP = Dedup()
+
+
+def evaluate_beside_baselines(
+    name: str, program: Program, task: Task, seeds: int, store: Store, baselines: Sequence[str], is_tuned: bool
+) -> None:
+    """Tune the baselines as searches do, and the program too if wanted, train all on fresh seeds, print how they fared.
+
+    Args:
+        name: of the program.
+        program: as it is trained, or tuned.
+        task: on which.
+        seeds: number of fresh ones.
+        store: keeps all trainings.
+        baselines: names of `BASELINES`.
+        is_tuned: whether the program gets the trials that each baseline gets.
+    """
+    service = TrainingService(store, InlineEvaluator(), BATCH)
+    ours = f"{name}, tuned" if is_tuned else name
+    competitors = [BASELINES[baseline] for baseline in baselines] + [competitor(ours, program)] * is_tuned
+    tuned = tune(competitors, service, [TaskSeeds(task, tuple(TUNING_SEEDS))], DEDUP)
+    known = tuned[: len(baselines)]
+    programs = {name: program} | {f"tuned {t.name}": t.program for t in known}
+    if is_tuned:
+        programs[ours] = tuned[-1].program
+    fresh = TaskSeeds(task, tuple(range(FRESH_SEED, FRESH_SEED + seeds)))
+    trainings = train_programs(list(programs.values()), service, [fresh], DEDUP)
+    console.print(f"{name}: {describe(program)}; {task.name}: {task.steps} steps of batch {task.batch_size}")
+    show_baselines([t.row for t in known])
+    if is_tuned:
+        best = tuned[-1].best
+        console.print(f"{ours}: its update times {best.learning_rate:g}, weight decay {best.weight_decay:g}")
+    show_trainings(f"on {seeds} fresh seed{'s' * (seeds != 1)}", list(programs), trainings)
+    results = {one: of_task for one, (of_task,) in zip(programs, trainings, strict=True)}
+    show_differences(ours, results[ours], {one: results[one] for one in programs if one not in (name, ours)})
+    for one in dict.fromkeys((name, ours)):
+        for failure in results[one].failures:
+            console.print(f"{one} on {task.name}: {failure}")

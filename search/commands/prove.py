@@ -1,0 +1,100 @@
+"""The command `optsearch prove`: the locked tasks, opened once for a finalist that a funnel has let pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from programs.errors import InputError
+from programs.hashing import dataflow_hash
+from programs.program import parse
+
+from proxy_tasks.locked import is_locked
+
+from search.commands.proof_tables import proof_of, show_proof
+from search.commands.run import interrupting, opened
+from search.commands.terminal import console
+from search.evidence.proof import Competition, OnTask, prove
+from search.settings.settings import Dedup, EvaluatorSettings
+from search.store import Opening, ProofRow, Store
+from search.store.encoding import clean_number
+from search.store.proofs import find_opening, finish_proof, open_locked, openings_until, passed_funnel
+from search.training.service import TrainingService
+from search.training.statistics import Difference
+
+DEDUP = Dedup(fingerprint=False)  # what differs at all is trained apart
+
+
+def prove_finalist(program_id: int, location: str, evaluator_settings: EvaluatorSettings) -> None:
+    """Open the locked tasks for a program, or go on where an earlier call stopped, and print what came of it.
+
+    Raises:
+        InputError: there is no such program, no funnel has let it pass, its search has trained on locked tasks, or they
+            were opened for it before.
+        StoreError: the store can no longer be written.
+    """
+    with opened(location, evaluator_settings, create=False) as (store, evaluator), interrupting():
+        row = store.program(program_id)
+        program = parse(row["genome"], f"program {program_id} in {store.location}")
+        opening = _opening(store, row, dataflow_hash(program))
+        service = TrainingService(store, evaluator, evaluator_settings.batch)
+        count = openings_until(store, opening)
+        found = prove(f"program {program_id}", program, service, DEDUP, count, lambda text: console.print(text))
+        finish_proof(store, opening, [row for one in found for row in _rows(one, program_id)])
+        show_proof(proof_of(store, program_id), count)
+        console.print(f"{service.trained} trainings in this run; all results are in v_proof of {store.location}")
+
+
+def _opening(store: Store, row: dict[str, Any], dataflow: str) -> Opening:
+    """The right to open the locked tasks for this program, recorded.
+
+    Raises:
+        InputError: there is none.
+    """
+    name, search = f"program {row['id']}", row["search"]
+    before = find_opening(store, dataflow)
+    if before is not None and before.finished is not None:
+        of = "it" if before.program_id == row["id"] else f"program {before.program_id}, which does the same,"
+        raise InputError(
+            f"{name}: the locked tasks were opened for {of} on {before.opened[:16]} UTC, and are opened once; what came"
+            f" of it: optsearch show {before.program_id}"
+        )
+    seen = [task["name"] for task in _tasks(row["settings"]) if is_locked(task["name"])]
+    if seen:
+        raise InputError(
+            f"{name}: its search '{search}' has trained on '{seen[0]}', which is of the locked tasks, so that they"
+            " prove nothing for it; search on others"
+        )
+    funnel = passed_funnel(store, row["id"])
+    if funnel is None:
+        raise InputError(
+            f"{name}: has no evidence: it has not passed the last stage of a funnel; take its search '{search}' through"
+            " one first: optsearch select CONFIG"
+        )
+    return before or open_locked(store, row["id"], dataflow, funnel)
+
+
+def _tasks(settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those that a search trains on, its look at meta-validation among them, as far as a database may say."""
+    meta = settings.get("meta_validation")
+    watched = meta.get("tasks") if isinstance(meta, dict) else None
+    return [*settings.get("tasks", []), *(watched if isinstance(watched, list) else [])]
+
+
+def _rows(one: Competition, program_id: int) -> list[ProofRow]:
+    columns = zip(one.tasks, one.differences, one.state_per_weight, strict=True)
+    return [_row(one, program_id, on, ahead, state) for on, ahead, state in columns]
+
+
+def _row(one: Competition, program_id: int, on: OnTask, ahead: Difference | None, state: float) -> ProofRow:
+    tuned, fresh = on.tuned, on.fresh
+    compared = None if one.is_finalist else ahead
+    return ProofRow(
+        one.name, program_id if one.is_finalist else None, on.task.name, on.task.fingerprint, str(tuned.program),
+        tuned.best.learning_rate, tuned.best.weight_decay, tuned.trials, tuned.failures,
+        len(fresh.by_seed) + len(fresh.failures), len(fresh.failures),
+        clean_number(fresh.mean), clean_number(fresh.standard_error),
+        None if compared is None else compared.mean,
+        None if compared is None else clean_number(compared.standard_error),
+        None if compared is None else clean_number(compared.z),
+        on.steps_to_adamw, on.tolerance, on.one_setting, state, one.step_time, one.z, one.p,
+    )  # fmt: skip

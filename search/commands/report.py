@@ -1,0 +1,97 @@
+"""The command `optsearch report`: a page about a search, written once or again and again while it runs."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+
+from programs.errors import InputError
+
+from search.commands.terminal import console
+from search.report.page import Page, html_of, page_of
+from search.report.reading import Reading
+from search.store import open_store
+
+
+def write_report(output: Path, location: str, search: str | None) -> None:
+    """Write the page and say so.
+
+    Raises:
+        InputError: there is no such database or search, it holds what optsearch did not write, or the file cannot be
+            written.
+    """
+    _check_folder(output)
+    _write(output, html_of(_read(location, search)))
+    console.print(f"wrote {output} ({output.stat().st_size / 2**20:.1f} MiB); open it in a browser", soft_wrap=True)
+
+
+def watch_report(
+    output: Path, location: str, search: str | None, seconds: float, wait: Callable[[float], None] = time.sleep
+) -> None:
+    """Write the page again and again until somebody interrupts; an open page reloads itself meanwhile.
+
+    Raises:
+        InputError: as `write_report`.
+    """
+    _check_folder(output)
+    page = None
+    with suppress(KeyboardInterrupt):
+        while True:
+            page = _read(location, search)
+            _write(output, html_of(page, seconds))
+            console.print(f"{page.made:%H:%M:%S} UTC: wrote {output}; Ctrl-C ends this", soft_wrap=True)
+            wait(seconds)
+    if page is not None:
+        _write(output, html_of(page))  # which does not reload itself any more
+
+
+def _read(location: str, search: str | None) -> Page:
+    with closing(open_store(location)) as store:
+        return page_of(Reading(store, search))
+
+
+def _check_folder(output: Path) -> None:
+    """What cannot be written is said before anything is read."""
+    try:
+        is_folder, has_folder = output.is_dir(), output.parent.is_dir()
+    except OSError as error:  # such as a name that is too long, or a folder that may not be looked into
+        raise _unwritable(output, error) from None
+    if is_folder:
+        raise InputError(f"{output}: is a folder; name a file in it with -o, such as {output / 'report.html'}")
+    if not has_folder:
+        raise InputError(f"{output}: no folder {output.parent}; make it, or name another file with -o")
+
+
+def _write(output: Path, text: str) -> None:
+    """Put the file in its place whole: whoever reads it meanwhile has the old one or the new one.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        mode = output.stat().st_mode & 0o777 if output.exists() else 0o666 & ~_umask()
+        handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.", suffix=".part")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            Path(name).chmod(mode)
+            Path(name).replace(output)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise _unwritable(output, error) from None
+
+
+def _unwritable(output: Path, error: OSError) -> InputError:
+    return InputError(f"{output}: cannot be written ({error.strerror}); name another file with -o")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

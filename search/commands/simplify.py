@@ -1,0 +1,209 @@
+"""The command `optsearch simplify`."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from programs.errors import InputError
+from programs.liveness import live
+from programs.program import Program
+from programs.simplify import Recording, equations
+from programs.simplify.evidence import largest_difference, updates
+
+from proxy_tasks import Task, get_task
+
+from search.commands.terminal import console, number, show_program, show_table
+from search.evidence.recording import record
+from search.evidence.scaled_tasks import Difference, ScaledTask, difference, losses, scaled_task
+from search.evidence.simplification import ABLATION, NAMES, Simplification, Step, Training, simplify
+from search.results.export import write_text
+from search.results.programs import Resolved, resolve
+from search.settings.settings import FRESH_SEED, TUNING_SEED, stored_settings
+from search.store import open_store
+from search.training.evaluators import InlineEvaluator
+from search.training.service import TrainingService
+
+BATCH = 128
+DEFAULT_TASK = "digits_mlp_short"  # it needs every part of known optimizers, see docs/simplify.md
+
+
+class _Losses(NamedTuple):
+    """Of the original and the simplified program on fresh seeds of a task."""
+
+    on: ScaledTask
+    before: list[float]
+    after: list[float]
+
+    @property
+    def difference(self) -> Difference:
+        return difference(self.on.task.name, self.after, self.before)
+
+
+def simplify_program(
+    what: str, tasks: Sequence[str], seeds: int | None, tolerance: float, store: str, output: Path | None
+) -> Simplification:
+    """Simplify, print the steps and what came out, and keep the steps where the program is one of the store.
+
+    Args:
+        what: ID, file or name of a program.
+        tasks: names; changes must be harmless on all of them. Without any, those of the search that the program comes
+            from, for other programs DEFAULT_TASK.
+        seeds: of each training; None for algebra alone.
+        tolerance: of losses, in standard deviations between seeds.
+        store: where the program, and trainings already done, are looked for.
+        output: a file for the program found, or None.
+
+    Raises:
+        InputError: unknown program or task, a program that trains on none, or a file that cannot be written.
+    """
+    if math.isnan(tolerance):
+        raise InputError("--tolerance nan: not a number; expected standard deviations, such as 1")
+    named = [get_task(name) for name in dict.fromkeys(tasks)]
+    found = resolve(what, store)
+    on = [ScaledTask(task, 1.0) for task in named or _tasks_of(found, store)]
+    fresh: list[_Losses] = []
+    if seeds is None:
+        result = simplify(found.program)
+    else:
+        with closing(open_store(store, create=True)) as database:
+            service = TrainingService(database, InlineEvaluator(), BATCH)
+            on = _scaled(found, on, range(TUNING_SEED, TUNING_SEED + seeds), service)
+            training = Training(service, on, range(TUNING_SEED, TUNING_SEED + seeds), tolerance)
+            result = simplify(found.program, training, lambda line: console.print(line, markup=False))
+            fresh = _confirmed(result, on, range(FRESH_SEED, FRESH_SEED + seeds), service)
+    _keep(found, result, store)
+    _show(found.name, result, on, fresh, tolerance)
+    if output is not None:
+        write_text(f"{result.program.as_function()}\n", output)
+    return result
+
+
+def _tasks_of(found: Resolved, store: str) -> list[Task]:
+    if found.program_id is None:
+        return [get_task(DEFAULT_TASK)]
+    with closing(open_store(store)) as database:
+        row = database.program(found.program_id)
+    return [choice.task for choice in stored_settings(row["settings"], row["search"]).tasks]
+
+
+def _scaled(
+    found: Resolved, tasks: Sequence[ScaledTask], seeds: Sequence[int], service: TrainingService
+) -> list[ScaledTask]:
+    on = [scaled_task(found.program, task, seeds, service) for task, _ in tasks]
+    for task, update_scale in on:
+        console.print(
+            f"{task.name}: {len(seeds)} seeds, updates of {found.name} multiplied by {update_scale:g}", markup=False
+        )
+    return on
+
+
+def _confirmed(
+    result: Simplification, tasks: Sequence[ScaledTask], seeds: Sequence[int], service: TrainingService
+) -> list[_Losses]:
+    return [_Losses(on, *losses([result.original, result.program], on, seeds, service)) for on in tasks]
+
+
+def _keep(found: Resolved, result: Simplification, store: str) -> None:
+    if found.program_id is not None:
+        rows = [step._asdict() | {"before": str(step.before), "after": str(step.after)} for step in result.steps]
+        with closing(open_store(store)) as database:
+            database.set_simplification(found.program_id, rows)
+
+
+# --- what is printed -------------------------------------------------------------------------------------------------
+
+
+def _show(
+    name: str, result: Simplification, tasks: Sequence[ScaledTask], fresh: Sequence[_Losses], tolerance: float
+) -> None:
+    _show_steps(result)
+    _show_refused(result)
+    rows = [*_sizes(result), *map(_loss_row, fresh), *(row for on in tasks for row in _update_rows(result, on))]
+    show_table(f"{name}, before and after", ["", "before", "after", "difference"], rows, left=[""], wrap=[""])
+    for found in fresh:
+        if found.difference.bound > tolerance:
+            console.print(
+                f"On fresh seeds of {found.on.task.name} the loss grows by more than the tolerance of {tolerance:g}"
+                " standard deviations: try more --seeds, or a smaller --tolerance."
+            )
+    console.print("simplified:")
+    show_program(result.program)
+    hyperparameters = next(s.evidence["names"] for s in result.steps if s.kind == NAMES)
+    console.print("hyperparameters: " + (", ".join(f"{k} = {v!r}" for k, v in hyperparameters.items()) or "none"))
+    console.print(equations(result.program), markup=False, soft_wrap=True)
+
+
+def _show_steps(result: Simplification) -> None:
+    steps = [s for s in result.steps if s.kind != NAMES and (s.accepted or "differences" not in s.evidence)]
+    rows = [
+        [
+            str(n), step.kind, step.evidence.get("change", ""), str(len(step.after)), _evidence(step),
+            "" if step.accepted else "undone",
+        ]
+        for n, step in enumerate(steps, start=1)
+    ]  # fmt: skip
+    if not rows:
+        console.print("no step: nothing can be taken away")
+        return
+    columns = ["", "kind", "change", "statements", "evidence", " "]
+    show_table("steps", columns, rows, left=["kind", "change", "evidence"], wrap=["change", "evidence"])
+
+
+def _evidence(step: Step) -> str:
+    if "differences" in step.evidence:
+        return ", ".join(f"{task} {_sd(*found)}" for task, found in step.evidence["differences"].items())
+    return f"{step.evidence['tag']}, updates differ by {float(step.evidence['float64']):.1g}"
+
+
+def _sd(mean: float | str, error: float | str) -> str:
+    return "fails" if float(mean) == float("inf") else f"{float(mean):+.2f} ± {float(error):.2f} sd"
+
+
+def _show_refused(result: Simplification) -> None:
+    """What the last round of ablation refused to do without."""
+    refused = [s for s in result.steps if s.kind == ABLATION and not s.accepted]
+    rows = [[s.evidence["change"], _evidence(s)] for s in refused if s.before == refused[-1].before]
+    if rows:
+        show_table(
+            "what training needs", ["change refused", "loss"], rows, left=["change refused", "loss"], wrap=["loss"]
+        )
+
+
+def _sizes(result: Simplification) -> list[list[str]]:
+    before, after = result.original, result.program
+    return [
+        ["statements", str(len(before)), str(len(after)), str(len(after) - len(before))],
+        ["state slots", *(str(_slots(p)) for p in (before, after)), str(_slots(after) - _slots(before))],
+    ]
+
+
+def _slots(program: Program) -> int:
+    return len(live(program.dataflow).states)
+
+
+def _loss_row(found: _Losses) -> list[str]:
+    title = f"loss on {found.on.task.name}, {len(found.before)} fresh seeds, updates x {found.on.update_scale:g}"
+    return [title, _with_error(found.before), _with_error(found.after), _sd(*found.difference[1:])]
+
+
+def _with_error(values: Sequence[float]) -> str:
+    return f"{number(statistics.fmean(values))} ± {number(statistics.stdev(values) / len(values) ** 0.5)}"
+
+
+def _update_rows(result: Simplification, on: ScaledTask) -> list[list[str]]:
+    """Relative to the largest update of each parameter tensor."""
+    recording = record(result.original, on, FRESH_SEED)
+    assert result.by_algebra is not None
+    title = f"largest difference of updates on {len(recording.gradients)} recorded gradients of {on.task.name}"
+    stages = {"by algebra alone": result.by_algebra, "in all": result.program}
+    return [[f"{title}, {how}", "", "", _apart(result.original, p, recording)] for how, p in stages.items()]
+
+
+def _apart(before: Program, after: Program, recording: Recording) -> str:
+    found = largest_difference(updates(before, recording), updates(after, recording), recording.layout)
+    return f"{found:.2g}"

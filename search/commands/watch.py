@@ -1,0 +1,87 @@
+"""Looking at a database again and again while a run writes it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from programs.errors import InputError
+
+from search.commands.terminal import console, printable
+from search.store import Store, open_store
+from search.store.connections import engine_of, sqlite_file
+
+SECONDS = 2.0  # between two looks, unless another number is given
+LEAST_SECONDS, MOST_SECONDS = 0.1, 86_400.0
+
+
+def seconds_of(text: str | None) -> float:
+    """The seconds between two looks that somebody has asked for.
+
+    Raises:
+        InputError: that is no such number.
+    """
+    try:
+        seconds = SECONDS if text is None else float(text)
+    except ValueError:
+        seconds = 0.0
+    if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
+        raise InputError(f"--watch {text}: expected seconds between two looks, {LEAST_SECONDS:g} to {MOST_SECONDS:g}")
+    return seconds
+
+
+def watch(location: str, look: Callable[[Store], RenderableType], seconds: float) -> None:
+    """Show what `look` makes of a database in one place of the terminal, until Ctrl-C.
+
+    A SQLite file that is not there when this begins is waited for: until there is something to look at, what is missing
+    is said.
+
+    Raises:
+        InputError: there is no terminal, or the database cannot be looked at.
+    """
+    if not console.is_terminal or console.is_dumb_terminal:
+        raise InputError("--watch: needs a terminal to refresh in place; leave it out")
+    with suppress(KeyboardInterrupt), closing(_Watched(location, look)) as watched:
+        first = watched.shown(seconds)  # before anything is drawn, so that an error stands alone
+        with Live(first, console=console, auto_refresh=False) as live:
+            while True:
+                time.sleep(seconds)
+                live.update(watched.shown(seconds), refresh=True)
+
+
+class _Watched:
+    """A database that may not be there yet."""
+
+    def __init__(self, location: str, look: Callable[[Store], RenderableType]) -> None:
+        self._location = location
+        self._look = look
+        self._store: Store | None = None
+        file = sqlite_file(engine_of(location))
+        self._early = file is not None and not file.exists()
+
+    def shown(self, seconds: float) -> RenderableType:
+        """What there is to see now, and how often that is asked."""
+        note = Text(f"{datetime.now():%H:%M:%S}, every {seconds:g} s; Ctrl-C ends", style="dim")
+        return Group(self._seen(), note)
+
+    def _seen(self) -> RenderableType:
+        try:
+            self._store = self._store or open_store(self._location)
+            seen = self._look(self._store)
+        except InputError as error:
+            if not self._early:
+                raise
+            return Text(f"waiting: {printable(str(error))}", overflow="fold")
+        self._early = False
+        return seen
+
+    def close(self) -> None:
+        """Let the database go."""
+        if self._store is not None:
+            self._store.close()

@@ -1,0 +1,1 @@
+"""Whether a program found is better: funnels, locked proofs, comparisons of searches, simplification."""

@@ -1,0 +1,266 @@
+"""The last proof: a finalist beside tuned baselines, on tasks that nothing before it has touched.
+
+What is done is fixed here and no setting, so that nobody can choose it by how it comes out. On every locked task all
+competitors, the finalist among them, are tuned with the same trials; then they are trained on fresh seeds, which
+decide, with other learning rates, for fewer steps, and with one setting for all tasks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from statistics import fmean
+from typing import NamedTuple
+
+from programs.liveness import live
+from programs.program import Program
+
+from proxy_tasks import Task, get_task
+from proxy_tasks.locked import LOCKED
+from proxy_tasks.torch_optimizers import TorchOptimizer, state_per_weight
+
+from search.evidence.step_time import step_times
+from search.settings.baselines import BASELINES, Competitor, competitor
+from search.settings.settings import Dedup
+from search.training.service import TaskSeeds, TrainingService
+from search.training.statistics import Difference, combined, corrected, difference, limited
+from search.training.tuning import TRIALS, Trainings, Trial, Tuned, first_trials, train_programs, tune
+
+# Seeds that nothing else trains on: searches use 0 and up and 1,000 and up, funnels 10,000 and up.
+TUNING_SEEDS = tuple(range(2_000, 2_003))
+FRESH_SEEDS = tuple(range(3_000, 3_020))
+SHORT_SEEDS = FRESH_SEEDS[:5]  # of trainings with fewer steps
+SHARES = (0.25, 0.5, 0.75)  # of the steps
+FACTORS = tuple(10 ** (quarter / 4) for quarter in range(-4, 5))  # of the tuned learning rate
+TOLERANCE = 1.05  # of the lowest loss
+REFERENCE = "adamw"  # the baseline that the others are measured by
+
+
+class OnTask(NamedTuple):
+    """How a competitor fares on a locked task. Losses, where higher is worse.
+
+    `steps_to_adamw`: the share of the task's steps, by schedules that are as long, after which it has the loss of tuned
+    AdamW; None if not even all of them will do. `tolerance`: decades of learning rates around the best within 5 % of
+    the lowest loss, at most two. `one_setting`: its loss with the setting that suits all tasks best, over that of AdamW
+    tuned for this one. None where trainings failed.
+    """
+
+    task: Task
+    tuned: Tuned
+    fresh: Trainings
+    steps_to_adamw: float | None
+    tolerance: float | None
+    one_setting: float | None = None
+
+
+class Competition(NamedTuple):
+    """A competitor over all locked tasks. `differences`: what the finalist is ahead of it on each, None where either
+    has too few trainings; `z` and `p` over all of them, None for the finalist itself and where one is missing."""
+
+    name: str
+    is_finalist: bool
+    tasks: list[OnTask]
+    differences: list[Difference | None]
+    z: float | None
+    p: float | None
+    state_per_weight: list[float]
+    step_time: float
+
+    @property
+    def one_setting(self) -> float | None:
+        """Geometric mean over the tasks."""
+        ratios = [on.one_setting for on in self.tasks if on.one_setting is not None]
+        return math.exp(fmean(map(math.log, ratios))) if len(ratios) == len(self.tasks) else None
+
+
+def prove(
+    name: str,
+    finalist: Program,
+    service: TrainingService,
+    dedup: Dedup,
+    openings: int,
+    say: Callable[[str], None],
+    tasks: Sequence[str] = LOCKED,
+) -> list[Competition]:
+    """Measure the finalist and all baselines.
+
+    Args:
+        name: of the finalist.
+        finalist: the program.
+        service: that trains.
+        dedup: how keys are made.
+        openings: finalists that the locked tasks have been opened for, this one included: p is corrected for them.
+        say: told what is going on.
+        tasks: names of the locked tasks.
+
+    Returns:
+        The finalist first, then the baselines.
+    """
+    competitors = [competitor(name, finalist), *BASELINES.values()]
+    columns = []
+    for place, task in enumerate(tasks, start=1):
+        say(f"locked task {place} of {len(tasks)}: {len(competitors)} competitors on {task}")
+        columns.append(_on_task(get_task(task), competitors, service, dedup))
+    say("one setting for all tasks")
+    of_each = _with_one_setting(competitors, [list(on) for on in zip(*columns, strict=True)], service, dedup)
+    times = step_times([of_one[0].tuned.program for of_one in of_each])
+    return [
+        _competition(of_one, of_each[0], place == 0, openings, time)
+        for place, (of_one, time) in enumerate(zip(of_each, times, strict=True))
+    ]
+
+
+def _on_task(task: Task, competitors: Sequence[Competitor], service: TrainingService, dedup: Dedup) -> list[OnTask]:
+    tuned = tune(competitors, service, [TaskSeeds(task, TUNING_SEEDS)], dedup)
+    programs = [one.program for one in tuned]
+    fresh = _trained(programs, task, FRESH_SEEDS, service, dedup)
+    shorter = [replace(task, name=f"{task.name} x {share:g}", steps=round(task.steps * share)) for share in SHARES]
+    short = [_trained(programs, one, SHORT_SEEDS, service, dedup) for one in shorter]
+    swept = [
+        [_loss(one) for one in _trained(_sweep(rival, at), task, TUNING_SEEDS, service, dedup)]
+        for rival, at in zip(competitors, tuned, strict=True)
+    ]
+    reference = next(of_one for one, of_one in zip(tuned, fresh, strict=True) if one.name == REFERENCE)
+    target = _loss(reference, SHORT_SEEDS)
+    return [
+        OnTask(
+            task, one, of_one,
+            steps_to(target, [*(_loss(column[place]) for column in short), _loss(of_one, SHORT_SEEDS)]),
+            tolerance(swept[place]),
+        )
+        for place, (one, of_one) in enumerate(zip(tuned, fresh, strict=True))
+    ]  # fmt: skip
+
+
+def _sweep(rival: Competitor, at: Tuned) -> list[Program | TorchOptimizer]:
+    rate, decay, _ = at.best
+    return [at.program if factor == 1 else rival.make(rate * factor, decay) for factor in FACTORS]
+
+
+def _trained(
+    programs: Sequence[Program | TorchOptimizer],
+    task: Task,
+    seeds: Sequence[int],
+    service: TrainingService,
+    dedup: Dedup,
+) -> list[Trainings]:
+    return [found for (found,) in train_programs(programs, service, [TaskSeeds(task, tuple(seeds))], dedup)]
+
+
+def _loss(trainings: Trainings, seeds: Iterable[int] | None = None) -> float:
+    """Mean over these seeds, or all; infinite where a training failed."""
+    if trainings.failures:
+        return math.inf
+    of_seeds = trainings.by_seed if seeds is None else {seed: trainings.by_seed[seed] for seed in seeds}
+    return -fmean(of_seeds.values())
+
+
+def steps_to(target: float, losses: Sequence[float]) -> float | None:
+    """The share of the steps at which a loss is reached, linear between the shares that were trained.
+
+    Args:
+        target: the loss.
+        losses: after `SHARES` of the steps and after all of them; infinite where training failed.
+
+    Returns:
+        The lowest of `SHARES` also where less would do; None where all steps do not.
+    """
+    ends = [*SHARES, 1.0]
+    if not math.isfinite(target):
+        return None
+    for place, (share, loss) in enumerate(zip(ends, losses, strict=True)):
+        if loss <= target:
+            before = losses[place - 1] if place else math.inf
+            if not math.isfinite(before):
+                return share
+            last = ends[place - 1]
+            return last + (share - last) * (before - target) / (before - loss)
+    return None
+
+
+def tolerance(losses: Sequence[float]) -> float | None:
+    """Decades of learning rates around the best of `FACTORS` where the loss is within `TOLERANCE` of the lowest.
+
+    Args:
+        losses: for each factor, infinite where training failed; linear in between. Positive.
+    """
+    best = losses.index(min(losses))
+    if not math.isfinite(losses[best]):
+        return None
+    bound = TOLERANCE * losses[best]
+    return _reach(losses[best:], bound) + _reach(losses[best::-1], bound)
+
+
+def _reach(losses: Sequence[float], bound: float) -> float:
+    """Decades from the first until the loss crosses the bound."""
+    step = math.log10(FACTORS[1] / FACTORS[0])
+    for place, (loss, following) in enumerate(pairwise(losses)):
+        if following > bound:
+            return step * (place + (bound - loss) / (following - loss))
+    return step * (len(losses) - 1)
+
+
+def _with_one_setting(
+    competitors: Sequence[Competitor], of_each: list[list[OnTask]], service: TrainingService, dedup: Dedup
+) -> list[list[OnTask]]:
+    """Of the trials that are the same on every task, the one that suits all best, chosen on a seed of tuning."""
+    targets = [_loss(on.fresh) for on in next(of_one for of_one in of_each if of_one[0].tuned.name == REFERENCE)]
+    tasks = [on.task for on in of_each[0]]
+    found = []
+    for rival, of_one in zip(competitors, of_each, strict=True):
+        trials = first_trials(rival, TRIALS, dedup)
+        chosen = _suits_all(trials, tasks, targets, service)
+        if chosen is not None:
+            of_one = [_beside(on, chosen, target, service, dedup) for on, target in zip(of_one, targets, strict=True)]
+        found.append(of_one)
+    return found
+
+
+def _beside(
+    on: OnTask, program: Program | TorchOptimizer, target: float, service: TrainingService, dedup: Dedup
+) -> OnTask:
+    """With the loss of this program over the target."""
+    (fresh,) = _trained([program], on.task, FRESH_SEEDS, service, dedup)
+    ratio = _loss(fresh) / target
+    return on._replace(one_setting=ratio if 0 < ratio < math.inf else None)
+
+
+def _suits_all(
+    trials: Sequence[Trial], tasks: Sequence[Task], targets: Sequence[float], service: TrainingService
+) -> Program | TorchOptimizer | None:
+    """The trial with the lowest geometric mean of losses over the targets; None if none trains on all tasks."""
+    totals = dict.fromkeys((trial.candidate.key for trial in trials), 0.0)
+    for task, target in zip(tasks, targets, strict=True):
+        scores = service.evaluate([t.candidate for t in trials], [TaskSeeds(task, TUNING_SEEDS[:1])])
+        for key in totals:
+            fitness = scores[key].fitness
+            totals[key] += math.inf if fitness is None else math.log(-fitness / target)
+    best = min(trials, key=lambda trial: totals[trial.candidate.key]).candidate
+    return best.program if math.isfinite(totals[best.key]) else None
+
+
+def _competition(
+    of_one: list[OnTask], finalist: list[OnTask], is_finalist: bool, openings: int, step_time: float
+) -> Competition:
+    differences = [_ahead(ours, theirs) for ours, theirs in zip(finalist, of_one, strict=True)]
+    zs = [limited(ahead.z) for ahead in differences if ahead is not None]
+    z = combined(zs) if len(zs) == len(of_one) and not is_finalist else None
+    state = [_state(on) for on in of_one]
+    p = None if z is None else corrected(z, openings)
+    return Competition(of_one[0].tuned.name, is_finalist, of_one, differences, z, p, state, step_time)
+
+
+def _ahead(ours: OnTask, theirs: OnTask) -> Difference | None:
+    """None where one of the finalist's trainings failed; of its rivals, those that did not count."""
+    return None if ours.fresh.failures else difference(ours.fresh.by_seed, theirs.fresh.by_seed)
+
+
+def _state(on: OnTask) -> float:
+    program = on.tuned.program
+    return (
+        state_per_weight(on.task, program)
+        if isinstance(program, TorchOptimizer)
+        else len(live(program.dataflow).states)
+    )

@@ -1,0 +1,41 @@
+"""Gradients as training meets them, to compare programs on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from programs.program import Program
+from programs.run.reference import initial_state, numpy_step
+from programs.simplify import Recording
+
+from proxy_tasks import configured_process
+
+from search.evidence.scaled_tasks import ScaledTask
+
+STEPS = 100  # at most
+
+
+def record(program: Program, on: ScaledTask, seed: int) -> Recording:
+    """Train with the NumPy reference in float64 at the task's scale and keep every gradient; stops when not finite."""
+    task = replace(on.task, steps=min(on.task.steps, STEPS))
+    data, model = task.load()
+    rates, indices = task.schedule().astype(float), torch.from_numpy(task.minibatches(seed))
+    step, state = numpy_step(program, model.layout), initial_state(model.layout)
+    start = w = model.initial_row(seed).numpy()[: model.layout.total].astype(float)
+    gradients: list[np.ndarray] = []
+    with np.errstate(all="ignore"), configured_process():
+        for rate, index in zip(rates, indices, strict=True):
+            row = torch.zeros(1, model.layout.width)
+            row[0, : model.layout.total] = torch.from_numpy(w)
+            parameters = [p.detach().requires_grad_() for p in model.parameters(row)]
+            loss = model.losses(parameters, data.train_x[index][None], data.train_y[index][None]).sum()
+            found = torch.autograd.grad(loss, parameters)
+            gradients.append(torch.cat([g.flatten() for g in found]).numpy().astype(float))
+            update, state = step(w, gradients[-1], state, float(rate))
+            w = w - on.update_scale * task.update_scale * update
+            if not np.isfinite(w).all():
+                break
+    return Recording(model.layout, start, np.stack(gradients), rates[: len(gradients)])

@@ -1,0 +1,121 @@
+"""How much worse a changed program trains than the original: paired trainings, at a scale at which the original trains.
+
+A program tuned for one kind of model may hardly move the weights of another, and then nothing in it seems to matter. So
+the whole update is multiplied by a factor, the update scale, in all trainings on a task; the program stays as it is.
+
+Differences are measured in standard deviations of the original's loss between seeds: what is little on a task whose
+losses are all alike, such as those of language models, is nothing on another.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from programs.errors import InputError
+from programs.program import Program, Statement
+
+from proxy_tasks import Task
+
+from search.settings.settings import Dedup
+from search.training.identity import candidate
+from search.training.service import TaskSeeds, TrainingService
+
+UPDATE_SCALES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+
+_NEARLY = 2.0  # standard deviations from the lowest loss: the program trains, and stays near its own scale
+_LEAST_DEVIATION = 1e-3  # of the loss: where seeds hardly matter, this is the unit
+
+_DEDUP = Dedup(fingerprint=False)  # what differs at all is trained apart
+
+
+class ScaledTask(NamedTuple):
+    """A task and the factor by which all updates are multiplied on it."""
+
+    task: Task
+    update_scale: float
+
+
+class Difference(NamedTuple):
+    """A loss less the original's, mean over seeds paired, and its standard error; infinite where a training failed.
+
+    Both in standard deviations of the original's loss between seeds.
+    """
+
+    task: str
+    mean: float
+    standard_error: float
+
+    @property
+    def bound(self) -> float:
+        """What is compared with the tolerance: the standard error counts against the change."""
+        return self.mean + self.standard_error
+
+
+def losses(
+    programs: Sequence[Program], on: ScaledTask, seeds: Sequence[int], service: TrainingService
+) -> list[list[float]]:
+    """[programs][seeds] validation losses, infinite where training failed; all programs see the same minibatches."""
+    return _losses([_times(program, on.update_scale) for program in programs], on.task, seeds, service)
+
+
+def _times(program: Program, update_scale: float) -> Program:
+    return (
+        program
+        if update_scale == 1.0
+        else Program((*program.statements, Statement("update", "mul", ("update", update_scale))))
+    )
+
+
+def _losses(
+    programs: Sequence[Program], task: Task, seeds: Sequence[int], service: TrainingService
+) -> list[list[float]]:
+    candidates = [candidate(program, _DEDUP) for program in programs]
+    request = service.wait(service.request(candidates, [TaskSeeds(task, tuple(seeds))]))
+    found = {(key.key, key.seed): outcome.fitness for key, outcome in request.outcomes.items()}
+    fitness = [[found[c.key, seed] for seed in seeds] for c in candidates]
+    return [[math.inf if f is None else -f for f in row] for row in fitness]
+
+
+def scaled_task(program: Program, task: Task, seeds: Sequence[int], service: TrainingService) -> ScaledTask:
+    """The update_scale nearest to 1 of those at which the loss is nearly the lowest.
+
+    Raises:
+        InputError: the program fails at every update_scale.
+    """
+    rows = _losses([_times(program, update_scale) for update_scale in UPDATE_SCALES], task, seeds, service)
+    means = [statistics.fmean(row) for row in rows]
+    best = rows[means.index(min(means))]
+    if not math.isfinite(min(means)):
+        raise InputError(
+            f"task '{task.name}': the program diverges whatever its update is multiplied by, so that nothing can be"
+            " compared; name another --task, or simplify by algebra alone with --no-training"
+        )
+    good = [p for p, row in zip(UPDATE_SCALES, rows, strict=True) if difference(task.name, row, best).bound <= _NEARLY]
+    return ScaledTask(task, min(good, key=lambda update_scale: abs(math.log(update_scale))))
+
+
+def difference(task: str, row: Sequence[float], original: Sequence[float]) -> Difference:
+    """Of losses on the same seeds, two at least."""
+    apart = [a - b for a, b in zip(row, original, strict=True)]
+    if not all(map(math.isfinite, apart)):
+        return Difference(task, math.inf, 0.0)
+    unit = max(statistics.stdev(original), _LEAST_DEVIATION * abs(statistics.fmean(original)))
+    return Difference(task, statistics.fmean(apart) / unit, statistics.stdev(apart) / math.sqrt(len(apart)) / unit)
+
+
+def differences(
+    original: Program,
+    changed: Sequence[Program],
+    on: Sequence[ScaledTask],
+    seeds: Sequence[int],
+    service: TrainingService,
+) -> list[list[Difference]]:
+    """For each changed program, how it compares on every task."""
+    of_tasks = []
+    for task in on:
+        first, *others = losses([original, *changed], task, seeds, service)
+        of_tasks.append([difference(task.task.name, row, first) for row in others])
+    return [list(of_program) for of_program in zip(*of_tasks, strict=True)]

@@ -1,0 +1,1 @@
+"""What runs have found, read from the store: the only reader of results."""

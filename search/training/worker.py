@@ -1,0 +1,139 @@
+"""What runs in a worker process."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import ray
+
+from programs.errors import InputError
+from programs.ops import user_definitions
+
+from proxy_tasks import Resources, Task, configure_process
+from proxy_tasks.backend import open_backend
+from proxy_tasks.outcome import Outcome
+
+from search.training.jobs import Job, Trainer
+from search.training.memory import peak_memory_mib
+
+
+class Place(NamedTuple):
+    """Where a worker runs: name and address of its node, and its process there."""
+
+    node: str
+    address: str
+    pid: int
+
+    def __str__(self) -> str:
+        return f"worker {self.pid} on {self.node} ({self.address})"
+
+
+class Worker:
+    """Trains jobs, one at a time.
+
+    Args:
+        resources: how much to train at once.
+        trainer: what to do with a job.
+        memory_limit_mib: what the process may allocate from now on, beyond what it has; None for no limit.
+
+    Raises:
+        InputError: the device to train on is not here.
+    """
+
+    def __init__(self, resources: Resources, trainer: Trainer, memory_limit_mib: float | None) -> None:
+        configure_process()
+        faulthandler.enable()
+        self._device = open_backend(resources.device).device
+        self._resources = resources
+        self._trainer = trainer
+        if memory_limit_mib is not None:
+            limit_memory(memory_limit_mib)
+
+    def place(self, tasks: Sequence[Task]) -> Place:
+        """Answers once the worker is ready and has loaded these tasks, which is no program's time.
+
+        What cannot be loaded says so when it is to be trained on.
+        """
+        for task in tasks:
+            with suppress(Exception):
+                task.load(self._device)
+        return Place(platform.node(), str(ray.util.get_node_ip_address()), os.getpid())  # type: ignore[no-untyped-call]
+
+    def train(self, job: Job, expected: str) -> list[Outcome]:
+        """The outcomes of a job.
+
+        Args:
+            job: what to train.
+            expected: the meaning of its task at the driver's.
+
+        Raises:
+            InputError: here it is another, or the task cannot be loaded.
+        """
+        if _meaning(job) != expected:
+            raise InputError(
+                f"task '{job.task.name}' is not what it is where the search runs: other versions of optsearch or torch,"
+                " other functions or other data; install the same everywhere"
+            )
+        return self._trainer(job, self._resources)
+
+    def peak_memory(self) -> float:
+        """Of this process, in MiB."""
+        return peak_memory_mib()
+
+
+def meaning(task: Task) -> str:
+    """What programs on a task come to depends on, as it is in this process: the task, and functions of one's own."""
+    return " ".join([task.fingerprint, *user_definitions().values()])
+
+
+def _meaning(job: Job) -> str:
+    """Of the job's task, with the data as they are here.
+
+    Raises:
+        InputError: here they cannot be loaded. The driver could, so no program is to blame.
+    """
+    try:
+        return meaning(job.task)
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        raise InputError(
+            f"task '{job.task.name}' cannot be loaded here as where the search runs: {type(error).__name__}: {error};"
+            " its data and modules must be on the same path on every node"
+        ) from None
+
+
+def limit_memory(mib: float) -> None:
+    """Let allocations fail that would go so far beyond what the process holds now; Linux only.
+
+    The limit is on memory that is written to (RLIMIT_DATA), not on addresses: those that Ray and torch reserve without
+    using them do not count.
+    """
+    if sys.platform != "linux":
+        return
+    import resource
+
+    held = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData:"))
+    limit = int(held.split()[1]) * 2**10 + int(mib * 2**20)
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    if most != resource.RLIM_INFINITY:
+        limit = min(limit, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
+
+
+def is_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory has run out: what the process still holds then is not to be trusted."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text
+
+
+def is_of_gpu(error: BaseException) -> bool:
+    """Whether a GPU has failed: whatever the process asks of it afterwards fails too."""
+    return any(text in str(error) for text in ("CUDA error", "CUDA driver error", "INTERNAL ASSERT"))

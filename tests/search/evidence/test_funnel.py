@@ -1,0 +1,313 @@
+"""The funnel: equal trials for all, fresh seeds in every stage, and only what beats the best baseline goes on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import yaml
+
+from programs import zoo
+from programs.errors import InputError
+from programs.program import Program
+
+from proxy_tasks import Outcome, Replica, get_task
+
+from search.commands import select as select_command
+from search.commands.select import by_lower_bound, select
+from search.evidence.funnel import DECIDING, STAGE_SEED, Entrant, Funnel, Result, Stage, run_stage
+from search.store import Store
+from search.store.proofs import passed_funnel
+from search.training.evaluators import Job
+from search.training.service import TrainingService
+from search.training.tuning import TRIALS
+
+from tests.support.searches import PretendingEvaluator, opened, run, settings_of
+
+DEDUP = settings_of().dedup
+
+
+class Graded(PretendingEvaluator):
+    """Programs fare as their quality says, which is a function of their shape, a little noise aside."""
+
+    def outcome(self, job: Job, replica: Any) -> Outcome:
+        quality = self.quality(replica.program)
+        if quality is None:
+            return Outcome("diverged", None, [], 1, 0.0, "as it was told")
+        noise = 0.01 * Random(f"{job.task.name} {replica}").random()
+        return Outcome("ok", quality + noise, [1.0] * 20, job.task.steps, 0.0)
+
+    @staticmethod
+    def quality(program: Program) -> float | None:
+        return -1.0 + 0.1 * len(program)
+
+
+def stage(**changes: Any) -> Stage:
+    data: dict[str, Any] = {"tasks": [{"name": "digits_mlp"}, {"name": "mnist1d_mlp"}], "keep": 2, "fresh_seeds": 3}
+    return Stage.model_validate(data | changes)
+
+
+def entrants(*texts: str) -> list[Entrant]:
+    from programs import parse
+
+    return [Entrant(number, parse(text)) for number, text in enumerate(texts, start=1)]
+
+
+LONGER = [  # of different behaviour; the statements that make them longer do nothing
+    f"x = {function}(g)\n{'y = g * 2.0' + chr(10)}" * n + "update = x * lr"
+    for n, function in ((4, "sign"), (5, "cube"), (6, "exp"))
+]
+
+
+def staged(
+    store: Store, evaluator: PretendingEvaluator, programs: list[Entrant], number: int = 1, **changes: Any
+) -> list[Result]:
+    service = TrainingService(store, evaluator, 64)
+    return run_stage(number, stage(**changes), programs, ["adamw", "lion"], service, DEDUP, 1000, lambda _: None)
+
+
+def test_everybody_gets_the_same_trials_and_the_same_seeds(tmp_path: Path) -> None:
+    """Tuning and deciding seeds are of the stage alone, and no search trains on them."""
+    with opened(tmp_path / "r.db") as store:
+        evaluator = Graded()
+        results = staged(store, evaluator, entrants(*LONGER), number=2)
+    seeds = defaultdict(set)
+    for key, task, seed in evaluator.trained():
+        seeds[task, key].add(seed)
+    deciding = set(range(2 * STAGE_SEED + DECIDING, 2 * STAGE_SEED + DECIDING + 3))
+    assert {seed for of_key in seeds.values() for seed in of_key} == {2 * STAGE_SEED} | deciding
+    for result in results:
+        assert [on.tuned.trials for on in result.tasks] == [TRIALS, TRIALS]
+        for on in result.tasks:
+            assert seeds[on.fingerprint, on.tuned.best.candidate.key] >= deciding
+            assert on.fresh.by_seed.keys() == deciding
+
+
+def test_only_what_beats_the_best_baseline_goes_on_and_at_most_the_best_few(tmp_path: Path) -> None:
+    """Baselines have 6 or 7 statements here."""
+    with opened(tmp_path / "r.db") as store:
+        results = staged(store, Graded(), entrants("update = g * lr", *LONGER))
+    assert [r.name for r in results[:2]] == ["adamw", "lion"]
+    assert [r.passed for r in results[2:]] == [True, True, False, False]
+    assert [r.z for r in results[2:]] == sorted((r.z or 0.0 for r in results[2:]), reverse=True)
+    assert results[-1].program_id == 1
+    worst = results[-1]
+    assert worst.z is not None and worst.z < 0 and worst.p is not None and worst.p > 0.99
+    assert all(r.p is not None and 0 <= r.p <= 1 for r in results[2:])
+
+
+def test_a_program_that_fails_on_one_task_does_not_pass(tmp_path: Path) -> None:
+    class FailsOnce(Graded):
+        def outcome(self, job: Job, replica: Replica) -> Outcome:
+            if job.task.name == "mnist1d_mlp" and replica.seed >= DECIDING and len(replica.program) > 12:
+                return Outcome("diverged", None, [], 1, 0.0, "there")
+            return super().outcome(job, replica)
+
+    with opened(tmp_path / "r.db") as store:
+        results = staged(store, FailsOnce(), entrants(LONGER[2]))
+    assert results[-1].z is None and not results[-1].passed
+
+
+def test_twins_once_tuned_go_on_once(tmp_path: Path) -> None:
+    """Two programs that differ by a factor on the update alone are the same to whoever tunes that factor."""
+    with opened(tmp_path / "r.db") as store:
+        programs = entrants(LONGER[0], LONGER[0])
+        results = staged(store, Graded(), programs)
+    assert sum(r.passed for r in results) == 1
+
+
+def test_who_enters_is_chosen_by_what_is_sure_of_its_fitness() -> None:
+    """A program trained once is trusted less than one of nearly the same mean over nine rounds."""
+    rows = [
+        {"id": 1, "fitness": 1.0, "rounds": 1, "variance": None},
+        {"id": 2, "fitness": 0.9, "rounds": 9, "variance": 0.09},
+        {"id": 3, "fitness": 0.5, "rounds": 4, "variance": 0.09},
+        {"id": 4, "fitness": 1.3, "rounds": 1, "variance": None},
+        {"id": 5, "fitness": -9.0, "rounds": 2, "variance": 1e4},
+    ]
+    assert [row["id"] for row in by_lower_bound(rows)] == [4, 2, 1, 3, 5]
+    assert [row["id"] for row in by_lower_bound([row | {"variance": None} for row in rows])] == [4, 1, 2, 3, 5]
+
+
+def test_a_program_must_beat_every_baseline_over_all_tasks_but_not_the_best_of_each(tmp_path: Path) -> None:
+    """AdamW is the best on one task and Lion on the other; a program between them on both is ahead of either."""
+
+    class Specialists(Graded):
+        good = -1.0
+
+        def outcome(self, job: Job, replica: Any) -> Outcome:
+            found = super().outcome(job, replica)
+            is_digits = job.task.name == "digits_mlp"
+            best = {len(zoo.load("adamw")): is_digits, len(zoo.load("lion")): not is_digits}
+            is_best = best.get(len(replica.program))
+            fitness = self.good if is_best is None else (-0.9 if is_best else -2.0)
+            return found._replace(fitness=fitness + 0.01 * Random(f"{job.task.name} {replica}").random())
+
+    class TooBad(Specialists):
+        good = -1.8
+
+    for evaluator, passes in ((Specialists(), True), (TooBad(), False)):
+        with opened(tmp_path / f"{passes}.db") as store:
+            *baselines, program = staged(store, evaluator, entrants(LONGER[0]))
+        assert program.passed is passes and program.baseline in ("adamw", "lion")
+        leads = [one.mean for one in program.ahead if one is not None]
+        assert len(leads) == 2 and min(leads) < 0 < max(leads)
+        assert all(one.z is None and one.ahead == [None, None] for one in baselines)
+
+
+def test_a_baseline_that_fails_is_no_rival(tmp_path: Path) -> None:
+    class AdamwFails(Graded):
+        def outcome(self, job: Job, replica: Replica) -> Outcome:
+            if len(replica.program) == len(zoo.load("adamw")) and replica.seed >= DECIDING:
+                return Outcome("diverged", None, [], 1, 0.0, "there")
+            return super().outcome(job, replica)
+
+    with opened(tmp_path / "r.db") as store:
+        program = staged(store, AdamwFails(), entrants(LONGER[2]))[-1]
+    assert program.baseline == "lion" and program.passed
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+FUNNEL = {
+    "name": "fu", "search": "small", "enter": 6, "baselines": ["adamw", "sgd_momentum"],
+    "stages": [
+        {"tasks": [{"name": "digits_mlp"}], "keep": 4, "trials": 14, "fresh_seeds": 3},
+        {"tasks": [{"name": "mnist1d_mlp"}, {"name": "digits_autoencoder"}], "keep": 2, "trials": 14, "fresh_seeds": 3},
+    ],
+    "evaluator": {"kind": "inline", "batch": 16},
+}  # fmt: skip
+
+
+@pytest.fixture
+def funnel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The settings of a funnel behind a finished search."""
+    monkeypatch.chdir(tmp_path)
+    with opened(tmp_path / "results.db") as store:
+        run(settings_of(), store, PretendingEvaluator())
+    path = tmp_path / "funnel.yaml"
+    path.write_text(yaml.safe_dump(FUNNEL))
+    return path
+
+
+def selected(
+    path: Path, monkeypatch: pytest.MonkeyPatch, evaluator: PretendingEvaluator, until: int | None = None
+) -> list[int]:
+    """What the command finds, with better programs than that search had."""
+    monkeypatch.setattr("search.commands.run.open_evaluator", lambda _settings: evaluator)
+    monkeypatch.setattr(select_command, "_entrants", lambda *_: (entrants("update = g * lr", *LONGER), 80))
+    return select(path, [], until)
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    with opened(folder / "results.db") as store:
+        return store.rows("SELECT * FROM v_funnel")
+
+
+def test_stage_by_stage(funnel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    finalists = selected(funnel, monkeypatch, Graded())
+    found = rows(funnel.parent)
+    first, second = ([r for r in found if r["stage"] == n] for n in (1, 2))
+    assert len(first) == 2 + 4 and {r["task"] for r in second} == {"mnist1d_mlp", "digits_autoencoder"}
+    passed = {r["program_id"] for r in first if r["passed"]}
+    assert passed == {2, 3, 4} and {r["program_id"] for r in second} - {None} == passed
+    assert set(finalists) == {r["program_id"] for r in second if r["passed"]} and len(finalists) == 2
+    assert {r["trials"] for r in found} == {14} and {r["seeds"] for r in found} == {3}
+    out = capsys.readouterr().out
+    assert f"passed all stages: program {finalists[0]}" in out and "stage 2: tuned" in out
+
+
+def test_again_nothing_is_trained(funnel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finalists, before = selected(funnel, monkeypatch, Graded()), rows(funnel.parent)
+    evaluator = Graded()
+    assert selected(funnel, monkeypatch, evaluator) == finalists
+    assert evaluator.submitted == [] and rows(funnel.parent) == before
+
+
+@pytest.mark.parametrize("jobs", [0, 1, 3, 6])
+def test_interrupted_and_continued(funnel: Path, monkeypatch: pytest.MonkeyPatch, jobs: int) -> None:
+    """What was trained is not trained again, and the outcome is the same."""
+    with pytest.raises(KeyboardInterrupt):
+        selected(funnel, monkeypatch, Graded(order=jobs, limit=jobs))
+    with opened(funnel.parent / "results.db") as store:
+        known = {tuple(row.values()) for row in store.rows("SELECT key, task_fingerprint, seed FROM training")}
+    evaluator = Graded()
+    finalists, found = selected(funnel, monkeypatch, evaluator), rows(funnel.parent)
+    assert evaluator.trained() and not known & set(evaluator.trained())
+    (funnel.parent / "results.db").unlink()
+    with opened(funnel.parent / "results.db") as store:
+        run(settings_of(), store, PretendingEvaluator())
+    assert (selected(funnel, monkeypatch, Graded()), rows(funnel.parent)) == (finalists, found)
+
+
+def test_stages_one_by_one(funnel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What passed the first stage only is no finalist; going on leads to what all stages at once do."""
+    first = selected(funnel, monkeypatch, Graded(), until=1)
+    with opened(funnel.parent / "results.db") as store:
+        assert {r["stage"] for r in rows(funnel.parent)} == {1} and len(first) == 3
+        assert all(passed_funnel(store, program) is None for program in first)
+    assert "passed stages 1 to 1 of 2" in capsys.readouterr().out
+    finalists = selected(funnel, monkeypatch, Graded())
+    with opened(funnel.parent / "results.db") as store:
+        assert [passed_funnel(store, program) for program in finalists] == ["fu"] * len(finalists) == ["fu", "fu"]
+    (funnel.parent / "results.db").unlink()
+    with opened(funnel.parent / "results.db") as store:
+        run(settings_of(), store, PretendingEvaluator())
+    assert selected(funnel, monkeypatch, Graded()) == finalists
+
+
+def test_the_noise_of_every_task_is_kept(funnel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    selected(funnel, monkeypatch, Graded())
+    with opened(funnel.parent / "results.db") as store:
+        found = store.rows("SELECT * FROM v_noise")
+    assert [row["task"] for row in found] == ["digits_mlp", "mnist1d_mlp", "digits_autoencoder"]
+    assert all(row["seeds"] == 20 and 0 < row["sigma"] < 0.01 and row["seeds_failed"] == 0 for row in found)
+    assert len({row["genome"] for row in found}) == 3, "tuned on each task"
+
+
+@pytest.mark.parametrize("stage", [0, 3, -1])
+def test_an_unknown_stage(funnel: Path, stage: int) -> None:
+    with pytest.raises(InputError, match=rf"funnel\.yaml: no stage {stage}; its stages are 1 to 2"):
+        select(funnel, [], stage)
+
+
+def test_nobody_passes(funnel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    class Worse(Graded):
+        @staticmethod
+        def quality(program: Program) -> float | None:
+            return 0.0 - 0.1 * len(program) if len(program) > 3 else -5.0
+
+    assert selected(funnel, monkeypatch, Worse()) == []
+    assert "no program is ahead of the best baseline through all stages" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"baselines": []}, "baselines"),
+        ({"baselines": ["adam"]}, "unknown baseline 'adam'"),
+        ({"search": "other"}, "no search 'other' in results.db; there are: small"),
+        ({"stages": []}, "stages"),
+        ({"enter": 3}, "keep must not grow"),
+        ({"stages": [{"tasks": [{"name": "pydoc_transformer_short"}], "keep": 1}]}, "is of the locked tasks"),
+        ({"stages": [{"tasks": [{"name": "digits_mlp"}], "keep": 1, "kept": 1}]}, "known here: tasks, keep, trials"),
+        ({"stages": [{"tasks": [{"name": "cifar"}], "keep": 1}]}, "unknown task 'cifar'"),
+    ],
+)
+def test_mistakes(funnel: Path, changes: dict[str, Any], said: str) -> None:
+    funnel.write_text(yaml.safe_dump(FUNNEL | changes))
+    with pytest.raises(InputError, match=said):
+        select(funnel, [])
+
+
+def test_the_shipped_funnels_can_be_read() -> None:
+    from search.settings.settings_file import SettingsFile
+
+    paths = list(Path("configs/funnels").glob("*.yaml"))
+    assert paths
+    for path in paths:
+        for one in SettingsFile(path).read(Funnel).stages:
+            assert all(get_task(choice.name) for choice in one.tasks)

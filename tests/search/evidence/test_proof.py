@@ -1,0 +1,312 @@
+"""The last proof: what is measured, for whom the locked tasks are opened, and that they are opened once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from programs import InputError, parse
+from programs.hashing import dataflow_hash
+
+from proxy_tasks import Outcome, Replica, get_task
+from proxy_tasks.locked import LOCKED, is_locked
+from proxy_tasks.torch_optimizers import TorchOptimizer, TorchReplica, state_per_weight
+
+from search.commands.prove import DEDUP, prove_finalist
+from search.evidence.proof import FACTORS, FRESH_SEEDS, SHARES, TUNING_SEEDS, prove, steps_to, tolerance
+from search.evidence.step_time import step_times
+from search.settings.baselines import BASELINES
+from search.settings.settings import EvaluatorSettings
+from search.store import SelectionRow, Store
+from search.store.proofs import find_opening
+from search.training.evaluators import Job
+from search.training.service import TrainingService
+from search.training.statistics import corrected
+from search.training.tuning import TRIALS
+
+from tests.support.searches import PretendingEvaluator, opened, run, settings_of
+
+FINALIST = parse("x = sign(g)\nupdate = x * 0.01\nupdate = update * lr\n" + "y = g * 2.0\n" * 9)
+FAMILIES = {"mnist1d", "pydoc"}
+
+
+@pytest.fixture(autouse=True)
+def _no_stopwatch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times of steps are tested for themselves; they take seconds."""
+    monkeypatch.setattr("search.evidence.proof.step_times", lambda programs: [1.0] * len(programs))
+
+
+class Fast(PretendingEvaluator):
+    """The longer the program the lower its loss, and the more so the more steps there are; natives do worst."""
+
+    failing: tuple[str, ...] = ()  # tasks on which long programs fail on some fresh seed
+
+    def outcome(self, job: Job, replica: Replica | TorchReplica) -> Outcome:
+        native = isinstance(replica.program, TorchOptimizer)
+        length = 0 if native else len(replica.program)  # type: ignore[arg-type]
+        if job.task.name in self.failing and length == len(FINALIST) and replica.seed == FRESH_SEEDS[3]:
+            return Outcome("diverged", None, [], 1, 0.0, "as it was told")
+        noise = 0.001 * Random(f"{job.task.name} {replica}").random()
+        loss = (2.0 - 0.1 * length) * 600 / job.task.steps + noise
+        return Outcome("ok", -loss, [1.0] * 20, job.task.steps, 0.0)
+
+
+# --- what is measured ------------------------------------------------------------------------------------------------
+
+
+def test_the_locked_tasks_are_locked_and_no_others_of_their_families_are_open() -> None:
+    assert all(is_locked(name) for name in LOCKED) and len(set(LOCKED)) == len(LOCKED)
+    assert len(LOCKED) % 2, "a majority there always is"
+    assert {get_task(name).dataset for name in LOCKED} == FAMILIES
+    assert not is_locked("mnist1d_mlp") and not is_locked("markov_transformer")
+
+
+def test_all_get_the_same_and_the_better_one_wins(tmp_path: Path) -> None:
+    evaluator = Fast()
+    with opened(tmp_path / "r.db") as store:
+        found = prove(
+            "program 1", FINALIST, TrainingService(store, evaluator, 64), DEDUP, 3, lambda _: None, LOCKED[:3]
+        )
+    finalist, *baselines = found
+    assert finalist.is_finalist and finalist.z is None and [one.name for one in baselines] == list(BASELINES)
+    for one in found:
+        assert [on.task.name for on in one.tasks] == [*LOCKED[:3]]
+        assert all(on.tuned.trials == TRIALS and on.fresh.by_seed.keys() == {*FRESH_SEEDS} for on in one.tasks)
+        assert one.one_setting is not None and one.step_time > 0
+    assert all(one.z is not None and one.z > 3 for one in baselines if one.name == "muon")
+    for one in baselines:
+        assert one.z is not None and one.p == pytest.approx(corrected(one.z, 3))
+        differences = [ahead.mean for ahead in one.differences if ahead is not None]
+        signs = {math.copysign(1, ahead) for ahead in differences}
+        assert len(differences) == 3 and signs == {math.copysign(1, one.z)}
+    seeds = {replica.seed for job in evaluator.submitted for replica in job.replicas}
+    assert seeds == {*TUNING_SEEDS, *FRESH_SEEDS}
+
+
+def test_one_setting_is_over_adamw_tuned_for_each_task(tmp_path: Path) -> None:
+    with opened(tmp_path / "r.db") as store:
+        service = TrainingService(store, Fast(), 64)
+        found = {one.name: one for one in prove("p", FINALIST, service, DEDUP, 1, lambda _: None, LOCKED[:2])}
+    assert found["adamw"].one_setting == pytest.approx(1.0, rel=0.01)
+    muon, adamw = (-found[name].tasks[0].fresh.mean for name in ("muon", "adamw"))
+    assert found["muon"].one_setting == pytest.approx(muon / adamw, rel=0.01)
+
+
+def test_a_finalist_that_fails_somewhere_has_no_z(tmp_path: Path) -> None:
+    class Failing(Fast):
+        failing = (LOCKED[1],)
+
+    with opened(tmp_path / "r.db") as store:
+        service = TrainingService(store, Failing(), 64)
+        found = prove("p", FINALIST, service, DEDUP, 1, lambda _: None, LOCKED[:2])
+    assert all(one.z is None and one.p is None for one in found)
+    assert found[1].differences[0] is not None and found[1].differences[1] is None
+    assert found[0].tasks[1].fresh.failures == ["diverged: as it was told"]
+
+
+@pytest.mark.parametrize(
+    ("target", "losses", "expected"),
+    [
+        (1.0, (3.0, 2.0, 1.5, 1.0), 1.0),
+        (1.0, (3.0, 2.0, 1.0, 0.5), 0.75),
+        (1.0, (3.0, 1.5, 0.5, 0.4), 0.625),
+        (1.0, (0.9, 0.8, 0.7, 0.6), 0.25),
+        (1.0, (3.0, 2.0, 1.5, 1.01), None),
+        (1.0, (math.inf, math.inf, 0.5, 0.5), 0.75),
+        (math.inf, (1.0, 1.0, 1.0, 1.0), None),
+        (1.0, (math.inf,) * 4, None),
+    ],
+)
+def test_steps_to_a_loss(target: float, losses: Sequence[float], expected: float | None) -> None:
+    assert steps_to(target, losses) == (None if expected is None else pytest.approx(expected))
+
+
+@given(st.lists(st.floats(0.1, 10.0), min_size=len(SHARES) + 1, max_size=len(SHARES) + 1), st.floats(0.1, 10.0))
+def test_steps_are_a_share_of_the_steps(losses: list[float], target: float) -> None:
+    found = steps_to(target, losses)
+    assert (found is None) is (min(losses) > target)
+    assert found is None or SHARES[0] <= found <= 1
+
+
+def test_decades_of_a_parabola() -> None:
+    """Of 1 + x^2 over decades x the points within 5 % of the lowest are sqrt(0.05) to each side."""
+    losses = [1 + math.log10(factor) ** 2 for factor in FACTORS]
+    found = tolerance(losses)
+    assert found == pytest.approx(2 * 0.25 * 0.05 / 0.0625)  # linear between the quarters of decades
+    assert tolerance([1.0] * len(FACTORS)) == pytest.approx(2.0)
+    assert tolerance([math.inf] * len(FACTORS)) is None
+    assert tolerance([*[math.inf] * 8, 1.0]) == 0.0
+    assert tolerance([1.0, *[math.inf] * 8]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("native", "task", "numbers"),
+    [("torch_adamw", "mnist1d_cnn", 2.0), ("muon", "noisy_quadratic", 2.0)],
+)
+def test_state_of_natives(native: str, task: str, numbers: float) -> None:
+    assert state_per_weight(get_task(task), TorchOptimizer(native, 0.1, 0.1)) == numbers
+
+
+def test_muon_keeps_one_number_for_hidden_matrices_and_two_for_the_rest() -> None:
+    task = get_task("digits_mlp")  # 64-32-10: of the matrices the last is the output layer
+    hidden = 64 * 32
+    rest = 32 + 32 * 10 + 10
+    assert state_per_weight(task, TorchOptimizer("muon", 0.1, 0.1)) == pytest.approx(
+        (hidden + 2 * rest) / (hidden + rest)
+    )
+
+
+def test_times_are_those_of_steps() -> None:
+    """Thirty additions more take longer than none."""
+    long = parse("\n".join(["x = g * 1.0", *["x = x + g"] * 30, "update = x * lr"]))
+    short, slow, native = step_times([parse("update = g * lr"), long, TorchOptimizer("torch_adamw", 0.1, 0.1)])
+    assert 0 < short < slow and native > 0
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store_with_funnel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A search, of which program 1 has passed the first of two stages, 2 and 3 all."""
+    path = tmp_path / "results.db"
+    with opened(path) as store:
+        run(settings_of(), store, PretendingEvaluator())
+        row = SelectionRow(
+            "program 1", 1, "t", "f", 28, 0.1, 0.0, "update = g", 8, -1.0, 0.1, "adamw", 0.2, 0.1, 2.0, 0.1, 1, 2
+        )
+        store.set_selection("fu", "small", 1, [row])
+        rows = [row._replace(competitor=f"program {n}", program_id=n) for n in (2, 3)]
+        store.set_selection("fu", "small", 2, rows)
+    monkeypatch.setattr("search.commands.prove.prove", lambda *arguments: prove(*arguments, LOCKED[:2]))
+    return path
+
+
+def proven(path: Path, program_id: int, evaluator: PretendingEvaluator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.commands.run.open_evaluator", lambda _settings: evaluator)
+    prove_finalist(program_id, str(path), EvaluatorSettings(batch=64))
+
+
+def shown(path: Path, view: str = "v_proof") -> list[dict[str, Any]]:
+    with opened(path) as store:
+        return store.rows(f"SELECT * FROM {view}")
+
+
+def test_a_finalist_is_proven_once(
+    store_with_funnel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = store_with_funnel
+    proven(path, 2, Fast(), monkeypatch)
+    said = capsys.readouterr().out
+    assert "over all locked tasks (1 finalist so far)" in said and max(map(len, said.splitlines())) <= 100
+    rows = shown(path)
+    assert [row["competitor"] for row in rows[::2]] == ["program 2", *BASELINES]
+    assert {row["finalist"] for row in rows} == {2} and {row["funnel"] for row in rows} == {"fu"}
+    assert all(row["opened"] and row["finished"] for row in rows)
+    assert [row["program_id"] for row in rows] == [2, 2, *[None] * 2 * len(BASELINES)]
+    assert all(row["z"] is not None and row["ahead"] is not None for row in rows[2:])
+    assert all(row["state_per_weight"] == 2 for row in rows if row["competitor"] == "adamw")
+    with pytest.raises(InputError, match=r"program 2: the locked tasks were opened for it on \d{4}-.* are opened once"):
+        proven(path, 2, Fast(), monkeypatch)
+    assert shown(path) == rows
+
+
+def test_a_second_finalist_is_corrected_for(store_with_funnel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = store_with_funnel
+    for finalist in (2, 3):
+        proven(path, finalist, Fast(), monkeypatch)
+    first, second = ([row for row in shown(path) if row["finalist"] == n] for n in (2, 3))
+    assert all(row["p"] == pytest.approx(corrected(row["z"], 1)) for row in first[2:])
+    assert all(row["p"] == pytest.approx(corrected(row["z"], 2)) for row in second[2:])
+
+
+def test_an_interrupted_proof_goes_on_and_trains_nothing_twice(
+    store_with_funnel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store_with_funnel
+    whole = path.with_name("whole.db")
+    whole.write_bytes(path.read_bytes())
+    first, second, undisturbed = Fast(limit=7), Fast(), Fast()
+    with pytest.raises(KeyboardInterrupt):
+        proven(path, 2, first, monkeypatch)
+    assert shown(path) == []
+    with opened(path) as store:
+        found = find_opening(store, hash_of(store, 2))
+    assert found is not None and found.finished is None and found.program_id == 2
+    proven(path, 2, second, monkeypatch)
+    proven(whole, 2, undisturbed, monkeypatch)
+    ignored = ("opened", "finished", "step_time")
+    facts = [
+        [{name: value for name, value in row.items() if name not in ignored} for row in shown(of)]
+        for of in (path, whole)
+    ]
+    assert facts[0] == facts[1] and facts[0]
+    assert 0 < len(second.submitted) < len(undisturbed.submitted)
+
+
+def hash_of(store: Store, program_id: int) -> str:
+    return dataflow_hash(parse(store.program(program_id)["genome"]))
+
+
+@pytest.mark.parametrize(
+    ("program_id", "message"),
+    [
+        (
+            1,
+            "program 1: has no evidence: it has not passed the last stage of a funnel; take its search 'small' through",
+        ),
+        (50, "program 50: has no evidence"),
+        (10_000, "no program 10000; IDs go from 1 to 100"),
+    ],
+)
+def test_without_evidence(
+    store_with_funnel: Path, monkeypatch: pytest.MonkeyPatch, program_id: int, message: str
+) -> None:
+    evaluator = Fast()
+    with pytest.raises(InputError, match=message) as error:
+        proven(store_with_funnel, program_id, evaluator, monkeypatch)
+    assert "\n" not in str(error.value)
+    assert shown(store_with_funnel, "opening") == [] and not evaluator.submitted
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tasks": [{"name": "mnist1d_cnn_short", "steps": 5}]},
+        {"meta_validation": {"tasks": [{"name": "pydoc_transformer_wide"}], "every": 1000}},
+    ],
+)
+def test_a_search_that_has_trained_on_locked_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    path = tmp_path / "results.db"
+    with opened(path) as store:
+        run(settings_of(budget={"programs": 8}, **changes), store, PretendingEvaluator())
+    with pytest.raises(InputError, match=r"its search 'small' has trained on '.*', which is of the locked tasks"):
+        proven(path, 1, Fast(), monkeypatch)
+    assert shown(path, "opening") == []
+
+
+def test_a_program_that_does_the_same_is_the_same_finalist(
+    store_with_funnel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store_with_funnel
+    proven(path, 2, Fast(), monkeypatch)
+    with opened(path) as store, store.writing() as connection:
+        twin = "UPDATE program SET genome = (SELECT genome FROM program WHERE id = 2) WHERE id = 3"
+        connection.exec_driver_sql(twin)
+    with pytest.raises(InputError, match="opened for program 2, which does the same, on"):
+        proven(path, 3, Fast(), monkeypatch)
+
+
+def test_nothing_is_made_where_there_is_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="no such database"):
+        proven(tmp_path / "absent.db", 1, Fast(), monkeypatch)
+    assert not (tmp_path / "absent.db").exists()

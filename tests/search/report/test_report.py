@@ -1,0 +1,488 @@
+"""`optsearch report`: what the page says, hostile text in it, what it asks the database, watching, mistakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.engine import Engine
+
+from programs import parse
+from programs.liveness import live_program
+
+from search import report
+from search.commands.cli import main
+from search.commands.terminal import console
+from search.report.page import html_of, page_of
+from search.report.reading import Reading
+from search.store import open_store
+from search.store.views import VIEWS
+
+from tests.support.pages import SECTIONS, Page, fill
+from tests.support.searches import opened, settings_of
+
+OPTSEARCH = str(Path(sys.executable).parent / "optsearch")
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'><b>{{7*7}}</b><!--\u2028&lt;a&gt;]]>"
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with something for every section, always the same."""
+    path = tmp_path_factory.mktemp("report") / "results.db"
+    fill(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(path: Path) -> Page:
+    return made(path)
+
+
+def made(location: Path | str, search: str | None = None) -> Page:
+    """The page about a search."""
+    with closing(open_store(str(location))) as store:
+        return Page(html_of(page_of(Reading(store, search))))
+
+
+def asked(path: Path, query: str) -> list[dict[str, Any]]:
+    with opened(path) as store:
+        return store.rows(query)
+
+
+def changed(path: Path, folder: Path, *statements: str, **values: Any) -> Path:
+    """A copy of the database after these statements."""
+    copy = folder / "changed.db"
+    shutil.copy(path, copy)
+    with opened(copy) as store, store.writing() as connection:
+        for statement in statements:
+            connection.execute(text(statement), {k: v for k, v in values.items() if f":{k}" in statement})
+    return copy
+
+
+def command(folder: Path, *words: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of `optsearch report` in a folder."""
+    out, err = StringIO(), StringIO()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        patched.setattr(console, "width", 100)
+        patched.setattr(sys, "argv", ["optsearch", "report", *words])
+        patched.setattr(sys, "stdout", out)
+        patched.setattr(sys, "stderr", err)
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return int(ended.value.code or 0), out.getvalue(), err.getvalue()
+
+
+# --- what it says ----------------------------------------------------------------------------------------------------
+
+
+def test_every_section_is_there_and_linked(page: Page) -> None:
+    assert set(page.sections) == {"summary", *SECTIONS}
+    links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    assert sorted(links, key=str) == sorted(f"#{name}" for name in SECTIONS)
+    plots = [attributes["id"] for tag, attributes in page.tags if attributes.get("class") == "plot"]
+    assert sorted(map(str, plots)) == sorted(f"plot-{name}" for name in page.figures)
+    names = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("section", "sentence"),
+    [
+        ("summary", "Search 'small' has drawn 200 programs by evolution from sgd_momentum on 1 task (digits_mlp),"
+                    " in 4 minutes. 63 of them (31.5%) were trained; the others were known, or cannot learn."),
+        ("summary", "Program 78 has fitness -0.001037: 0.04612 ahead of tuned AdamW and 0.005838 ahead of tuned lion,"
+                    " the best of the baselines, on the seeds that the search trains on."),
+        ("summary", "1 of 2 programs passed all 2 stages of the funnel; on the locked tasks it beats 1 of 2 tuned"
+                    " baselines (p < 0.05), against tuned AdamW z = +4."),
+        ("progress", "The best program was born as number 78 of 200, 0.04612 ahead of tuned AdamW and 0.005838 ahead of"
+                     " tuned lion, the best of the baselines, on the seeds that the search trains on."),
+        ("progress", "Half of all that was gained was there after 0.4 of 3.2 minutes."),
+        ("curves", "At the end the training loss is 70% below tuned adamw's; mean of 1 seed."),
+        ("program", "Program 78 is shown because it went on to the locked tasks. It was born as number 78, has fitness"
+                    " -0.001037 and keeps 1 state for each weight."),
+        ("family", "From the first ancestor to program 78: 3 mutations in a row, of which 3 changed statements that"
+                   " matter; the others touched only what has no effect."),
+        ("family", "had 31 other children: 6 were better than their parent, 8 did not train at all."),
+        ("leaderboard", "50 distinct programs trained well."),
+        ("pareto", "6 sizes on the front. The best has 6 live statements and 1 state, fitness -0.001037; with 0 states"
+                   " the best has -0.04213."),
+        ("meta-validation", "The search's best was looked at 10 times; it was 3 programs in turn."),
+        ("meta-validation", "The best there, -0.001037, was program 78 after 80 births, and the search's last best is"
+                            " as good: no sign of overfitting."),
+        ("funnel", "1 of 2 programs passed stage 1, over 1 task."),
+        ("proof", "Over all tasks it beats 1 of 2 baselines beyond chance (p < 0.05); not shown to beat: lion."),
+        ("cache", "Of 200 births 31.5% were trained; 33.5% were known by their dataflow hash, 6.0% by what they do to"
+                  " weights, 10.5% were twins of programs in training, and 18.5% cannot learn and were rejected. Of all"
+                  " statements 27% had no effect, 35% at the end."),
+        ("failures", "50 programs failed or were rejected, most (74.0%) as 'rejected'. The reason given most often:"
+                     " updates do not depend on the gradient (35 programs)."),
+        ("workers", "66 trainings of programs took 6.6 minutes of workers' time within 4 minutes of running: on average"
+                    " 1.65 workers were training, 82% of the 2 workers in the settings."),
+        ("settings", "name: small seed: 12 strategy: kind: evolution population: 8"),
+    ],
+)  # fmt: skip
+def test_sentences(page: Page, section: str, sentence: str) -> None:
+    assert sentence in page.sections[section]
+
+
+def test_figures_agree_with_the_views(path: Page, page: Page) -> None:
+    (search,) = asked(path, "SELECT * FROM v_searches")
+    best = page.figure("best-over-births")
+    assert best["best program so far"]["y"][-1] == pytest.approx(search["best"], rel=1e-5)
+    for row in asked(path, "SELECT * FROM v_baselines"):
+        assert best[f"tuned {row['name']}"]["y"] == [row["fitness"]] * 2
+    shares = [trace["y"] for name, trace in page.figure("answers").items() if name != "statements without effect"]
+    assert len(shares) == 5 and all(sum(column) == pytest.approx(1, abs=1e-4) for column in zip(*shares, strict=True))
+    failed = page.figures["failed"]["data"][0]
+    assert sum(failed["x"]) == asked(path, "SELECT SUM(programs) AS n FROM v_failures")[0]["n"]
+    curve = page.figure("curve-0")["program 78"]
+    (row,) = asked(path, """SELECT curve FROM v_trainings t JOIN v_leaderboard l ON l.key = t.key
+                            WHERE l.id = 78 AND task = 'digits_mlp' AND seed = 0""")  # fmt: skip
+    assert curve["y"] == pytest.approx(json.loads(row["curve"]), rel=1e-5) and curve["x"] == list(range(1, 21))
+
+
+def test_workers_that_train_are_those_that_the_trainings_took(page: Page) -> None:
+    """The area under the curve is the time that all trainings took."""
+    busy = page.figure("busy")["workers that train"]
+    assert len(busy["x"]) == 60 and sum(busy["y"]) * busy["x"][0] == pytest.approx(6.6, rel=1e-3)
+
+
+def test_every_plot_has_units_and_a_sentence(page: Page) -> None:
+    for name, figure in page.figures.items():
+        assert all(figure["layout"][axis]["title"]["text"] for axis in ("xaxis", "yaxis")), name
+        assert all("hovertemplate" in trace for trace in figure["data"]), name
+    for tag, attributes in page.tags:
+        if attributes.get("class") == "plot":
+            assert tag == "div" and len(attributes["aria-label"] or "") > 40
+
+
+def test_the_table_is_the_leaderboard(path: Path, page: Page) -> None:
+    heading, *rows = page.tables["table-leaders"]
+    leaders = asked(path, "SELECT * FROM v_leaderboard")
+    assert heading[:2] == ["id", "fitness"] and len(rows) == len(leaders) == 50
+    assert [row[0] for row in rows] == [f"{row['id']:,}" for row in leaders]
+    assert [float(row[1]) for row in rows] == pytest.approx([row["fitness"] for row in leaders], rel=1e-4)
+
+
+def test_the_winner_in_all_its_forms(path: Path, page: Page, tmp_path: Path) -> None:
+    """Its code can be copied and is what it should be: the program, and what `optsearch export` writes."""
+    (row,) = asked(path, "SELECT genome FROM v_leaderboard WHERE id = 78")
+    assert page.lines["code-raw"] == parse(row["genome"]).as_function().rstrip() + "\n"
+    assert page.lines["code-simplified"] == live_program(parse(row["genome"])).as_function().rstrip() + "\n"
+    assert page.lines["code-equations"].startswith(r"\begin{aligned}")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(tmp_path)
+        patched.setattr(sys, "argv", ["optsearch", "export", "78", "-o", "o.py", "--store", str(path)])
+        with pytest.raises(SystemExit):
+            main()
+    assert page.lines["code-torch"] == (tmp_path / "o.py").read_text()
+    buttons = {attributes["data-copy"] for _, attributes in page.tags if attributes.get("class") == "copy"}
+    assert buttons == {name for name in page.lines if name.startswith("code-")}
+
+
+def test_dead_statements_are_marked(path: Path, tmp_path: Path) -> None:
+    genome = "x1 = g * 0.5\nupdate = g * lr"
+    copy = changed(path, tmp_path, "UPDATE program SET genome = :genome WHERE id = 78", genome=genome)
+    page = made(copy)
+    assert "x1 = g * 0.5    # dead" in page.lines["code-raw"] and "dead" not in page.lines["code-live"]
+    assert ("span", {"class": "dead"}) in page.tags
+
+
+def test_the_family_ends_with_the_winner(page: Page) -> None:
+    marks = [attributes.get("class") for tag, attributes in page.tags if tag == "span"]
+    assert marks.count("added") == 2 and marks.count("removed") == 2
+    assert page.sections["family"].endswith("+ lr = arcsin(-0.46222458190584) m = m + g lr = lr * 0.1 update = m * lr")
+
+
+# --- of what is not there yet ----------------------------------------------------------------------------------------
+
+
+def test_a_search_without_births(tmp_path: Path) -> None:
+    with opened(tmp_path / "r.db") as store:
+        store.create_search("young", settings_of(name="young").model_dump(mode="json"))
+    page = made(tmp_path / "r.db")
+    assert set(page.sections) == {"summary", *SECTIONS} and not page.figures
+    assert "Search 'young' has drawn 0 programs" in page.sections["summary"]
+    for name in ("progress", "cache"):
+        assert "No birth is committed yet" in page.sections[name]
+
+
+def test_a_search_in_which_everything_failed(path: Path, tmp_path: Path) -> None:
+    page = made(changed(
+        path, tmp_path, "UPDATE program SET status = 'diverged', fitness = NULL, reason = NULL",
+        *(f"DELETE FROM {table}" for table in ("proof", "opening", "selection", "baseline", "meta_validation")),
+    ))  # fmt: skip
+    assert "No program has trained well yet" in page.sections["summary"]
+    for name in ("progress", "curves", "program", "family", "leaderboard", "pareto"):
+        assert "No program has trained well yet" in page.sections[name], name
+    assert "as 'diverged'. The reason given most often: none" in page.sections["failures"]
+    for name in ("meta-validation", "funnel", "proof"):
+        assert re.search(r"was never|were not|No program", page.sections[name]), name
+
+
+def test_without_funnel_and_proof_nothing_is_confirmed(path: Path, tmp_path: Path) -> None:
+    tables = ("proof", "opening", "selection", "simplification", "task_noise")
+    page = made(changed(path, tmp_path, *(f"DELETE FROM {table}" for table in tables)))
+    assert "Neither a funnel nor the locked tasks have confirmed this yet" in page.sections["summary"]
+    assert "because it has the highest fitness in the search" in page.sections["program"]
+    assert "It is not simplified yet: `optsearch simplify 78`" in page.sections["program"]
+
+
+def test_the_search_is_chosen(path: Path, tmp_path: Path) -> None:
+    """The one that is named; else the one written last."""
+    copy = changed(path, tmp_path)
+    with opened(copy) as store:
+        store.create_search("later", settings_of(name="later").model_dump(mode="json"))
+    assert "Search 'later'" in made(copy).sections["summary"]
+    assert "Search 'small'" in made(copy, "small").sections["summary"]
+
+
+# --- hostile text ----------------------------------------------------------------------------------------------------
+
+
+def texts_of(value: Any) -> Iterator[str]:
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from texts_of(item)
+    elif isinstance(value, str):
+        yield value
+
+
+@pytest.fixture(scope="module")
+def hostile(path: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """The page about a database that has hostile text wherever it takes any."""
+    settings = asked(path, "SELECT settings FROM v_searches")[0]["settings"]
+    settings = json.dumps(json.loads(settings) | {HOSTILE: HOSTILE, "versions": {HOSTILE: HOSTILE}})
+    folder = tmp_path_factory.mktemp("hostile<img src=x onerror=alert(3)>")
+    return made(changed(
+        path, folder, "UPDATE program SET mutation = :text",
+        "UPDATE program SET reason = :text WHERE status <> 'ok'",
+        "UPDATE selection SET competitor = :text || id, task = :text, baseline = :text, funnel = :text",
+        "UPDATE proof SET competitor = :text || competitor, task = :text || task",
+        "UPDATE task_noise SET task = :text || id", "UPDATE opening SET opened = :text",
+        "UPDATE training SET task = :text, reason = :text, device = :text", "UPDATE search SET settings = :settings",
+        text=HOSTILE, settings=settings,
+    ))  # fmt: skip
+
+
+def test_hostile_text_is_shown_and_nothing_else(page: Page, hostile: Page) -> None:
+    """The same elements as on a page without it, none of them made by text."""
+    for name in ("curves", "family", "leaderboard", "funnel", "proof", "failures", "settings"):
+        assert "<script>alert(1)" in hostile.sections[name] and "{{7*7}}" in hostile.sections[name], name
+    kinds = {tag for tag, _ in hostile.tags}
+    assert kinds <= {tag for tag, _ in page.tags} and "img" not in kinds
+    assert sum(tag == "script" for tag, _ in hostile.tags) == 3
+    assert not [name for _, attributes in hostile.tags for name in attributes if name.startswith("on")]
+
+
+def test_hostile_text_is_inert_in_figures(path: Path, hostile: Page) -> None:
+    """Within its script element it is data, and plotly, which reads some HTML, finds none but ours."""
+    raw = hostile.lines["figures"]
+    assert not re.search("[<>&\u2028\u2029]", raw)
+    assert any("alert(1)" in text for text in texts_of(hostile.figures))
+    for said in texts_of(hostile.figures):
+        assert "<" not in re.sub(r"<br>|</?extra>", "", said), said
+
+
+def test_only_scripts_of_the_page_may_run(path: Path) -> None:
+    with closing(open_store(str(path))) as store:
+        made = page_of(Reading(store))
+    pages = [Page(html_of(made)), Page(html_of(made))]
+    nonces = []
+    for page in pages:
+        (policy,) = (a["content"] or "" for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
+        marks = {a["nonce"] for tag, a in page.tags if tag == "script"}
+        assert len(marks) == 1 and f"script-src 'nonce-{next(iter(marks))}';" in policy
+        assert "default-src 'none'" in policy and "http" not in policy
+        nonces.append(marks)
+        assert not [a for tag, a in page.tags for name in ("src", "href") if (a.get(name) or "#")[0] not in "#d"]
+    assert nonces[0] != nonces[1]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE program SET genome = :text WHERE fitness IS NOT NULL", "UPDATE search SET name = :text",
+        "UPDATE program SET status = :text", "UPDATE baseline SET name = :text WHERE name = 'lion'",
+        "UPDATE baseline SET genome = :text", "UPDATE simplification SET after = :text",
+        "UPDATE search SET settings = :text", "UPDATE training SET curve = :text",
+        "UPDATE training SET created = '2026-01-01 00:01:99'", "UPDATE search SET state = :text",
+    ],
+)  # fmt: skip
+def test_what_no_run_has_written_is_refused(path: Path, tmp_path: Path, statement: str) -> None:
+    copy = changed(path, tmp_path, statement, text=HOSTILE)
+    code, out, err = command(tmp_path, "--store", str(copy))
+    assert (code, out) == (2, "") and err.startswith("error: ") and err.count("\n") == 1
+    assert not (tmp_path / "report.html").exists()
+
+
+# --- what it asks ----------------------------------------------------------------------------------------------------
+
+
+def test_only_views_are_read(path: Path) -> None:
+    """Every one of them, and no table; the page is the public face of the database for others too."""
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_others: Any) -> None:
+        seen.append(statement)
+
+    with closing(open_store(str(path))) as store:
+        event.listen(Engine, "before_cursor_execute", note)
+        try:
+            page_of(Reading(store))
+        finally:
+            event.remove(Engine, "before_cursor_execute", note)
+    names = {name for statement in seen for name in re.findall(r"(?i)\b(?:from|join)\s+(\w+)", statement)}
+    assert names == set(VIEWS)
+    assert {statement.split()[0] for statement in seen} <= {"BEGIN", "SELECT"}
+
+
+def test_the_same_on_postgresql(page: Page, postgres_server: Any) -> None:
+    location = postgres_server.database()
+    fill(location)
+    other = made(location)
+    for name in SECTIONS:
+        if name not in ("proof", "settings"):  # these name the day and the database
+            assert other.sections[name] == page.sections[name], name
+    assert other.figures == page.figures
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_file_that_is_written(path: Path, tmp_path: Path) -> None:
+    code, out, err = command(tmp_path, "-o", "page.html", "--store", str(path))
+    assert (code, err) == (0, "") and re.fullmatch(r"wrote page.html \(2\.\d MiB\); open it in a browser\n", out)
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert page.startswith("<!doctype html>") and 'http-equiv="refresh"' not in page
+    assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
+    assert command(tmp_path, "--store", str(path))[0] == 0 and (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--store none.db", "none.db: no such database"),
+        ("--search other --store {path}", "no search 'other'; there are: small"),
+        ("-o none/report.html --store {path}", "no folder none; make it"),
+        ("-o . --store {path}", "is a folder; name a file in it"),
+        ("-o {long} --store {path}", "cannot be written"),
+        ("-o /proc/report.html --store {path}", "/proc/report.html: cannot be written"),
+        ("-o {path}/report.html --store {path}", "no folder"),
+        ("--store empty.db", "holds no search yet; `optsearch run CONFIG` starts one"),
+        ("--store text.db", "text.db"),
+        ("5 --store {path}", "unexpected '5'"),
+        ("--watch never --store {path}", "--watch never: expected seconds"),
+        ("--watch 0 --store {path}", "--watch 0: expected seconds"),
+        ("--watch --store none.db", "none.db: no such database"),
+        ("--watch -o none/report.html --store {path}", "no folder none"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(path: Path, tmp_path: Path, words: str, message: str) -> None:
+    with opened(tmp_path / "empty.db"):
+        pass
+    (tmp_path / "text.db").write_text("no database")
+    before = sorted(tmp_path.iterdir())
+    code, out, err = command(tmp_path, *words.format(path=path, long="x" * 300).split())
+    assert (code, out) == (2, "") and err.startswith("error: ") and err.count("\n") == 1 and message in err, err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_page_that_cannot_be_replaced_stays(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "report.html").write_text("before")
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    code, _, err = command(tmp_path, "--store", str(path))
+    assert code == 2 and "report.html: cannot be written (No space left on device)" in err
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["before"], "and nothing else is left"
+
+
+# --- watching --------------------------------------------------------------------------------------------------------
+
+
+def watched(path: Path, output: Path, *steps: Callable[[], None]) -> None:
+    """Watch, with these steps between pages; then Ctrl-C."""
+    left = iter(steps)
+
+    def wait(seconds: float) -> None:
+        assert seconds == 5.0
+        step = next(left, None)
+        if step is None:
+            raise KeyboardInterrupt
+        step()
+
+    report.watch_report(output, str(path), None, 5.0, wait)
+    assert next(left, None) is None
+
+
+def test_watching_writes_the_page_anew_and_whole(path: Path, tmp_path: Path) -> None:
+    """Whoever has the page open keeps the one they opened; another takes its place. The last reloads no more."""
+    copy, output = changed(path, tmp_path), tmp_path / "report.html"
+    with output.open("w") as file:
+        file.write("before")
+    output.chmod(0o640)
+    pages: list[str] = []
+
+    def look() -> None:
+        with reader:
+            assert reader.read() == "before", "a file that is open is not written over"
+        pages.append(output.read_text())
+        with opened(copy) as store, store.writing() as connection:
+            connection.execute(text("UPDATE program SET fitness = -0.0005 WHERE id = 78"))
+
+    def look_again() -> None:
+        pages.append(output.read_text())
+
+    with output.open() as reader:
+        watched(copy, output, look, look_again)
+    for page, fitness in zip(pages, ("-0.001037", "-0.0005"), strict=True):
+        assert '<meta http-equiv="refresh" content="5.0">' in page and page.rstrip().endswith("</html>")
+        assert f"Program 78 has fitness {fitness}" in Page(page).sections["summary"]
+    last = output.read_text()
+    assert 'http-equiv="refresh"' not in last and "-0.0005" in Page(last).sections["summary"]
+    assert output.stat().st_mode & 0o777 == 0o640
+    assert {file.name for file in tmp_path.iterdir()} <= {
+        "report.html",
+        "changed.db",
+        "changed.db-wal",
+        "changed.db-shm",
+    }
+
+
+def test_ctrl_c_ends_watching(path: Path, tmp_path: Path) -> None:
+    """The command itself: exit code 0, no traceback, the page is there and whole."""
+    watching = subprocess.Popen(
+        [OPTSEARCH, "report", "--watch", "0.2", "--store", str(path)], cwd=tmp_path, text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert watching.stdout is not None
+    try:
+        for _ in range(2):
+            assert select.select([watching.stdout], [], [], 120)[0], "it hangs"
+            assert re.fullmatch(
+                r"\d\d:\d\d:\d\d UTC: wrote report.html; Ctrl-C ends this\n", watching.stdout.readline()
+            )
+        watching.send_signal(signal.SIGINT)
+        _, err = watching.communicate(timeout=120)
+    finally:
+        watching.kill()
+    assert (watching.returncode, err) == (0, "")
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+    assert (tmp_path / "report.html").read_text().rstrip().endswith("</html>")

@@ -1,0 +1,164 @@
+"""Reading pages of `optsearch report` in tests, and a small database, always the same, that fills every section."""
+
+from __future__ import annotations
+
+import json
+import math
+from html.parser import HTMLParser
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from sqlalchemy import text
+
+from programs import parse
+from programs.liveness import live_program
+
+from proxy_tasks import Outcome, Replica
+
+from search.store import NoiseRow, ProofRow, SelectionRow, Store
+from search.store.proofs import finish_proof, open_locked, set_noise
+from search.training.evaluators import Job
+
+from tests.support.searches import PretendingEvaluator, key_of, opened, run, settings_of
+
+SETTINGS = settings_of(
+    baselines=["adamw", "lion"],
+    budget={"programs": 200},
+    tasks=[{"name": "digits_mlp", "steps": 20}],
+    hurdles=False,
+    meta_validation={"tasks": [{"name": "noisy_quadratic_short"}], "every": 20},
+    evaluator={"workers": 2},
+)
+SECTIONS = ("progress", "curves", "program", "family", "leaderboard", "pareto", "meta-validation", "funnel", "proof",
+            "cache", "failures", "workers", "settings")  # fmt: skip
+VOID = {"meta", "link", "img", "br", "input", "hr"}
+
+
+class Curving(PretendingEvaluator):
+    """With curves such as real trainings have."""
+
+    def outcome(self, job: Job, replica: Replica) -> Outcome:
+        known = super().outcome(job, replica)
+        if known.fitness is None:
+            return known._replace(curve=[2.3, 2.6, 9.9])
+        start = Random(key_of(replica.program)).uniform(1.5, 2.5)
+        curve = [(start + known.fitness) * math.exp(-n / 4) - known.fitness for n in range(20)]
+        return known._replace(curve=curve, steps=job.task.steps)
+
+
+def fill(path: Path) -> None:
+    """A search of 200 births in four minutes, simplified, through a funnel of two stages, and proven."""
+    with opened(path) as store:
+        run(SETTINGS, store, Curving())
+        _set_times(store)
+        (best,) = store.rows("SELECT id, genome FROM v_leaderboard LIMIT 1")
+        _simplify(store, best["id"], best["genome"])
+        _compare(store, best["id"])
+
+
+def _set_times(store: Store) -> None:
+    """A batch in twelve seconds, and six for each training."""
+    batches = store.rows("SELECT key, MIN(batch) AS batch FROM program GROUP BY key")
+    with store.writing() as connection:
+        connection.execute(
+            text("""UPDATE search SET seconds = 240, heartbeat = NULL,
+            created = '2026-01-01 00:00:00.000000', updated = '2026-01-01 00:04:00.000000'""")
+        )
+        for row in batches:
+            seconds = 12 * (row["batch"] + 1)
+            time = f"2026-01-01 00:{seconds // 60:02}:{seconds % 60:02}.000000"
+            connection.execute(text("UPDATE training SET created = :time, seconds = 6.0 WHERE key = :key"),
+                               {"time": time, "key": row["key"]})  # fmt: skip
+
+
+def _simplify(store: Store, best: int, genome: str) -> None:
+    lean = str(live_program(parse(genome)))
+    steps = [("algebra", genome, lean, 1), ("delete", lean, "update = g * 0.5", 0)]
+    store.set_simplification(best, [
+        {"kind": kind, "before": before, "after": after, "evidence": {}, "accepted": accepted}
+        for kind, before, after, accepted in steps
+    ])  # fmt: skip
+
+
+def _compare(store: Store, best: int) -> None:
+    genome = "update = g * lr"
+    one = SelectionRow(
+        f"program {best}", best, "digits_mlp_long", "f", 28, 0.5, 0.0, genome, 8, -0.07, 0.001, "adamw", 0.002, 0.0004,
+        3.0, 0.0135, 1, 2,
+    )  # fmt: skip
+    other = one._replace(competitor="program 2", program_id=2, z=-1.0, p=1.0, ahead=-0.001, passed=0)
+    rival = one._replace(competitor="adamw", program_id=None, z=None, p=None, ahead=None, ahead_error=None, passed=0)
+    rows = [
+        ProofRow(name, who, task, task, genome, 0.0123, 0.1, 28, 2, 20, 1, -0.5 - n, 0.01, ahead, error, z, share, 1.25,
+                 1.02, 2.0, 1.5, z and 4.0, p)
+        for task in ("mnist1d_cnn", "pydoc_transformer")
+        for n, (name, who, ahead, error, z, share, p) in enumerate([
+            (f"program {best}", best, None, None, None, 0.5, None),
+            ("adamw", None, 0.0625, 0.0125, 4.25, 1.0, 0.00003),
+            ("lion", None, -0.0125, None, None, None, 0.2),
+        ])
+    ]  # fmt: skip
+    store.set_selection("final", "small", 1, [one, other, rival])
+    store.set_selection("final", "small", 2, [one._replace(task="digits_cnn", task_fingerprint="e", z=2.5)])
+    opening = open_locked(store, best, store.program(best)["dataflow_hash"], "final")
+    finish_proof(store, opening, rows)
+    set_noise(store, [NoiseRow("digits_mlp", "f", "k", genome, 8, 0, -0.1, 0.004)])
+
+
+class Page(HTMLParser):
+    """What a page says, as a browser without scripts would have it.
+
+    `sections`: their texts, white space as single blanks; `lines`: texts of elements with an id, as they stand;
+    `tables`: rows of cells; `tags`: all elements and their attributes.
+    """
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.sections: dict[str, str] = {}
+        self.lines: dict[str, str] = {}
+        self.tables: dict[str, list[list[str]]] = {}
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self._open: list[tuple[str, str]] = []
+        self.feed(html)
+        self.close()
+        assert not self._open, f"not closed: {self._open}"
+        self.sections = {name: " ".join(said.split()) for name, said in self.sections.items()}
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        name = dict(attrs).get("id") or ""
+        if tag not in VOID:
+            self._open.append((tag, name))
+        if tag == "section":
+            self.sections[name] = ""
+        if tag == "tr":
+            self.tables.setdefault(self._inside("table"), []).append([])
+        if tag in ("td", "th"):
+            self.tables[self._inside("table")][-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        opened, _ = self._open.pop()
+        assert opened == tag, f"<{opened}> is closed by </{tag}>"
+
+    def handle_data(self, data: str) -> None:
+        for _, name in self._open:
+            if name:
+                self.lines[name] = self.lines.get(name, "") + data
+        if any(tag == "section" for tag, _ in self._open):
+            self.sections[self._inside("section")] += data + " "
+        if any(tag in ("td", "th") for tag, _ in self._open):
+            self.tables[self._inside("table")][-1][-1] += data
+
+    def _inside(self, tag: str) -> str:
+        return next(name for opened, name in reversed(self._open) if opened == tag)
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What plotly is given."""
+        found: dict[str, Any] = json.loads(self.lines["figures"])
+        return found
+
+    def figure(self, name: str) -> dict[str, Any]:
+        """The traces of a figure by their names."""
+        return {trace.get("name", ""): trace for trace in self.figures[name]["data"]}
