@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from enum import StrEnum
+from typing import NamedTuple
 
 from programs.program import Program
 
 CURVE_POINTS = 20
 
-Status = Literal["ok", "diverged", "dropped", "error", "timeout", "lost"]
+
+class Status(StrEnum):
+    """How a training, or a program over all its trainings, ended. Programs that cannot learn are rejected untrained."""
+
+    OK = "ok"
+    DIVERGED = "diverged"
+    DROPPED = "dropped"
+    REJECTED = "rejected"
+    TIMEOUT = "timeout"
+    ERROR = "error"
+    LOST = "lost"
 
 
 class Replica(NamedTuple):
@@ -29,7 +40,7 @@ class Outcome(NamedTuple):
     replica's share of the time of its batch, `device` what it was trained on.
     """
 
-    status: Status
+    status: str
     fitness: float | None
     curve: list[float]
     steps: int

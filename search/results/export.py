@@ -1,59 +1,41 @@
-"""Programs of the store, of files and of the zoo as files that people use."""
+"""Programs of the store, of files and of the zoo as source text that people use."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from contextlib import closing
-from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from programs.errors import InputError
 from programs.export import export_torch, optax_source
 from programs.hashing import dataflow_hash
+from programs.program import Program
 
-from search.results.programs import Resolved, resolve
-from search.store import open_store
+from search.store.views import ProgramEntry
 
 TARGETS = ("torch", "optax", "dsl")
 
 
-def export_program(what: str, target: str, class_name: str | None, store: str, output: Path | None) -> None:
-    """Write the export to a file, or print it. An export of a program of the store is noted there.
+class NamedProgram(NamedTuple):
+    """A program, what to call it, its row in the store if it has one, and the tasks of its search."""
 
-    Raises:
-        InputError: unknown target or program, an export that does not move weights as the program does, or a file that
-            cannot be written.
-    """
-    found = resolve(what, store)
-    row = None
-    if found.program_id is not None:
-        with closing(open_store(store)) as database:
-            row = database.program(found.program_id)
-    name = class_name or class_name_of(found.name)
-    text = exported(found, target, name, row)
-    if output is None:
-        print(text, end="")
-    else:
-        write_text(text, output)
-    if found.program_id is not None:
-        with closing(open_store(store)) as database:
-            database.add_export(found.program_id, target, name, text)
+    name: str
+    program: Program
+    entry: ProgramEntry | None = None
+    tasks: tuple[str, ...] = ()
 
 
 def class_name_of(name: str) -> str:
-    """What the class of an export is called unless people say otherwise: Program42 for `program 42`."""
+    """Return what the class of an export is called unless another name is given: Program42 for `program 42`."""
     return "".join(part.capitalize() for part in re.findall(r"[A-Za-z0-9]+", name))
 
 
-def exported(found: Resolved, target: str, class_name: str, row: Mapping[str, Any] | None) -> str:
-    """The text of an export.
+def export_source(found: NamedProgram, target: str, class_name: str | None = None) -> str:
+    """Return the text of an export; that of a program of the store names its search, tasks and fitness.
 
     Args:
         found: the program.
         target: one of `TARGETS`.
-        class_name: of the optimizer.
-        row: of the program in the store, if it comes from there; the text names search, task and fitness then.
+        class_name: of the optimizer; that of `class_name_of` without it.
 
     Raises:
         InputError: unknown target, or an export that does not move weights as the program does.
@@ -63,25 +45,12 @@ def exported(found: Resolved, target: str, class_name: str, row: Mapping[str, An
     if target == "dsl":
         return f"{found.program.as_function()}\n"
     write = export_torch if target == "torch" else optax_source
-    return write(found.program, class_name, _provenance(found, row))
+    return write(found.program, class_name or class_name_of(found.name), _provenance(found))
 
 
-def write_text(text: str, output: Path) -> None:
-    """Write a file and say so.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written ({error.strerror}); name another file with -o") from None
-    print(f"wrote {output}")
-
-
-def _provenance(found: Resolved, row: Mapping[str, Any] | None) -> dict[str, str]:
+def _provenance(found: NamedProgram) -> dict[str, str]:
     provenance = {"program": found.name, "hash": dataflow_hash(found.program)}
-    if row is not None:
-        tasks = ", ".join(task["name"] for task in row["settings"]["tasks"])
-        provenance |= {"search": row["search"], "task": tasks, "fitness": f"{row['fitness']}"}
+    if found.entry is not None:
+        tasks = ", ".join(found.tasks)
+        provenance |= {"search": found.entry.search, "task": tasks, "fitness": f"{found.entry.fitness}"}
     return provenance

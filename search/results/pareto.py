@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TypeVar
+
+from search.store.rows import Row
+
+Sized = TypeVar("Sized", bound=Row)
 
 
-def pareto_front(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows that are not dominated: no other has at least the fitness with at most the live statements and state
-    slots, and is better in one of these; of equals, the first. Of falling fitness.
+def pareto_front(rows: Iterable[Sized]) -> list[Sized]:
+    """Return the rows that are not dominated, of falling fitness.
+
+    A row is dominated if another has at least its fitness with at most its live statements and state slots, and is
+    better in one of these; of equals, the first stays.
 
     Args:
         rows: with `fitness`, `live_statements` and `state_slots`.
     """
-    front: list[dict[str, Any]] = []
+    front: list[Sized] = []
     least: dict[int, int] = {}  # live statements of the leanest row so far, by its state slots
-    for row in sorted(rows, key=lambda row: (-row["fitness"], row["live_statements"], row["state_slots"])):
-        slots, statements = row["state_slots"], row["live_statements"]
+    for row in sorted(rows, key=_best_first):
+        _, statements, slots = _best_first(row)
         if all(statements < known for used, known in least.items() if used <= slots):
             front.append(row)
             least[slots] = statements
     return front
+
+
+def _best_first(row: Row) -> tuple[float, int, int]:
+    values = row.as_columns()
+    return -values["fitness"], values["live_statements"], values["state_slots"]

@@ -2,48 +2,59 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from programs import zoo
 from programs.errors import InputError
-from programs.program import Program, parse
+from programs.program import parse
 
-from search.store import open_store
+from search.results.export import NamedProgram
+from search.results.results import Results, open_results
 
 LONGEST_ID = 30  # digits; no database has more, and Python reads no number of thousands
 
 
-class Resolved(NamedTuple):
-    """A program, what to call it, and its row in the store if it has one."""
-
-    name: str
-    program: Program
-    program_id: int | None = None
+def is_id(what: str) -> bool:
+    """Return whether this is the ID of a program rather than a file or a name."""
+    return what.isdecimal() and len(what) <= LONGEST_ID
 
 
-def resolve(what: str, store: str) -> Resolved:
-    """Find the program.
+def find_program(what: str, results: Results | None) -> NamedProgram:
+    """Find a program.
+
+    Args:
+        what: its ID, file or name.
+        results: where IDs are looked up; needed for these alone.
 
     Raises:
         InputError: there is none, or its text does not parse or check.
     """
-    if what.isdecimal() and len(what) <= LONGEST_ID:
-        with closing(open_store(store)) as database:
-            genome = database.program(int(what))["genome"]
-        return Resolved(f"program {what}", parse(genome, f"program {what} in {store}"), int(what))
+    if is_id(what):
+        assert results is not None
+        return results.named_program(int(what))
     path = Path(what)
     if _is_file(path):
         try:
-            return Resolved(path.stem, parse(path.read_text(encoding="utf-8"), what))
+            return NamedProgram(path.stem, parse(path.read_text(encoding="utf-8"), what))
         except UnicodeDecodeError:
             raise InputError(f"{what}: is not text; expected a program such as `optsearch zoo adamw` prints") from None
         except OSError as error:
             raise InputError(f"{what}: cannot be read ({error.strerror}); name another file") from None
     if what in zoo.names():
-        return Resolved(what, zoo.load(what))
+        return NamedProgram(what, zoo.load(what))
     raise InputError(f"{what}: neither an ID, nor a file, nor in the zoo ({', '.join(zoo.names())})")
+
+
+@contextmanager
+def named_program(what: str, location: str) -> Iterator[tuple[NamedProgram, Results | None]]:
+    """Find a program, and keep the database open if it is one of the store."""
+    if not is_id(what):
+        yield find_program(what, None), None
+        return
+    with open_results(location) as results:
+        yield find_program(what, results), results
 
 
 def _is_file(path: Path) -> bool:

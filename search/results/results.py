@@ -1,14 +1,24 @@
-"""What runs found, for Python: programs and views of a database as typed entries, without SQL."""
+"""What runs have found: the only reader of programs, views and evidence, for commands, reports and Python."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from itertools import pairwise
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Annotated, Any
 
-from search.commands.leaderboard import Wanted, find_programs
-from search.commands.lineage import line_of
-from search.results.entries import (
+from programs.errors import InputError
+from programs.program import parse
+
+from proxy_tasks.outcome import Status
+
+from search.results.export import NamedProgram, export_source
+from search.results.pareto import pareto_front
+from search.store import Store, open_store
+from search.store.keys import Answer, sql_list
+from search.store.proofs import Opening, find_opening
+from search.store.rows import Digest, Name, Row, RowType, query
+from search.store.views import (
     BaselineEntry,
     FailureEntry,
     FunnelEntry,
@@ -24,22 +34,112 @@ from search.results.entries import (
     SimplificationEntry,
     TrainingEntry,
 )
-from search.results.export import class_name_of, exported
-from search.results.lookup import require_search, rows_of
-from search.results.programs import Resolved
-from search.store import Store
-from search.store.encoding import foreign_data_error, from_json
-from search.store.store import MOST_KEYS
-from search.store.validation import checked_curve, checked_settings
 
-Entry = TypeVar("Entry", bound=tuple[Any, ...])
+_LARGEST_ID = 2**63 - 1
+
+
+@query(
+    """
+    SELECT answered_by, COUNT(*) AS programs, MIN(id) AS example_id FROM program
+    WHERE key = :key AND id <> :id GROUP BY answered_by ORDER BY COUNT(*) DESC, MIN(id)
+    """
+)
+class Duplicates(Row):
+    """Other births with the key of a program, by what answered them."""
+
+    answered_by: Annotated[str, Answer]
+    """What answered them."""
+    programs: int
+    """Their number."""
+    example_id: int
+    """The first of them."""
+
+
+@query(
+    """
+    SELECT live_statements, state_slots, MAX(fitness) AS fitness, COUNT(*) AS programs FROM v_leaderboard
+    WHERE search = :search GROUP BY live_statements, state_slots ORDER BY state_slots, live_statements
+    """
+)
+class Size(Row):
+    """The best fitness among programs of one size."""
+
+    live_statements: int
+    """Their live statements."""
+    state_slots: int
+    """Their state slots."""
+    fitness: float
+    """The highest fitness."""
+    programs: int
+    """How many programs are of this size."""
+
+
+@query(
+    """
+    SELECT status, CAST(SUM(programs) AS BIGINT) AS programs FROM v_failures WHERE search = :search
+    GROUP BY status ORDER BY SUM(programs) DESC, status
+    """
+)
+class FailedPrograms(Row):
+    """How many programs of a search failed in one way."""
+
+    status: Annotated[str, Status]
+    """The way."""
+    programs: int
+    """Their number."""
+
+
+# A parent was born before its child, so no data can make this endless; the limit holds whatever an index says.
+@query(
+    """
+    WITH RECURSIVE line AS (
+        SELECT id, search_id, birth, parent_birth FROM program WHERE id = :id
+        UNION ALL
+        SELECT i.id, i.search_id, i.birth, i.parent_birth
+        FROM line JOIN program i ON i.search_id = line.search_id AND i.birth = line.parent_birth
+        WHERE i.birth < line.birth
+    )
+    SELECT id FROM line LIMIT 1000000
+    """
+)
+class _Ancestor(Row):
+    """A program on the line of ancestors of another."""
+
+    id: int
+    """Its ID."""
+
+
+@query("SELECT MAX(id) AS id FROM program")
+class _Last(Row):
+    """The program drawn last."""
+
+    id: int | None
+    """Its ID."""
+
+
+@query("SELECT name AS search FROM search ORDER BY id")
+class _SearchName(Row):
+    """The name of a search."""
+
+    search: Name
+    """The name."""
+
+
+@query("SELECT id, key FROM program ORDER BY id")
+class _Keyed(Row):
+    """A program and its key."""
+
+    id: int
+    """Its ID."""
+    key: Digest
+    """Its key."""
 
 
 class Results:
     """An open database of results, as `open_store` and `run` give it.
 
-    What takes the name of a search is about all searches without it. Lists are in the order of their views; pandas
-    makes a table of them as they are, `pandas.DataFrame(entries)`. Use it in a `with` block, or `close` it.
+    Methods that take the name of a search are about all searches without it. Lists are in the order of their views;
+    pandas makes a table of them as they are, `pandas.DataFrame(entries)`. Use it in a `with` block, or `close` it.
 
     Raises:
         InputError: from every method, where a search or a program is not there, or the database holds what optsearch
@@ -47,7 +147,7 @@ class Results:
     """
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self.store = store
 
     def __enter__(self) -> Results:
         return self
@@ -63,39 +163,53 @@ class Results:
     @property
     def location(self) -> str:
         """The path of the database, or its URL without the password."""
-        return self._store.location
+        return self.store.location
 
     def close(self) -> None:
-        """Let the database go."""
-        self._store.close()
+        """Close the database."""
+        self.store.close()
 
-    # --- searches ------------------------------------------------------------------------------------------------
+    # --- searches ----------------------------------------------------------------------------------------------------
 
     def searches(self) -> list[SearchEntry]:
-        """Every search: its settings, how far it is, what it found."""
-        return self._view("v_searches", SearchEntry)
+        """Return every search: its settings, how far it is, what it found."""
+        return self.store.select(SearchEntry)
+
+    def require(self, search: str | None) -> None:
+        """Refuse the name of a search that is not there; None stands for all."""
+        if search is not None and self.store.first(_SearchName, "search = :search", search=search) is None:
+            raise InputError(f"{self.location}: no search '{search}'; there are: {_listed(self._names())}")
+
+    def search(self, name: str) -> SearchEntry:
+        """Return one search."""
+        self.require(name)
+        return self.store.select(SearchEntry, "search = :search", search=name)[0]
 
     def progress(self, search: str | None = None) -> list[ProgressEntry]:
-        """How a search went, batch by batch."""
-        return self._view("v_progress", ProgressEntry, search)
+        """Return how a search went, batch by batch."""
+        return self._of_search(ProgressEntry, search)
 
     def pace(self, search: str | None = None) -> list[PaceEntry]:
-        """When the trainings of each batch were written, and how long they took."""
-        return self._view("v_pace", PaceEntry, search)
+        """Return when the trainings of each batch were written, and how long they took."""
+        return self._of_search(PaceEntry, search)
 
     def failures(self, search: str | None = None) -> list[FailureEntry]:
-        """What failed and why, counted."""
-        return self._view("v_failures", FailureEntry, search)
+        """Return what failed and why, counted."""
+        return self._of_search(FailureEntry, search)
+
+    def failed_programs(self, search: str) -> list[FailedPrograms]:
+        """Return how many programs of a search failed, by status."""
+        return self.store.select(FailedPrograms, search=search)
 
     def baselines(self, search: str | None = None) -> list[BaselineEntry]:
-        """The tuned baselines."""
-        return self._view("v_baselines", BaselineEntry, search)
+        """Return the tuned baselines."""
+        return self._of_search(BaselineEntry, search)
 
     def meta_validation(self, search: str | None = None) -> list[MetaValidationEntry]:
-        """How the best fared, as a search went on, on tasks that it never sees."""
-        return self._view("v_meta_validation", MetaValidationEntry, search)
+        """Return how the best program fared, as a search went on, on tasks that it never sees."""
+        return self._of_search(MetaValidationEntry, search)
 
-    # --- programs ------------------------------------------------------------------------------------------------
+    # --- programs ----------------------------------------------------------------------------------------------------
 
     def leaderboard(
         self,
@@ -107,93 +221,210 @@ class Results:
         statements: int | None = None,
         pareto: bool = False,
     ) -> list[LeaderboardEntry]:
-        """The distinct programs that trained well, best first.
+        """Return the distinct programs that trained well, best first.
 
         Args:
-            search: that found them.
+            search: the search that found them.
             limit: how many; None for all.
             task: only of searches that train on it.
             states: state slots at most.
             statements: live statements at most.
             pareto: only programs that no other beats in fitness, live statements and state slots together.
         """
-        wanted = Wanted(search, task, states=states, statements=statements, pareto=pareto)
-        return [self._entry(LeaderboardEntry, row) for row in find_programs(self._store, wanted, limit)]
+        rows = self._programs(LeaderboardEntry, None if pareto else limit, search, task, states, statements)
+        return pareto_front(rows)[:limit] if pareto else rows
+
+    def failed(
+        self,
+        status: str,
+        search: str | None = None,
+        limit: int | None = 20,
+        *,
+        task: str | None = None,
+        states: int | None = None,
+        statements: int | None = None,
+    ) -> list[ProgramEntry]:
+        """Return the programs that ended with a status other than ok, latest first.
+
+        Births answered by what is known of another program are not listed again. Arguments are those of `leaderboard`.
+        """
+        return self._programs(
+            ProgramEntry, limit, search, task, states, statements, "status = :status AND answered_by IN"
+            f" ({sql_list((Answer.TRAINING, Answer.REEVALUATION, Answer.REJECTION))})", "id DESC", status=status,
+        )  # fmt: skip
+
+    def _programs(
+        self,
+        kind: type[RowType],
+        limit: int | None,
+        search: str | None,
+        task: str | None,
+        states: int | None,
+        statements: int | None,
+        condition: str = "",
+        order: str = "",
+        **parameters: str,
+    ) -> list[RowType]:
+        self.require(search)
+        conditions = {
+            "search = :search": search,
+            "state_slots <= :states": states,
+            "live_statements <= :statements": statements,
+            "search IN :searches": None if task is None else self._searches_on(task, search),
+        }
+        values = {"search": search, "states": states, "statements": statements}
+        given: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+        if task is not None:
+            given["searches"] = conditions["search IN :searches"]
+        where = " AND ".join(filter(None, [condition, *(c for c, value in conditions.items() if value is not None)]))
+        return self.store.select(kind, where, order=order, limit=limit, **given, **parameters)
+
+    def best(self, search: str) -> LeaderboardEntry | None:
+        """Return the best program of a search, None if nothing trained well."""
+        return next(iter(self.leaderboard(search, 1)), None)
+
+    def leader(self, program_id: int) -> LeaderboardEntry | None:
+        """Return the place of a program in the leaderboard, None if it has none."""
+        return self.store.first(LeaderboardEntry, "id = :id", id=program_id)
+
+    def sizes(self, search: str) -> list[Size]:
+        """Return the best fitness for each number of live statements and state slots."""
+        return self.store.select(Size, search=search)
 
     def program(self, program_id: int) -> ProgramEntry:
-        """One program by its ID."""
-        return self._entry(ProgramEntry, self._store.program(program_id))
-
-    def lineage(self, program_id: int) -> list[LineageEntry]:
-        """From the start program to this one, every birth beside its parent."""
-        row = self._store.program(program_id)
-        ids = [ancestor["id"] for ancestor in line_of(self._store, row["search_id"], row["birth"])]
-        found: list[LineageEntry] = []
-        for start in range(0, len(ids), MOST_KEYS):
-            numbers = ", ".join(map(str, ids[start : start + MOST_KEYS]))
-            query = f"SELECT * FROM v_lineage WHERE id IN ({numbers}) ORDER BY id"  # noqa: S608 - numbers
-            found += [self._entry(LineageEntry, ancestor) for ancestor in self._store.rows(query)]
+        """Return one program by its ID."""
+        found = None
+        if 0 < program_id <= _LARGEST_ID:
+            found = self.store.first(ProgramEntry, "id = :id", id=program_id)
+        if found is None:
+            last = self.store.select(_Last)[0].id or 0
+            raise InputError(
+                f"{self.location}: no program {program_id}; IDs go from 1 to {last}, `optsearch leaderboard` lists the"
+                " best"
+            )
         return found
 
-    def trainings(self, of: LeaderboardEntry | ProgramEntry | BaselineEntry) -> list[TrainingEntry]:
-        """Every training of a program or a tuned baseline, on whatever task and seed, with its loss curve."""
-        rows = self._store.rows("SELECT * FROM v_trainings WHERE key = :key", key=of.key)
-        return [self._entry(TrainingEntry, row) for row in rows]
+    def lineage(self, program_id: int) -> list[LineageEntry]:
+        """Return the line from the start program to this one, every birth beside its parent."""
+        self.program(program_id)
+        ids = [ancestor.id for ancestor in self.store.select(_Ancestor, id=program_id)]
+        rows = sorted(self.store.select(LineageEntry, "id IN :ids", ids=ids), key=lambda row: -row.birth)
+        line = rows[:1]
+        for later, row in pairwise(rows):
+            if row.birth != later.parent_birth:
+                break
+            line.append(row)
+        return line[::-1]
+
+    def children(self, search: str, births: Sequence[int]) -> list[LineageEntry]:
+        """Return the births whose parents are these."""
+        return self.store.select(
+            LineageEntry, "search = :search AND parent_birth IN :births", search=search, births=list(births)
+        )
+
+    def duplicates(self, program: ProgramEntry) -> list[Duplicates]:
+        """Return the other births with the key of a program, by what answered them."""
+        return self.store.select(Duplicates, key=program.key, id=program.id)
+
+    def with_key(self, key: str, limit: int) -> list[int]:
+        """Return the IDs of the first births with a key."""
+        return [row.id for row in self.store.select(_Keyed, "key = :key", key=key, limit=limit)]
+
+    def first_trained(self, key: str) -> ProgramEntry | None:
+        """Return the first program with a key that was trained."""
+        return self.store.first(
+            ProgramEntry, "key = :key AND answered_by = :training", key=key, training=str(Answer.TRAINING)
+        )
+
+    def trainings(self, of: ProgramEntry | LeaderboardEntry | BaselineEntry) -> list[TrainingEntry]:
+        """Return every training of a program or a tuned baseline, on whatever task and seed, with its loss curve."""
+        return self.store.select(TrainingEntry, "key = :key", key=of.key)
 
     def simplification(self, program_id: int) -> list[SimplificationEntry]:
-        """The steps of `optsearch simplify`, if it was asked to simplify this program."""
-        rows = self._store.rows("SELECT * FROM v_simplification WHERE id = :id", id=program_id)
-        return [self._entry(SimplificationEntry, row) for row in rows]
+        """Return the steps of `optsearch simplify`, if it was asked to simplify this program."""
+        return self.store.select(SimplificationEntry, "id = :id", id=program_id)
 
     def export(self, program_id: int, to: str = "torch", name: str | None = None) -> str:
-        """The source of a program as a self-contained optimizer, as `optsearch export` writes it.
+        """Return the source of a program as a self-contained optimizer, as `optsearch export` writes it.
 
         Args:
             program_id: its ID.
             to: `torch`, `optax`, or `dsl` for the program's own text.
             name: of the class; `Program` and the ID without it.
         """
-        row = self._store.program(program_id)
-        found = Resolved(f"program {program_id}", self._entry(ProgramEntry, row).program, program_id)
-        return exported(found, to, name or class_name_of(found.name), row)
+        return export_source(self.named_program(program_id), to, name)
 
-    # --- evidence ------------------------------------------------------------------------------------------------
+    def named_program(self, program_id: int) -> NamedProgram:
+        """Return a program by its ID, with what an export says about it."""
+        entry = self.program(program_id)
+        program = parse(entry.genome, f"program {program_id} in {self.location}")
+        return NamedProgram(f"program {program_id}", program, entry, tuple(tasks_of(self.search(entry.search))))
+
+    # --- evidence ----------------------------------------------------------------------------------------------------
 
     def funnel(self, funnel: str | None = None) -> list[FunnelEntry]:
-        """Results of funnels, stage by stage; of one, if its name is given."""
-        return [entry for entry in self._view("v_funnel", FunnelEntry) if funnel in (None, entry.funnel)]
+        """Return the results of funnels, stage by stage; of one, if its name is given."""
+        where = "" if funnel is None else "funnel = :funnel"
+        return self.store.select(FunnelEntry, where, funnel=funnel)
+
+    def funnels_of(self, *, search: str | None = None, program_id: int | None = None) -> list[FunnelEntry]:
+        """Return the results of funnels that a search or a program went through."""
+        where = "search = :search" if search is not None else "program_id = :id"
+        return self.store.select(FunnelEntry, where, search=search, id=program_id)
 
     def proof(self, finalist: int | None = None) -> list[ProofEntry]:
-        """Finalists against tuned baselines on the locked tasks; one finalist, if its ID is given."""
-        return [entry for entry in self._view("v_proof", ProofEntry) if finalist in (None, entry.finalist)]
+        """Return finalists against tuned baselines on the locked tasks; one finalist, if its ID is given."""
+        return self.store.select(ProofEntry, "" if finalist is None else "finalist = :id", id=finalist)
+
+    def opening(self, dataflow_hash: str) -> Opening | None:
+        """Return for whom the locked tasks were opened, of programs that compute this."""
+        return find_opening(self.store, dataflow_hash)
 
     def noise(self) -> list[NoiseEntry]:
-        """How much one training of a task says, where it was measured."""
-        return self._view("v_noise", NoiseEntry)
+        """Return how much one training of a task says, where it was measured."""
+        return self.store.select(NoiseEntry)
 
-    # --- entries -------------------------------------------------------------------------------------------------
+    # --- what several methods need -----------------------------------------------------------------------------------
 
-    def _view(self, view: str, kind: type[Entry], search: str | None = None) -> list[Entry]:
-        require_search(self._store, search)
-        return [self._entry(kind, row) for row in rows_of(self._store, view, search)]
+    def _of_search(self, kind: type[RowType], search: str | None) -> list[RowType]:
+        self.require(search)
+        return self.store.select(kind, "" if search is None else "search = :search", search=search)
 
-    def _entry(self, kind: type[Entry], row: Mapping[str, Any]) -> Entry:
-        return kind(*(self._value(name, row[name]) for name in kind._fields))  # type: ignore[attr-defined]
+    def _names(self) -> list[str]:
+        return [row.search for row in self.store.select(_SearchName)]
 
-    def _value(self, name: str, value: Any) -> Any:
-        """What a column stands for, where databases have no type for it."""
-        if name in ("passed", "accepted"):
-            return bool(value)
-        if name not in ("settings", "curve", "evidence"):
-            return value
-        try:
-            found = from_json(value)
-        except ValueError:
-            raise foreign_data_error(self.location, f"no JSON as {name}") from None
-        if name == "curve":
-            return checked_curve(found, self.location)
-        if name == "settings":
-            return checked_settings(found, self.location)
-        if type(found) is not dict:
-            raise foreign_data_error(self.location, f"a {type(found).__name__} as {name}")
+    def _searches_on(self, task: str, search: str | None) -> list[str]:
+        """Return the names of the searches that train on a task; of this one alone if it is given.
+
+        Raises:
+            InputError: there is none; says which tasks there are.
+        """
+        searches = [row for row in self.searches() if search in (None, row.search)]
+        found = [row.search for row in searches if task in tasks_of(row)]
+        if not found:
+            who = "no search trains" if search is None else f"search '{search}' does not train"
+            there = _listed([name for row in searches for name in tasks_of(row)])
+            raise InputError(f"{self.location}: --task {task}: {who} on it; there are: {there}")
         return found
+
+
+def open_results(location: str, create: bool = False) -> Results:
+    """Open a database of results.
+
+    Args:
+        location: a URL or the path of a SQLite file.
+        create: make the database, or upgrade it, if need be; it will be written.
+
+    Raises:
+        InputError: it is missing, foreign, damaged, of another version, or cannot be opened.
+    """
+    return Results(open_store(location, create=create))
+
+
+def tasks_of(search: SearchEntry) -> list[str]:
+    """Return the names of the tasks that a search trains on."""
+    return [task["name"] for task in search.settings.get("tasks", [])]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(names)) or "none yet"

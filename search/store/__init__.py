@@ -1,10 +1,10 @@
-"""The database that runs write: everything that was born, trained, tuned and exported."""
+"""The database that runs write: everything that was drawn, trained, tuned and exported."""
 
 from search.store.errors import LeaseLost, StoreError
 from search.store.lease import Heartbeat, Lease
 from search.store.opening import open_store
-from search.store.rows import BaselineRow, MetaValidationRow, NoiseRow, Opening, ProgramRow, ProofRow, SelectionRow
 from search.store.store import Store
+from search.store.tables import BaselineRow, MetaValidationRow, NoiseRow, ProgramRow, ProofRow, SelectionRow
 
 __all__ = [
     "BaselineRow",
@@ -13,7 +13,6 @@ __all__ = [
     "LeaseLost",
     "MetaValidationRow",
     "NoiseRow",
-    "Opening",
     "ProgramRow",
     "ProofRow",
     "SelectionRow",

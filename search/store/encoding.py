@@ -49,7 +49,7 @@ def _finite(value: Any) -> Any:
     return clean_number(value) if isinstance(value, float) else value
 
 
-def from_json(text: str | bytes) -> Any:
+def from_json(text: Any) -> Any:
     """What JSON text says.
 
     Raises:

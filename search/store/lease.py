@@ -13,22 +13,23 @@ import os
 import secrets
 import socket
 import threading
-import time
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Table, select
 
 from programs.errors import InputError
 
-from search.store import schema
+from search.store.clock import clock, seconds_now
 from search.store.errors import LeaseLost, StoreError
-
-if TYPE_CHECKING:
-    from search.store.store import Store
+from search.store.keys import SearchState
+from search.store.rows import now
+from search.store.store import Store
+from search.store.tables import BaselineRow, MetaValidationRow, ProgramRow, SearchRow
 
 LEASE_SECONDS = 30.0  # without a heartbeat
 HEARTBEAT_SECONDS = 5.0
@@ -39,7 +40,7 @@ _held: set[str] = set()  # tokens of this very process
 
 
 def machine() -> str:
-    """This machine and the numbers by which it knows its processes: containers on one machine number their own."""
+    """Return this machine and the namespace of its process numbers: containers on one machine number their own."""
     parts = [socket.gethostname()]
     with suppress(OSError):  # elsewhere than on Linux
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
@@ -48,72 +49,62 @@ def machine() -> str:
     return " ".join(parts)
 
 
-def clock(connection: Connection) -> Any:
-    """Now, in seconds: by the server's clock where there is one, as something that can be written or selected."""
-    if connection.dialect.name == "postgresql":
-        return func.extract("epoch", func.clock_timestamp())
-    return time.time()
-
-
-def seconds_now(connection: Connection) -> float:
-    """Now, in seconds, by the clock of the database."""
-    now = clock(connection)
-    return float(now if isinstance(now, float) else connection.execute(select(now)).scalar_one())
-
-
-def is_held(token: str | None, at: str | None, pid: int | None, silent: float) -> bool:
-    """Whether the holder of a lease still has it.
+def is_held(search: SearchRow | Any, silent: float) -> bool:
+    """Return whether the holder of a search's lease still has it.
 
     Args:
-        token: the holder's, None where there is no holder.
-        at: its machine.
-        pid: its process.
+        search: the search, with `holder_token`, `holder_machine` and `holder_pid`.
         silent: seconds since its last heartbeat. They are negative where its clock is ahead of ours; by more than a
             lease, and that clock cannot be trusted.
     """
-    if token is None or abs(silent) >= LEASE_SECONDS:
+    if search.holder_token is None or abs(silent) >= LEASE_SECONDS:
         return False
-    return at != machine() or pid is None or _lives(pid, token)
+    if search.holder_machine != machine() or search.holder_pid is None:
+        return True
+    return _is_alive(search.holder_pid, search.holder_token)
 
 
-def _lives(pid: int, token: str) -> bool:
-    """Whether the process of this machine that took the lease still has it."""
+def _is_alive(pid: int, token: str) -> bool:
+    """Return whether the process of this machine that took the lease still has it."""
     if pid == os.getpid():  # perhaps of an earlier life: the first process of a container always has the same number
         return token in _held
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
-    except (psutil.Error, OSError, OverflowError, ValueError):  # not ours to look at, but there
+    except (psutil.Error, OSError, OverflowError, ValueError):  # a process of another user, but there
         return True
 
 
 class Lease:
-    """The right to write one search. `token` is what writes are checked with.
+    """The right to write one search; everything that belongs to the search is written through it.
 
     Args:
         store: where the search is.
-        search_id: which.
+        search_id: the id of the search.
+
+    Every method that writes raises LeaseLost if another run has taken the search over; nothing is written then.
     """
 
     def __init__(self, store: Store, search_id: int) -> None:
         self.token = secrets.token_hex(16)
         self.store = store
         self._search_id = search_id
+        self._table: Table = SearchRow.table  # type: ignore[assignment]  # it has one
 
     def take(self) -> None:
-        """Take it if nobody has it, or whoever had it is dead.
+        """Take the lease if no run has it, or the run that had it is dead.
 
         Raises:
             InputError: another run has it.
             StoreError: the database cannot be written.
         """
-        t = schema.search.c
+        t = self._table.c
         query = select(t.name, t.holder, t.holder_token, t.holder_machine, t.holder_pid, t.heartbeat)
         with self.store.writing() as connection:
             row = connection.execute(query.where(t.id == self._search_id).with_for_update()).one()
             silent = seconds_now(connection) - (-math.inf if row.heartbeat is None else row.heartbeat)
-            if is_held(row.holder_token, row.holder_machine, row.holder_pid, silent):
+            if is_held(row, silent):
                 raise InputError(self._refusal(row, silent))
             values = {
                 "holder": f"{socket.gethostname()}, process {os.getpid()}",
@@ -122,7 +113,7 @@ class Lease:
                 "holder_pid": os.getpid(),
                 "heartbeat": clock(connection),
             }
-            connection.execute(schema.search.update().where(t.id == self._search_id).values(values))
+            connection.execute(self._table.update().where(t.id == self._search_id).values(values))
         _held.add(self.token)
 
     def _refusal(self, row: Any, silent: float) -> str:
@@ -133,44 +124,67 @@ class Lease:
         return f"{where}; if that has died, the search is free in {left} s: run again then"
 
     def renew(self) -> None:
-        """Say that this run is alive.
+        """Note that this run is alive."""
+        with self.store.writing() as connection:
+            self._fence(connection, {})
+
+    def update(self, state: SearchState, settings: dict[str, Any] | None = None) -> None:
+        """Note the state of the search, and its settings if they are given."""
+        values: dict[str, Any] = {"state": state} | ({} if settings is None else {"settings": settings})
+        with self._writing(**values):
+            pass
+
+    def add_births(self, births: Sequence[ProgramRow], seconds: float) -> None:
+        """Commit births, all or none, with the seconds that they took."""
+        with self._writing(seconds=self._table.c.seconds + seconds) as connection:
+            self.store.insert(connection, births, search_id=self._search_id)
+
+    def add_baseline(self, baseline: BaselineRow) -> None:
+        """Keep a tuned baseline."""
+        with self._writing() as connection:
+            self.store.insert(connection, [baseline], search_id=self._search_id)
+
+    def add_meta_validation(self, row: MetaValidationRow) -> None:
+        """Keep a point of the meta-validation curve."""
+        with self._writing() as connection:
+            self.store.insert(connection, [row], search_id=self._search_id)
+
+    @contextmanager
+    def _writing(self, **values: Any) -> Iterator[Connection]:
+        """Open a transaction that has noted values and the time in the row of the search."""
+        with self.store.writing() as connection:
+            self._fence(connection, {"updated": now(), **values})
+            yield connection
+
+    def _fence(self, connection: Connection, values: dict[str, Any]) -> None:
+        """Note values and a heartbeat, in a transaction that goes on to write what belongs to the search.
 
         Raises:
-            LeaseLost: another run has taken the search over.
-            StoreError: the database cannot be written.
+            LeaseLost: the search has another holder. Let it pass, so that the transaction is undone.
         """
-        with self.store.writing() as connection:
-            fence(connection, self.store.location, self._search_id, self.token, {})
+        t = self._table.c
+        update = self._table.update().where(t.id == self._search_id, t.holder_token == self.token)
+        if connection.execute(update.values(heartbeat=clock(connection), **values)).rowcount == 0:
+            raise LeaseLost(
+                f"{self.store.location}: another run has taken this search over, since this one gave no sign of life"
+                f" for {LEASE_SECONDS:.0f} s; nothing more is written here and nothing committed is lost, the other"
+                " goes on"
+            )
 
     def release(self) -> None:
-        """Let it go. A database that cannot be written any more lets it go by itself after a while."""
-        t = schema.search.c
+        """Give the lease back. If the database can no longer be written, the lease ends by itself after a while."""
+        t = self._table.c
         _held.discard(self.token)
         free = dict.fromkeys(("holder", "holder_token", "holder_machine", "holder_pid"))
         with suppress(StoreError), self.store.writing() as connection:
             mine = (t.id == self._search_id) & (t.holder_token == self.token)
-            connection.execute(schema.search.update().where(mine).values(free))
-
-
-def fence(connection: Connection, location: str, search_id: int, token: str, values: dict[str, Any]) -> None:
-    """Note values and a heartbeat in the row of a search, in a transaction that goes on to write what belongs to it.
-
-    Raises:
-        LeaseLost: the search is no longer of this token. Let it pass, so that the transaction is undone.
-    """
-    t = schema.search.c
-    update = schema.search.update().where(t.id == search_id, t.holder_token == token)
-    if connection.execute(update.values(heartbeat=clock(connection), **values)).rowcount == 0:
-        raise LeaseLost(
-            f"{location}: another run has taken this search over, since this one gave no sign of life for"
-            f" {LEASE_SECONDS:.0f} s; nothing more is written here and nothing committed is lost, the other goes on"
-        )
+            connection.execute(self._table.update().where(mine).values(free))
 
 
 class Heartbeat:
     """Keeps a lease alive from a thread of its own, as a context manager.
 
-    A database that is busy or away for a while is tried again. `lost` says so if another run has taken the search over.
+    A database that is busy or away for a while is tried again. `lost` is set if another run has taken the search over.
     """
 
     def __init__(self, lease: Lease, every: float = HEARTBEAT_SECONDS) -> None:
@@ -181,7 +195,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Heartbeat:
-        if not self._lease.store.is_in_memory:  # else nobody but this thread can see it
+        if not self._lease.store.is_in_memory:  # which no other thread can see
             self._thread.start()
         return self
 

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Connection, DefaultClause, Dialect, Table, UniqueConstraint, text
 
-from search.store import schema
+from search.store import tables  # noqa: F401 - which declares them
 from search.store.connections import location_of
 from search.store.encoding import foreign_data_error
-from search.store.views import VIEWS, definition
+from search.store.rows import VIEWS, definition, metadata
+from search.store.views import ProgramEntry  # noqa: F401 - which declares the views
 
-TABLES = {**schema.metadata.tables}
+TABLES = {**metadata.tables}
 VERSION_TABLE = "alembic_version"
 _RUNS_CODE = re.compile(r"\b(check|generated|collate|conflict|strict|without|virtual)\b|\bas\s*\(", re.IGNORECASE)
 _POSTGRESQL_KINDS = {"r": "table", "v": "view"}

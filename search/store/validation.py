@@ -1,210 +1,185 @@
-"""Whether rows are such as optsearch writes. What runs and commands read passes through here, and nowhere else.
+"""Whether rows are such as optsearch writes: what is read from a database passes through here, and nowhere else.
 
-Types are looked at first, by a set of the combinations that are right, so that a row costs one look-up; SQLite keeps
-any value in any column. Values are looked at as far as somebody relies on them.
+A database may come from anyone, and SQLite keeps any value in any column. What is accepted is one table: types, words
+and patterns from the declaration of a row, and rules between its values. Types are looked up by their combination, of
+which a query has few, so that a row costs one look-up.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, NamedTuple
 
-from proxy_tasks.outcome import CURVE_POINTS, Outcome
+from proxy_tasks.outcome import CURVE_POINTS, Status
 
-from search.store.encoding import foreign_data_error
-from search.store.rows import BaselineRow, MetaValidationRow, ProgramRow
+from search.store.encoding import foreign_data_error, from_json
+from search.store.rows import Kind, Row, RowType
+from search.store.tables import ProgramColumns, SearchRow, TrainingRow
+from search.store.views import SearchEntry
 
-STATUSES = {"ok", "diverged", "dropped", "rejected", "timeout", "error", "lost"}
-ANSWERS = {"training", "reevaluation", "hash", "fingerprint", "in_flight", "rejection"}
-STATES = {"running", "interrupted", "finished"}
-
-_NONE = type(None)
-_INTEGER, _NUMBER, _TEXT = (int,), (float, int), (str,)
-_SOME_INTEGER, _SOME_NUMBER, _SOME_TEXT = (int, _NONE), (float, int, _NONE), (str, _NONE)
-
-# Types of columns of tables and views, and of what commands name in their queries.
-KINDS: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(
-        ("id", "search_id", "birth", "batch", "statements", "live_statements", "state_slots", "rounds", "births",
-         "trained", "by_hash", "by_fingerprint", "in_flight", "rejected", "births_so_far", "trained_so_far",
-         "by_hash_so_far", "by_fingerprint_so_far", "in_flight_so_far", "rejected_so_far", "programs", "example_id",
-         "seed", "steps", "trials", "stage", "stages", "seeds", "passed", "step", "accepted", "trials_failed",
-         "seeds_failed", "opening_id", "finalist", "trainings"),
-        _INTEGER,
-    ),
-    **dict.fromkeys(("parent_birth", "parent_id", "holder_pid", "program_id"), _SOME_INTEGER),
-    **dict.fromkeys(
-        ("seconds", "redundant_share", "learning_rate", "weight_decay", "state_per_weight", "step_time"), _NUMBER
-    ),
-    **dict.fromkeys(
-        ("fitness", "variance", "over_adamw", "over_best_baseline", "best", "best_so_far", "parent_fitness", "gain",
-         "standard_error", "meta_fitness", "ahead", "ahead_error", "z", "p", "heartbeat", "task_z", "steps_to_adamw",
-         "tolerance", "one_setting", "mean", "sigma"),
-        _SOME_NUMBER,
-    ),
-    **dict.fromkeys(
-        ("name", "search", "state", "key", "dataflow_hash", "mutation", "genome", "answered_by", "status", "task",
-         "task_fingerprint", "device", "funnel", "competitor", "baseline", "opened", "started", "last_written",
-         "written", "began", "ended", "kind", "before", "after"),
-        _TEXT,
-    ),
-    **dict.fromkeys(("reason", "holder", "holder_token", "holder_machine", "finished"), _SOME_TEXT),
-}  # fmt: skip
-_NAME = re.compile(r"[\w.-]{1,200}")  # of searches and baselines; it is shown, and written into exports
 _TASK_NAME = re.compile(r"[\w.:-]{1,500}")
-_ALLOWED: dict[str, Collection[str]] = {"status": STATUSES, "answered_by": ANSWERS, "state": STATES}
 
 
-def checked(row: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """A row by the names of its columns.
+class Rule(NamedTuple):
+    """Something that holds for every row that optsearch writes; `what` names it in messages."""
 
-    Raises:
-        InputError: a column holds another type than its name stands for, or a value that is not finite or unknown.
-    """
-    for name, value in row.items():
-        kinds = KINDS.get(name)
-        if kinds is not None and type(value) not in kinds:
-            raise foreign_data_error(place, f"a {type(value).__name__} as {name}")
-        if type(value) is float and not math.isfinite(value):
-            raise foreign_data_error(place, f"{value} as {name}")
-        if name in ("name", "search") and not _NAME.fullmatch(value):
-            raise foreign_data_error(place, f"{value[:40]!r} as {name}")
-        if name in _ALLOWED and value not in _ALLOWED[name]:
-            raise foreign_data_error(place, f"{value[:40]!r} as {name}")
-    return dict(row)
+    what: str
+    holds: Callable[[Any], bool]
 
 
-def checked_births(rows: Iterable[Sequence[Any]], place: str, hurdle_losses: int | None) -> Iterator[ProgramRow]:
-    """The births of a search, of which none may be missing.
-
-    Args:
-        rows: in the order of `ProgramRow`.
-        place: the database, for messages.
-        hurdle_losses: how many every birth has that has any; None where that is not known.
-
-    Raises:
-        InputError: at the first that is not such as a run writes.
-    """
-    right: set[tuple[type, ...]] = set()
-    for expected, values in enumerate(rows):
-        types = tuple(map(type, values))
-        if types not in right:
-            checked(dict(zip(ProgramRow._fields, values, strict=True)), place)
-            right.add(types)
-        row = ProgramRow._make(values)
-        if wrong := _wrong_birth(row, expected, hurdle_losses):
-            raise foreign_data_error(place, f"{wrong} of birth {expected}")
-        yield row
-
-
-def _wrong_birth(row: ProgramRow, expected: int, hurdle_losses: int | None) -> str | None:
-    """What is wrong with a birth whose types are right."""
-    if row.birth != expected or (row.parent_birth is not None and not 0 <= row.parent_birth < expected):
-        return "the number or the parent"
-    if row.status not in STATUSES or row.answered_by not in ANSWERS:
-        return "the status"
-    if (row.fitness is None) is (row.status == "ok") or (row.fitness is not None and row.fitness - row.fitness != 0):
-        return "the fitness"
-    if row.rounds < 1 or row.batch < 0 or not 0 <= row.live_statements <= row.statements:
-        return "the counts"
-    if row.hurdle_losses is not None and not _is_curve(row.hurdle_losses, hurdle_losses):
-        return "the hurdle_losses"
-    return None
-
-
-def _is_curve(values: Any, length: int | None) -> bool:
-    """Whether these are finite numbers, and as many as they should be."""
-    if type(values) is not list or (length is not None and len(values) != length):
-        return False
-    return all(type(value) is float and value - value == 0 for value in values)
-
-
-def checked_outcome(values: Sequence[Any], place: str) -> Outcome:
-    """An evaluation.
-
-    Raises:
-        InputError: it is not such as a run writes.
-    """
-    outcome = Outcome(*values)
-    good = (
-        outcome.status in STATUSES
-        and type(outcome.fitness) is (float if outcome.status == "ok" else _NONE)
-        and (outcome.fitness is None or math.isfinite(outcome.fitness))
-        and _is_curve(outcome.curve, None)
-        and type(outcome.steps) is int
-        and _is_long_enough(outcome)
-        and type(outcome.seconds) is float
-        and type(outcome.reason) in _SOME_TEXT
-        and type(outcome.device) is str
-    )
-    if not good:
-        raise foreign_data_error(place, "an evaluation")
-    return outcome
-
-
-def _is_long_enough(outcome: Outcome) -> bool:
+def _is_trained_long_enough(row: TrainingRow) -> bool:
     """Whether the curve of a training that went to its end has a point for every twentieth, if it had so many steps."""
-    points = len(outcome.curve)
-    if outcome.status == "ok" and outcome.steps >= CURVE_POINTS:
+    points = len(row.curve)
+    if row.status == Status.OK and row.steps >= CURVE_POINTS:
         return points == CURVE_POINTS
     return points <= CURVE_POINTS
 
 
-def checked_curve(values: Any, place: str) -> list[float]:
-    """A loss curve.
-
-    Raises:
-        InputError: it is none.
-    """
-    if not _is_curve(values, None):
-        raise foreign_data_error(place, "a curve")
-    return list(values)
-
-
-def checked_baseline(values: Sequence[Any], place: str) -> BaselineRow:
-    """A tuned baseline.
-
-    Raises:
-        InputError: it is none.
-    """
-    return BaselineRow(**checked(dict(zip(BaselineRow._fields, values, strict=True)), place))
-
-
-def checked_meta_validation(values: Sequence[Any], place: str) -> MetaValidationRow:
-    """A point of a meta-validation curve.
-
-    Raises:
-        InputError: it is none.
-    """
-    return MetaValidationRow(**checked(dict(zip(MetaValidationRow._fields, values, strict=True)), place))
-
-
-def checked_settings(settings: Any, place: str) -> dict[str, Any]:
-    """The settings of a search, as far as one may look into them before they are validated.
-
-    Raises:
-        InputError: they are no settings.
-    """
-    good = type(settings) is dict and all(
-        type(settings.get(part, {})) in kinds
-        for part, kinds in (
-            ("budget", (dict,)), ("evaluator", (dict,)), ("strategy", (dict,)), ("dedup", (dict,)),
-            ("hurdles", (dict, _NONE)), ("versions", (dict,)),
-        )
-    )  # fmt: skip
-    tasks = settings.get("tasks", []) if good else None
-    if type(tasks) is not list or not all(type(task) is dict and _is_task_name(task.get("name")) for task in tasks):
-        raise foreign_data_error(place, "settings of a search")
-    return dict(settings)
+def _is_settings(settings: Mapping[str, Any]) -> bool:
+    """Whether settings can be looked into before they are validated."""
+    tasks = settings.get("tasks", [])
+    parts = ("budget", "evaluator", "strategy", "dedup", "versions")
+    return (
+        all(type(settings.get(part, {})) is dict for part in parts)
+        and type(settings.get("hurdles")) in (dict, type(None))
+        and type(tasks) is list
+        and all(type(task) is dict and _is_task_name(task.get("name")) for task in tasks)
+    )
 
 
 def _is_task_name(name: Any) -> bool:
     return type(name) is str and _TASK_NAME.fullmatch(name) is not None
 
 
-def hurdle_losses_of(settings: Mapping[str, Any]) -> int | None:
-    """How many losses at hurdles births of a search have, by its settings; None where these do not say."""
-    at = (settings.get("hurdles") or {}).get("at")
-    return len(at) * len(settings.get("tasks", [])) if type(at) is list else None
+RULES: dict[type[Row], tuple[Rule, ...]] = {
+    SearchRow: (Rule("settings of a search", lambda row: _is_settings(row.settings)),),
+    SearchEntry: (Rule("settings of a search", lambda row: _is_settings(row.settings)),),
+    ProgramColumns: (
+        Rule("the parent of a birth", lambda row: row.parent_birth is None or 0 <= row.parent_birth < row.birth),
+        Rule("the fitness of a birth", lambda row: (row.fitness is None) is not (row.status == Status.OK)),
+        Rule("the counts of a birth", lambda row: row.rounds >= 1 and 0 <= row.live_statements <= row.statements),
+        Rule("the batch of a birth", lambda row: row.batch >= 0),
+    ),
+    TrainingRow: (
+        Rule("the fitness of a training", lambda row: (row.fitness is None) is not (row.status == Status.OK)),
+        Rule("the curve of a training", _is_trained_long_enough),
+    ),
+}
+"""What must hold between the values of a row, for its class and all that have its columns."""
+
+
+class Reader(Generic[RowType]):
+    """Makes rows of one class from what a database holds.
+
+    Args:
+        kind: the class of the rows.
+        place: what to call the database in messages.
+    """
+
+    def __init__(self, kind: type[RowType], place: str) -> None:
+        self._kind = kind
+        self._place = place
+        self._checks = _CHECKS[kind] if kind in _CHECKS else _CHECKS.setdefault(kind, _checks_of(kind))
+
+    def row(self, values: Sequence[Any]) -> RowType:
+        """Return the values of a row, in the order of its fields, as a row.
+
+        Raises:
+            InputError: optsearch cannot have written them.
+        """
+        checks = self._checks
+        if checks.converted:
+            values = self._converted(values)
+        types = tuple(map(type, values))
+        if types not in checks.right_types:
+            self._check_types(values)
+            checks.right_types.add(types)
+        for place in checks.numbers:
+            value = values[place]
+            if type(value) is float and value - value != 0:
+                raise self._refused(place, str(value))
+        for place, allowed in checks.texts:
+            value = values[place]
+            if value is not None and not allowed(value):
+                raise self._refused(place, repr(value[:40]))
+        row = self._kind(*values)
+        for what, holds in checks.rules:
+            if not holds(row):
+                raise foreign_data_error(self._place, what)
+        return row
+
+    def _converted(self, values: Sequence[Any]) -> list[Any]:
+        """Return the values with JSON decoded and truth values made of numbers."""
+        converted = list(values)
+        for place, convert in self._checks.converted:
+            try:
+                converted[place] = convert(values[place])
+            except (ValueError, RecursionError):
+                raise self._refused(place, "no JSON") from None
+        return converted
+
+    def _check_types(self, values: Sequence[Any]) -> None:
+        for place, (kind, value) in enumerate(zip(self._checks.kinds, values, strict=True)):
+            if type(value) not in kind.types:
+                raise self._refused(place, f"a {type(value).__name__}")
+
+    def _refused(self, place: int, what: str) -> Exception:
+        return foreign_data_error(self._place, f"{what} as {self._checks.names[place]}")
+
+
+class _Checks(NamedTuple):
+    """What is checked of the rows of one class; places are those of the columns."""
+
+    names: tuple[str, ...]
+    kinds: tuple[Kind, ...]
+    converted: tuple[tuple[int, Callable[[Any], Any]], ...]
+    numbers: tuple[int, ...]
+    texts: tuple[tuple[int, Callable[[str], Any]], ...]
+    rules: tuple[Rule, ...]
+    right_types: set[tuple[type, ...]]
+
+
+_CHECKS: dict[type[Row], _Checks] = {}
+
+
+def _checks_of(kind: type[Row]) -> _Checks:
+    kinds = kind.kinds
+    converted: list[tuple[int, Callable[[Any], Any]]] = []
+    numbers: list[int] = []
+    texts: list[tuple[int, Callable[[str], Any]]] = []
+    for place, one in enumerate(kinds.values()):
+        if one.is_json:
+            converted.append((place, _numbers if list in one.types else _decoded))
+        if bool in one.python:
+            converted.append((place, _truth))
+        if float in one.types:
+            numbers.append(place)
+        if one.words is not None:
+            texts.append((place, one.words.__contains__))
+        if one.pattern is not None:
+            texts.append((place, one.pattern.fullmatch))
+    rules = tuple(rule for base in kind.__mro__ for rule in RULES.get(base, ()))
+    return _Checks(tuple(kinds), tuple(kinds.values()), tuple(converted), tuple(numbers), tuple(texts), rules, set())
+
+
+def _decoded(value: Any) -> Any:
+    """Return what JSON says; drivers of some databases have decoded it."""
+    return from_json(value) if isinstance(value, str | bytes | int | float) else value
+
+
+def _numbers(value: Any) -> Any:
+    """Return a list of finite numbers.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = _decoded(value)
+    if type(value) is list and not all(type(number) is float and math.isfinite(number) for number in value):
+        raise ValueError("not a list of finite numbers")
+    return value
+
+
+def _truth(value: Any) -> Any:
+    return bool(value) if type(value) is int else value

@@ -9,11 +9,10 @@ from sqlalchemy import Connection, text
 
 from programs.errors import InputError
 
-from search.store import schema
 from search.store.connections import location_of
 from search.store.encoding import foreign_data_error
+from search.store.rows import VIEWS, definition, metadata
 from search.store.shape import VERSION_TABLE, check_kinds, check_shape, things
-from search.store.views import VIEWS, definition
 
 CURRENT = "0001"
 _UPGRADE_LOCK = 0x6F707473  # any number that other programs on a server will not take
@@ -85,7 +84,7 @@ def _migrate(connection: Connection, is_new: bool) -> None:
     for name in VIEWS:
         connection.execute(text(f"DROP VIEW IF EXISTS {name}"))
     if is_new:
-        schema.metadata.create_all(connection)
+        metadata.create_all(connection)
         command.stamp(config, CURRENT)
     else:
         command.upgrade(config, CURRENT)

@@ -1,22 +1,75 @@
-"""The SQL views: the public face of a database. They are made anew at every upgrade."""
+"""The SQL views, each beside the class of its rows: the public face of a database.
+
+They are made anew at every upgrade. What is summed or divided is cast, so that every kind of database gives the same
+numbers; order is by numbers, or by id where it would be by name, since databases order texts differently.
+"""
 
 from __future__ import annotations
 
-# What is summed or divided is cast, so that every kind of database gives the same numbers; order is by numbers, or by
-# id where it would be by name, since databases order texts differently. What a view is for stands above it: the
-# reference of the documentation is made from that.
-VIEWS = {
-    # The distinct programs of each search that trained well, best first; one row for each key, its first birth. Of
-    # programs that were trained again on other seeds, the mean over all rounds, if none failed.
-    "v_leaderboard": """
-        SELECT search, id, birth, key, fitness,
+from typing import Annotated, Any
+
+from programs.program import Program, parse
+
+from proxy_tasks.outcome import Status
+
+from search.settings.settings import FRESH_SEED
+from search.store.keys import TRAINED, Answer, SearchState, sql_list
+from search.store.rows import Name, Row, columns, columns_of, view
+from search.store.tables import (
+    BaselineRow,
+    MetaValidationRow,
+    NoiseRow,
+    ProgramColumns,
+    ProofRow,
+    SelectionRow,
+    SimplificationRow,
+    TrainingRow,
+)
+
+_TRAINED = sql_list(TRAINED)
+
+
+@columns_of
+class _OfSearch(ProgramColumns):
+    """A birth with its search and its ID."""
+
+    search: Name
+    """The search that drew it."""
+    id: int
+    """What commands call it."""
+
+    @property
+    def program(self) -> Program:
+        """The program itself.
+
+        Raises:
+            InputError: the text in the database is no program.
+        """
+        return parse(self.genome, f"program {self.id}")
+
+
+@view(
+    "v_programs",
+    f"""
+        SELECT s.name AS search, i.id, {columns(ProgramColumns, "i")}
+        FROM program i JOIN search s ON s.id = i.search_id
+        ORDER BY i.id
+    """,
+)
+class ProgramEntry(_OfSearch):
+    """Every birth of every search."""
+
+
+@view(
+    "v_leaderboard",
+    f"""
+        SELECT {", ".join(_OfSearch.kinds)},
                fitness - adamw AS over_adamw,
                fitness - (SELECT MAX(b.fitness) FROM baseline b WHERE b.search_id = scored.search_id)
-                   AS over_best_baseline,
-               statements, live_statements, state_slots, mutation, parent_birth, rounds, variance, genome
+                   AS over_best_baseline
         FROM (
-            SELECT s.id AS search_id, s.name AS search, a.fitness AS adamw, i.id, i.birth, i.key, i.statements,
-                   i.live_statements, i.state_slots, i.mutation, i.parent_birth, i.genome,
+            SELECT s.id AS search_id, s.name AS search, a.fitness AS adamw, i.id,
+                   {columns(ProgramColumns, "i", ("fitness", "rounds", "variance"))},
                    CASE WHEN r.id IS NULL THEN i.fitness ELSE r.fitness END AS fitness,
                    COALESCE(r.rounds, i.rounds) AS rounds, r.variance
             FROM program i
@@ -25,18 +78,35 @@ VIEWS = {
             LEFT JOIN (
                 SELECT search_id, key, MAX(id) AS id
                 FROM program
-                WHERE answered_by = 'reevaluation'
+                WHERE answered_by = '{Answer.REEVALUATION}'
                 GROUP BY search_id, key
             ) AS latest ON latest.search_id = i.search_id AND latest.key = i.key
             LEFT JOIN program r ON r.id = latest.id
-            WHERE i.answered_by = 'training' AND i.fitness IS NOT NULL
+            WHERE i.answered_by = '{Answer.TRAINING}' AND i.fitness IS NOT NULL
         ) AS scored
         WHERE fitness IS NOT NULL
         ORDER BY fitness DESC, id
     """,
-    # How each search went, batch by batch: births by how they got their score, within the batch and so far, the
-    # redundant share of their statements, and the best fitness so far.
-    "v_progress": """
+)
+class LeaderboardEntry(_OfSearch):
+    """The distinct programs of each search that trained well, best first: one row for each key, its first birth. Of a
+    program that was evaluated again on other seeds, the fitness is the mean over all rounds, if none failed."""
+
+    over_adamw: float | None
+    """The fitness minus that of tuned AdamW."""
+    over_best_baseline: float | None
+    """The fitness minus that of the best tuned baseline."""
+
+    @property
+    def score(self) -> float:
+        """The fitness, which every program of this view has."""
+        assert self.fitness is not None
+        return self.fitness
+
+
+@view(
+    "v_progress",
+    f"""
         SELECT search, batch, births, trained, by_hash, by_fingerprint, in_flight, rejected, redundant_share,
                CAST(SUM(births) OVER so_far AS BIGINT) AS births_so_far,
                CAST(SUM(trained) OVER so_far AS BIGINT) AS trained_so_far,
@@ -48,11 +118,11 @@ VIEWS = {
         FROM (
             SELECT s.id AS search_id, s.name AS search, i.batch,
                    COUNT(*) AS births,
-                   SUM(CASE WHEN i.answered_by IN ('training', 'reevaluation') THEN 1 ELSE 0 END) AS trained,
-                   SUM(CASE WHEN i.answered_by = 'hash' THEN 1 ELSE 0 END) AS by_hash,
-                   SUM(CASE WHEN i.answered_by = 'fingerprint' THEN 1 ELSE 0 END) AS by_fingerprint,
-                   SUM(CASE WHEN i.answered_by = 'in_flight' THEN 1 ELSE 0 END) AS in_flight,
-                   SUM(CASE WHEN i.answered_by = 'rejection' THEN 1 ELSE 0 END) AS rejected,
+                   SUM(CASE WHEN i.answered_by IN ({_TRAINED}) THEN 1 ELSE 0 END) AS trained,
+                   SUM(CASE WHEN i.answered_by = '{Answer.HASH}' THEN 1 ELSE 0 END) AS by_hash,
+                   SUM(CASE WHEN i.answered_by = '{Answer.FINGERPRINT}' THEN 1 ELSE 0 END) AS by_fingerprint,
+                   SUM(CASE WHEN i.answered_by = '{Answer.IN_FLIGHT}' THEN 1 ELSE 0 END) AS in_flight,
+                   SUM(CASE WHEN i.answered_by = '{Answer.REJECTION}' THEN 1 ELSE 0 END) AS rejected,
                    1 - CAST(SUM(i.live_statements) AS DOUBLE PRECISION) / SUM(i.statements) AS redundant_share,
                    MAX(i.fitness) AS best
             FROM program i JOIN search s ON s.id = i.search_id
@@ -61,104 +131,263 @@ VIEWS = {
         WINDOW so_far AS (PARTITION BY search_id ORDER BY batch)
         ORDER BY search_id, batch
     """,
-    # What failed and why, counted over programs trained or rejected; answers from the cache repeat a failure.
-    "v_failures": """
+)
+class ProgressEntry(Row):
+    """How each search went, batch by batch: births by what answered them, within the batch and so far."""
+
+    search: Name
+    """The search."""
+    batch: int
+    """The number of the batch, from 0."""
+    births: int
+    """The programs drawn in it."""
+    trained: int
+    """Those that were trained."""
+    by_hash: int
+    """Those answered by a program with the same dataflow."""
+    by_fingerprint: int
+    """Those answered by a program that moves weights alike."""
+    in_flight: int
+    """Those answered by a twin that was being trained."""
+    rejected: int
+    """Those not worth training: their updates are zero, not finite, or independent of the gradient."""
+    redundant_share: float
+    """The share of their statements without effect, 0 to 1."""
+    births_so_far: int
+    """The births of this batch and those before it."""
+    trained_so_far: int
+    """Those of them that were trained."""
+    by_hash_so_far: int
+    """Those of them answered by their dataflow."""
+    by_fingerprint_so_far: int
+    """Those of them answered by their fingerprint."""
+    in_flight_so_far: int
+    """Those of them answered by a twin in training."""
+    rejected_so_far: int
+    """Those of them that were rejected."""
+    best_so_far: float | None
+    """The highest fitness until then."""
+
+
+@view(
+    "v_failures",
+    f"""
         SELECT s.name AS search, i.status, i.reason, COUNT(*) AS programs, MIN(i.id) AS example_id
         FROM program i JOIN search s ON s.id = i.search_id
-        WHERE i.status <> 'ok' AND i.answered_by IN ('training', 'reevaluation', 'rejection')
+        WHERE i.status <> '{Status.OK}' AND i.answered_by IN ({_TRAINED}, '{Answer.REJECTION}')
         GROUP BY s.id, s.name, i.status, i.reason
         ORDER BY s.id, COUNT(*) DESC, MIN(i.id)
     """,
-    # How the best of each search fared, as it went on, on tasks that the search never sees.
-    "v_meta_validation": """
-        SELECT s.name AS search, c.births, i.id, c.birth, c.fitness, c.meta_fitness
+)
+class FailureEntry(Row):
+    """What failed and why, counted over programs trained or rejected; answers from the cache repeat a failure."""
+
+    search: Name
+    """The search."""
+    status: Annotated[str, Status]
+    """diverged, dropped, rejected, timeout, error or lost."""
+    reason: str | None
+    """The reason in words."""
+    programs: int
+    """The number of programs to which it happened, of those trained or rejected."""
+    example_id: int
+    """The ID of one of them."""
+
+
+@view(
+    "v_meta_validation",
+    f"""
+        SELECT s.name AS search, i.id, {columns(MetaValidationRow, "c")}
         FROM meta_validation c
         JOIN search s ON s.id = c.search_id
         JOIN program i ON i.search_id = c.search_id AND i.birth = c.birth
         ORDER BY s.id, c.births
     """,
-    # Results of funnels, stage by stage: programs and baselines as tuned there, on fresh seeds.
-    "v_funnel": """
-        SELECT funnel, search, stage, stages, task, competitor, program_id, passed, z, p, ahead, ahead_error,
-               baseline, fitness, standard_error, seeds, trials, learning_rate, weight_decay, genome
-        FROM selection
-        ORDER BY id
-    """,
-    # Finalists against tuned baselines on the locked tasks.
-    "v_proof": """
+)
+class MetaValidationEntry(MetaValidationRow):
+    """How the best program of each search fared, as it went on, on tasks that the search never sees."""
+
+    search: Name
+    """The search."""
+    id: int
+    """The ID of the best program until then."""
+
+
+@view("v_funnel", f"SELECT {columns(SelectionRow, 's')} FROM selection s ORDER BY s.id")
+class FunnelEntry(SelectionRow):
+    """Results of funnels, stage by stage: programs and baselines as tuned there, on fresh seeds."""
+
+
+@view(
+    "v_proof",
+    f"""
         SELECT o.program_id AS finalist, o.funnel, CAST(o.opened AS TEXT) AS opened,
-               CAST(o.finished AS TEXT) AS finished, p.competitor, p.program_id, p.task,
-               p.fitness, p.standard_error, p.seeds, p.seeds_failed, p.ahead, p.ahead_error, p.task_z,
-               p.steps_to_adamw, p.tolerance, p.trials, p.trials_failed, p.learning_rate, p.weight_decay,
-               p.one_setting, p.state_per_weight, p.step_time, p.z, p.p, p.genome
+               CAST(o.finished AS TEXT) AS finished, {columns(ProofRow, "p")}
         FROM proof p
         JOIN opening o ON o.id = p.opening_id
         ORDER BY p.id
     """,
-    # How much one training of a task says.
-    "v_noise": """
-        SELECT task, genome, seeds, seeds_failed, mean, sigma
-        FROM task_noise
-        ORDER BY id
-    """,
-    # Every program beside its parent.
-    "v_lineage": """
-        SELECT s.name AS search, i.id, i.birth, i.mutation, i.status, i.fitness, i.genome,
-               p.id AS parent_id, p.birth AS parent_birth, p.fitness AS parent_fitness,
-               i.fitness - p.fitness AS gain
+)
+class ProofEntry(ProofRow):
+    """Finalists against tuned baselines on the locked tasks."""
+
+    finalist: int
+    """The ID of the program for which the locked tasks were opened."""
+    funnel: str
+    """The funnel that it has passed."""
+    opened: str
+    """When the tasks were opened, in UTC."""
+    finished: str | None
+    """When everything was measured, in UTC; none before."""
+
+
+@view("v_noise", f"SELECT {columns(NoiseRow, 'n')} FROM task_noise n ORDER BY n.id")
+class NoiseEntry(NoiseRow):
+    """How much one training of a task says."""
+
+
+@view(
+    "v_lineage",
+    f"""
+        SELECT s.name AS search, i.id, {columns(ProgramColumns, "i")},
+               p.id AS parent_id, p.fitness AS parent_fitness, i.fitness - p.fitness AS gain,
+               CASE WHEN p.id IS NULL THEN NULL WHEN i.dataflow_hash = p.dataflow_hash THEN 0 ELSE 1 END AS changed
         FROM program i
         JOIN search s ON s.id = i.search_id
         LEFT JOIN program p ON p.search_id = i.search_id AND p.birth = i.parent_birth
         ORDER BY i.id
     """,
-    # Every search: its settings as JSON, how far it is, and what it found.
-    "v_searches": """
+)
+class LineageEntry(_OfSearch):
+    """Every program beside its parent."""
+
+    parent_id: int | None
+    """The ID of the parent; none of the start program."""
+    parent_fitness: float | None
+    """The fitness of the parent."""
+    gain: float | None
+    """The fitness minus that of the parent."""
+    changed: bool | None
+    """Whether it computes something else than its parent."""
+
+
+@view(
+    "v_searches",
+    f"""
         SELECT s.name AS search, s.state, CAST(s.created AS TEXT) AS started, CAST(s.updated AS TEXT) AS last_written,
                s.seconds, COUNT(i.id) AS births,
-               CAST(COALESCE(SUM(CASE WHEN i.answered_by IN ('training', 'reevaluation') THEN 1 ELSE 0 END), 0)
+               CAST(COALESCE(SUM(CASE WHEN i.answered_by IN ({_TRAINED}) THEN 1 ELSE 0 END), 0)
                     AS BIGINT) AS trained,
+               CAST(COALESCE(1 - CAST(SUM(i.live_statements) AS DOUBLE PRECISION) / SUM(i.statements), 0)
+                    AS DOUBLE PRECISION) AS redundant_share,
                MAX(i.fitness) AS best, CAST(s.settings AS TEXT) AS settings
         FROM search s LEFT JOIN program i ON i.search_id = s.id
         GROUP BY s.id
         ORDER BY s.id
     """,
-    # The tuned baselines of each search.
-    "v_baselines": """
-        SELECT s.name AS search, b.name, b.genome, b.key, b.learning_rate, b.weight_decay, b.fitness, b.trials
+)
+class SearchEntry(Row):
+    """Every search: its settings, how far it is, and what it found."""
+
+    search: Name
+    """The name of the search."""
+    state: Annotated[str, SearchState]
+    """running, interrupted or finished."""
+    started: str
+    """When its first run began, in UTC."""
+    last_written: str
+    """When something was last written for it, in UTC."""
+    seconds: float
+    """The time spent in all its runs."""
+    births: int
+    """The programs drawn."""
+    trained: int
+    """Those that were trained."""
+    redundant_share: float
+    """The share of their statements without effect, 0 to 1."""
+    best: float | None
+    """The highest fitness."""
+    settings: dict[str, Any]
+    """The settings as it was run, and the versions that its history depends on."""
+
+
+@view(
+    "v_baselines",
+    f"""
+        SELECT s.name AS search, {columns(BaselineRow, "b")}
         FROM baseline b JOIN search s ON s.id = b.search_id
         ORDER BY b.id
     """,
-    # Every training there has been, of whatever search; curves as JSON, times in UTC.
-    "v_trainings": """
-        SELECT key, task, task_fingerprint, seed, status, fitness, steps, seconds, device, reason,
-               CAST(curve AS TEXT) AS curve, CAST(created AS TEXT) AS written
-        FROM training
-        ORDER BY id
+)
+class BaselineEntry(BaselineRow):
+    """The tuned baselines of each search."""
+
+    search: Name
+    """The search."""
+
+
+@view(
+    "v_trainings",
+    f"""
+        SELECT t.id, {columns(TrainingRow, "t")}, CAST(t.created AS TEXT) AS written
+        FROM training t
+        ORDER BY t.id
     """,
-    # When the trainings of each batch were written (UTC), and how long workers took for them. What was trained before
-    # the search began, after it ended, or on the fresh seeds from 1000 on, was not trained by it.
-    "v_pace": """
+)
+class TrainingEntry(TrainingRow):
+    """Every training there has been, of whatever search; curves as JSON, times in UTC."""
+
+    id: int
+    """The number of the training."""
+    written: str
+    """When it ended, in UTC."""
+
+
+@view(
+    "v_pace",
+    f"""
         SELECT s.name AS search, i.batch, COUNT(*) AS trainings, SUM(e.seconds) AS seconds,
                CAST(MIN(e.created) AS TEXT) AS began, CAST(MAX(e.created) AS TEXT) AS ended
         FROM program i
         JOIN search s ON s.id = i.search_id
-        JOIN training e ON e.key = i.key AND e.seed < 1000 AND e.created BETWEEN s.created AND s.updated
-        WHERE i.answered_by IN ('training', 'reevaluation')
+        JOIN training e ON e.key = i.key AND e.seed < {FRESH_SEED} AND e.created BETWEEN s.created AND s.updated
+        WHERE i.answered_by IN ({_TRAINED})
         GROUP BY s.id, s.name, i.batch
         ORDER BY s.id, i.batch
     """,
-    # The steps of simplified programs; what is left is what the last accepted step leaves. Evidence as JSON.
-    "v_simplification": """
-        SELECT s.name AS search, p.program_id AS id, p.step, p.kind, p.before, p.after,
-               CAST(p.evidence AS TEXT) AS evidence, p.accepted
+)
+class PaceEntry(Row):
+    """When the trainings of each batch were written (UTC), and how long workers took for them. What was trained before
+    the search began, after it ended, or on the fresh seeds from 1000 on, was not trained by it."""
+
+    search: Name
+    """The search."""
+    batch: int
+    """The number of the batch, from 0."""
+    trainings: int
+    """The number of its trainings."""
+    seconds: float
+    """The time that workers took for them."""
+    began: str
+    """When the first of them was written, in UTC."""
+    ended: str
+    """When the last of them was written, in UTC."""
+
+
+@view(
+    "v_simplification",
+    f"""
+        SELECT s.name AS search, p.program_id AS id, {columns(SimplificationRow, "p")}
         FROM simplification p
         JOIN program i ON i.id = p.program_id
         JOIN search s ON s.id = i.search_id
         ORDER BY p.program_id, p.step
     """,
-}
+)
+class SimplificationEntry(SimplificationRow):
+    """The steps of simplified programs; what is left is what the last accepted step leaves. Evidence as JSON."""
 
-
-def definition(name: str) -> str:
-    """The statement that makes a view, as SQLite keeps it word for word."""
-    return f"CREATE VIEW {name} AS {VIEWS[name].strip()}"
+    search: Name
+    """The search."""
+    id: int
+    """The ID of the program."""

@@ -1,0 +1,46 @@
+"""Words and keys that the tables, the engine and the commands share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from proxy_tasks.outcome import Status
+
+
+class TrainingKey(NamedTuple):
+    """Two trainings with equal keys have equal outcomes."""
+
+    key: str
+    task_fingerprint: str
+    seed: int
+
+
+class Answer(StrEnum):
+    """How a birth got its score: the first two were trained, the others were answered."""
+
+    TRAINING = "training"
+    REEVALUATION = "reevaluation"
+    HASH = "hash"
+    FINGERPRINT = "fingerprint"
+    IN_FLIGHT = "in_flight"
+    REJECTION = "rejection"
+
+
+class SearchState(StrEnum):
+    """What a search is doing, as its last run noted it."""
+
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    FINISHED = "finished"
+
+
+TRAINED = (Answer.TRAINING, Answer.REEVALUATION)
+
+CIRCUMSTANCES = (Status.TIMEOUT, Status.LOST, Status.ERROR)
+"""Failures that say more about the machine than about the program: they never answer a later request."""
+
+
+def sql_list(words: tuple[StrEnum, ...]) -> str:
+    """Return words as a list of SQL, such as `'training', 'reevaluation'`."""
+    return ", ".join(f"'{word}'" for word in words)

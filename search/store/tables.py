@@ -1,0 +1,326 @@
+"""The tables: every column is declared here, once, with its meaning under it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+from sqlalchemy import Index, String, UniqueConstraint
+
+from proxy_tasks.outcome import Status
+
+from search.store.keys import Answer, SearchState
+from search.store.rows import Digest, Name, References, Row, TaskName, Title, columns_of, table
+
+ProgramId = Annotated[int, References("program")]
+
+
+@table("search", UniqueConstraint("name"))
+class SearchRow(Row):
+    """A search: its settings, its state, and which run drives it."""
+
+    name: Name
+    """What the search is called."""
+    settings: dict[str, Any]
+    """Its settings, and the versions that its history depends on."""
+    state: Annotated[str, SearchState]
+    """running, interrupted or finished."""
+    created: datetime
+    """When its first run began."""
+    updated: datetime
+    """When something was last written for it."""
+    seconds: float
+    """The time spent in all its runs."""
+    holder: str | None
+    """The run that drives it, for people; this and the next three are null while none does."""
+    holder_token: Annotated[str, String(32)] | None
+    """What that run writes with."""
+    holder_machine: str | None
+    """The machine of that run, since it was last started."""
+    holder_pid: int | None
+    """The process of that run."""
+    heartbeat: float | None
+    """When that run was last alive, in seconds by the clock of the database."""
+
+
+@columns_of
+class ProgramColumns(Row):
+    """What is known of a birth, for everybody."""
+
+    birth: int
+    """The number of the birth in its search, from 0."""
+    batch: int
+    """The batch that it was drawn in."""
+    parent_birth: int | None
+    """The birth that was mutated; none of the start program and of random programs."""
+    mutation: Annotated[str, String(20)]
+    """What made it: start, insert, delete, modify, tune or random; +n for n more mutations."""
+    genome: str
+    """The text of the program, dead statements included."""
+    dataflow_hash: Digest
+    """The key of what the program computes, whatever its names and order."""
+    key: Digest
+    """The key of its trainings: programs that move weights alike share it."""
+    answered_by: Annotated[str, Answer]
+    """How it got its score: training, reevaluation, hash, fingerprint, in_flight or rejection."""
+    statements: int
+    """The number of its statements."""
+    live_statements: int
+    """The number of statements that matter to the updates."""
+    state_slots: int
+    """The number of state slots in use, of m and v: numbers kept for each weight."""
+    status: Annotated[str, Status]
+    """ok, diverged, dropped, rejected, timeout, error or lost."""
+    fitness: float | None
+    """Minus the validation loss, or a score where there are several tasks: the higher, the better; if it is ok."""
+    reason: str | None
+    """Why it is not ok."""
+    rounds: int
+    """How often it was evaluated, on seeds of their own each time; the fitness is the mean."""
+    variance: float | None
+    """The variance of the fitness between these rounds."""
+
+
+@table(
+    "program",
+    UniqueConstraint("search_id", "birth"),
+    Index("ix_program_fitness", "search_id", "answered_by", "fitness"),
+    Index("ix_program_key", "key"),
+    of="search",
+)
+class ProgramRow(ProgramColumns):
+    """A birth: its parent, the mutation, the program with its keys, what answered it, its fitness."""
+
+    hurdle_losses: Sequence[float] | None = None
+    """The training losses at the hurdles of a program trained to the end; of use to the search alone."""
+
+
+@table("training", UniqueConstraint("key", "task_fingerprint", "seed"), created=True)
+class TrainingRow(Row):
+    """A training, of whatever search: searches share them."""
+
+    key: Digest
+    """The key of the program's trainings."""
+    task_fingerprint: Digest
+    """The task with its data and settings."""
+    seed: int
+    """The seed: from 0 in searches, 1000 and above where results are confirmed."""
+    task: TaskName
+    """The name of the task."""
+    status: Annotated[str, Status]
+    """ok, diverged, dropped, timeout, error or lost."""
+    fitness: float | None
+    """Minus the validation loss, if it is ok."""
+    curve: Sequence[float]
+    """The mean training loss over each twentieth of the steps."""
+    steps: int
+    """The steps that were trained."""
+    seconds: float
+    """The time of a worker that it took: its share where many were trained at once."""
+    device: Annotated[str, String(50)]
+    """What it was trained on."""
+    reason: str | None
+    """Why it is not ok."""
+
+
+@table("baseline", UniqueConstraint("search_id", "name"), of="search")
+class BaselineRow(Row):
+    """A tuned baseline of a search."""
+
+    name: Annotated[Name, String(50)]
+    """The name of the baseline."""
+    genome: str
+    """The baseline as tuned."""
+    key: Digest
+    """The key of its trainings."""
+    learning_rate: float
+    """The learning rate that tuning found."""
+    weight_decay: float
+    """The weight decay that tuning found."""
+    fitness: float | None
+    """The fitness on the tasks and seeds of the search; none where every trial failed."""
+    trials: int
+    """The number of tuning trials."""
+
+
+@table("meta_validation", UniqueConstraint("search_id", "births"), of="search")
+class MetaValidationRow(Row):
+    """How the best program of a search, after some births, fared on tasks that the search never sees."""
+
+    births: int
+    """The births committed when the best program was taken."""
+    birth: int
+    """The birth of that program."""
+    fitness: float
+    """Its fitness in the search."""
+    meta_fitness: float | None
+    """Its fitness on the tasks that the search never sees; none where training failed there."""
+
+
+@table("selection", UniqueConstraint("funnel", "stage", "competitor", "task_fingerprint"), created=True)
+class SelectionRow(Row):
+    """A program or a baseline on a task of a stage of a funnel: as tuned there, on fresh seeds."""
+
+    funnel: Title
+    """The name of the funnel."""
+    search: Name
+    """The search whose programs entered."""
+    stage: int
+    """The number of the stage, from 1."""
+    stages: int
+    """The number of stages of the funnel."""
+    task: TaskName
+    """The task."""
+    task_fingerprint: Digest
+    """The task with its data and settings."""
+    competitor: Title
+    """The program or the baseline."""
+    program_id: ProgramId | None
+    """The ID of a program; none of baselines."""
+    passed: bool
+    """Whether it went on to the next stage."""
+    z: float | None
+    """The z of being ahead, over all tasks of the stage."""
+    p: float | None
+    """The chance of such a z by luck, corrected for the number of programs that the search compared."""
+    ahead: float | None
+    """How far it is ahead of the best baseline on this task, in fitness."""
+    ahead_error: float | None
+    """The standard error of that."""
+    baseline: Title
+    """The baseline that is hardest to beat."""
+    fitness: float | None
+    """The mean fitness on fresh seeds; none where training failed."""
+    standard_error: float | None
+    """The standard error of the mean."""
+    seeds: int
+    """The number of fresh seeds."""
+    trials: int
+    """The number of tuning trials."""
+    learning_rate: float
+    """The learning rate as tuned; of programs, a factor on the update."""
+    weight_decay: float
+    """The weight decay as tuned."""
+    genome: str
+    """The competitor as tuned."""
+
+
+@table("opening", UniqueConstraint("dataflow_hash"))
+class OpeningRow(Row):
+    """An opening of the locked tasks: for which finalist, and when."""
+
+    program_id: ProgramId
+    """The ID of the finalist."""
+    dataflow_hash: Digest
+    """What the finalist computes: the tasks are opened once for all programs that compute the same."""
+    funnel: Title
+    """The funnel that it has passed."""
+    opened: datetime
+    """When the tasks were opened."""
+    finished: datetime | None
+    """When everything was measured; none while the proof is incomplete."""
+
+
+@table("proof", UniqueConstraint("opening_id", "competitor", "task_fingerprint"), of="opening")
+class ProofRow(Row):
+    """A finalist or a baseline on a locked task, as tuned there, and what was measured."""
+
+    competitor: Title
+    """The finalist or the baseline."""
+    program_id: ProgramId | None
+    """The ID of the finalist; none of baselines."""
+    task: TaskName
+    """The task."""
+    task_fingerprint: Digest
+    """The task with its data and settings."""
+    genome: str
+    """The competitor as tuned."""
+    learning_rate: float
+    """The learning rate as tuned; of programs, a factor on the update."""
+    weight_decay: float
+    """The weight decay as tuned."""
+    trials: int
+    """The number of tuning trials."""
+    trials_failed: int
+    """The number of trials that diverged."""
+    seeds: int
+    """The number of fresh seeds."""
+    seeds_failed: int
+    """The number of seeds on which training failed."""
+    fitness: float | None
+    """The mean fitness on fresh seeds; none where training failed."""
+    standard_error: float | None
+    """The standard error of the mean."""
+    ahead: float | None
+    """How far the finalist is ahead of this competitor on the task, in fitness."""
+    ahead_error: float | None
+    """The standard error of that."""
+    task_z: float | None
+    """The z of that."""
+    steps_to_adamw: float | None
+    """The share of the task's steps that reaches the loss of tuned AdamW, 0 to 1; none if none does."""
+    tolerance: float | None
+    """The decades of learning rates with a loss within 5 % of the lowest."""
+    one_setting: float | None
+    """With one setting for all tasks: the loss over that of AdamW tuned for each, geometric mean."""
+    state_per_weight: float
+    """The numbers kept for each weight."""
+    step_time: float
+    """The time of a step of the exported optimizer, over that of torch's AdamW."""
+    z: float | None
+    """The z of the finalist against this competitor, over all tasks."""
+    p: float | None
+    """The chance of such a z by luck, corrected for the number of finalists."""
+
+
+@table("task_noise", UniqueConstraint("key", "task_fingerprint"), created=True)
+class NoiseRow(Row):
+    """How much one training of a task says: the spread of one optimizer's fitness over fresh seeds."""
+
+    task: TaskName
+    """The task."""
+    task_fingerprint: Digest
+    """The task with its data and settings."""
+    key: Digest
+    """The key of the optimizer's trainings."""
+    genome: str
+    """The optimizer that was trained again and again."""
+    seeds: int
+    """The number of fresh seeds."""
+    seeds_failed: int
+    """The number of seeds on which training failed."""
+    mean: float | None
+    """The mean of the fitness; none where fewer than two trainings were ok."""
+    sigma: float | None
+    """The standard deviation of the fitness between seeds."""
+
+
+@table("simplification", UniqueConstraint("program_id", "step"), of="program", created=True)
+class SimplificationRow(Row):
+    """A step of simplifying a program."""
+
+    step: int
+    """The number of the step, from 0."""
+    kind: Annotated[str, String(20)]
+    """dead, rule, linear, ablation, constant and so on."""
+    before: str
+    """The program before the step."""
+    after: str
+    """The program after it."""
+    evidence: dict[str, Any]
+    """What was changed, and what that did."""
+    accepted: bool
+    """Whether the step stands; ablations that do harm are kept too."""
+
+
+@table("export", of="program", created=True)
+class ExportRow(Row):
+    """An exported program."""
+
+    target: Annotated[str, String(20)]
+    """torch, optax or dsl."""
+    class_name: Title
+    """The name of the optimizer."""
+    source: str
+    """The file as it was written."""
