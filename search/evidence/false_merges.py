@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import statistics
 from random import Random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from programs.errors import InputError
 from programs.program import Program, parse
 
 from search.settings.settings import FRESH_SEED, TUNING_SEED, Settings
 from search.store import Store
-from search.training.service import Candidate, TaskSeeds, TrainingKey, TrainingService
+from search.store.keys import TrainingKey
+from search.store.rows import Digest, Row, query
+from search.training.service import Candidate, TaskSeeds, TrainingService
 from search.training.tuning import train_programs
 
 SIGMA_SEEDS = 20
@@ -43,32 +45,39 @@ class Verification(NamedTuple):
     threshold: float
 
 
-def sample_pairs(store: Store, search_id: int, number: int, seed: int = 0) -> list[Pair]:
-    """Random pairs of births of a search that were merged although their dataflow differs.
-
-    Raises:
-        InputError: there is none.
+@query(
     """
-    rows = store.rows(_MERGED, search=search_id)
-    by_key: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        by_key.setdefault(row["key"], []).append(row)
-    if not by_key:
-        raise InputError("no two programs of this search share a key but not their dataflow; let it run longer")
-    rng = Random(seed)
-    pairs = [(group[0], other) for group in by_key.values() for other in group[1:]]
-    chosen = rng.sample(pairs, min(number, len(pairs)))
-    return [Pair(parse(a["genome"]), parse(b["genome"]), (a["dataflow_hash"], b["dataflow_hash"])) for a, b in chosen]
-
-
-_MERGED = """
     SELECT i.key, i.dataflow_hash, MIN(i.genome) AS genome
     FROM program i
     WHERE i.search_id = :search AND i.status <> 'rejected' AND i.key IN (
         SELECT key FROM program WHERE search_id = :search GROUP BY key HAVING COUNT(DISTINCT dataflow_hash) > 1
     )
     GROUP BY i.key, i.dataflow_hash ORDER BY MIN(i.birth)
-"""
+    """
+)
+class _Merged(Row):
+    """Programs of one dataflow among those that share a key."""
+
+    key: Digest
+    dataflow_hash: Digest
+    genome: str
+
+
+def sample_pairs(store: Store, search_id: int, number: int, seed: int = 0) -> list[Pair]:
+    """Random pairs of births of a search that were merged although their dataflow differs.
+
+    Raises:
+        InputError: there is none.
+    """
+    by_key: dict[str, list[_Merged]] = {}
+    for row in store.select(_Merged, search=search_id):
+        by_key.setdefault(row.key, []).append(row)
+    if not by_key:
+        raise InputError("no two programs of this search share a key but not their dataflow; let it run longer")
+    rng = Random(seed)
+    pairs = [(group[0], other) for group in by_key.values() for other in group[1:]]
+    chosen = rng.sample(pairs, min(number, len(pairs)))
+    return [Pair(parse(a.genome), parse(b.genome), (a.dataflow_hash, b.dataflow_hash)) for a, b in chosen]
 
 
 def verify(pairs: list[Pair], start: Program, settings: Settings, service: TrainingService) -> Verification:

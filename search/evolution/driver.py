@@ -24,6 +24,7 @@ from search.evolution.meta_validation import MetaValidator
 from search.settings.baselines import BASELINES
 from search.settings.settings import NOT_PART_OF_HISTORY, Hurdles, Settings
 from search.store import BaselineRow, Heartbeat, Lease, ProgramRow, Store, StoreError
+from search.store.keys import SearchState
 from search.training.evaluators import Evaluator
 from search.training.service import Request, TrainingService, scores
 from search.training.tasks import meta_validation_tasks, task_seeds
@@ -148,7 +149,7 @@ class Driver:
         """
         self._lease.take()
         self._heartbeat.__enter__()
-        self.store.update_search(self._search_id, "running", self._lease.token, stored(self.settings))
+        self._lease.update(SearchState.RUNNING, stored(self.settings))
         self._tune_baselines()
         if not self.stopping:  # else there may be nothing to start from
             self._history = self._replay()
@@ -180,15 +181,14 @@ class Driver:
             found = scores(self._requests.pop(head.index), self.settings.aggregate, points)
             self._commit(history.finish(head, found))
         history.fold()
-        self._meta_validator.evaluate_due(self.store, self._search_id, self._lease.token)
+        self._meta_validator.evaluate_due(self._lease)
         return True
 
     def end(self) -> None:
         """Let the search go."""
         self._heartbeat.__exit__(None, None, None)
         with suppress(StoreError):  # what made the run end, or nothing that matters any more
-            state = "interrupted" if self.stopping else "finished"
-            self.store.update_search(self._search_id, state, self._lease.token)
+            self._lease.update(SearchState.INTERRUPTED if self.stopping else SearchState.FINISHED)
         self._lease.release()
 
     def _tune_baselines(self) -> None:
@@ -201,7 +201,7 @@ class Driver:
             missing, self.service, self.tasks, settings.dedup, settings.aggregate, stopped=lambda: self.stopping
         )
         for baseline in tuned:
-            self.store.add_baseline(self._search_id, baseline.row, self._lease.token)
+            self._lease.add_baseline(baseline.row)
             self.progress.baselines[baseline.name] = baseline.row
 
     def _replay(self) -> History:
@@ -220,7 +220,7 @@ class Driver:
                 yield row
 
         history.replay(counted())
-        self._meta_validator.evaluate_due(self.store, self._search_id, self._lease.token)
+        self._meta_validator.evaluate_due(self._lease)
         return history
 
     def _count(self, row: ProgramRow) -> None:
@@ -241,7 +241,7 @@ class Driver:
 
     def _commit(self, rows: list[ProgramRow]) -> None:
         now = time.monotonic()
-        self.store.add_births(self._search_id, rows, now - self._noted, self._lease.token)
+        self._lease.add_births(rows, now - self._noted)
         self._noted = now
         for row in rows:
             self._count(row)
@@ -273,7 +273,7 @@ def find_search(settings: Settings, store: Store) -> int:
     if found is None:
         return store.create_search(settings.name, stored(settings))
     search_id, old = found
-    changes = _differences(_history_of(old), settings.history() | {"versions": versions(settings)})
+    changes = _differences(_history_of(old.settings), settings.history() | {"versions": versions(settings)})
     if changes:
         raise InputError(
             f"{store.location}: search '{settings.name}' was started with other settings ({'; '.join(changes)});"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from programs.program import parse
 
 from search.settings.settings import Settings
-from search.store import MetaValidationRow, ProgramRow, Store
+from search.store import Lease, MetaValidationRow, ProgramRow
 from search.training.identity import candidate
 from search.training.service import TaskSeeds, TrainingService
 
@@ -50,14 +50,14 @@ class MetaValidator:
         if self._births % self._settings.meta_validation.every == 0 and self._best is not None:
             self._due.append((self._births, self._best))
 
-    def evaluate_due(self, store: Store, search_id: int, token: str) -> None:
+    def evaluate_due(self, lease: Lease) -> None:
         """Train what is due, unless the store knows how it fared.
 
         Raises:
             LeaseLost: the search is no longer of this token.
         """
         if self._due and not self.curve:
-            self.curve = store.meta_validation(search_id)
+            self.curve = lease.meta_validation()
         for births, best in self._due:
             if births <= (self.curve[-1].births if self.curve else 0):
                 continue
@@ -65,7 +65,7 @@ class MetaValidator:
             score = self._service.evaluate([program], self._tasks, self._settings.aggregate)[program.key]
             assert best.fitness is not None
             row = MetaValidationRow(births, best.birth, best.fitness, score.fitness)
-            store.add_meta_validation(search_id, row, token)
+            lease.add_meta_validation(row)
             self.curve.append(row)
         self._due.clear()
 

@@ -144,6 +144,10 @@ class Lease:
         with self._writing() as connection:
             self.store.insert(connection, [baseline], search_id=self._search_id)
 
+    def meta_validation(self) -> list[MetaValidationRow]:
+        """Return the meta-validation curve of the search so far."""
+        return self.store.select(MetaValidationRow, "search_id = :id", order="births", id=self._search_id)
+
     def add_meta_validation(self, row: MetaValidationRow) -> None:
         """Keep a point of the meta-validation curve."""
         with self._writing() as connection:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from proxy_tasks import Hurdle, Replica, Resources, Task, train
-from proxy_tasks.outcome import Outcome, Status
+from proxy_tasks.outcome import Outcome
 from proxy_tasks.torch_optimizers import TorchReplica, train_torch_optimizer
 
 from search.settings.settings import EvaluatorSettings
@@ -46,7 +46,7 @@ def resources_of(settings: EvaluatorSettings) -> Resources:
     return Resources(settings.rows, settings.memory_mib, settings.device, min(1.0, settings.gpus_per_worker or 1.0))
 
 
-def failed(job: Job, status: Status, reason: str) -> list[Outcome]:
+def failed(job: Job, status: str, reason: str) -> list[Outcome]:
     """The same failure for every replica, its reason cut to one line."""
     line = one_line(reason)
     return [Outcome(status, None, [], 0, 0.0, line) for _ in job.replicas]

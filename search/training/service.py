@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from programs.program import Program
 
@@ -19,10 +19,9 @@ from proxy_tasks.outcome import Outcome, apply_hurdles
 from proxy_tasks.torch_optimizers import TorchOptimizer, TorchReplica
 
 from search.settings.settings import Aggregate
+from search.store import Store
+from search.store.keys import TrainingKey
 from search.training.jobs import Evaluator, Job
-
-if TYPE_CHECKING:
-    from search.store import Store
 
 POLL_SECONDS = 0.2  # how long to wait for the evaluator before looking at signals again
 
@@ -92,14 +91,6 @@ class Score(NamedTuple):
         mean = self.fitness + step / rounds
         squares = (self.variance or 0.0) * (self.rounds - 1) + step * (new.fitness - mean)
         return Score("ok", mean, None, rounds, squares / (rounds - 1), self.hurdle_losses)
-
-
-class TrainingKey(NamedTuple):
-    """Two trainings with equal keys give equal outcomes."""
-
-    key: str
-    task_fingerprint: str
-    seed: int
 
 
 @dataclass
