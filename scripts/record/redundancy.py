@@ -14,6 +14,8 @@ import argparse
 from search.commands.verify import show_verification
 from search.store import Store, open_store
 
+from tests.support.searches import rows_of_query
+
 _COUNTS = """
     SELECT COUNT(*) AS births,
            SUM(CASE WHEN i.answered_by = 'training' THEN 1 ELSE 0 END) AS trained,
@@ -30,8 +32,8 @@ _COUNTS = """
 
 def show_savings(store: Store, search: str) -> None:
     """Print the table: over the whole search, and over its last fifth, which the paper's figures are about."""
-    births = store.rows(_COUNTS, search=search, first=0)[0]["births"]
-    whole, late = (store.rows(_COUNTS, search=search, first=first)[0] for first in (0, births * 4 // 5))
+    births = rows_of_query(store, _COUNTS, search=search, first=0)[0]["births"]
+    whole, late = (rows_of_query(store, _COUNTS, search=search, first=first)[0] for first in (0, births * 4 // 5))
     print(f"| of {births} births | whole search | last fifth | Lion paper, late |")
     print("|---|---|---|---|")
     rows = [

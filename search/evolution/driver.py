@@ -273,7 +273,7 @@ def find_search(settings: Settings, store: Store) -> int:
     if found is None:
         return store.create_search(settings.name, stored(settings))
     search_id, old = found
-    changes = _differences(_history_of(old.settings), settings.history() | {"versions": versions(settings)})
+    changes = _differences(_history_of(old), settings.history() | {"versions": versions(settings)})
     if changes:
         raise InputError(
             f"{store.location}: search '{settings.name}' was started with other settings ({'; '.join(changes)});"

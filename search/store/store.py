@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Engine, Table, and_, bindparam, or_, select, text
 from sqlalchemy.dialects import postgresql, sqlite
@@ -38,6 +38,13 @@ LONGEST_NAME = 200  # characters
 LONGEST_DEVICE = 50
 
 Value = TypeVar("Value")
+
+
+class StoredSearch(NamedTuple):
+    """A search as the store knows it: its id, and its settings as they were stored."""
+
+    id: int
+    settings: dict[str, Any]
 
 
 class Store:
@@ -157,14 +164,15 @@ class Store:
 
     # --- searches ----------------------------------------------------------------------------------------------------
 
-    def find_search(self, name: str) -> tuple[int, SearchRow] | None:
-        """Return the id and the row of a search."""
+    def find_search(self, name: str) -> StoredSearch | None:
+        """Return the id and the settings of a search, None if there is none of this name."""
         row = self.first(SearchRow, "search.name = :name", name=name)
         if row is None:
             return None
+        t = table_of(SearchRow)
         with self.reading() as connection:
-            t = table_of(SearchRow)
-            return int(connection.execute(select(t.c.id).where(t.c.name == name)).scalar_one()), row
+            number = connection.execute(select(t.c.id).where(t.c.name == name)).scalar_one()
+        return StoredSearch(int(number), row.settings)
 
     def create_search(self, name: str, settings: dict[str, Any]) -> int:
         """Create a search that no run drives yet, and return its id.

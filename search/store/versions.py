@@ -15,6 +15,7 @@ from search.store.rows import VIEWS, definition, metadata
 from search.store.shape import VERSION_TABLE, check_kinds, check_shape, things
 
 CURRENT = "0001"
+MIGRATIONS = Path(__file__).parent / "migrations"
 _UPGRADE_LOCK = 0x6F707473  # any number that other programs on a server will not take
 
 
@@ -79,7 +80,7 @@ def _migrate(connection: Connection, is_new: bool) -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     for name in VIEWS:
         connection.execute(text(f"DROP VIEW IF EXISTS {name}"))

@@ -28,6 +28,8 @@ from search.store.validation import KINDS
 from search.store.views import VIEWS
 from search.training import worker
 
+from tests.support.searches import rows_of_query
+
 BIRTHS = 60
 
 
@@ -47,9 +49,10 @@ def settings_in(folder: Path, **changes: Any) -> dict[str, Any]:
 def history(path: Path) -> list[dict[str, Any]]:
     """What a search has committed, without clock and IDs."""
     with closing(open_database(str(path))) as store:
-        return store.rows(
+        return rows_of_query(
+            store,
             "SELECT birth, batch, parent_birth, mutation, genome, key, answered_by, status, fitness"
-            " FROM program ORDER BY birth"
+            " FROM program ORDER BY birth",
         )
 
 
@@ -237,7 +240,7 @@ def test_entries_say_of_columns_what_the_store_checks() -> None:
 
 def test_the_leaderboard_is_that_of_the_view(finished: search.Result, results: Results, folder: Path) -> None:
     with closing(open_database(str(folder / "results.db"))) as store:
-        rows = store.rows("SELECT * FROM v_leaderboard")
+        rows = rows_of_query(store, "SELECT * FROM v_leaderboard")
     entries = results.leaderboard(limit=None)
     assert [entry._asdict() for entry in entries] == rows
     assert finished.leaderboard(3) == entries[:3] and finished.best == entries[0]

@@ -27,6 +27,8 @@ from search.training.log import logging_to
 from search.training.pieces import Failure, Piece, Pieces
 from search.training.ray_pool import RayEvaluator
 
+from tests.support.searches import rows_of_query
+
 GRACE = 5.0  # seconds beyond the time allowed
 
 
@@ -197,7 +199,7 @@ HISTORY = """birth, batch, parent_birth, mutation, genome, key, answered_by, sta
 
 def history(store: Store) -> list[tuple[Any, ...]]:
     """Everything but the reasons, which tell how a worker died."""
-    return [tuple(row.values()) for row in store.rows(f"SELECT {HISTORY} FROM program ORDER BY birth")]
+    return [tuple(row.values()) for row in rows_of_query(store, f"SELECT {HISTORY} FROM program ORDER BY birth")]
 
 
 class Played(NamedTuple):
@@ -230,7 +232,7 @@ def play(chosen: Settings, folder: Path, train: Trainer = train_job) -> Played:
         closing(evaluator),
     ):
         Driver(chosen, store, evaluator, lambda _: None).run()
-        trained = store.rows("SELECT genome, status, reason FROM program WHERE answered_by = 'training'")
+        trained = rows_of_query(store, "SELECT genome, status, reason FROM program WHERE answered_by = 'training'")
         verdicts = {
             casting.roles[row["genome"]]: (row["status"], row["reason"])
             for row in trained

@@ -9,6 +9,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from sqlalchemy import text
+
 from programs import Program
 
 from proxy_tasks import Outcome, Replica
@@ -124,6 +126,12 @@ def stop_at(births: int) -> Callable[[Driver, Progress], None]:
     return report
 
 
+def rows_of_query(store: Store, sql: str, **parameters: Any) -> list[dict[str, Any]]:
+    """What a query finds, by the names of its columns, as the database gives it."""
+    with store.reading() as connection:
+        return [dict(row) for row in connection.execute(text(sql), parameters).mappings()]
+
+
 HISTORY = """birth, batch, parent_birth, mutation, genome, dataflow_hash, key, answered_by,
              status, fitness, reason, rounds, variance"""
 
@@ -132,7 +140,7 @@ def history_of(store: Store, name: str = "small") -> list[tuple[Any, ...]]:
     """Everything of a search that must not depend on how it was run."""
     query = f"""SELECT {HISTORY} FROM program WHERE search_id = (SELECT id FROM search WHERE name = :name)
                 ORDER BY birth"""
-    return [tuple(row.values()) for row in store.rows(query, name=name)]
+    return [tuple(row.values()) for row in rows_of_query(store, query, name=name)]
 
 
 def uninterrupted(settings: Settings, path: Path) -> list[tuple[Any, ...]]:

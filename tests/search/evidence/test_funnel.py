@@ -25,7 +25,7 @@ from search.training.evaluators import Job
 from search.training.service import TrainingService
 from search.training.tuning import TRIALS
 
-from tests.support.searches import PretendingEvaluator, opened, run, settings_of
+from tests.support.searches import PretendingEvaluator, opened, rows_of_query, run, settings_of
 
 DEDUP = settings_of().dedup
 
@@ -204,7 +204,7 @@ def selected(
 
 def rows(folder: Path) -> list[dict[str, Any]]:
     with opened(folder / "results.db") as store:
-        return store.rows("SELECT * FROM v_funnel")
+        return rows_of_query(store, "SELECT * FROM v_funnel")
 
 
 def test_stage_by_stage(funnel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -233,7 +233,9 @@ def test_interrupted_and_continued(funnel: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(KeyboardInterrupt):
         selected(funnel, monkeypatch, Graded(order=jobs, limit=jobs))
     with opened(funnel.parent / "results.db") as store:
-        known = {tuple(row.values()) for row in store.rows("SELECT key, task_fingerprint, seed FROM training")}
+        known = {
+            tuple(row.values()) for row in rows_of_query(store, "SELECT key, task_fingerprint, seed FROM training")
+        }
     evaluator = Graded()
     finalists, found = selected(funnel, monkeypatch, evaluator), rows(funnel.parent)
     assert evaluator.trained() and not known & set(evaluator.trained())
@@ -262,7 +264,7 @@ def test_stages_one_by_one(funnel: Path, monkeypatch: pytest.MonkeyPatch, capsys
 def test_the_noise_of_every_task_is_kept(funnel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     selected(funnel, monkeypatch, Graded())
     with opened(funnel.parent / "results.db") as store:
-        found = store.rows("SELECT * FROM v_noise")
+        found = rows_of_query(store, "SELECT * FROM v_noise")
     assert [row["task"] for row in found] == ["digits_mlp", "mnist1d_mlp", "digits_autoencoder"]
     assert all(row["seeds"] == 20 and 0 < row["sigma"] < 0.01 and row["seeds_failed"] == 0 for row in found)
     assert len({row["genome"] for row in found}) == 3, "tuned on each task"

@@ -31,7 +31,7 @@ from search.training.service import TrainingService
 from search.training.statistics import corrected
 from search.training.tuning import TRIALS
 
-from tests.support.searches import PretendingEvaluator, opened, run, settings_of
+from tests.support.searches import PretendingEvaluator, opened, rows_of_query, run, settings_of
 
 FINALIST = parse("x = sign(g)\nupdate = x * 0.01\nupdate = update * lr\n" + "y = g * 2.0\n" * 9)
 FAMILIES = {"mnist1d", "pydoc"}
@@ -196,7 +196,7 @@ def proven(path: Path, program_id: int, evaluator: PretendingEvaluator, monkeypa
 
 def shown(path: Path, view: str = "v_proof") -> list[dict[str, Any]]:
     with opened(path) as store:
-        return store.rows(f"SELECT * FROM {view}")
+        return rows_of_query(store, f"SELECT * FROM {view}")
 
 
 def test_a_finalist_is_proven_once(

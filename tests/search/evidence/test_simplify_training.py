@@ -36,7 +36,7 @@ from search.training.evaluators import InlineEvaluator, Job
 from search.training.jobs import Finished
 from search.training.service import TrainingService
 
-from tests.support.searches import PretendingEvaluator, opened, run, settings_of
+from tests.support.searches import PretendingEvaluator, opened, rows_of_query, run, settings_of
 
 TASK = get_task("digits_mlp_short")
 SHORT = replace(TASK, steps=60)
@@ -329,7 +329,7 @@ def test_steps_of_a_program_of_the_store_are_kept(tmp_path: Path, capsys: pytest
     for _ in range(2):
         result = simplify_program("1", ["digits_mlp_short"], None, 1.0, str(path), tmp_path / "out.py")
         with opened(path) as store:
-            kept = store.rows("SELECT * FROM simplification ORDER BY step")
+            kept = rows_of_query(store, "SELECT * FROM simplification ORDER BY step")
         assert [(r["program_id"], r["step"], r["kind"]) for r in kept] == [
             (1, n, step.kind) for n, step in enumerate(result.steps)
         ]

@@ -19,6 +19,8 @@ from search.store import ProgramRow, Store, open_store
 from search.training.evaluators import InlineEvaluator
 from search.training.service import Score
 
+from tests.support.searches import rows_of_query
+
 
 def settings(programs: int, **dedup: object) -> Settings:
     return Settings.model_validate(
@@ -72,12 +74,12 @@ def test_twins_share_their_score(tmp_path: Path) -> None:
 def test_a_second_search_trains_nothing_again_and_has_the_same_history(tmp_path: Path) -> None:
     """Another search of the same settings in the same database finds every evaluation."""
     store, first = search(tmp_path, settings(300))
-    evaluations = store.rows("SELECT COUNT(*) AS n FROM training")[0]["n"]
+    evaluations = rows_of_query(store, "SELECT COUNT(*) AS n FROM training")[0]["n"]
     again = settings(300).model_copy(update={"name": "again"})
     driver = Driver(again, store, InlineEvaluator(), lambda _: None)
     driver.run()
     assert driver.service.trained == 0
-    assert store.rows("SELECT COUNT(*) AS n FROM training")[0]["n"] == evaluations
+    assert rows_of_query(store, "SELECT COUNT(*) AS n FROM training")[0]["n"] == evaluations
     found = store.find_search("again")
     assert found is not None
     assert list(store.births(found[0])) == first
@@ -90,7 +92,7 @@ def test_reevaluation_keeps_the_mean_over_rounds(tmp_path: Path) -> None:
     assert repeated
     query = "SELECT fitness FROM training WHERE key = :key ORDER BY seed LIMIT :n"
     for birth in repeated:
-        rounds = [row["fitness"] for row in store.rows(query, key=birth.key, n=birth.rounds)]
+        rounds = [row["fitness"] for row in rows_of_query(store, query, key=birth.key, n=birth.rounds)]
         assert birth.fitness == pytest.approx(statistics.fmean(rounds))
         assert birth.variance == pytest.approx(statistics.variance(rounds))
 

@@ -32,6 +32,7 @@ from tests.support.searches import (
     key_of,
     opened,
     pretended,
+    rows_of_query,
     run,
     settings_of,
     stop_at,
@@ -51,7 +52,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
 
 
 def state(store: Store, name: str = "small") -> str:
-    return str(store.rows("SELECT state FROM search WHERE name = :name", name=name)[0]["state"])
+    return str(rows_of_query(store, "SELECT state FROM search WHERE name = :name", name=name)[0]["state"])
 
 
 def to_the_end(driver: Driver) -> None:
@@ -270,11 +271,11 @@ def test_settings_that_would_change_the_history_are_refused(
 ) -> None:
     with opened(tmp_path / "r.db") as store:
         run(settings_of(), store, PretendingEvaluator(), stop_at(9))
-        before = store.rows("SELECT * FROM search"), history_of(store)
+        before = rows_of_query(store, "SELECT * FROM search"), history_of(store)
         evaluator = PretendingEvaluator()
         with pytest.raises(InputError) as raised:
             run(settings_of(**changes), store, evaluator)
-        assert (store.rows("SELECT * FROM search"), history_of(store)) == before
+        assert (rows_of_query(store, "SELECT * FROM search"), history_of(store)) == before
         assert evaluator.submitted == []
     message = str(raised.value)
     assert "\n" not in message and "search 'small' was started with other settings" in message
@@ -382,7 +383,7 @@ def test_progress_tells_what_the_store_holds(tmp_path: Path) -> None:
         settings = settings_of(baselines=["adamw"])
         run(settings, store, PretendingEvaluator(), stop_at(30))
         driver = run(settings, store, PretendingEvaluator(), lambda _, progress: seen.append(progress.births))
-        (last,) = store.rows("SELECT * FROM v_progress ORDER BY batch DESC LIMIT 1")
+        (last,) = rows_of_query(store, "SELECT * FROM v_progress ORDER BY batch DESC LIMIT 1")
         adamw = store.baselines(1)["adamw"].fitness
     progress = driver.progress
     assert (progress.births, progress.trained) == (last["births_so_far"], last["trained_so_far"])

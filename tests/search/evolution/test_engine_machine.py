@@ -30,7 +30,7 @@ from search.training.evaluators import Job
 from search.training.jobs import Finished
 from search.training.pieces import Piece, Pieces
 
-from tests.support.searches import HISTORY, history_of, key_of, opened, pretended, settings_of
+from tests.support.searches import HISTORY, history_of, key_of, opened, pretended, rows_of_query, settings_of
 
 SETTINGS = settings_of(budget={"programs": 60})
 TIMEOUT = "took too long"
@@ -144,7 +144,7 @@ class Life(RuleBasedStateMachine):
         assert history_of(self.store) == self.whole
         if self.sleeper is not None:
             self.sleeper.end()
-        assert self.store.rows("SELECT state, holder FROM search") == [{"state": "finished", "holder": None}]
+        assert rows_of_query(self.store, "SELECT state, holder FROM search") == [{"state": "finished", "holder": None}]
         self.store.close()
         self._folder.cleanup()
 
@@ -249,7 +249,7 @@ class Life(RuleBasedStateMachine):
         """Outcomes once known are never lost, changed, or doubled; but failures of circumstance are tried again."""
         if hasattr(self, "store"):
             query = "SELECT key, seed, fitness, status FROM training WHERE status IN ('ok', 'diverged') ORDER BY id"
-            now = [tuple(row.values()) for row in self.store.rows(query)]
+            now = [tuple(row.values()) for row in rows_of_query(self.store, query)]
             assert set(self.evaluations) <= set(now) and len({row[:2] for row in now}) == len(now)
             self.evaluations = now
 

@@ -12,7 +12,7 @@ from search.settings.settings import Settings
 from search.store import Store
 from search.training.evaluators import InlineEvaluator, open_evaluator
 
-from tests.support.searches import history_of, opened, run, settings_of, stop_at
+from tests.support.searches import history_of, opened, rows_of_query, run, settings_of, stop_at
 
 HURDLES = {"at": [0.1, 0.5], "after": 10}
 
@@ -25,7 +25,7 @@ def settings(**changes: Any) -> Settings:
 def hurdle_losses_of(store: Store, name: str = "small") -> list[Any]:
     query = """SELECT hurdle_losses FROM program WHERE search_id = (SELECT id FROM search WHERE name = :name)
                ORDER BY birth"""
-    return [row["hurdle_losses"] for row in store.rows(query, name=name)]
+    return [row["hurdle_losses"] for row in rows_of_query(store, query, name=name)]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[tuple[Any, ...
     with opened(tmp_path_factory.mktemp("hurdles") / "r.db") as store:
         run(settings(), store, InlineEvaluator())
         history, hurdle_losses = history_of(store), hurdle_losses_of(store)
-        steps = {row["steps"] for row in store.rows("SELECT steps FROM training WHERE status = 'dropped'")}
+        steps = {row["steps"] for row in rows_of_query(store, "SELECT steps FROM training WHERE status = 'dropped'")}
         assert steps <= {2, 10} and steps
     statuses = [row[8] for row in history]
     assert statuses.count("dropped") > 3 and statuses.count("ok") > 10
@@ -64,12 +64,12 @@ def test_evaluations_serve_searches_with_other_hurdles(tmp_path: Path, whole: tu
     """What one search dropped another trains to the end, and then the first would still have dropped it."""
     with opened(tmp_path / "r.db") as store, opened(tmp_path / "alone.db") as alone:
         run(settings(), store, InlineEvaluator())
-        broken_off = store.rows("SELECT COUNT(*) AS n FROM training WHERE status = 'dropped'")[0]["n"]
+        broken_off = rows_of_query(store, "SELECT COUNT(*) AS n FROM training WHERE status = 'dropped'")[0]["n"]
         full = settings(name="full", hurdles=None)
         run(full, store, InlineEvaluator())
         run(full, alone, InlineEvaluator())
         assert history_of(store, "full") == history_of(alone, "full")
-        assert store.rows("SELECT COUNT(*) AS n FROM training WHERE status = 'dropped'")[0]["n"] < broken_off
+        assert rows_of_query(store, "SELECT COUNT(*) AS n FROM training WHERE status = 'dropped'")[0]["n"] < broken_off
         driver = run(settings(name="again"), store, InlineEvaluator())
         assert driver.service.trained == 0
         assert (history_of(store, "again"), hurdle_losses_of(store, "again")) == whole

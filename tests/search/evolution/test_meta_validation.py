@@ -23,6 +23,7 @@ from tests.support.searches import (
     history_of,
     key_of,
     opened,
+    rows_of_query,
     run,
     settings_of,
     stop_at,
@@ -52,7 +53,7 @@ class Contrary(TwoTasks):
 
 def curve_of(store: Store) -> list[tuple[Any, ...]]:
     query = "SELECT births, birth, fitness, meta_fitness FROM v_meta_validation ORDER BY births"
-    return [tuple(row.values()) for row in store.rows(query)]
+    return [tuple(row.values()) for row in rows_of_query(store, query)]
 
 
 def with_meta(**changes: Any) -> Settings:
@@ -63,7 +64,7 @@ def test_the_best_until_then_is_tried_after_every_so_many_births(tmp_path: Path)
     with opened(tmp_path / "r.db") as store:
         evaluator = TwoTasks()
         run(with_meta(), store, evaluator)
-        births = store.rows("SELECT birth, fitness, key FROM program ORDER BY birth")
+        births = rows_of_query(store, "SELECT birth, fitness, key FROM program ORDER BY birth")
         curve = curve_of(store)
     assert [row[0] for row in curve] == list(range(10, BIRTHS + 1, 10))
     for until, birth, fitness, meta in curve:
@@ -112,7 +113,7 @@ def test_a_search_that_overfits_ends_at_a_birth_that_follows_from_its_settings(t
         for order in (1, 2):  # the second time there is nothing left to do
             run(settings, store, Contrary(order))
             assert (history_of(store), curve_of(store)) == (history, curve)
-        assert store.rows("SELECT state FROM search") == [{"state": "finished"}]
+        assert rows_of_query(store, "SELECT state FROM search") == [{"state": "finished"}]
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from sqlalchemy import text
 from programs.errors import InputError
 
 from search.store import Heartbeat, Lease, LeaseLost, Store, StoreError, lease, open_store
+from search.store.tables import SearchRow
 
-from tests.support.searches import opened
+from tests.support.searches import opened, rows_of_query
 
 TOKEN = secrets.token_hex(16)  # of somebody else
 DEADLINE = 30.0  # seconds: only what hangs takes so long
@@ -43,7 +44,7 @@ def write(store: Store, **values: object) -> None:
 
 
 def row(store: Store) -> dict[str, object]:
-    return store.rows("SELECT * FROM search")[0]
+    return rows_of_query(store, "SELECT * FROM search")[0]
 
 
 def taken(store: Store) -> Lease:
@@ -99,8 +100,7 @@ def test_a_dead_process_of_this_machine_is_succeeded_at_once(store: Store) -> No
 
 
 def _is_dead(store: Store) -> bool:
-    found = row(store)
-    return not lease.is_held(found["holder_token"], found["holder_machine"], found["holder_pid"], 0.0)  # type: ignore[arg-type]
+    return not lease.is_held(store.select(SearchRow)[0], 0.0)
 
 
 def test_an_earlier_life_with_the_number_of_this_process_is_succeeded_at_once(store: Store) -> None:

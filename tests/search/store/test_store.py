@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from programs.errors import InputError
 
 from proxy_tasks import Outcome, get_task
 
+from search.results.results import Results
 from search.store import (
     BaselineRow,
     Lease,
@@ -29,18 +31,19 @@ from search.store import (
     connections,
     integrity,
     lease,
-    schema,
 )
-from search.store.store import CIRCUMSTANCES
+from search.store.keys import CIRCUMSTANCES, SearchState, TrainingKey
+from search.store.rows import VIEWS, metadata
+from search.store.tables import MetaValidationRow
 from search.store.versions import CURRENT
-from search.store.views import VIEWS
-from search.training.service import TrainingKey
+from search.store.views import FunnelEntry, TrainingEntry
 
 from tests.support.searches import (
     PretendingEvaluator,
     history_of,
     opened,
     pretended,
+    rows_of_query,
     run,
     settings_of,
     stop_at,
@@ -75,24 +78,24 @@ def program(birth: int, fitness: float | None = None, **changes: object) -> Prog
         birth, birth // 3, birth - 1 if birth else None, "insert", "update = abs(w)", f"hash{birth}", f"key{birth}",
         "training", 4, 3, 1, status, fitness, reason, 1, None,
     )  # fmt: skip
-    return row._replace(**changes)
+    return replace(row, **changes)  # type: ignore[arg-type]
 
 
-def taken(store: Store, name: str = "a") -> tuple[int, str]:
+def taken(store: Store, name: str = "a") -> tuple[int, Lease]:
     """A new search and the token to write it with."""
     search_id = store.create_search(name, {"seed": 1})
     held = Lease(store, search_id)
     held.take()
-    return search_id, held.token
+    return search_id, held
 
 
 # --- schema ----------------------------------------------------------------------------------------------------------
 
 
-def test_migrations_make_the_tables_of_the_schema(store: Store) -> None:
+def test_the_tables_are_those_declared(store: Store) -> None:
     with store.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, schema.metadata) == []
+        assert compare_metadata(context, metadata) == []
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == CURRENT
 
 
@@ -112,7 +115,7 @@ def test_of_two_evaluations_with_one_key_the_first_is_kept(store: Store) -> None
     store.add_trainings(TASK, [(key("a"), OK)])
     store.add_trainings(TASK, [(key("a"), OK._replace(fitness=-9.0)), (key("b"), OK)])
     assert store.trainings(TASK.fingerprint, ["a", "b"], [0]) == {key("a"): OK, key("b"): OK}
-    assert store.rows("SELECT COUNT(*) AS n FROM training") == [{"n": 2}]
+    assert rows_of_query(store, "SELECT COUNT(*) AS n FROM training") == [{"n": 2}]
 
 
 @pytest.mark.parametrize("status", ["timeout", "lost", "error"])
@@ -121,7 +124,7 @@ def test_failures_of_circumstance_are_no_answer_and_give_way(store: Store, statu
     store.add_trainings(TASK, [(key("a"), failed)])
     assert store.trainings(TASK.fingerprint, ["a"], [0]) == {}
     store.add_trainings(TASK, [(key("a"), failed._replace(reason="again"))])
-    assert store.rows("SELECT status, reason FROM training") == [{"status": status, "reason": "again"}]
+    assert rows_of_query(store, "SELECT status, reason FROM training") == [{"status": status, "reason": "again"}]
     store.add_trainings(TASK, [(key("a"), OK)])
     assert store.trainings(TASK.fingerprint, ["a"], [0]) == {key("a"): OK}
     store.add_trainings(TASK, [(key("a"), failed)])
@@ -144,8 +147,8 @@ def test_reasons_may_hold_anything(store: Store) -> None:
     store.add_trainings(TASK, [(key("a"), failed)])
     (found,) = store.trainings(TASK.fingerprint, ["a"], [0]).values()
     assert found.reason is not None and found.reason.startswith("a\ufffdb?ccc") and len(found.reason) == 2000
-    search_id, token = taken(store)
-    store.add_births(search_id, [program(0, reason="a\0b\ud800")], 0.0, token)
+    search_id, held = taken(store)
+    held.add_births([program(0, reason="a\0b\ud800")], 0.0)
     assert [row.reason for row in store.births(search_id)] == ["a\ufffdb?"]
 
 
@@ -167,46 +170,49 @@ def test_very_many_keys_at_once(store: Store) -> None:
 
 def test_a_curve_comes_back(store: Store) -> None:
     store.add_trainings(TASK, [(key("a"), OK)])
-    assert store.curve(1) == OK.curve
+    assert [row.curve for row in store.select(TrainingEntry)] == [OK.curve]
 
 
 # --- births ----------------------------------------------------------------------------------------------------------
 
 
 def test_births_come_back_in_order(store: Store) -> None:
-    (search_id, token), (other, other_token) = taken(store), taken(store, "b")
+    (search_id, held), (_, others) = taken(store), taken(store, "b")
     rows = [program(birth, -0.5 if birth % 2 else None) for birth in range(7)]
-    store.add_births(search_id, rows[4:], 1.0, token)
-    store.add_births(other, rows[:1], 1.0, other_token)
-    store.add_births(search_id, rows[:4], 0.5, token)
+    held.add_births(rows[4:], 1.0)
+    others.add_births(rows[:1], 1.0)
+    held.add_births(rows[:4], 0.5)
     assert list(store.births(search_id)) == rows
-    assert store.rows("SELECT seconds FROM search ORDER BY id") == [{"seconds": 1.5}, {"seconds": 1.0}]
+    assert rows_of_query(store, "SELECT seconds FROM search ORDER BY id") == [{"seconds": 1.5}, {"seconds": 1.0}]
 
 
 def test_births_are_committed_all_or_none(store: Store) -> None:
-    search_id, token = taken(store)
-    store.add_births(search_id, [program(0, -1.0)], 1.0, token)
+    search_id, held = taken(store)
+    held.add_births([program(0, -1.0)], 1.0)
     with pytest.raises(StoreError, match="cannot be written"):
-        store.add_births(search_id, [program(1, -1.0), program(2, -1.0), program(0, -1.0)], 1.0, token)
+        held.add_births([program(1, -1.0), program(2, -1.0), program(0, -1.0)], 1.0)
     assert [row.birth for row in store.births(search_id)] == [0]
-    assert store.rows("SELECT seconds FROM search") == [{"seconds": 1.0}]
+    assert rows_of_query(store, "SELECT seconds FROM search") == [{"seconds": 1.0}]
 
 
 def test_whoever_has_no_lease_writes_nothing(store: Store) -> None:
-    search_id, token = taken(store)
-    store.add_births(search_id, [program(0, -1.0)], 1.0, token)
-    before = store.rows("SELECT * FROM search")
+    search_id, held = taken(store)
+    held.add_births([program(0, -1.0)], 1.0)
+    before = rows_of_query(store, "SELECT * FROM search")
     baseline = BaselineRow("adamw", "update = abs(w)", "k", 0.1, 0.0, -0.5, 28)
+    another, elsewhere = Lease(store, search_id), Lease(store, search_id + 1)
+    elsewhere.token = held.token
     for write in (
-        lambda: store.add_births(search_id, [program(1, -1.0)], 1.0, "another"),
-        lambda: store.add_births(search_id, [], 1.0, "another"),
-        lambda: store.update_search(search_id, "finished", "another"),
-        lambda: store.add_baseline(search_id, baseline, "another"),
-        lambda: store.add_births(search_id + 1, [program(1, -1.0)], 1.0, token),
+        lambda: another.add_births([program(1, -1.0)], 1.0),
+        lambda: another.add_births([], 1.0),
+        lambda: another.update(SearchState.FINISHED),
+        lambda: another.add_baseline(baseline),
+        lambda: another.add_meta_validation(MetaValidationRow(1, 0, -1.0, None)),
+        lambda: elsewhere.add_births([program(1, -1.0)], 1.0),
     ):
         with pytest.raises(LeaseLost, match="another run has taken this search over"):
             write()
-    assert store.rows("SELECT * FROM search") == before
+    assert rows_of_query(store, "SELECT * FROM search") == before
     assert [row.birth for row in store.births(search_id)] == [0] and store.baselines(search_id) == {}
 
 
@@ -221,23 +227,24 @@ def test_a_search_is_made_once(store: Store) -> None:
 
 @pytest.mark.parametrize("number", [0, 3, -1, 2**63, 10**30])
 def test_an_unknown_program_is_named(store: Store, number: int) -> None:
-    search_id, token = taken(store)
-    store.add_births(search_id, [program(0, -1.0), program(1, -1.0)], 0.0, token)
+    _, held = taken(store)
+    held.add_births([program(0, -1.0), program(1, -1.0)], 0.0)
     with pytest.raises(InputError, match=f"no program {number}; IDs go from 1 to 2"):
-        store.program(number)
+        Results(store).program(number)
 
 
 def test_a_program_comes_with_its_search(store: Store) -> None:
-    search_id, token = taken(store)
-    store.add_births(search_id, [program(0, -1.0)], 0.0, token)
-    row = store.program(1)
-    assert (row["search"], row["settings"], row["birth"], row["fitness"]) == ("a", {"seed": 1}, 0, -1.0)
+    _, held = taken(store)
+    held.add_births([program(0, -1.0)], 0.0)
+    row = Results(store).program(1)
+    assert (row.search, row.birth, row.fitness) == ("a", 0, -1.0)
+    assert Results(store).search(row.search).settings == {"seed": 1}
 
 
 def test_baselines_come_back(store: Store) -> None:
-    search_id, token = taken(store)
+    search_id, held = taken(store)
     baseline = BaselineRow("adamw", str(zoo.load("adamw")), "k", 0.1, 0.0, -0.5, 28)
-    store.add_baseline(search_id, baseline, token)
+    held.add_baseline(baseline)
     assert store.baselines(search_id) == {"adamw": baseline}
     assert store.baselines(search_id + 1) == {}
 
@@ -276,7 +283,7 @@ def test_leaderboard(filled: Store, births: dict[str, list[ProgramRow]]) -> None
         expected = sorted(
             (r for r in first.values() if r.fitness is not None), key=lambda r: (-(r.fitness or 0), r.birth)
         )
-        shown = filled.rows("SELECT * FROM v_leaderboard WHERE search = :name", name=name)
+        shown = rows_of_query(filled, "SELECT * FROM v_leaderboard WHERE search = :name", name=name)
         assert [(r["birth"], r["key"], r["fitness"]) for r in shown] == [(r.birth, r.key, r.fitness) for r in expected]
         baselines = filled.baselines(i)
         adamw, best = baselines["adamw"].fitness, max(b.fitness or -math.inf for b in baselines.values())
@@ -291,33 +298,33 @@ def test_leaderboard(filled: Store, births: dict[str, list[ProgramRow]]) -> None
 
 def test_leaderboard_of_programs_trained_again(store: Store) -> None:
     """The mean over all rounds counts, as the last of them left it; who failed in one is out."""
-    search_id, token = taken(store)
+    _, held = taken(store)
     rows = [
-        program(0, -1.0)._replace(key="a"),
-        program(1, -2.0)._replace(key="b"),
-        program(2, -3.0)._replace(key="c"),
-        program(3, -2.5)._replace(key="a", answered_by="reevaluation", rounds=2, variance=0.5),
-        program(4, -2.6)._replace(key="a", answered_by="reevaluation", rounds=3, variance=0.4),
-        program(5, -2.6)._replace(key="a", answered_by="hash", rounds=3, variance=0.4),
-        program(6, None)._replace(key="c", answered_by="reevaluation", rounds=2, status="diverged"),
+        program(0, -1.0, key="a"),
+        program(1, -2.0, key="b"),
+        program(2, -3.0, key="c"),
+        program(3, -2.5, key="a", answered_by="reevaluation", rounds=2, variance=0.5),
+        program(4, -2.6, key="a", answered_by="reevaluation", rounds=3, variance=0.4),
+        program(5, -2.6, key="a", answered_by="hash", rounds=3, variance=0.4),
+        program(6, None, key="c", answered_by="reevaluation", rounds=2, status="diverged"),
     ]
-    store.add_births(search_id, rows, 0.0, token)
-    found = store.rows("SELECT * FROM v_leaderboard")
+    held.add_births(rows, 0.0)
+    found = rows_of_query(store, "SELECT * FROM v_leaderboard")
     assert [(r["key"], r["birth"], r["fitness"], r["rounds"], r["variance"]) for r in found] == [
         ("b", 1, -2.0, 1, None), ("a", 0, -2.6, 3, 0.4),
     ]  # fmt: skip
 
 
 def test_leaderboard_without_a_baseline_shows_no_margin(store: Store) -> None:
-    search_id, token = taken(store)
-    store.add_births(search_id, [program(0, -1.0)], 0.0, token)
-    (row,) = store.rows("SELECT * FROM v_leaderboard")
+    _, held = taken(store)
+    held.add_births([program(0, -1.0)], 0.0)
+    (row,) = rows_of_query(store, "SELECT * FROM v_leaderboard")
     assert row["fitness"] == -1.0 and row["over_adamw"] is None and row["over_best_baseline"] is None
 
 
 def test_progress(filled: Store, births: dict[str, list[ProgramRow]]) -> None:
     for name, rows in births.items():
-        shown = filled.rows("SELECT * FROM v_progress WHERE search = :name ORDER BY batch", name=name)
+        shown = rows_of_query(filled, "SELECT * FROM v_progress WHERE search = :name ORDER BY batch", name=name)
         assert [r["batch"] for r in shown] == sorted({row.batch for row in rows})
         for r in shown:
             of_batch = [row for row in rows if row.batch == r["batch"]]
@@ -339,18 +346,18 @@ def test_failures(filled: Store, births: dict[str, list[ProgramRow]]) -> None:
     for name, rows in births.items():
         failed = [r for r in rows if r.fitness is None and r.answered_by in ("training", "rejection")]
         expected = Counter((row.status, row.reason) for row in failed)
-        shown = filled.rows("SELECT * FROM v_failures WHERE search = :name", name=name)
+        shown = rows_of_query(filled, "SELECT * FROM v_failures WHERE search = :name", name=name)
         assert {(r["status"], r["reason"]): r["programs"] for r in shown} == expected
         assert [r["programs"] for r in shown] == sorted(expected.values(), reverse=True)
         for r in shown:
-            example = filled.program(r["example_id"])
-            assert (example["search"], example["reason"]) == (name, r["reason"])
-            assert example["birth"] == min(row.birth for row in failed if row.reason == r["reason"])
+            example = Results(filled).program(r["example_id"])
+            assert (example.search, example.reason) == (name, r["reason"])
+            assert example.birth == min(row.birth for row in failed if row.reason == r["reason"])
 
 
 def test_lineage(filled: Store, births: dict[str, list[ProgramRow]]) -> None:
     for name, rows in births.items():
-        shown = filled.rows("SELECT * FROM v_lineage WHERE search = :name", name=name)
+        shown = rows_of_query(filled, "SELECT * FROM v_lineage WHERE search = :name", name=name)
         assert [r["birth"] for r in shown] == [row.birth for row in rows]
         for r, row in zip(shown, rows, strict=True):
             parent = None if row.parent_birth is None else rows[row.parent_birth]
@@ -364,21 +371,22 @@ def test_lineage(filled: Store, births: dict[str, list[ProgramRow]]) -> None:
 
 def test_funnel(store: Store) -> None:
     """A stage that is decided anew takes the place of what was there, and of what followed from it."""
-    search_id, token = taken(store)
-    store.add_births(search_id, [program(0, -1.0)], 0.0, token)
+    _, held = taken(store)
+    held.add_births([program(0, -1.0)], 0.0)
     row = SelectionRow(
-        "program 1", 1, "t", "f", 28, 0.1, 0.0, "update = g", 8, -1.0, 0.1, "adamw", 0.2, 0.1, 2.0, 0.1, 1, 2
-    )
-    baseline = row._replace(competitor="adamw", program_id=None, ahead=None, ahead_error=None, z=None, p=None)
+        "f", "a", 1, 2, "t", "t1", "program 1", 1, True, 2.0, 0.1, 0.2, 0.1, "adamw", -1.0, 0.1, 8, 28, 0.1, 0.0,
+        "update = g",
+    )  # fmt: skip
+    baseline = replace(row, competitor="adamw", program_id=None, ahead=None, ahead_error=None, z=None, p=None)
     for stage in (1, 2):
-        store.set_selection("f", "a", stage, [baseline, row])
-    store.set_selection("other", "a", 2, [row])
-    store.set_selection("f", "a", 1, [row._replace(fitness=None)])
-    found = store.rows("SELECT * FROM v_funnel")
+        store.set_selection([replace(one, stage=stage) for one in (baseline, row)])
+    store.set_selection([replace(row, funnel="other", stage=2)])
+    store.set_selection([replace(row, fitness=None)])
+    found = rows_of_query(store, "SELECT * FROM v_funnel")
     assert [(r["funnel"], r["search"], r["stage"], r["fitness"]) for r in found] == [
         ("other", "a", 2, -1.0), ("f", "a", 1, None),
     ]  # fmt: skip
-    assert {name: found[0][name] for name in SelectionRow._fields if name in found[0]}.items() <= row._asdict().items()
+    assert store.select(FunnelEntry)[0].as_columns() == replace(row, funnel="other", stage=2).as_columns()
 
 
 def test_scores_are_the_means_of_what_was_pretended(births: dict[str, list[ProgramRow]]) -> None:
@@ -397,7 +405,7 @@ def test_both_kinds_of_database_hold_and_show_the_same(
         with opened(location) as store:
             for name, seed in (("small", 3), ("Other", 4)):
                 run(settings_of(name=name, seed=seed, baselines=["adamw"]), store, PretendingEvaluator())
-            shown = {view: [_timeless(row) for row in store.rows(f"SELECT * FROM {view}")] for view in VIEWS}
+            shown = {view: [_timeless(row) for row in rows_of_query(store, f"SELECT * FROM {view}")] for view in VIEWS}
             found.append((history_of(store, "small"), history_of(store, "Other"), shown))
     assert found[0] == found[1]
     empty = ("v_funnel", "v_meta_validation", "v_proof", "v_noise", "v_simplification")

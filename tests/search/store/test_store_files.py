@@ -22,10 +22,19 @@ from sqlalchemy import create_engine
 from programs.errors import InputError
 
 from search.results.programs import resolve
-from search.store import Store, StoreError, integrity, open_store, schema
+from search.store import Store, StoreError, integrity, open_store
+from search.store.rows import metadata
 from search.store.views import VIEWS
 
-from tests.support.searches import PretendingEvaluator, history_of, opened, run, settings_of, uninterrupted
+from tests.support.searches import (
+    PretendingEvaluator,
+    history_of,
+    opened,
+    rows_of_query,
+    run,
+    settings_of,
+    uninterrupted,
+)
 
 
 @pytest.fixture
@@ -109,7 +118,7 @@ def test_an_empty_file_is_filled_by_a_run_only(path: Path) -> None:
     path.touch()
     assert "`optsearch run`" in refusal(path)
     with opened(path) as store:
-        assert store.rows("SELECT * FROM v_leaderboard") == []
+        assert rows_of_query(store, "SELECT * FROM v_leaderboard") == []
 
 
 @pytest.mark.parametrize("location", ["sqlite:////sys/x.db", "sqlite:////proc/x.db", "/absent/folder/x.db"])
@@ -143,15 +152,15 @@ def test_a_number_of_any_length_is_no_program(path: Path, number: str) -> None:
 def test_opening_twice_changes_nothing(path: Path) -> None:
     with opened(path) as store:
         store.create_search("a", {})
-        before = store.rows("SELECT * FROM sqlite_master ORDER BY name")
+        before = rows_of_query(store, "SELECT * FROM sqlite_master ORDER BY name")
     with opened(path) as store:
-        assert store.rows("SELECT * FROM sqlite_master ORDER BY name") == before
+        assert rows_of_query(store, "SELECT * FROM sqlite_master ORDER BY name") == before
         assert store.find_search("a") is not None
 
 
 def test_the_journal_is_a_wal(store: Store) -> None:
-    assert store.rows("PRAGMA journal_mode") == [{"journal_mode": "wal"}]
-    assert store.rows("PRAGMA foreign_keys") == [{"foreign_keys": 1}]
+    assert rows_of_query(store, "PRAGMA journal_mode") == [{"journal_mode": "wal"}]
+    assert rows_of_query(store, "PRAGMA foreign_keys") == [{"foreign_keys": 1}]
 
 
 # --- schema ----------------------------------------------------------------------------------------------------------
@@ -162,7 +171,7 @@ def test_the_tables_of_migrations_and_schema_have_the_same_constraints(path: Pat
     with opened(path):
         pass
     engine = create_engine(f"sqlite:///{tmp_path / 'direct.db'}")
-    schema.metadata.create_all(engine)
+    metadata.create_all(engine)
     engine.dispose()
     described = []
     for file in (path, tmp_path / "direct.db"):
@@ -183,7 +192,7 @@ def test_the_tables_of_migrations_and_schema_have_the_same_constraints(path: Pat
 
 
 def test_the_views_are_there(store: Store) -> None:
-    names = {row["name"] for row in store.rows("SELECT name FROM sqlite_master WHERE type = 'view'")}
+    names = {row["name"] for row in rows_of_query(store, "SELECT name FROM sqlite_master WHERE type = 'view'")}
     assert (
         names
         == set(VIEWS)
@@ -259,7 +268,7 @@ WRITER = """
         store.trainings(task.fingerprint, [f"{n}"], [0, 1, 2])
         key = TrainingKey(f"{n}", task.fingerprint, number)
         store.add_trainings(task, [(key, Outcome("ok", -1.0, [], 1, 0.1))])
-        store.add_births(search_id, [], 0.0, lease.token)
+        lease.add_births([], 0.0)
     store.close()
 """
 
@@ -268,8 +277,8 @@ def test_processes_make_and_write_one_database_at_the_same_time(server: subproce
     """All open empty places at once, then write in turns: none is refused because another has the lock."""
     forked(server, WRITER, path, processes=3)
     with opened(path) as store:
-        assert store.rows("SELECT COUNT(*) AS n FROM training") == [{"n": 90}]
-        assert [row["name"] for row in store.rows("SELECT name FROM search ORDER BY name")] == ["0", "1", "2"]
+        assert rows_of_query(store, "SELECT COUNT(*) AS n FROM training") == [{"n": 90}]
+        assert [row["name"] for row in rows_of_query(store, "SELECT name FROM search ORDER BY name")] == ["0", "1", "2"]
 
 
 def test_who_reads_first_and_writes_then_waits_for_others(store: Store, path: Path) -> None:
@@ -488,7 +497,7 @@ def test_a_file_that_is_moved_away_is_one_line(path: Path, store: Store) -> None
 def test_a_file_that_becomes_read_only_is_one_line(path: Path) -> None:
     filled(path)
     with closing(open_store(f"sqlite:///file:{path}?mode=ro&uri=true")) as store:
-        assert store.rows("SELECT COUNT(*) AS births FROM program") == [{"births": 100}]
+        assert rows_of_query(store, "SELECT COUNT(*) AS births FROM program") == [{"births": 100}]
         message = failing_run(store)
         assert f"{path}: cannot be written (attempt to write a readonly database)" in message
         assert "make the file and its folder writable and run again" in message

@@ -19,7 +19,16 @@ from search.store import LeaseLost, Store, StoreError, open_store, versions
 
 from tests.support.postgres import Server, Unavailable
 from tests.support.postgres import server as running_server
-from tests.support.searches import PretendingEvaluator, history_of, opened, run, settings_of, stop_at, uninterrupted
+from tests.support.searches import (
+    PretendingEvaluator,
+    history_of,
+    opened,
+    rows_of_query,
+    run,
+    settings_of,
+    stop_at,
+    uninterrupted,
+)
 
 
 @pytest.fixture
@@ -105,7 +114,7 @@ def test_several_that_make_one_database_at_the_same_time(url: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         stores = list(pool.map(lambda _: open_store(url, create=True), range(4)))
     for store in stores:
-        assert store.rows("SELECT version_num FROM alembic_version") == [{"version_num": versions.CURRENT}]
+        assert rows_of_query(store, "SELECT version_num FROM alembic_version") == [{"version_num": versions.CURRENT}]
         store.close()
 
 
@@ -129,14 +138,14 @@ def test_commands_work_on_a_server(
 
 def test_a_successor_shuts_out_a_driver_that_slept(store: Store) -> None:
     def sleep(driver: object, progress: object) -> None:
-        if progress.births >= 20 and store.rows("SELECT holder FROM search")[0]["holder"] != "another":  # type: ignore[attr-defined]
+        if progress.births >= 20 and rows_of_query(store, "SELECT holder FROM search")[0]["holder"] != "another":  # type: ignore[attr-defined]
             with store.writing() as connection:
                 connection.execute(text("UPDATE search SET holder = 'another', holder_token = 'another'"))
 
     with pytest.raises(LeaseLost):
         run(settings_of(), store, PretendingEvaluator(), sleep)
     births = len(list(store.births(1)))
-    assert 20 <= births < 100 and store.rows("SELECT holder FROM search") == [{"holder": "another"}]
+    assert 20 <= births < 100 and rows_of_query(store, "SELECT holder FROM search") == [{"holder": "another"}]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["closed", "killed"])
@@ -153,7 +162,7 @@ def test_a_server_that_goes_away_is_one_line_and_nothing_committed_is_lost(tmp_p
                 assert "see that the server runs and can be reached and run again: nothing committed is lost" in message
                 assert "\n" not in message
                 with pytest.raises(StoreError, match="see that the server runs"):
-                    store.rows("SELECT name FROM search")
+                    rows_of_query(store, "SELECT name FROM search")
                 server.start()
                 with pytest.MonkeyPatch.context() as patched:  # the process of the run lives, as another machine's may
                     patched.setattr("search.store.lease.machine", lambda: "another")
