@@ -7,7 +7,9 @@ import statistics
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+import typer
 
 from programs.errors import InputError
 from programs.liveness import live
@@ -17,6 +19,7 @@ from programs.simplify.evidence import largest_difference, updates
 
 from proxy_tasks import Task, get_task
 
+from search.commands.options import RESULTS, ProgramArgument, StoreOption, allow_user_modules
 from search.commands.terminal import console, number, show_program, show_table
 from search.evidence.recording import record
 from search.evidence.scaled_tasks import Difference, ScaledTask, difference, losses, scaled_task
@@ -30,6 +33,30 @@ from search.training.service import TrainingService
 
 BATCH = 128
 DEFAULT_TASK = "digits_mlp_short"  # it needs every part of known optimizers, see docs/simplify.md
+
+
+def command(
+    program: ProgramArgument,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A task that judges changes: built-in, or your own as module:function; again for more."
+            " Without it those of the program's search, or digits_mlp_short."
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=2, max=1000, help="Seeds to train every change with.")] = 32,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Standard deviations between seeds by which a loss may be higher.")
+    ] = 1.0,
+    training: Annotated[
+        bool, typer.Option(" /--no-training", show_default=False, help="Only what algebra can tell.")
+    ] = True,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the program found.")] = None,
+    store: StoreOption = RESULTS,
+) -> None:
+    """Make a program as simple as algebra and training allow. Steps of a program of the store are kept there."""
+    allow_user_modules()
+    simplify_program(program, task or [], seeds if training else None, tolerance, store, output)
 
 
 class _Losses(NamedTuple):

@@ -18,6 +18,7 @@ from programs.liveness import live, live_program, live_statements
 from programs.ops import OPS
 from programs.program import Program
 
+from search.results.text import printable
 from search.store import BaselineRow
 from search.training.statistics import difference
 from search.training.tuning import Trainings
@@ -32,12 +33,6 @@ console = Console(width=None if Console().is_terminal else WIDTH, highlight=Fals
 # Colours that can be read on light and on dark terminals, by the kinds of Pygments.
 _COLOURS = ANSISyntaxTheme({("Keyword",): Style(bold=True), ("Literal", "Number"): Style(color="magenta")})
 _FUNCTIONS = re.compile(rf"\b(?:{'|'.join(OPS)})(?=\()")
-
-
-def printable(text: str, most: int = 1000) -> str:
-    """Text from a database as it may be shown: nothing that steers a terminal, and not endless."""
-    shown = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text[:most])
-    return shown + "..." if len(text) > most else shown
 
 
 def number(value: float | None, sign: bool = False) -> str:

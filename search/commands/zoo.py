@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from programs import zoo
 from programs.liveness import live
 from programs.ops import ANY, KIND_NAMES, OPS
 
 from search.commands.terminal import show_table
+
+
+def command(
+    name: Annotated[str | None, typer.Argument(help="Print this program.")] = None,
+    functions: Annotated[bool, typer.Option("--functions", help="List the functions of the language instead.")] = False,
+) -> None:
+    """Known optimizers written in the language, and its functions."""
+    if functions:
+        show_functions()
+    elif name:
+        print(zoo.load(name).as_function())
+    else:
+        show_zoo()
 
 
 def show_zoo() -> None:

@@ -46,7 +46,8 @@ from search.commands.cli import main
 from search.commands.lineage import LARGEST, line_of
 from search.commands.output import form_of
 from search.commands.plots import ASCII, HEIGHT, LABEL, Curve, plot
-from search.commands.terminal import console, make_table, number, printable
+from search.commands.terminal import console, make_table, number
+from search.results.text import printable
 from search.store import ProofRow, SelectionRow, Store
 from search.store.proofs import finish_proof, open_locked
 from search.training.evaluators import Job
