@@ -2,8 +2,9 @@
 
 Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted (a run continues when started again).
 
-Every command is a file of this package that is called as the command is and has a function `command`. A file is
-imported only when its command is called, so that help and mistakes do not wait for torch, Ray and SQLAlchemy.
+Every command is a file of this package that is called as the command is and has a function `command`. The file is
+imported when the command is called; its arguments are read from the text of that function, in which only names of
+`options` may stand, so that help and mistakes in arguments do not wait for torch, Ray and SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import wraps
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
@@ -23,6 +25,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from programs.errors import InputError
 
+from search.commands import options
 from search.errors import RunError
 
 # In the order of the help.
@@ -36,41 +39,39 @@ _UsageError: type[Any] = next(c for c in typer.BadParameter.__mro__ if c.__name_
 
 
 def function_of(name: str) -> Callable[..., None]:
-    """Return the function behind a command."""
+    """Import the file of a command and return its function."""
     function: Callable[..., None] = import_module(f"search.commands.{name}").command
     return function
 
 
 def load(name: str) -> Any:
-    """Return a command with its arguments and options."""
-    app = typer.Typer(add_completion=False)
-    app.command(name)(function_of(name))
-    return typer.main.get_command(app)
-
-
-def _summary(name: str) -> str:
-    """Return what the help says about a command, read from the text of its file."""
+    """Return a command with its arguments and options, as they stand in the head of its function."""
     tree = ast.parse(Path(__file__).with_name(f"{name}.py").read_bytes())
-    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "command")
-    return ast.get_docstring(next(functions)) or ""
+    (head,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "command")
+    head.body = head.body[:1]  # its docstring
+    namespace = dict(vars(options))
+    exec(compile(ast.Module([head], []), f"{name}.py", "exec"), namespace)  # noqa: S102 - a file of this package
+
+    @wraps(namespace["command"])
+    def call(**values: Any) -> None:
+        function_of(name)(**values)
+
+    app = typer.Typer(add_completion=False)
+    app.command(name)(call)
+    return typer.main.get_command(app)
 
 
 class _Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - as click has it
-        """Return a command as the list of commands shows it."""
-        return TyperCommand(cmd_name, help=_summary(cmd_name)) if cmd_name in self.commands else None
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return the command that is called."""
-        name, _, rest = super().resolve_command(ctx, args)
-        return name, load(str(name)), rest
+        """Return a command by its name."""
+        return load(cmd_name) if cmd_name in self.commands else None
 
 
 app = _Commands(
     name="optsearch",
     help="Search for optimizers and take the best home.",
     no_args_is_help=True,
-    commands={name: TyperCommand(name) for name in COMMANDS},
+    commands={name: TyperCommand(name) for name in COMMANDS},  # each is loaded when it is asked for
 )
 
 
