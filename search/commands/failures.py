@@ -43,7 +43,6 @@ def write_failures(store: Store, search: str | None, limit: int | None, form: Fo
         ["search", "status", "reason", "programs", "example id"],
         [[r["search"], r["status"], r["reason"] or "", str(r["programs"]), str(r["example_id"])] for r in shown],
         left=["search", "status", "reason"],
-        wrap=["search", "reason"],
     )
     if len(shown) < len(rows):
         programs = sum(row["programs"] for row in rows[len(shown) :])

@@ -197,7 +197,7 @@ def _well(rows: Sequence[dict[str, Any]]) -> RenderableType:
             ]
             for r in rows
         ],
-        left=["search"], wrap=["search"],
+        left=["search"],
     )  # fmt: skip
 
 
@@ -209,5 +209,5 @@ def _failed(rows: Sequence[dict[str, Any]]) -> RenderableType:
              str(r["state_slots"]), str(r["birth"])]
             for r in rows
         ],
-        left=["search", "reason"], wrap=["search", "reason"],
+        left=["search", "reason"],
     )  # fmt: skip

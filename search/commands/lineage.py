@@ -136,7 +136,7 @@ def _show(store: Store, row: dict[str, Any], line: Sequence[dict[str, Any]], eve
     table += _folded(line[before:])
     title = f"lineage of program {row['id']} of search {row['search']}"
     columns = ["id", "birth", "mutation", "change of live statements", "fitness", "gain"]
-    show_table(title, columns, table, left=["mutation", "change of live statements"], wrap=columns[3:4])
+    show_table(title, columns, table, left=["mutation", "change of live statements"])
     console.print(_summary(line, len(changes), len(shown)), overflow="fold")
 
 

@@ -101,12 +101,11 @@ def drive(
     """
 
     def tell(progress: Progress) -> None:
-        line.update(progress)
+        line.update(progress, settings.budget)
         report(progress)
 
-    with ProgressLine() as line:
+    with ProgressLine("tuning baselines") as line:
         driver = Driver(settings, store, evaluator, tell)
-        line.say(f"tuning baselines {', '.join(settings.baselines)}" if settings.baselines else "starting")
         run_or_drain(driver, lambda: print("\nfinishing what is in flight; once more stops at once", file=sys.stderr))
     if driver.stopping:
         console.print(f"stopped; the same command with the same settings goes on from birth {driver.progress.births}")

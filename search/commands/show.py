@@ -206,7 +206,7 @@ def _show_funnel(rows: Sequence[dict[str, Any]]) -> None:
             ]
             for r in rows
         ],
-        left=["funnel", "task", "of"], wrap=["funnel", "task"],
+        left=["funnel", "task", "of"],
     )  # fmt: skip
 
 

@@ -151,7 +151,7 @@ def _show(
     _show_steps(result)
     _show_refused(result)
     rows = [*_sizes(result), *map(_loss_row, fresh), *(row for on in tasks for row in _update_rows(result, on))]
-    show_table(f"{name}, before and after", ["", "before", "after", "difference"], rows, left=[""], wrap=[""])
+    show_table(f"{name}, before and after", ["", "before", "after", "difference"], rows, left=[""])
     for found in fresh:
         if found.difference.bound > tolerance:
             console.print(
@@ -178,7 +178,7 @@ def _show_steps(result: Simplification) -> None:
         console.print("no step: nothing can be taken away")
         return
     columns = ["", "kind", "change", "statements", "evidence", " "]
-    show_table("steps", columns, rows, left=["kind", "change", "evidence"], wrap=["change", "evidence"])
+    show_table("steps", columns, rows, left=["kind", "change", "evidence"])
 
 
 def _evidence(step: Step) -> str:
@@ -196,9 +196,7 @@ def _show_refused(result: Simplification) -> None:
     refused = [s for s in result.steps if s.kind == ABLATION and not s.accepted]
     rows = [[s.evidence["change"], _evidence(s)] for s in refused if s.before == refused[-1].before]
     if rows:
-        show_table(
-            "what training needs", ["change refused", "loss"], rows, left=["change refused", "loss"], wrap=["loss"]
-        )
+        show_table("what training needs", ["change refused", "loss"], rows, left=["change refused", "loss"])
 
 
 def _sizes(result: Simplification) -> list[list[str]]:

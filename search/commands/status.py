@@ -88,7 +88,7 @@ def _search(store: Store, row: dict[str, Any], now: float) -> dict[str, Any]:
 def _show(store: Store, searches: Sequence[dict[str, Any]]) -> None:
     columns = ["search", "state", "programs", "trained", "answered", "redundant", "best", "rate", "left"]
     title = f"searches in {store.location}"
-    show_table(title, columns, [_row(search) for search in searches], left=["search", "state"], wrap=["search"])
+    show_table(title, columns, [_row(search) for search in searches], left=["search", "state"])
     for search in searches:
         if search["state"] in ("running", "stopped"):
             console.print(_driven(search), overflow="fold")

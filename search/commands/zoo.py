@@ -32,9 +32,7 @@ def show_zoo() -> None:
         [name, str(len(zoo.load(name))), str(len(live(zoo.load(name).dataflow).states)), zoo.describe(name)]
         for name in zoo.names()
     ]
-    show_table(
-        "zoo", ["name", "statements", "states", "what it is"], rows, left=["name", "what it is"], wrap=["what it is"]
-    )
+    show_table("zoo", ["name", "statements", "states", "what it is"], rows, left=["name", "what it is"])
 
 
 def show_functions() -> None:
