@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-import typer
-
-from search.commands import cli
+from search.commands.cli import COMMANDS, function_of, load
 
 from scripts.docs_site.source import one_line
 
@@ -23,20 +21,14 @@ _VALUES = {int: "N", float: "X", str: "TEXT", Path: "FILE"}
 
 
 def commands_page() -> str:
-    """The page as Markdown."""
+    """Return the page as Markdown."""
     sections = [_section(name, command, callback) for name, (command, callback) in commands().items()]
     return "\n".join([HEAD, *sections])
 
 
 def commands() -> dict[str, tuple[Any, Callable[..., Any]]]:
-    """Every command by its name: as it reads its arguments, and the function behind it."""
-    group: Any = typer.main.get_command(cli.app)
-    callbacks = [info.callback for info in cli.app.registered_commands]
-    return {
-        name: (command, callback)
-        for (name, command), callback in zip(group.commands.items(), callbacks, strict=True)
-        if callback is not None
-    }
+    """Return every command by its name: as it reads its arguments, and the function behind it."""
+    return {name: (load(name), function_of(name)) for name in COMMANDS}
 
 
 def _section(name: str, command: Any, callback: Callable[..., Any]) -> str:
@@ -70,7 +62,7 @@ def _option_rows(options: list[Any], hints: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _value(hint: Any) -> str:
-    """A word for what an option takes: of `int | None` that for `int`."""
+    """Return a word for what an option takes: of `int | None` that for `int`."""
     kinds = [hint, *get_args(hint), *(inner for one in get_args(hint) for inner in get_args(one))]
     return next(_VALUES[kind] for kind in kinds if kind in _VALUES)
 

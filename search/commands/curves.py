@@ -10,7 +10,8 @@ from rich.text import Text
 from proxy_tasks.outcome import CURVE_POINTS
 
 from search.commands.plots import ASCII, DOTS, OURS, THEIRS, Curve, Marks, plot
-from search.commands.terminal import console, number, printable, show_table
+from search.commands.terminal import console, number, show_table
+from search.results.text import printable
 from search.store import Store
 
 SEED = 0  # of the curves: every search trains on it

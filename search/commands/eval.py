@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
+from typing import Annotated
+
+import typer
 
 from programs.program import Program
 
-from proxy_tasks import Task
+from proxy_tasks import Task, get_task
 
+from search.commands.options import RESULTS, ProgramArgument, StoreOption, allow_user_modules
 from search.commands.terminal import console, describe, show_baselines, show_differences, show_trainings
-from search.settings.baselines import BASELINES, competitor
-from search.settings.settings import FRESH_SEED, TUNING_SEED, Dedup
-from search.store import Store
+from search.results.programs import resolve
+from search.settings.baselines import BASELINES, chosen, competitor
+from search.settings.settings import FRESH_SEED, TUNING_SEED, Dedup, TaskChoice
+from search.store import Store, open_store
 from search.training.evaluators import InlineEvaluator
 from search.training.service import TaskSeeds, TrainingService
 from search.training.tuning import train_programs, tune
@@ -19,6 +25,32 @@ from search.training.tuning import train_programs, tune
 BATCH = 32
 TUNING_SEEDS = range(TUNING_SEED, TUNING_SEED + 3)  # what one seed likes may explode on the next
 DEDUP = Dedup()
+
+
+def command(
+    program: ProgramArgument,
+    task: Annotated[
+        str, typer.Option(help="A built-in task (`optsearch tasks` lists them), or your own as module:function.")
+    ] = "digits_mlp",
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, none of which searches train on.")] = 3,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps instead of the task's own.")] = None,
+    baselines: Annotated[
+        str,
+        typer.Option(metavar="NAMES|all", help="Known optimizers to tune and compare with, with commas between them."),
+    ] = "adamw,lion,sgd_momentum",
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Tune the program too, with as many trials as each baseline.")
+    ] = False,
+    store: StoreOption = RESULTS,
+) -> None:
+    """Train a program on a task beside the tuned baselines. Trainings are kept in the store and never repeated."""
+    allow_user_modules()
+    get_task(task)
+    names = chosen(baselines)
+    found = resolve(program, store)
+    choice = TaskChoice(name=task, steps=steps)
+    with closing(open_store(store, create=True)) as database:
+        evaluate_beside_baselines(found.name, found.program, choice.task, seeds, database, names, tune)
 
 
 def evaluate_beside_baselines(

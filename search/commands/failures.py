@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from search.commands.output import Form, Table, write
+from contextlib import closing
+
+from search.commands.options import RESULTS, CsvOption, JsonOption, LimitOption, SearchOption, StoreOption
+from search.commands.output import Form, Table, form_of, write
 from search.commands.terminal import console, show_table
-from search.results.lookup import rows_of
-from search.store import Store
+from search.results.lookup import require_search, rows_of
+from search.store import Store, open_store
 
 LIMIT = 20  # reasons in the terminal, unless another number is asked for
 COLUMNS = ("search", "status", "reason", "programs", "example_id")
+
+
+def command(
+    store: StoreOption = RESULTS,
+    search: SearchOption = None,
+    limit: LimitOption = None,
+    json: JsonOption = False,
+    csv: CsvOption = False,
+) -> None:
+    """What failed and why, counted over trained programs."""
+    form = form_of(json, csv)
+    with closing(open_store(store)) as database:
+        require_search(database, search)
+        write_failures(database, search, limit, form)
 
 
 def write_failures(store: Store, search: str | None, limit: int | None, form: Form) -> None:
@@ -26,7 +43,6 @@ def write_failures(store: Store, search: str | None, limit: int | None, form: Fo
         ["search", "status", "reason", "programs", "example id"],
         [[r["search"], r["status"], r["reason"] or "", str(r["programs"]), str(r["example_id"])] for r in shown],
         left=["search", "status", "reason"],
-        wrap=["search", "reason"],
     )
     if len(shown) < len(rows):
         programs = sum(row["programs"] for row in rows[len(shown) :])

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from contextlib import closing
+from typing import Annotated, Any, NamedTuple
 
+import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from programs.errors import InputError
 
-from search.commands.output import Form, Table, write
-from search.commands.terminal import console, make_table, number, printable
+from search.commands.options import RESULTS, CsvOption, JsonOption, LimitOption, SearchOption, StoreOption
+from search.commands.output import Form, Table, form_of, write
+from search.commands.terminal import console, make_table, number
 from search.commands.watch import seconds_of, watch
 from search.results.lookup import require_search, searches_on
 from search.results.pareto import pareto_front
-from search.store import Store
+from search.results.text import printable
+from search.store import Store, open_store
 from search.store.validation import STATUSES
 
 LIMIT = 20  # programs in the terminal, unless another number is asked for
@@ -64,6 +68,41 @@ class Wanted(NamedTuple):
         most += [f"{self.statements} live statement{'s' * (self.statements != 1)}"] * (self.statements is not None)
         parts += [f"with at most {' and '.join(most)}"] * bool(most)
         return " ".join(parts)
+
+
+def command(
+    seconds: Annotated[str | None, typer.Argument(metavar="SECONDS", help="With --watch: between two looks.")] = None,
+    store: StoreOption = RESULTS,
+    search: SearchOption = None,
+    task: Annotated[str | None, typer.Option(help="Only programs of searches that train on this task.")] = None,
+    status: Annotated[
+        str, typer.Option(help="Programs whose training ended so, such as diverged: the latest first.")
+    ] = "ok",
+    states: Annotated[int | None, typer.Option(min=0, help="State slots at most: 0, 1 or 2.")] = None,
+    statements: Annotated[int | None, typer.Option(min=0, help="Live statements at most.")] = None,
+    pareto: Annotated[
+        bool, typer.Option("--pareto", help="Only programs that none beats in fitness, live statements and states.")
+    ] = False,
+    limit: LimitOption = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again every 2 s, or every SECONDS, until Ctrl-C.")
+    ] = False,
+    json: JsonOption = False,
+    csv: CsvOption = False,
+) -> None:
+    """The best distinct programs, with their margins over the tuned baselines."""
+    form = form_of(json, csv)
+    wanted = Wanted(search, task, status, states, statements, pareto)
+    check_wanted(wanted)
+    if watch:
+        if form is not Form.TEXT:
+            raise InputError("--watch: refreshes a table for people; leave it out, or --json and --csv")
+        watch_leaderboard(store, wanted, limit, seconds)
+        return
+    if seconds is not None:
+        raise InputError(f"leaderboard: unexpected '{seconds}'; a search is named with --search NAME")
+    with closing(open_store(store)) as database:
+        write_leaderboard(database, wanted, limit, form)
 
 
 def check_wanted(wanted: Wanted) -> None:
@@ -158,7 +197,7 @@ def _well(rows: Sequence[dict[str, Any]]) -> RenderableType:
             ]
             for r in rows
         ],
-        left=["search"], wrap=["search"],
+        left=["search"],
     )  # fmt: skip
 
 
@@ -170,5 +209,5 @@ def _failed(rows: Sequence[dict[str, Any]]) -> RenderableType:
              str(r["state_slots"]), str(r["birth"])]
             for r in rows
         ],
-        left=["search", "reason"], wrap=["search", "reason"],
+        left=["search", "reason"],
     )  # fmt: skip

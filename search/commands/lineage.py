@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from difflib import SequenceMatcher
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.text import Text
 
 from programs.liveness import live_program
 from programs.program import Program, parse
 
-from search.commands.output import Form, Table, write
+from search.commands.options import RESULTS, CsvOption, IdArgument, JsonOption, StoreOption
+from search.commands.output import Form, Table, form_of, write
 from search.commands.terminal import console, number, show_table
-from search.store import Store
+from search.store import Store, open_store
 
 LARGEST = 10  # gains that are shown unless all are asked for
 MOST_LINES = 16  # of the change of one step, unless all are asked for
@@ -40,6 +43,19 @@ _LINE = """
     )
     SELECT * FROM line LIMIT :most
 """
+
+
+def command(
+    program_id: IdArgument,
+    every: Annotated[bool, typer.Option("--all", help="Every change, not only those with the largest gains.")] = False,
+    store: StoreOption = RESULTS,
+    json: JsonOption = False,
+    csv: CsvOption = False,
+) -> None:
+    """From the start program to a program, by the births that changed what it does, with the fitness at each."""
+    form = form_of(json, csv)
+    with closing(open_store(store)) as database:
+        write_lineage(database, program_id, every, form)
 
 
 def line_of(store: Store, search_id: int, birth: int) -> list[dict[str, Any]]:
@@ -120,7 +136,7 @@ def _show(store: Store, row: dict[str, Any], line: Sequence[dict[str, Any]], eve
     table += _folded(line[before:])
     title = f"lineage of program {row['id']} of search {row['search']}"
     columns = ["id", "birth", "mutation", "change of live statements", "fitness", "gain"]
-    show_table(title, columns, table, left=["mutation", "change of live statements"], wrap=columns[3:4])
+    show_table(title, columns, table, left=["mutation", "change of live statements"])
     console.print(_summary(line, len(changes), len(shown)), overflow="fold")
 
 

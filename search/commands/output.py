@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from programs.errors import InputError
 
-from search.commands.terminal import printable
+from search.results.text import printable
 
 
 class Form(Enum):

@@ -1,66 +1,142 @@
-"""The one line that a run shows while it goes on."""
+"""The one line on the standard error that shows how far a command is: a bar, and figures as far as there is room."""
 
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Sequence
 from types import TracebackType
-from typing import NoReturn
+from typing import NoReturn, Self
 
+from rich.console import Console
 from tqdm import tqdm
 
 from search.evolution.driver import Progress
+from search.settings.settings import Budget
+
+BAR = 13  # columns that percentage and bar take at least
+SECONDS_ON_TERMINAL, SECONDS_ELSEWHERE = 0.5, 10.0  # between two states that are shown
 
 
-def describe(progress: Progress) -> str:
-    """Programs, trained, cache hits, redundant statements, best fitness and margin, rate and time left."""
-    best = "-" if progress.best_fitness is None else f"{progress.best_fitness:.4f}"
-    margin = "" if progress.over_adamw is None else f" ({progress.over_adamw:+.4f} vs AdamW)"
-    left = "" if progress.seconds_left is None else f" {_clock(progress.seconds_left)} left"
-    return (
-        f"{progress.births} programs {progress.trained} trained {progress.cache_hit_share:.0%} cached"
-        f" {progress.redundant_share:.0%} redundant best {best}{margin} {progress.rate:.0f}/s{left}"
+def describe(progress: Progress) -> list[str]:
+    """Say where a search stands, with all figures first, then with fewer and fewer.
+
+    What is left out, in this order: the words `vs AdamW`, the share of births answered without training (which
+    programs and trained tell too), redundant statements, programs trained, the rate, and programs born.
+    """
+    margin = "" if progress.over_adamw is None else f" ({progress.over_adamw:+.4f})"
+    best = f"best {'-' if progress.best_fitness is None else f'{progress.best_fitness:.4f}'}"
+    programs, trained = f"{progress.births} programs", f"{progress.trained} trained"
+    cached, redundant = f"{progress.cache_hit_share:.0%} cached", f"{progress.redundant_share:.0%} redundant"
+    rate, left = f"{progress.rate:.0f}/s", _left(progress.seconds_left)
+    whole = margin.replace(")", " vs AdamW)")
+    return [
+        " ".join(part for part in parts if part)
+        for parts in (
+            (programs, trained, cached, redundant, best + whole, rate, left),
+            (programs, trained, cached, redundant, best + margin, rate, left),
+            (programs, trained, redundant, best + margin, rate, left),
+            (programs, trained, best + margin, rate, left),
+            (programs, best + margin, rate, left),
+            (programs, best + margin, left),
+            (best + margin, left),
+            (left,),
+        )
+    ]
+
+
+def _left(seconds: float | None) -> str:
+    return "" if seconds is None else f"{tqdm.format_interval(seconds)} left"
+
+
+def share_done(progress: Progress, budget: Budget, seconds: float) -> float:
+    """Return the share of the budget that is spent, of the limit that is nearest.
+
+    Args:
+        progress: of the search.
+        budget: of the search.
+        seconds: since this run began.
+    """
+    limits = (
+        (progress.births, budget.programs),
+        (progress.trained, budget.evaluations),
+        (seconds / 60, budget.minutes),
     )
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    return min(1.0, max(done / limit for done, limit in limits if limit is not None))
 
 
 class ProgressLine:
-    """A tqdm line kept up to date; as a context manager it leaves the last state on the screen."""
+    """A line of tqdm that is kept up to date; its context ends it.
 
-    def __init__(self) -> None:
-        self._line: tqdm[NoReturn] | None = None  # made with the first text, so that errors before it stand alone
+    The line of a search stays on the screen. That of trainings, whose total is known, goes when all are done, so that
+    what is printed next stands alone. Without a terminal a state is written now and then.
+    """
 
-    def __enter__(self) -> ProgressLine:
+    def __init__(self, label: str = "") -> None:
+        self._label = label
+        self._line: tqdm[NoReturn] | None = None  # made with the first state, so that errors before it stand alone
+        self._started = time.monotonic()
+        self._known_before = 0
+        self._in_search = False
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self._close()
 
-    def close(self) -> None:
-        """Leave the last state on the screen."""
+    def update(self, progress: Progress, budget: Budget) -> None:
+        """Show where a search stands; nothing before its first birth."""
+        if not progress.births:
+            return
+        if not self._in_search:
+            self._close()
+            self._in_search = True
+        share = share_done(progress, budget, time.monotonic() - self._started)
+        self._show(share, describe(progress), leave=True)
+
+    def count(self, known: int, total: int) -> None:
+        """Show how many of some trainings are known. Those that a search makes in between are not shown.
+
+        Args:
+            known: how many are known by now; the first count of a row tells how many were known before.
+            total: of all that are asked for.
+        """
+        if self._in_search:
+            return
+        if self._line is None:
+            self._started, self._known_before = time.monotonic(), known
+        rate = (known - self._known_before) / max(time.monotonic() - self._started, 1e-9)
+        seconds = (total - known) / rate if rate > 0 else None
+        counted = f"{known} of {total} trainings"
+        texts = [f"{counted} {rate:.0f}/s {_left(seconds)}", f"{counted} {_left(seconds)}", _left(seconds)]
+        named = [f"{texts[0]}, {self._label}"] if self._label else []
+        self._show(known / total, [text.strip() for text in (*named, *texts)], leave=False)
+        if known >= total:
+            self._close()
+
+    def _show(self, share: float, texts: Sequence[str], leave: bool) -> None:
+        terminal = sys.stderr.isatty()
+        columns = Console(file=sys.stderr).width - 1 if terminal else None
+        text = texts[0]
+        if columns is not None:
+            text = next((text for text in texts if len(text) + BAR <= columns), texts[-1])
+        if self._line is None:
+            self._line = tqdm(
+                total=1.0, initial=share, desc=text, leave=leave, ncols=columns, miniters=0,
+                bar_format="{percentage:3.0f}%|{bar}| {desc}" if terminal else "{percentage:3.0f}% {desc}",
+                delay=0 if terminal or leave else SECONDS_ELSEWHERE,
+                mininterval=SECONDS_ON_TERMINAL if terminal else SECONDS_ELSEWHERE,
+            )  # fmt: skip
+            return
+        self._line.ncols = columns
+        self._line.set_description_str(text, refresh=False)
+        self._line.update(share - self._line.n)
+
+    def _close(self) -> None:
         if self._line is not None:
             self._line.refresh()
             self._line.close()
             self._line = None
-
-    def say(self, text: str) -> None:
-        """Show a message in place of the numbers, on a terminal."""
-        if sys.stderr.isatty():
-            self._show(text, at_once=True)
-
-    def update(self, progress: Progress) -> None:
-        """Show the numbers, a few times a second at most; nothing as long as there is nothing to tell."""
-        if progress.births:
-            self._show(describe(progress), at_once=False)
-
-    def _show(self, text: str, at_once: bool) -> None:
-        if self._line is None:
-            self._line = tqdm(bar_format="{desc}", mininterval=0.5 if sys.stderr.isatty() else 10)
-        self._line.set_description_str(text, refresh=at_once)
-        self._line.update()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from programs.errors import InputError
 from programs.hashing import dataflow_hash
@@ -10,6 +12,7 @@ from programs.program import parse
 
 from proxy_tasks.locked import is_locked
 
+from search.commands.options import RESULTS, StoreOption
 from search.commands.proof_tables import proof_of, show_proof
 from search.commands.run import interrupting, opened
 from search.commands.terminal import console
@@ -22,6 +25,17 @@ from search.training.service import TrainingService
 from search.training.statistics import Difference
 
 DEDUP = Dedup(fingerprint=False)  # what differs at all is trained apart
+
+
+def command(
+    program_id: Annotated[int, typer.Argument(metavar="ID", help="ID of a program that has passed a funnel.")],
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that train; as many as there is room for.")
+    ] = None,
+    store: StoreOption = RESULTS,
+) -> None:
+    """Open the locked tasks for a finalist, once: against every tuned baseline, on data that nothing has touched."""
+    prove_finalist(program_id, store, EvaluatorSettings(workers=workers or "auto"))
 
 
 def prove_finalist(program_id: int, location: str, evaluator_settings: EvaluatorSettings) -> None:

@@ -8,13 +8,38 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from programs.errors import InputError
 
+from search.commands.options import RESULTS, SearchOption, StoreOption
 from search.commands.terminal import console
+from search.commands.watch import seconds_of
 from search.report.page import Page, html_of, page_of
 from search.report.reading import Reading
 from search.store import open_store
+
+
+def command(
+    seconds: Annotated[str | None, typer.Argument(metavar="SECONDS", help="With --watch: between two pages.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: a page for browsers.")] = Path(
+        "report.html"
+    ),
+    store: StoreOption = RESULTS,
+    search: SearchOption = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Write it again every 60 s, or every SECONDS, until Ctrl-C.")
+    ] = False,
+) -> None:
+    """A page about a search, in one file that needs no network: curves, the winner, its family, the evidence."""
+    if watch:
+        watch_report(output, store, search, seconds_of(seconds or "60"))
+        return
+    if seconds is not None:
+        raise InputError(f"report: unexpected '{seconds}'; the file is named with -o FILE, a search with --search NAME")
+    write_report(output, store, search)
 
 
 def write_report(output: Path, location: str, search: str | None) -> None:

@@ -9,7 +9,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
 
 from programs.program import parse
 
@@ -18,6 +21,7 @@ from search.commands.progress import ProgressLine
 from search.commands.terminal import console, describe, show_baselines, show_program, show_trainings
 from search.evolution.driver import Driver, Progress
 from search.settings.settings import FRESH_SEED, EvaluatorSettings, Settings
+from search.settings.settings_file import load_settings
 from search.store import Store, open_store
 from search.training.evaluators import Evaluator, open_evaluator
 from search.training.log import logging_to
@@ -29,6 +33,19 @@ from search.training.tuning import train_programs
 log = logging.getLogger("optsearch.run")
 
 FRESH_SEEDS = 3
+
+
+def command(
+    config: Annotated[Path, typer.Argument(help="YAML file of settings, such as configs/quickstart.yaml.")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: budget.programs=1000.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the search instead of the one in the file.")] = None,
+) -> None:
+    """Start a search, or continue it where it stopped."""
+    settings = load_settings(config, [*(set_ or []), *([f"name={name}"] if name is not None else [])])
+    if not run_search(settings):
+        raise SystemExit(130)
 
 
 def run_search(settings: Settings) -> bool:
@@ -84,12 +101,11 @@ def drive(
     """
 
     def tell(progress: Progress) -> None:
-        line.update(progress)
+        line.update(progress, settings.budget)
         report(progress)
 
-    with ProgressLine() as line:
+    with ProgressLine("tuning baselines") as line:
         driver = Driver(settings, store, evaluator, tell)
-        line.say(f"tuning baselines {', '.join(settings.baselines)}" if settings.baselines else "starting")
         run_or_drain(driver, lambda: print("\nfinishing what is in flight; once more stops at once", file=sys.stderr))
     if driver.stopping:
         console.print(f"stopped; the same command with the same settings goes on from birth {driver.progress.births}")

@@ -6,11 +6,14 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from programs.errors import InputError
 from programs.program import parse
 
+from search.commands.options import SetOption, allow_user_modules
 from search.commands.run import interrupting, opened
 from search.commands.terminal import console, show_table
 from search.evidence.funnel import Entrant, Funnel, OnTask, Result, Stage, run_stage
@@ -22,6 +25,16 @@ from search.store.proofs import set_noise
 from search.training.service import TrainingService
 from search.training.statistics import Difference
 from search.training.tuning import measure_noise
+
+
+def command(
+    config: Annotated[Path, typer.Argument(help="YAML file of a funnel, such as configs/funnels/quickstart.yaml.")],
+    set_: SetOption = None,
+    until: Annotated[int | None, typer.Option(metavar="STAGE", help="End after this stage; they count from 1.")] = None,
+) -> None:
+    """Take a search's best through a funnel: larger tasks, equal tuning, fresh seeds, against tuned baselines."""
+    allow_user_modules()
+    select(config, set_ or [], until)
 
 
 def select(config: Path, overrides: list[str], until: int | None = None) -> list[int]:

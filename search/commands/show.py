@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any, NamedTuple
 
 from rich.table import Table as Grid
@@ -13,10 +14,12 @@ from programs.program import Program, parse
 
 from search.commands.curves import CURVE_COLUMNS, Training, curve_rows, show_curves, trainings_of
 from search.commands.lineage import changes_of, line_of
-from search.commands.output import Form, Table, write
+from search.commands.options import RESULTS, CsvOption, IdArgument, JsonOption, StoreOption
+from search.commands.output import Form, Table, form_of, write
 from search.commands.proof_tables import PROOF_COLUMNS, proof_of, show_proof
-from search.commands.terminal import console, describe, number, printable, show_program, show_table
-from search.store import Store
+from search.commands.terminal import console, describe, number, show_program, show_table
+from search.results.text import printable
+from search.store import Store, open_store
 from search.store.proofs import find_opening, openings_until
 
 EXAMPLES = 5  # ids of duplicates that are named
@@ -32,6 +35,15 @@ FUNNEL_COLUMNS = (
     "ahead_error", "baseline", "fitness", "standard_error", "seeds", "trials", "learning_rate", "weight_decay",
     "genome",
 )  # fmt: skip
+
+
+def command(
+    program_id: IdArgument, store: StoreOption = RESULTS, json: JsonOption = False, csv: CsvOption = False
+) -> None:
+    """One program: source with dead statements marked, score, origin, duplicates, loss curves, funnel and proof."""
+    form = form_of(json, csv)
+    with closing(open_store(store)) as database:
+        write_program(database, program_id, form)
 
 
 class Found(NamedTuple):
@@ -194,7 +206,7 @@ def _show_funnel(rows: Sequence[dict[str, Any]]) -> None:
             ]
             for r in rows
         ],
-        left=["funnel", "task", "of"], wrap=["funnel", "task"],
+        left=["funnel", "task", "of"],
     )  # fmt: skip
 
 

@@ -7,7 +7,9 @@ import statistics
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+import typer
 
 from programs.errors import InputError
 from programs.liveness import live
@@ -17,6 +19,7 @@ from programs.simplify.evidence import largest_difference, updates
 
 from proxy_tasks import Task, get_task
 
+from search.commands.options import RESULTS, ProgramArgument, StoreOption, allow_user_modules
 from search.commands.terminal import console, number, show_program, show_table
 from search.evidence.recording import record
 from search.evidence.scaled_tasks import Difference, ScaledTask, difference, losses, scaled_task
@@ -30,6 +33,30 @@ from search.training.service import TrainingService
 
 BATCH = 128
 DEFAULT_TASK = "digits_mlp_short"  # it needs every part of known optimizers, see docs/simplify.md
+
+
+def command(
+    program: ProgramArgument,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A task that judges changes: built-in, or your own as module:function; again for more."
+            " Without it those of the program's search, or digits_mlp_short."
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=2, max=1000, help="Seeds to train every change with.")] = 32,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Standard deviations between seeds by which a loss may be higher.")
+    ] = 1.0,
+    training: Annotated[
+        bool, typer.Option(" /--no-training", show_default=False, help="Only what algebra can tell.")
+    ] = True,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the program found.")] = None,
+    store: StoreOption = RESULTS,
+) -> None:
+    """Make a program as simple as algebra and training allow. Steps of a program of the store are kept there."""
+    allow_user_modules()
+    simplify_program(program, task or [], seeds if training else None, tolerance, store, output)
 
 
 class _Losses(NamedTuple):
@@ -124,7 +151,7 @@ def _show(
     _show_steps(result)
     _show_refused(result)
     rows = [*_sizes(result), *map(_loss_row, fresh), *(row for on in tasks for row in _update_rows(result, on))]
-    show_table(f"{name}, before and after", ["", "before", "after", "difference"], rows, left=[""], wrap=[""])
+    show_table(f"{name}, before and after", ["", "before", "after", "difference"], rows, left=[""])
     for found in fresh:
         if found.difference.bound > tolerance:
             console.print(
@@ -151,7 +178,7 @@ def _show_steps(result: Simplification) -> None:
         console.print("no step: nothing can be taken away")
         return
     columns = ["", "kind", "change", "statements", "evidence", " "]
-    show_table("steps", columns, rows, left=["kind", "change", "evidence"], wrap=["change", "evidence"])
+    show_table("steps", columns, rows, left=["kind", "change", "evidence"])
 
 
 def _evidence(step: Step) -> str:
@@ -169,9 +196,7 @@ def _show_refused(result: Simplification) -> None:
     refused = [s for s in result.steps if s.kind == ABLATION and not s.accepted]
     rows = [[s.evidence["change"], _evidence(s)] for s in refused if s.before == refused[-1].before]
     if rows:
-        show_table(
-            "what training needs", ["change refused", "loss"], rows, left=["change refused", "loss"], wrap=["loss"]
-        )
+        show_table("what training needs", ["change refused", "loss"], rows, left=["change refused", "loss"])
 
 
 def _sizes(result: Simplification) -> list[list[str]]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
-from search.commands.output import Form, Table, write
-from search.commands.terminal import console, number, printable, show_table
-from search.results.lookup import rows_of
-from search.store import Store
+from search.commands.options import RESULTS, CsvOption, JsonOption, SearchOption, StoreOption
+from search.commands.output import Form, Table, form_of, write
+from search.commands.terminal import console, number, show_table
+from search.results.lookup import require_search, rows_of
+from search.results.text import printable
+from search.store import Store, open_store
 from search.store.lease import is_held
 
 POINTS = 8  # rows in the table over births
@@ -32,6 +35,16 @@ _SEARCHES = """
     FROM search s LEFT JOIN program i ON i.search_id = s.id
     GROUP BY s.id ORDER BY s.id
 """
+
+
+def command(
+    store: StoreOption = RESULTS, search: SearchOption = None, json: JsonOption = False, csv: CsvOption = False
+) -> None:
+    """Every search in the store: state, progress, rate, what is left, and how its births were answered."""
+    form = form_of(json, csv)
+    with closing(open_store(store)) as database:
+        require_search(database, search)
+        write_status(database, search, form)
 
 
 def write_status(store: Store, search: str | None, form: Form) -> None:
@@ -75,7 +88,7 @@ def _search(store: Store, row: dict[str, Any], now: float) -> dict[str, Any]:
 def _show(store: Store, searches: Sequence[dict[str, Any]]) -> None:
     columns = ["search", "state", "programs", "trained", "answered", "redundant", "best", "rate", "left"]
     title = f"searches in {store.location}"
-    show_table(title, columns, [_row(search) for search in searches], left=["search", "state"], wrap=["search"])
+    show_table(title, columns, [_row(search) for search in searches], left=["search", "state"])
     for search in searches:
         if search["state"] in ("running", "stopped"):
             console.print(_driven(search), overflow="fold")

@@ -18,13 +18,14 @@ from programs.liveness import live, live_program, live_statements
 from programs.ops import OPS
 from programs.program import Program
 
+from search.results.text import printable
 from search.store import BaselineRow
 from search.training.statistics import difference
 from search.training.tuning import Trainings
 
 WIDTH = 100  # where the output is no terminal
 LONGEST_CELL = 300  # characters
-LEAST_WIDTH = 16  # of a column that gives way first
+LEAST_WIDTH = 16  # of a column of folded texts
 
 # Square brackets are no markup: names and reasons come from databases, which may hold anything.
 console = Console(width=None if Console().is_terminal else WIDTH, highlight=False, markup=False)
@@ -32,12 +33,6 @@ console = Console(width=None if Console().is_terminal else WIDTH, highlight=Fals
 # Colours that can be read on light and on dark terminals, by the kinds of Pygments.
 _COLOURS = ANSISyntaxTheme({("Keyword",): Style(bold=True), ("Literal", "Number"): Style(color="magenta")})
 _FUNCTIONS = re.compile(rf"\b(?:{'|'.join(OPS)})(?=\()")
-
-
-def printable(text: str, most: int = 1000) -> str:
-    """Text from a database as it may be shown: nothing that steers a terminal, and not endless."""
-    shown = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text[:most])
-    return shown + "..." if len(text) > most else shown
 
 
 def number(value: float | None, sign: bool = False) -> str:
@@ -52,34 +47,43 @@ def number(value: float | None, sign: bool = False) -> str:
 
 
 def show_table(
-    title: str,
-    columns: Sequence[str],
-    rows: Iterable[Sequence[str | Text]],
-    left: Sequence[str] = (),
-    wrap: Sequence[str] = (),
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], left: Sequence[str] = ()
 ) -> None:
     """Print a table that is no wider than the console, and an empty line; see `make_table`."""
     console.print(Text(printable(title), style="bold", overflow="fold"))
-    console.print(make_table(columns, rows, left, wrap), "", sep="\n")
+    console.print(make_table(columns, rows, left), "", sep="\n")
 
 
-def make_table(
-    columns: Sequence[str],
-    rows: Iterable[Sequence[str | Text]],
-    left: Sequence[str] = (),
-    wrap: Sequence[str] = (),
-) -> Table:
-    """A table that is no wider than the console and shows every cell, on several lines where there is no room.
+def make_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], left: Sequence[str] = ()) -> Table:
+    """Return a table that is no wider than the console and shows every cell.
+
+    Where there is no room, headings are broken, then gaps become narrow, then texts are folded, the widest first. If
+    the numbers alone are too wide, each row becomes a list of its cells.
 
     Args:
         columns: their headings.
         rows: texts, of which the first 300 characters are shown, or styled texts, shown as they are.
-        left: columns aligned left; the others are aligned right.
-        wrap: columns that give way first where there is no room for all; then the widest do.
+        left: columns of texts, aligned left; the others hold numbers, aligned right and never folded.
     """
     cells = [[_cell(value) for value in row] for row in rows]
     contents = [max([1, *(_width(row[place]) for row in cells)]) for place in range(len(columns))]
-    widths, gap = _widths(columns, contents, [column in wrap for column in columns])
+    whole = [max(width, cell_len(column)) for width, column in zip(contents, columns, strict=True)]
+    broken = [max([width, *map(cell_len, column.split())]) for width, column in zip(contents, columns, strict=True)]
+    for gap in (3, 1):
+        for widths in (whole, broken):
+            if sum(widths) + gap * (len(columns) - 1) <= console.width:
+                return _grid(columns, cells, widths, left, gap)
+    least = [min(w, LEAST_WIDTH) if column in left else w for w, column in zip(broken, columns, strict=True)]
+    if cells and sum(least) + len(columns) - 1 > console.width:
+        return _lists(columns, cells)
+    folding = [None if column in left else width for width, column in zip(broken, columns, strict=True)]
+    return _grid(columns, cells, folding, left, 1)
+
+
+def _grid(
+    columns: Sequence[str], cells: Sequence[Sequence[Text]], widths: Sequence[int | None], left: Sequence[str], gap: int
+) -> Table:
+    """Return a table with columns of these widths; what is left of the room is for those without."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, gap // 2))
     for column, width in zip(columns, widths, strict=True):
         table.add_column(column, justify="left" if column in left else "right", width=width, overflow="fold")
@@ -88,16 +92,16 @@ def make_table(
     return table
 
 
-def _widths(columns: Sequence[str], contents: Sequence[int], wrap: Sequence[bool]) -> tuple[list[int], int]:
-    """Of the columns, and of the gaps between them: headings give way first, then gaps, then contents."""
-    whole = [max(width, cell_len(column)) for width, column in zip(contents, columns, strict=True)]
-    broken = [max([width, *map(cell_len, column.split())]) for width, column in zip(contents, columns, strict=True)]
-    for gap in (3, 1):
-        room = console.width - gap * (len(columns) - 1)
-        for widths in (whole, broken):
-            if sum(widths) <= room:
-                return widths, gap
-    return _given(broken, wrap, room), gap
+def _lists(columns: Sequence[str], cells: Sequence[Sequence[Text]]) -> Table:
+    """Return a line for each cell, behind its heading, and an empty line after each row."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="bold", overflow="fold")
+    table.add_column(overflow="fold")
+    for row in cells:
+        for column, cell in zip(columns, row, strict=True):
+            table.add_row(column, cell)
+        table.add_row()
+    return table
 
 
 def _cell(value: str | Text) -> Text:
@@ -106,20 +110,6 @@ def _cell(value: str | Text) -> Text:
 
 def _width(cell: Text) -> int:
     return max(map(cell_len, cell.plain.split("\n")))
-
-
-def _given(natural: Sequence[int], first: Sequence[bool], room: int) -> list[int]:
-    """Widths that fit the room if any do: the widest column gives way, those of `first` before the others."""
-    widths = list(natural)
-    for may, least in ((first, LEAST_WIDTH), ([True] * len(widths), 1)):
-        while (excess := sum(widths) - room) > 0:
-            open_to = [place for place, width in enumerate(widths) if may[place] and width > least]
-            if not open_to:
-                break
-            widest = max(open_to, key=lambda place: widths[place])
-            others = [widths[place] for place in open_to if place != widest]
-            widths[widest] -= max(1, min(excess, widths[widest] - max([least, *others])))
-    return widths
 
 
 # --- what several commands show --------------------------------------------------------------------------------------
@@ -175,8 +165,7 @@ def show_trainings(title: str, names: Sequence[str], trainings: Sequence[Sequenc
             for name, of_program in zip(names, trainings, strict=True)
             for t in of_program
         ],
-        left=["program", "task"],
-        wrap=["of each seed"],
+        left=["program", "task", "of each seed"],
     )  # fmt: skip
 
 

@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 import statistics
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from programs import zoo
 from programs.errors import InputError
 from programs.program import Program, parse
 
+from search.commands.options import RESULTS, StoreOption
 from search.commands.terminal import console
 from search.evidence.false_merges import SIGMAS, SUSPECT_SEEDS, Verification, sample_pairs, verify
+from search.results.lookup import require_search
 from search.settings.settings import Settings, stored_settings
-from search.store import Store
+from search.settings.settings_file import load_settings
+from search.store import Store, open_store
 from search.training.evaluators import InlineEvaluator
 from search.training.service import TrainingService
+
+
+def command(
+    search: Annotated[str, typer.Option("--search", help="The search whose merged programs are examined.")],
+    pairs: Annotated[int, typer.Option(min=1, help="Number of pairs.")] = 200,
+    config: Annotated[
+        Path | None, typer.Option(help="Its YAML file: needed only where that names functions of your own.")
+    ] = None,
+    store: StoreOption = RESULTS,
+) -> None:
+    """Train programs that share a fingerprint but not their dataflow, and say how far apart they are."""
+    settings = load_settings(config) if config else None
+    with closing(open_store(store)) as database:
+        require_search(database, search)
+        show_verification(database, search, pairs, settings)
 
 
 def show_verification(store: Store, search: str, number: int, settings: Settings | None = None) -> Verification:

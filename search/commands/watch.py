@@ -13,7 +13,8 @@ from rich.text import Text
 
 from programs.errors import InputError
 
-from search.commands.terminal import console, printable
+from search.commands.terminal import console
+from search.results.text import printable
 from search.store import Store, open_store
 from search.store.connections import engine_of, sqlite_file
 

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from programs import zoo
 from programs.liveness import live
 from programs.ops import ANY, KIND_NAMES, OPS
 
 from search.commands.terminal import show_table
+
+
+def command(
+    name: Annotated[str | None, typer.Argument(help="Print this program.")] = None,
+    functions: Annotated[bool, typer.Option("--functions", help="List the functions of the language instead.")] = False,
+) -> None:
+    """Known optimizers written in the language, and its functions."""
+    if functions:
+        show_functions()
+    elif name:
+        print(zoo.load(name).as_function())
+    else:
+        show_zoo()
 
 
 def show_zoo() -> None:
@@ -15,9 +32,7 @@ def show_zoo() -> None:
         [name, str(len(zoo.load(name))), str(len(live(zoo.load(name).dataflow).states)), zoo.describe(name)]
         for name in zoo.names()
     ]
-    show_table(
-        "zoo", ["name", "statements", "states", "what it is"], rows, left=["name", "what it is"], wrap=["what it is"]
-    )
+    show_table("zoo", ["name", "statements", "states", "what it is"], rows, left=["name", "what it is"])
 
 
 def show_functions() -> None:

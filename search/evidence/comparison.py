@@ -1,4 +1,4 @@
-"""The command `optsearch compare`: strategies against each other, as in figure 2 of the Lion paper (arXiv 2302.06675).
+"""A comparison of strategies, as in figure 2 of the Lion paper (arXiv 2302.06675).
 
 The settings are those of a search, with `arms`: a name for each, and what is different in it. Every arm is a search of
 its own in the same store, `NAME-ARM`, with several populations side by side as its repeats; they share what has been
@@ -9,26 +9,45 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from programs.errors import InputError
 from programs.program import parse
 
-from search.commands.run import drive, load_tasks, opened
-from search.commands.terminal import console, show_table
-from search.evolution.driver import Driver
+from proxy_tasks import Task
+
 from search.evolution.history import TRAINED
-from search.settings.settings import FRESH_SEED, Settings
+from search.settings.settings import FRESH_SEED, Dedup, Settings
 from search.settings.settings_file import SettingsFile
 from search.store import Store
-from search.training.service import TaskSeeds
+from search.training.service import TaskSeeds, TrainingService
 from search.training.statistics import standard_error
 from search.training.tuning import train_programs
 
 FRESH_SEEDS = 8
-LENGTHS_OF = "lengths_of"  # of an arm of random programs: the arm whose last members tell how long they are
+LENGTHS_OF = "lengths_of"  # of an arm of random programs: the arm whose last members give the lengths of its programs
+
+
+class ArmPlan(NamedTuple):
+    """An arm before it has run: its name, what is different in its settings, and where its lengths come from."""
+
+    name: str
+    changes: Mapping[str, Any]
+    lengths_of: str | None
+
+    def settings(self, file: SettingsFile, store: Store) -> Settings:
+        """Return the settings of the arm's search.
+
+        Raises:
+            InputError: they make no sense.
+        """
+        base = str(file.data["name"])
+        merged = _merged(file.data, self.changes) | {"name": f"{base}-{self.name}"}
+        if self.lengths_of is not None:
+            lengths = _last_lengths(store, f"{base}-{self.lengths_of}")
+            merged = _merged(merged, {"strategy": {"lengths": lengths}})
+        return file.read(Settings, merged)
 
 
 class Repeat(NamedTuple):
@@ -41,7 +60,7 @@ class Repeat(NamedTuple):
 
 
 class Arm(NamedTuple):
-    """What came of an arm."""
+    """An arm that has run, with the name of its search."""
 
     name: str
     search: str
@@ -53,54 +72,46 @@ class Arm(NamedTuple):
         return [repeat.best[-1] for repeat in self.repeats if repeat.best and repeat.best[-1] > -math.inf]
 
 
-def compare(config: Path, overrides: list[str], output: Path) -> bool:
-    """Run all arms, or go on with them, then draw the figure and print the table; False if stopped before the end.
+class Mean(NamedTuple):
+    """A mean with its standard error; both are NaN without any value."""
+
+    mean: float
+    error: float
+
+
+class Standing(NamedTuple):
+    """An arm in numbers, and how far the first arm is ahead of it on fresh seeds.
+
+    `fitness`: of the best program of each population in the search; `fresh`: the same on seeds that no search trains
+    on; `ahead` and `z`, the difference in standard errors (Welch), are NaN for the first arm.
+    """
+
+    name: str
+    repeats: int
+    births: int
+    trained: float
+    fitness: Mean
+    fresh: Mean
+    ahead: float
+    z: float
+
+
+def read_arms(file: SettingsFile) -> list[ArmPlan]:
+    """Take the arms out of a file; the settings of a search are left in it.
 
     Raises:
-        InputError: the settings make no sense, or the figure's format is unknown.
-        StoreError: the store can no longer be written.
+        InputError: there are none, or one takes its lengths from an arm that is not above it.
     """
-    from search.evidence.comparison_figure import check_format, draw  # imported here: Matplotlib takes a second
-
-    check_format(output)
-    file = SettingsFile(config, overrides)
-    arms = _arms(file)
-    base = file.read(Settings)
-    load_tasks(base)
-    done: list[Arm] = []
-    with opened(base.store, base.evaluator) as (store, evaluator):
-        for name, changes in arms.items():
-            settings = _settings_of(name, file, dict(changes), store)
-            console.print(f"{settings.name}: {settings.strategy.repeats} populations, {settings.strategy.kind}")
-            driver = drive(settings, store, evaluator)
-            if driver.stopping:
-                return False
-            done.append(Arm(name, settings.name, repeats_of(store, settings)))
-        fresh = _on_fresh_seeds(done, driver)
-        _show(done, fresh)
-        draw(base.name, done, store, output)
-    console.print(f"drawn to {output}")
-    return True
-
-
-def _arms(file: SettingsFile) -> dict[str, Any]:
-    """What is to be compared; what is left in the file are the settings of a search."""
     arms = file.data.pop("arms", None)
     if not isinstance(arms, dict) or not arms or not all(isinstance(changes, dict) for changes in arms.values()):
         raise InputError(f"{file.path}: arms: expected what is to be compared, such as 'random: {{strategy: ...}}'")
-    for place, (name, changes) in enumerate(arms.items()):
+    plans: list[ArmPlan] = []
+    for name, changes in arms.items():
         other = changes.get(LENGTHS_OF)
-        if other is not None and other not in list(arms)[:place]:
+        if other is not None and other not in [plan.name for plan in plans]:
             raise InputError(f"{file.path}: arms.{name}.{LENGTHS_OF}: expected an arm above it, got {other!r}")
-    return arms
-
-
-def _settings_of(arm: str, file: SettingsFile, changes: dict[str, Any], store: Store) -> Settings:
-    other = changes.pop(LENGTHS_OF, None)
-    merged = _merged(file.data, changes) | {"name": f"{file.data['name']}-{arm}"}
-    if other is not None:
-        merged = _merged(merged, {"strategy": {"lengths": _last_lengths(store, f"{file.data['name']}-{other}")}})
-    return file.read(Settings, merged)
+        plans.append(ArmPlan(name, {k: v for k, v in changes.items() if k != LENGTHS_OF}, other))
+    return plans
 
 
 def _merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +123,7 @@ def _merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
 
 
 def _last_lengths(store: Store, search: str) -> list[int]:
-    """Statements of the programs that are in the populations of a search at its end."""
+    """Return the statement counts of the programs that are in the populations of a search at its end."""
     found = store.find_search(search)
     assert found is not None
     strategy = found[1]["strategy"]
@@ -122,7 +133,7 @@ def _last_lengths(store: Store, search: str) -> list[int]:
 
 
 def repeats_of(store: Store, settings: Settings) -> list[Repeat]:
-    """The curves of a search's populations."""
+    """Return the curves of a search's populations."""
     number_of = settings.strategy.repeats
     found = store.find_search(settings.name)
     assert found is not None
@@ -150,15 +161,21 @@ def _genome(store: Store, search_id: int, birth: int) -> str:
     return str(store.rows(query, id=search_id, birth=birth)[0]["genome"])
 
 
-def _on_fresh_seeds(arms: list[Arm], driver: Driver) -> dict[str, list[float]]:
-    """For each arm the fitness of its populations' best programs, each a mean over seeds that no search trains on.
+def fresh_fitness(arms: Sequence[Arm], service: TrainingService, task: Task, dedup: Dedup) -> dict[str, list[float]]:
+    """Train the best program of each population on seeds that no search trains on.
 
-    Over several tasks, the first is shown: scores between anchors are the searches' own.
+    Args:
+        arms: that have run.
+        service: that trains.
+        task: on which, the first where the searches have several: scores between anchors are the searches' own.
+        dedup: how keys are made.
+
+    Returns:
+        By arm, the mean fitness of each of these programs that trains well.
     """
-    seeds = tuple(range(FRESH_SEED, FRESH_SEED + FRESH_SEEDS))
-    tasks = [TaskSeeds(driver.tasks[0].task, seeds)]
+    tasks = [TaskSeeds(task, tuple(range(FRESH_SEED, FRESH_SEED + FRESH_SEEDS)))]
     genomes = sorted({repeat.genome for arm in arms for repeat in arm.repeats if repeat.genome is not None})
-    trainings = train_programs([parse(genome) for genome in genomes], driver.service, tasks, driver.settings.dedup)
+    trainings = train_programs([parse(genome) for genome in genomes], service, tasks, dedup)
     means = {genome: found[0].mean for genome, found in zip(genomes, trainings, strict=True)}
     return {
         arm.name: [means[r.genome] for r in arm.repeats if r.genome is not None and not math.isnan(means[r.genome])]
@@ -166,29 +183,20 @@ def _on_fresh_seeds(arms: list[Arm], driver: Driver) -> dict[str, list[float]]:
     }
 
 
-def _mean_and_error(values: list[float]) -> tuple[float, float]:
-    return statistics.fmean(values) if values else math.nan, standard_error(values)
-
-
-def _show(arms: list[Arm], fresh: dict[str, list[float]]) -> None:
-    """The table: the first arm against each of the others, in standard errors of the difference (Welch)."""
-    first_mean, first_error = _mean_and_error(fresh[arms[0].name])
-    rows = []
+def standings(arms: Sequence[Arm], fresh: Mapping[str, list[float]]) -> list[Standing]:
+    """Compare the first arm with each of the others."""
+    first = _mean(fresh[arms[0].name])
+    found = []
     for arm in arms:
+        on_fresh = _mean(fresh[arm.name])
+        ahead = math.nan if arm is arms[0] else first.mean - on_fresh.mean
+        error = math.hypot(first.error, on_fresh.error)
         births = sum(len(repeat.best) for repeat in arm.repeats)
-        mean, error = _mean_and_error(arm.final)
-        fresh_mean, fresh_error = _mean_and_error(fresh[arm.name])
-        ahead = first_mean - fresh_mean
-        z = ahead / math.hypot(first_error, fresh_error) if arm is not arms[0] else math.nan
-        rows.append([
-            arm.name, str(len(arm.repeats)), str(births), f"{arm.repeats[0].trained[-1]:.0f}",
-            f"{mean:.4f} +- {error:.4f}", f"{fresh_mean:.4f} +- {fresh_error:.4f}",
-            "-" if math.isnan(z) else f"{ahead:+.4f}", "-" if math.isnan(z) else f"{z:.1f}",
-        ])  # fmt: skip
-    show_table(
-        f"best of each population; fresh: on {FRESH_SEEDS} seeds that no search trains on;"
-        f" ahead: how far {arms[0].name} is, there",
-        ["arm", "repeats", "programs", "trained", "fitness", "fresh", "ahead", "z"],
-        rows,
-        left=["arm"],
-    )
+        trained = arm.repeats[0].trained[-1]
+        z = ahead / error if error > 0 else math.nan
+        found.append(Standing(arm.name, len(arm.repeats), births, trained, _mean(arm.final), on_fresh, ahead, z))
+    return found
+
+
+def _mean(values: list[float]) -> Mean:
+    return Mean(statistics.fmean(values) if values else math.nan, standard_error(values))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -12,10 +12,8 @@ from matplotlib.figure import Figure
 
 from programs.errors import InputError
 
+from search.evidence.comparison import Arm
 from search.store import Store
-
-if TYPE_CHECKING:
-    from search.evidence.comparison import Arm
 
 FORMATS = (".png", ".svg", ".pdf")
 POINTS = 300  # of each curve

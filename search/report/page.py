@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from search.commands.terminal import printable
 from search.report.answers import answers
 from search.report.curves import loss_curves
 from search.report.evidence import funnel, meta_validation
@@ -32,6 +31,7 @@ from search.report.section import Figure, Section
 from search.report.summary import Summary, summary_of
 from search.report.winner import winner_of
 from search.report.workers import workers
+from search.results.text import printable
 from search.store.encoding import to_json
 
 # Where each section belongs, for finding one's way on the page.

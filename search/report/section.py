@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
-from search.commands.terminal import printable
 from search.report.mathml import Equations
+from search.results.text import printable
 
 # Colours by name: the page has those of Okabe and Ito for light and for dark, and puts them in.
 OURS, REFERENCE, THIRD, FOURTH, FIFTH, SIXTH = (f"$colour{n}" for n in range(6))

@@ -26,7 +26,7 @@ from programs import parse
 from programs.kernels.source import C, Source
 from programs.run.sharing import Skeletons
 
-from search.evidence.comparison import _arms
+from search.evidence.comparison import read_arms
 from search.evidence.funnel import Funnel
 from search.settings.settings import Settings
 from search.settings.settings_file import SettingsFile
@@ -202,7 +202,7 @@ def check_settings(block: Block, folder: Path) -> None:
         file.read(Funnel)
         return
     if "arms" in file.data:
-        _arms(file)
+        read_arms(file)
     whole = yaml.safe_load((ROOT / "configs" / "quickstart.yaml").read_text())
     file.read(Settings, whole | file.data)
 

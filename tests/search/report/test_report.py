@@ -23,7 +23,7 @@ from sqlalchemy.engine import Engine
 from programs import parse
 from programs.liveness import live_program
 
-from search import report
+from search.commands import report
 from search.commands.cli import main
 from search.commands.terminal import console
 from search.report.page import html_of, page_of

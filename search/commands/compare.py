@@ -1,0 +1,79 @@
+"""The command `optsearch compare`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from search.commands.options import SetOption
+from search.commands.run import drive, load_tasks, opened
+from search.commands.terminal import console, show_table
+from search.evidence.comparison import FRESH_SEEDS, Arm, Standing, fresh_fitness, read_arms, repeats_of, standings
+from search.settings.settings import Settings
+from search.settings.settings_file import SettingsFile
+
+
+def command(
+    config: Annotated[
+        Path, typer.Argument(help="YAML file of settings with arms, such as configs/comparisons/figure2.yaml.")
+    ],
+    set_: SetOption = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File for the figure: png, svg or pdf.")] = Path(
+        "comparison.png"
+    ),
+) -> None:
+    """Run searches that differ in some settings, and draw which finds the better programs for its compute."""
+    if not compare(config, set_ or [], output):
+        raise SystemExit(130)
+
+
+def compare(config: Path, overrides: list[str], output: Path) -> bool:
+    """Run all arms, or go on with them, then draw the figure and print the table; False if stopped before the end.
+
+    Raises:
+        InputError: the settings make no sense, or the figure's format is unknown.
+        StoreError: the store can no longer be written.
+    """
+    from search.evidence.comparison_figure import check_format, draw  # imported here: Matplotlib takes a second
+
+    check_format(output)
+    file = SettingsFile(config, overrides)
+    plans = read_arms(file)
+    base = file.read(Settings)
+    load_tasks(base)
+    arms: list[Arm] = []
+    with opened(base.store, base.evaluator) as (store, evaluator):
+        for plan in plans:
+            settings = plan.settings(file, store)
+            console.print(f"{settings.name}: {settings.strategy.repeats} populations, {settings.strategy.kind}")
+            driver = drive(settings, store, evaluator)
+            if driver.stopping:
+                return False
+            arms.append(Arm(plan.name, settings.name, repeats_of(store, settings)))
+        fresh = fresh_fitness(arms, driver.service, driver.tasks[0].task, driver.settings.dedup)
+        _show(standings(arms, fresh))
+        draw(base.name, arms, store, output)
+    console.print(f"drawn to {output}")
+    return True
+
+
+def _show(found: Sequence[Standing]) -> None:
+    rows = [
+        [
+            one.name, str(one.repeats), str(one.births), f"{one.trained:.0f}",
+            f"{one.fitness.mean:.4f} +- {one.fitness.error:.4f}", f"{one.fresh.mean:.4f} +- {one.fresh.error:.4f}",
+            "-" if math.isnan(one.ahead) else f"{one.ahead:+.4f}", "-" if math.isnan(one.z) else f"{one.z:.1f}",
+        ]
+        for one in found
+    ]  # fmt: skip
+    show_table(
+        f"best of each population; fresh: on {FRESH_SEEDS} seeds that no search trains on;"
+        f" ahead: how far {found[0].name} is, there",
+        ["arm", "repeats", "programs", "trained", "fitness", "fresh", "ahead", "z"],
+        rows,
+        left=["arm"],
+    )
