@@ -274,7 +274,7 @@ def evaluate(
     from search.commands.eval import evaluate_beside_baselines
     from search.results.programs import resolve
     from search.settings.baselines import chosen
-    from search.settings.settings import TaskChoice
+    from search.settings.tasks import TaskChoice
     from search.store import open_store
 
     sys.path.append(str(Path.cwd()))  # where a module of the user's is looked for

@@ -16,16 +16,17 @@ from typing import Any, NamedTuple
 from programs.errors import InputError
 from programs.program import parse
 
-from search.commands.run import drive, load_tasks, opened
+from search.commands.run import shown
 from search.commands.terminal import console, show_table
 from search.evolution.driver import Driver
-from search.evolution.history import TRAINED
-from search.settings.settings import FRESH_SEED, Settings
+from search.settings.seeds import fresh_seeds
+from search.settings.settings import Settings
 from search.settings.settings_file import SettingsFile
+from search.settings.tasks import TaskSeeds, load_tasks
 from search.store import Store
-from search.training.service import TaskSeeds
+from search.store.keys import TRAINED
+from search.training.session import opened
 from search.training.statistics import standard_error
-from search.training.tuning import train_programs
 
 FRESH_SEEDS = 8
 LENGTHS_OF = "lengths_of"  # of an arm of random programs: the arm whose last members tell how long they are
@@ -66,13 +67,15 @@ def compare(config: Path, overrides: list[str], output: Path) -> bool:
     file = SettingsFile(config, overrides)
     arms = _arms(file)
     base = file.read(Settings)
-    load_tasks(base)
+    load_tasks(base.tasks)
     done: list[Arm] = []
     with opened(base.store, base.evaluator) as (store, evaluator):
         for name, changes in arms.items():
             settings = _settings_of(name, file, dict(changes), store)
             console.print(f"{settings.name}: {settings.strategy.repeats} populations, {settings.strategy.kind}")
-            driver = drive(settings, store, evaluator)
+            driver = Driver(settings, store, evaluator)
+            with shown(driver):
+                driver.run()
             if driver.stopping:
                 return False
             done.append(Arm(name, settings.name, repeats_of(store, settings)))
@@ -155,10 +158,9 @@ def _on_fresh_seeds(arms: list[Arm], driver: Driver) -> dict[str, list[float]]:
 
     Over several tasks, the first is shown: scores between anchors are the searches' own.
     """
-    seeds = tuple(range(FRESH_SEED, FRESH_SEED + FRESH_SEEDS))
-    tasks = [TaskSeeds(driver.tasks[0].task, seeds)]
+    tasks = [TaskSeeds(driver.tasks[0].task, fresh_seeds(FRESH_SEEDS))]
     genomes = sorted({repeat.genome for arm in arms for repeat in arm.repeats if repeat.genome is not None})
-    trainings = train_programs([parse(genome) for genome in genomes], driver.service, tasks, driver.settings.dedup)
+    trainings = driver.service.train([parse(genome) for genome in genomes], tasks)
     means = {genome: found[0].mean for genome, found in zip(genomes, trainings, strict=True)}
     return {
         arm.name: [means[r.genome] for r in arm.repeats if r.genome is not None and not math.isnan(means[r.genome])]

@@ -49,7 +49,7 @@ from search.commands.plots import ASCII, HEIGHT, LABEL, Curve, plot
 from search.commands.terminal import console, make_table, number, printable
 from search.store import ProofRow, SelectionRow, Store
 from search.store.proofs import finish_proof, open_locked
-from search.training.evaluators import Job
+from search.training.jobs import Job
 
 from tests.support.searches import PretendingEvaluator, key_of, opened, run, settings_of
 
