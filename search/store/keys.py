@@ -9,7 +9,7 @@ from proxy_tasks.outcome import Status
 
 
 class TrainingKey(NamedTuple):
-    """Two trainings with equal keys have equal outcomes."""
+    """Two trainings with equal keys give equal outcomes."""
 
     key: str
     task_fingerprint: str
@@ -17,14 +17,19 @@ class TrainingKey(NamedTuple):
 
 
 class Answer(StrEnum):
-    """How a birth got its score: the first two were trained, the others were answered."""
+    """Where the score of a birth came from: the first two were trained, the others answered without training."""
 
     TRAINING = "training"
     REEVALUATION = "reevaluation"
+    """A known program was trained once more, on other seeds."""
     HASH = "hash"
+    """A program with the same dataflow was known."""
     FINGERPRINT = "fingerprint"
+    """A program with the same fingerprint was known."""
     IN_FLIGHT = "in_flight"
+    """The same program was being trained."""
     REJECTION = "rejection"
+    """Its fingerprint shows that it cannot learn."""
 
 
 class SearchState(StrEnum):

@@ -271,7 +271,10 @@ def train(history: History, batch: Batch) -> list[ProgramRow]:
 
 
 def logged(log: Sequence[ProgramRow]) -> list[tuple[object, ...]]:
-    return [(*list(row.as_columns().values())[:8], row.status, row.fitness, row.reason, row.rounds, row.variance) for row in log]
+    return [
+        (*list(row.as_columns().values())[:8], row.status, row.fitness, row.reason, row.rounds, row.variance)
+        for row in log
+    ]
 
 
 # --- laws ------------------------------------------------------------------------------------------------------------
