@@ -9,6 +9,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from sqlalchemy import text
+
 from programs import Program
 
 from proxy_tasks import Outcome, Replica
@@ -97,6 +99,12 @@ def opened(path: Path) -> Iterator[Store]:
         yield store
     finally:
         store.close()
+
+
+def rows_of_query(store: Store, sql: str, **parameters: Any) -> list[dict[str, Any]]:
+    """Return the rows of a query."""
+    with store.reading() as c:
+        return [dict(r) for r in c.execute(text(sql), parameters).mappings()]
 
 
 def run(
