@@ -4,8 +4,8 @@
 
 Makes a database of as many births as asked for: offspring of AdamW, answered as in real searches of this length
 (one in nine trained, four in nine known by their dataflow hash, the others by fingerprint, in flight or rejected), with
-loss curves on four tasks, baselines, looks at other tasks and a funnel. Then it runs the
-command on it and prints the seconds, the MiB of the page and of memory. A store that is there already is used again.
+loss curves on four tasks, baselines, meta-validation and a funnel. Then it runs the command on it and prints the
+seconds, the MiB of the page and of memory. A store that is there already is used again.
 """
 
 from __future__ import annotations
@@ -18,19 +18,21 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
-
-from sqlalchemy import insert
 
 from programs import Program, zoo
 from programs.liveness import live, live_statements
 from programs.mutation import mutate
 
 from search.settings.settings import Settings
-from search.store import SelectionRow, Store, open_store, schema
+from search.store import BaselineRow, MetaValidationRow, ProgramRow, SelectionRow, Store, open_store
+from search.store.rows import Row
+from search.store.store import table_of
+from search.store.tables import SearchRow, TrainingRow
 
 BATCH = 64  # births
 TASKS = ("digits_mlp", "mnist1d_mlp", "digits_cnn", "markov_transformer")
@@ -63,7 +65,7 @@ def main() -> None:
 
 
 def run(file: Path, output: Path) -> tuple[float, resource.struct_rusage]:
-    """Seconds of the command, and what it used."""
+    """Run the command and return its seconds, and what it used."""
     optsearch = str(Path(sys.executable).parent / "optsearch")
     began = time.perf_counter()
     subprocess.run([optsearch, "report", "-o", str(output), "--store", str(file)], check=True)  # noqa: S603 - ours
@@ -74,7 +76,7 @@ def run(file: Path, output: Path) -> tuple[float, resource.struct_rusage]:
 
 
 def fill(file: Path, births: int) -> None:
-    """A finished search of so many births."""
+    """Write a finished search with this number of births."""
     rng = Random(0)
     settings = Settings.model_validate({
         "name": "synthetic", "seed": 0, "strategy": {"population": 1000, "tournament": 25, "start": "adamw"},
@@ -86,34 +88,35 @@ def fill(file: Path, births: int) -> None:
         search_id = store.create_search("synthetic", settings.model_dump(mode="json"))
         search = {"created": BEGAN, "updated": _time(births), "seconds": 0.2 * births, "state": "finished"}
         with store.writing() as connection:
-            connection.execute(schema.search.update().values(**search))
+            connection.execute(table_of(SearchRow).update().values(**search))
         rows = list(_births(rng, births, search_id))
-        _write(store, schema.program, iter(rows))
-        _write(store, schema.training, _evaluations(rng, rows))
-        _write(store, schema.baseline, _baselines(search_id))
+        _write(store, ProgramRow, iter(rows))
+        _write(store, TrainingRow, _trainings(rng, rows))
+        _write(store, BaselineRow, _baselines(search_id))
         best = max((row for row in rows if row["fitness"] is not None), key=lambda row: row["fitness"])
-        _write(store, schema.meta_validation, _looks(rows, search_id))
-        store.set_selection("large", "synthetic", 1, list(_stage(best)))
+        _write(store, MetaValidationRow, _meta_validation(rows, search_id))
+        store.set_selection(list(_stage(best)))
 
 
 def _time(birth: int) -> datetime:
     return BEGAN + timedelta(seconds=0.2 * birth)
 
 
-def _write(store: Store, table: Any, rows: Iterator[dict[str, Any]]) -> None:
+def _write(store: Store, kind: type[Row], rows: Iterator[dict[str, Any]]) -> None:
     some: list[dict[str, Any]] = []
+    insert = table_of(kind).insert()
     with store.writing() as connection:
         for row in rows:
             some.append(row)
             if len(some) == ROWS:
-                connection.execute(insert(table), some)
+                connection.execute(insert, some)
                 some = []
         if some:
-            connection.execute(insert(table), some)
+            connection.execute(insert, some)
 
 
 def _texts(rng: Random) -> list[dict[str, Any]]:
-    """Columns of programs, each some mutations away from those before it."""
+    """Return columns of programs, each some mutations away from those before it."""
     programs: list[Program] = [zoo.load("adamw")]
     while len(programs) < PROGRAMS:
         child, _ = mutate(programs[max(0, len(programs) - 1 - rng.randrange(20))], rng)
@@ -146,7 +149,7 @@ def _births(rng: Random, births: int, search_id: int) -> Iterator[dict[str, Any]
 
 
 def _ended(rng: Random, birth: int, births: int, answer: str, in_line: bool) -> tuple[str, str | None, float | None]:
-    """Status, reason and fitness."""
+    """Return the status, the reason and the fitness of a birth."""
     if answer == "rejection":
         return "rejected", "updates do not depend on the gradient", None
     if not in_line and rng.random() < 0.3:
@@ -156,8 +159,8 @@ def _ended(rng: Random, birth: int, births: int, answer: str, in_line: bool) -> 
     return "ok", None, -1.0 + gain if in_line else -1.0 + gain * rng.random() - rng.expovariate(2.0)
 
 
-def _evaluations(rng: Random, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Trainings on each task, and those of the baselines."""
+def _trainings(rng: Random, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield trainings on each task, and those of the baselines."""
     trained = [row for row in rows if row["answered_by"] == "training"]
     baselines = [{"key": f"b{n}".rjust(32, "0"), "birth": 0, "status": "ok", "fitness": -0.3, "reason": None}
                  for n in range(len(BASELINES))]  # fmt: skip
@@ -180,7 +183,7 @@ def _baselines(search_id: int) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
-def _looks(rows: list[dict[str, Any]], search_id: int) -> Iterator[dict[str, Any]]:
+def _meta_validation(rows: list[dict[str, Any]], search_id: int) -> Iterator[dict[str, Any]]:
     for row in rows[::GENERATION][1:]:
         yield {
             "search_id": search_id, "births": row["birth"] + 1, "birth": row["birth"], "fitness": row["fitness"],
@@ -189,15 +192,18 @@ def _looks(rows: list[dict[str, Any]], search_id: int) -> Iterator[dict[str, Any
 
 
 def _stage(best: dict[str, Any]) -> Iterator[SelectionRow]:
-    """The best and the baselines on each task of a funnel's only stage."""
+    """Yield the best and the baselines on each task of a funnel's only stage."""
     for task in TASKS:
         one = SelectionRow(
-            "program", best["birth"] + 1, task, f"of {task}", 28, 1.0, 0.0, best["genome"], 8, -0.2, 0.01, "adamw",
-            0.1, 0.02, 5.0, 1e-6, 1, 1,
+            funnel="large", search="synthetic", stage=1, stages=1, task=task, task_fingerprint=f"of {task}",
+            competitor="program", program_id=best["birth"] + 1, passed=True, z=5.0, p=1e-6, ahead=0.1, ahead_error=0.02,
+            baseline="adamw", fitness=-0.2, standard_error=0.01, seeds=8, trials=28, learning_rate=1.0,
+            weight_decay=0.0, genome=best["genome"],
         )  # fmt: skip
         yield one
+        rival = replace(one, program_id=None, passed=False, z=None, p=None, ahead=None, ahead_error=None)
         for name in BASELINES:
-            yield one._replace(competitor=name, program_id=None, ahead=None, ahead_error=None, z=None, p=None, passed=0)
+            yield replace(rival, competitor=name)
 
 
 if __name__ == "__main__":

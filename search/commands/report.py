@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -18,8 +18,8 @@ from search.commands.options import RESULTS, SearchOption, StoreOption
 from search.commands.terminal import console
 from search.commands.watch import seconds_of
 from search.report.page import Page, html_of, page_of
-from search.report.reading import Reading
-from search.store import open_store
+from search.report.source import ReportedSearch
+from search.results.results import open_results
 
 
 def command(
@@ -75,8 +75,8 @@ def watch_report(
 
 
 def _read(location: str, search: str | None) -> Page:
-    with closing(open_store(location)) as store:
-        return page_of(Reading(store, search))
+    with open_results(location) as results:
+        return page_of(ReportedSearch(results, search))
 
 
 def _check_folder(output: Path) -> None:

@@ -1,4 +1,4 @@
-"""What births were answered by, over the search, and how much of their statements had no effect."""
+"""How births got their scores as the search went on, and how many of their statements had no effect."""
 
 from __future__ import annotations
 
@@ -9,25 +9,14 @@ from typing import Any
 import numpy as np
 
 from search.report.progress import NO_BIRTHS
-from search.report.reading import Reading
-from search.report.section import (
-    FIFTH,
-    FOURTH,
-    GROUND,
-    INK,
-    OURS,
-    SIXTH,
-    THIRD,
-    Axis,
-    Figure,
-    Section,
-    missing,
-    plural,
-    share,
-)
+from search.report.section import Axis, Figure, Section, missing
+from search.report.source import ReportedSearch
+from search.report.style import FIFTH, FOURTH, GROUND, INK, OURS, SIXTH, THIRD
+from search.report.text import plural, share
+from search.store.views import ProgressEntry
 
 STRETCHES = 80  # into which a search is divided
-_ANSWERS = (  # column of v_progress, name, colour, and pattern for those who see no colours
+_ANSWERS = (  # column of v_progress, name, colour, and pattern for people who cannot tell the colours apart
     ("trained", "trained", OURS, ""),
     ("by_hash", "known by dataflow hash", FIFTH, "/"),
     ("by_fingerprint", "known by fingerprint", THIRD, "\\"),
@@ -36,14 +25,14 @@ _ANSWERS = (  # column of v_progress, name, colour, and pattern for those who se
 )
 
 
-def answers(reading: Reading) -> Section:
-    """The section."""
-    rows = reading.progress
+def answers(source: ReportedSearch) -> Section:
+    """Return the section about answers and redundancy."""
+    rows = source.progress
     title = "Cache hits and redundancy"
     if not rows:
         return missing("cache", title, NO_BIRTHS)
     stretches = _stretches(rows)
-    ends = [part[-1]["births_so_far"] for part in stretches]
+    ends = [part[-1].births_so_far for part in stretches]
     traces: list[dict[str, Any]] = [
         {"type": "scatter", "mode": "lines", "name": name, "stackgroup": "all", "x": ends,
          "y": [_rate(part, column) for part in stretches], "line": {"color": colour, "width": 1}, "fillcolor": colour,
@@ -57,37 +46,35 @@ def answers(reading: Reading) -> Section:
          "hovertemplate": "%{y:.1%}<extra>statements without effect</extra>"}
     )  # fmt: skip
     axes = Axis("births"), Axis("share of births, or of statements", range=(0, 1), percent=True)
-    see = _see(rows, stretches[-1])
-    return Section(
-        "cache", title, [Figure("answers", see, traces, *axes, layout={"hovermode": "x unified"}, height=400)]
-    )
+    caption = _caption(rows, stretches[-1])
+    figure = Figure("answers", caption, traces, *axes, layout={"hovermode": "x unified"}, height=400)
+    return Section("cache", title, [figure])
 
 
-def _see(rows: Sequence[dict[str, Any]], end: Sequence[dict[str, Any]]) -> str:
-    last, births = rows[-1], rows[-1]["births_so_far"]
+def _caption(rows: Sequence[ProgressEntry], end: Sequence[ProgressEntry]) -> str:
+    last, births = rows[-1], rows[-1].births_so_far
     return (
-        f"Of {plural(births, 'birth')} {share(last['trained_so_far'], births)} were trained;"
-        f" {share(last['by_hash_so_far'], births)} were known by their dataflow hash,"
-        f" {share(last['by_fingerprint_so_far'], births)} by what they do to weights,"
-        f" {share(last['in_flight_so_far'], births)} were twins of programs in training, and"
-        f" {share(last['rejected_so_far'], births)} cannot learn and were rejected."
+        f"Of {plural(births, 'birth')} {share(last.trained_so_far, births)} were trained;"
+        f" {share(last.by_hash_so_far, births)} were known by their dataflow hash,"
+        f" {share(last.by_fingerprint_so_far, births)} by what they do to weights,"
+        f" {share(last.in_flight_so_far, births)} were twins of programs in training, and"
+        f" {share(last.rejected_so_far, births)} cannot learn and were rejected."
         f" Of all statements {_redundant(rows):.0%} had no effect, {_redundant(end):.0%} at the end."
     )
 
 
-def _stretches(rows: Sequence[dict[str, Any]]) -> list[Sequence[dict[str, Any]]]:
-    """Batches in stretches of about as many births."""
-    ends = np.array([row["births_so_far"] for row in rows])
+def _stretches(rows: Sequence[ProgressEntry]) -> list[Sequence[ProgressEntry]]:
+    """Return the batches in stretches of about the same number of births."""
+    ends = np.array([row.births_so_far for row in rows])
     at = np.searchsorted(ends, np.linspace(0, ends[-1], STRETCHES + 1)[1:])
     edges = [0, *(int(place) + 1 for place in np.unique(at))]
     return [rows[start:end] for start, end in pairwise(edges)]
 
 
-def _rate(part: Sequence[dict[str, Any]], column: str) -> float:
-    births = sum(int(row["births"]) for row in part)
-    return round(sum(int(row[column]) for row in part) / births, 5)
+def _rate(part: Sequence[ProgressEntry], column: str) -> float:
+    answered: int = sum(getattr(row, column) for row in part)
+    return round(answered / sum(row.births for row in part), 5)
 
 
-def _redundant(part: Sequence[dict[str, Any]]) -> float:
-    births = sum(int(row["births"]) for row in part)
-    return round(sum(float(row["redundant_share"]) * int(row["births"]) for row in part) / births, 5)
+def _redundant(part: Sequence[ProgressEntry]) -> float:
+    return round(sum(row.redundant_share * row.births for row in part) / sum(row.births for row in part), 5)

@@ -8,37 +8,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.report.reading import Reading, Training
-from search.report.section import (
-    DASHES,
-    OURS,
-    RIVALS,
-    Axis,
-    Figure,
-    Section,
-    label,
-    missing,
-    plural,
-    rounded,
-)
+from proxy_tasks.outcome import Status
+
+from search.report.section import Axis, Figure, Section, missing
+from search.report.source import ReportedSearch
+from search.report.style import DASHES, OURS, RIVALS
+from search.report.text import label, plural, rounded
 from search.report.winner import Winner
 from search.settings.seeds import FRESH_SEED
+from search.store.views import TrainingEntry
 
 MOST_TASKS = 8
+MOST_TRAININGS = 2000  # of one program, whose curves are read
 _WIDE = 20.0  # ratio of losses beyond which a logarithmic axis shows more
 
-Curves = dict[str, dict[str, list[Training]]]  # by the task's fingerprint, then by the program's key
+CurvesOfTask = dict[str, list[TrainingEntry]]  # by the program's key
 
 
-def loss_curves(reading: Reading, winner: Winner | None) -> Section:
-    """The section."""
+def loss_curves(source: ReportedSearch, winner: Winner | None) -> Section:
+    """Return the section with the loss curves."""
     title = "Loss curves"
     if winner is None:
         return missing("curves", title, "No program has trained well yet, so there is no curve to show.")
-    names = {winner.row["key"]: winner.name}
-    for row in reading.baselines:
-        names.setdefault(row["key"], f"tuned {row['name']}")
-    shown = _tasks(_curves(reading.trainings(list(names))), winner.row["key"], set(reading.tasks))
+    names = {winner.row.key: winner.name}
+    trainings = source.results.trainings(winner.row, Status.OK, MOST_TRAININGS)
+    for row in source.baselines:
+        if row.key not in names:
+            names[row.key] = f"tuned {row.name}"
+            trainings += source.results.trainings(row, Status.OK, MOST_TRAININGS)
+    shown = _tasks(_by_task(trainings), winner.row.key, source.tasks)
     figures = [_figure(place, of_task, names, winner) for place, of_task in enumerate(shown[:MOST_TASKS])]
     if not figures:
         why = f"The trainings of {winner.name} are not in this store any more; `optsearch eval` trains it again."
@@ -50,24 +48,24 @@ def loss_curves(reading: Reading, winner: Winner | None) -> Section:
     return Section("curves", title, figures, lead, columns=True)
 
 
-def _curves(trainings: Sequence[Training]) -> Curves:
-    """Trainings on the seeds of searches, by task and program."""
-    found: Curves = {}
+def _by_task(trainings: Sequence[TrainingEntry]) -> list[CurvesOfTask]:
+    """Return the trainings on the seeds of searches, task by task."""
+    found: dict[str, CurvesOfTask] = {}
     for training in trainings:
         if training.seed < FRESH_SEED and training.curve:
             found.setdefault(training.task_fingerprint, {}).setdefault(training.key, []).append(training)
-    return found
+    return list(found.values())
 
 
-def _tasks(curves: Curves, winner: str, tasks: set[str]) -> list[dict[str, list[Training]]]:
-    """Those of the search: where baselines were trained too; without baselines, those called like them."""
-    with_winner = [of_task for of_task in curves.values() if winner in of_task]
+def _tasks(curves: Sequence[CurvesOfTask], winner: str, tasks: Sequence[str]) -> list[CurvesOfTask]:
+    """Return those of the search: where baselines were trained too; without baselines, those with its tasks' names."""
+    with_winner = [of_task for of_task in curves if winner in of_task]
     compared = [of_task for of_task in with_winner if len(of_task) > 1]
     return compared or [of_task for of_task in with_winner if of_task[winner][0].task in tasks]
 
 
-def _figure(place: int, of_task: dict[str, list[Training]], names: Mapping[str, str], winner: Winner) -> Figure:
-    ours = winner.row["key"]
+def _figure(place: int, of_task: CurvesOfTask, names: Mapping[str, str], winner: Winner) -> Figure:
+    ours = winner.row.key
     task = of_task[ours][0].task
     means = {key: _mean(of_task[key]) for key in names if key in of_task}
     traces = []
@@ -82,17 +80,17 @@ def _figure(place: int, of_task: dict[str, list[Training]], names: Mapping[str, 
     every = np.concatenate(list(means.values()))
     is_wide = float(every.min()) > 0 and float(every.max()) > _WIDE * float(every.min())
     y = Axis("mean training loss", scale="log" if is_wide else "linear")
-    see = _see(means, names, ours, len(of_task[ours]))
-    return Figure(f"curve-{place}", see, traces, Axis("training step"), y, title=task)
+    caption = _caption(means, names, ours, len(of_task[ours]))
+    return Figure(f"curve-{place}", caption, traces, Axis("training step"), y, title=task)
 
 
-def _mean(trainings: Sequence[Training]) -> NDArray[Any]:
+def _mean(trainings: Sequence[TrainingEntry]) -> NDArray[Any]:
     points = min(len(training.curve) for training in trainings)
     mean: NDArray[Any] = np.mean([training.curve[:points] for training in trainings], axis=0)
     return mean
 
 
-def _see(means: Mapping[str, NDArray[Any]], names: Mapping[str, str], ours: str, seeds: int) -> str:
+def _caption(means: Mapping[str, NDArray[Any]], names: Mapping[str, str], ours: str, seeds: int) -> str:
     last = {names[key]: float(curve[-1]) for key, curve in means.items() if key != ours}
     if not last:
         return f"Mean of {plural(seeds, 'seed')}; no baseline was trained on this task."

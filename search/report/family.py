@@ -4,71 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import SequenceMatcher
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from programs.liveness import live_program
-from programs.program import parse
 
-from search.report.reading import Reading
-from search.report.section import (
-    MUTED,
-    OURS,
-    REFERENCE,
-    Axis,
-    Block,
-    Figure,
-    Line,
-    Note,
-    Section,
-    Step,
-    Steps,
-    figures,
-    missing,
-    plural,
-    rounded,
-)
+from search.report.section import Axis, Block, CodeLine, Figure, LineageStep, LineageSteps, Note, Section, missing
+from search.report.source import ReportedSearch
+from search.report.style import MUTED, OURS, REFERENCE
+from search.report.text import figures, plural, rounded
 from search.report.winner import Winner
+from search.results.results import Child
+from search.store.views import LineageEntry
 
 MOST_STEPS = 40  # shown with their changes
-MOST_POINTS = 1500  # of children
-MOST_LINE = 600  # of ancestors in the figure
+MOST_CHILDREN = 1500  # in the figure
+MOST_ANCESTORS = 600  # in the figure
+LONGEST_LINE = 20_000  # ancestors that are read
+
+Value = TypeVar("Value")
 
 
 class Ancestor(NamedTuple):
-    """A birth on the way to the winner: its row of `v_lineage` and the statements that have an effect."""
+    """A birth on the way to the winner, and its statements that have an effect."""
 
-    row: dict[str, Any]
+    row: LineageEntry
     statements: list[str]
 
 
-def family(reading: Reading, winner: Winner | None) -> Section:
-    """The section."""
+Change = tuple[Ancestor | None, Ancestor]
+"""An ancestor whose live statements differ from those of the one before, and that one; the first has none before."""
+
+
+def family(source: ReportedSearch, winner: Winner | None) -> Section:
+    """Return the section about the lineage of the winner."""
     title = "Family tree"
     if winner is None:
-        return missing("family", title, "No program has trained well yet, so there is no descent to tell.")
-    line = reading.line(winner.row["birth"])
-    changed = _changed(reading, line)
-    blocks: list[Block] = [_figure(reading, line, changed, winner)]
+        return missing("family", title, "No program has trained well yet, so there is no lineage to show.")
+    line = source.results.lineage(winner.row.id, LONGEST_LINE)
+    changed = _changed(source, line)
+    blocks: list[Block] = [_figure(source, line, changed, winner)]
     shown = _chosen(changed)
     if len(shown) < len(changed):
         text = f"Of {len(changed)} steps that changed what the program does, the {len(shown)} that gained or lost most."
         blocks.append(Note(text))
-    blocks.append(Steps("steps", [_step(before, after) for before, after in shown]))
+    blocks.append(LineageSteps("steps", [_step(before, after) for before, after in shown]))
     lead = (
         f"From the first ancestor to {winner.name}: {plural(max(0, len(line) - 1), 'mutation')} in a row, of which"
-        f" {max(0, len(changed) - 1):,} changed statements that matter; the others touched only what has no effect."
+        f" {max(0, len(changed) - 1):,} changed statements that matter; the others changed only what has no effect."
     )
     return Section("family", title, blocks, lead)
 
 
-def _changed(reading: Reading, line: Sequence[dict[str, Any]]) -> list[tuple[Ancestor | None, Ancestor]]:
-    """The ancestors whose living statements differ from those of the one before, each beside that one."""
-    changed: list[tuple[Ancestor | None, Ancestor]] = []
+def _changed(source: ReportedSearch, line: Sequence[LineageEntry]) -> list[Change]:
+    changed: list[Change] = []
     last: Ancestor | None = None
     for row in line:
-        program = live_program(parse(row["genome"], f"program {row['id']} in {reading.location}"))
+        program = live_program(source.parse(row.genome, f"program {row.id}"))
         found = Ancestor(row, [str(statement) for statement in program.statements])
         if last is None or found.statements != last.statements:
             changed.append((last, found))
@@ -76,81 +69,78 @@ def _changed(reading: Reading, line: Sequence[dict[str, Any]]) -> list[tuple[Anc
     return changed
 
 
-def _chosen(changed: list[tuple[Ancestor | None, Ancestor]]) -> list[tuple[Ancestor | None, Ancestor]]:
-    """The first, the last, and what moved fitness most, in order."""
+def _chosen(changed: list[Change]) -> list[Change]:
+    """Return the first, the last, and those that moved fitness most, in order."""
     if len(changed) <= MOST_STEPS:
         return changed
-    inner = sorted(range(1, len(changed) - 1), key=lambda n: -abs(changed[n][1].row["gain"] or 0.0))
+    inner = sorted(range(1, len(changed) - 1), key=lambda n: -abs(changed[n][1].row.gain or 0.0))
     return [changed[n] for n in sorted([0, *inner[: MOST_STEPS - 2], len(changed) - 1])]
 
 
-def _step(before: Ancestor | None, after: Ancestor) -> Step:
+def _step(before: Ancestor | None, after: Ancestor) -> LineageStep:
     row = after.row
     if before is None:
-        title = f"birth {row['birth']:,}: {'the start program' if row['mutation'] == 'start' else row['mutation']}"
-        return Step(title, f"fitness {figures(row['fitness'])}", [Line(text) for text in after.statements])
-    change = "" if row["gain"] is None else f", {figures(row['gain'], 3, sign=True)} on its parent"
-    detail = f"fitness {figures(row['fitness'])}{change}"
+        title = f"birth {row.birth:,}: {'the start program' if row.mutation == 'start' else row.mutation}"
+        return LineageStep(title, f"fitness {figures(row.fitness)}", list(map(CodeLine, after.statements)))
+    change = "" if row.gain is None else f", {figures(row.gain, 3, sign=True)} on its parent"
     lines = _difference(before.statements, after.statements)
-    return Step(f"birth {row['birth']:,}: {row['mutation']}", detail, lines)
+    return LineageStep(f"birth {row.birth:,}: {row.mutation}", f"fitness {figures(row.fitness)}{change}", lines)
 
 
-def _difference(before: Sequence[str], after: Sequence[str]) -> list[Line]:
-    """All statements of both, each marked as removed, added or kept."""
-    lines: list[Line] = []
+def _difference(before: Sequence[str], after: Sequence[str]) -> list[CodeLine]:
+    """Return all statements of both, each marked as removed, added or kept."""
+    lines: list[CodeLine] = []
     for kind, start, end, first, last in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if kind == "equal":
-            lines += [Line(text) for text in after[first:last]]
+            lines += [CodeLine(text) for text in after[first:last]]
         else:
-            lines += [Line(text, "removed") for text in before[start:end]]
-            lines += [Line(text, "added") for text in after[first:last]]
+            lines += [CodeLine(text, "removed") for text in before[start:end]]
+            lines += [CodeLine(text, "added") for text in after[first:last]]
     return lines
 
 
 # --- the figure ------------------------------------------------------------------------------------------------------
 
 
-def _figure(
-    reading: Reading,
-    line: Sequence[dict[str, Any]],
-    changed: Sequence[tuple[Ancestor | None, Ancestor]],
-    winner: Winner,
-) -> Figure:
-    with_fitness = [row for row in line if row["fitness"] is not None]
-    children = list(reading.children([row["birth"] for row in line]))
-    ancestors = {row["birth"] for row in line}
-    others = [row for row in children if row["birth"] not in ancestors]
-    tried = [row for row in others if row["fitness"] is not None]
-    lowest = min((row["fitness"] for row in with_fitness), default=0.0)
-    highest = max((row["fitness"] for row in [*with_fitness, *tried]), default=1.0)
-    room = 0.08 * (highest - lowest or 1.0)
-    drawn = _thinned([row for row in tried if row["fitness"] >= lowest - 3 * room], MOST_POINTS)
-    steps = [after.row for _, after in changed if after.row["fitness"] is not None]
-    way = _thinned(with_fitness, MOST_LINE)
+def _figure(source: ReportedSearch, line: Sequence[LineageEntry], changed: Sequence[Change], winner: Winner) -> Figure:
+    ancestors = {row.birth for row in line}
+    others = [row for row in source.results.children(source.name, sorted(ancestors)) if row.birth not in ancestors]
+    tried, way = _points(others), _points(line)
+    lowest = min((fitness for _, fitness in way), default=0.0)
+    highest = max((fitness for _, fitness in [*way, *tried]), default=1.0)
+    margin = 0.08 * (highest - lowest or 1.0)
+    drawn = [point for point in tried if point[1] >= lowest - 3 * margin]
+    steps = _points([after.row for _, after in changed])
     traces = [
-        _points("their other children", drawn, MUTED, {"size": 5, "opacity": 0.55}),
-        {**_points("ancestors", way, OURS, {"size": 5}), "mode": "lines+markers", "line": {"color": OURS, "width": 2}},
-        _points("steps that changed the program", steps, REFERENCE, {"size": 11, "symbol": "diamond"}),
-    ]
-    better = sum((row["gain"] or 0.0) > 0 for row in others)
-    see = (
+        _trace("their other children", _thinned(drawn, MOST_CHILDREN), MUTED, {"size": 5, "opacity": 0.55}),
+        {**_trace("ancestors", _thinned(way, MOST_ANCESTORS), OURS, {"size": 5}), "mode": "lines+markers",
+         "line": {"color": OURS, "width": 2}},
+        _trace("steps that changed the program", steps, REFERENCE, {"size": 11, "symbol": "diamond"}),
+    ]  # fmt: skip
+    better = sum((row.gain or 0.0) > 0 for row in others)
+    caption = (
         f"The ancestors of {winner.name} had {plural(len(others), 'other child', 'other children')}:"
         f" {better:,} were better than their parent, {len(others) - len(tried):,} did not train at all."
     )
-    y = Axis(f"fitness: {reading.fitness_is}", range=(lowest - 3 * room, highest + room))
-    return Figure("descent", see, traces, Axis("birth"), y, height=420)
+    y = Axis(f"fitness: {source.meaning_of_fitness}", range=(lowest - 3 * margin, highest + margin))
+    return Figure("descent", caption, traces, Axis("birth"), y, height=420)
 
 
-def _points(name: str, rows: Sequence[dict[str, Any]], colour: str, marker: dict[str, Any]) -> dict[str, Any]:
+def _points(rows: Sequence[LineageEntry | Child]) -> list[tuple[int, float]]:
+    """Return the births that have a fitness, each with its fitness."""
+    return [(row.birth, row.fitness) for row in rows if row.fitness is not None]
+
+
+def _trace(name: str, points: Sequence[tuple[int, float]], colour: str, marker: dict[str, Any]) -> dict[str, Any]:
     return {
-        "type": "scatter", "mode": "markers", "name": name, "x": [row["birth"] for row in rows],
-        "y": rounded(row["fitness"] for row in rows), "marker": {"color": colour, **marker},
+        "type": "scatter", "mode": "markers", "name": name, "x": [birth for birth, _ in points],
+        "y": rounded(fitness for _, fitness in points), "marker": {"color": colour, **marker},
         "hovertemplate": "birth %{x:,}: %{y:.4f}<extra>" + name + "</extra>",
     }  # fmt: skip
 
 
-def _thinned(rows: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
-    """Evenly chosen of them, the first and the last among them."""
-    if len(rows) <= most:
-        return list(rows)
-    return [rows[n] for n in np.linspace(0, len(rows) - 1, most).round().astype(int)]
+def _thinned(values: Sequence[Value], most: int) -> Sequence[Value]:
+    """Return values chosen evenly, the first and the last among them."""
+    if len(values) <= most:
+        return values
+    return [values[n] for n in np.linspace(0, len(values) - 1, most).round().astype(int)]

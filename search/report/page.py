@@ -19,22 +19,25 @@ from markupsafe import Markup
 
 from search.report.answers import answers
 from search.report.curves import loss_curves
-from search.report.evidence import funnel, meta_validation
-from search.report.facts import settings_and_versions
+from search.report.failures import failures
 from search.report.family import family
-from search.report.locked import proof
-from search.report.population import failures, leaderboard, pareto
+from search.report.funnel import funnel
+from search.report.leaderboard import leaderboard
+from search.report.meta_validation import meta_validation
+from search.report.pareto import pareto
 from search.report.program import program
 from search.report.progress import best_over_births
-from search.report.reading import Reading
+from search.report.proof import proof
 from search.report.section import Figure, Section
+from search.report.settings import settings_and_versions
+from search.report.source import ReportedSearch
 from search.report.summary import Summary, summary_of
 from search.report.winner import winner_of
 from search.report.workers import workers
 from search.results.text import printable
 from search.store.encoding import to_json
 
-# Where each section belongs, for finding one's way on the page.
+# The sections by the question that they answer: the menu of the page, and the order of its sections.
 GROUPS = {
     "What was found": ("progress", "curves", "program", "family", "leaderboard", "pareto"),
     "Does it hold": ("meta-validation", "funnel", "proof"),
@@ -55,24 +58,24 @@ class Page(NamedTuple):
     made: datetime
 
 
-def page_of(reading: Reading) -> Page:
-    """Everything about a search.
+def page_of(source: ReportedSearch) -> Page:
+    """Return everything about a search.
 
     Raises:
         InputError: the database holds what optsearch did not write.
     """
-    winner = winner_of(reading)
+    winner = winner_of(source)
     sections = [
-        best_over_births(reading), program(reading, winner), family(reading, winner), leaderboard(reading),
-        pareto(reading), loss_curves(reading, winner), meta_validation(reading), funnel(reading), proof(reading),
-        answers(reading), failures(reading), workers(reading), settings_and_versions(reading),
+        best_over_births(source), program(source, winner), family(source, winner), leaderboard(source),
+        pareto(source), loss_curves(source, winner), meta_validation(source), funnel(source), proof(source),
+        answers(source), failures(source), workers(source), settings_and_versions(source),
     ]  # fmt: skip
-    summary = summary_of(reading, winner)
-    return Page(reading.search, reading.row["state"], reading.location, summary, sections, datetime.now(UTC))
+    summary = summary_of(source, winner)
+    return Page(source.name, source.row.state, source.results.location, summary, sections, datetime.now(UTC))
 
 
 def html_of(page: Page, reload_after: float | None = None) -> str:
-    """The page as one HTML file.
+    """Return the page as one HTML file.
 
     Args:
         page: what it shows.
@@ -100,12 +103,12 @@ def _environment() -> Environment:
 
 
 def _part(name: str) -> Markup:
-    """A style sheet or script of ours, as it is."""
+    """Return a style sheet or a script of the page, unescaped."""
     return Markup((resources.files("search.report") / "templates" / name).read_text("utf-8"))  # noqa: S704
 
 
 def _as_script_data(value: Any) -> Markup:
-    """JSON that is nothing but data wherever it stands in a page."""
+    """Return JSON that is nothing but data wherever it stands in a page."""
     text = to_json(value)
     for unsafe, safe in _UNSAFE.items():
         text = text.replace(unsafe, safe)
@@ -114,6 +117,6 @@ def _as_script_data(value: Any) -> Markup:
 
 @cache
 def _plotly() -> str:
-    """plotly's script, compressed, in letters and digits."""
+    """Return plotly's script, compressed, in letters and digits."""
     script = (resources.files("plotly") / "package_data" / "plotly.min.js").read_bytes()
     return base64.b64encode(gzip.compress(script, 9, mtime=0)).decode("ascii")

@@ -1,27 +1,19 @@
-"""What a page is made of: sections with sentences, figures, tables, programs. Plain data; the template draws them.
+"""What a page is made of: sections with sentences, figures, tables and programs. Plain data; the template draws them.
 
-Text is as it came from the database: the template escapes it, and `label` what goes into a figure.
+Texts are as they came from the database: the template escapes them, and `label` what goes into a figure.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from search.report.mathml import Equations
-from search.results.text import printable
-
-# Colours by name: the page has those of Okabe and Ito for light and for dark, and puts them in.
-OURS, REFERENCE, THIRD, FOURTH, FIFTH, SIXTH = (f"$colour{n}" for n in range(6))
-INK, MUTED, SOFT, GROUND = "$ink", "$muted", "$soft", "$ground"
-RIVALS = (REFERENCE, THIRD, FOURTH, FIFTH, SIXTH)
-DASHES = ("dash", "dot", "dashdot", "longdash", "longdashdot")  # besides colours, for those who see none
 
 
 class Axis(NamedTuple):
-    """What an axis shows, with its unit. `scale`: linear, log or category."""
+    """What an axis shows, with its unit. The scale is linear, log or category."""
 
     title: str
     scale: str = "linear"
@@ -31,11 +23,11 @@ class Axis(NamedTuple):
 
 @dataclass(frozen=True)
 class Figure:
-    """A plot: `traces` as plotly takes them, and a sentence that says what to see."""
+    """A plot: its traces as plotly takes them, and a sentence that says what it shows."""
 
     kind: ClassVar[str] = "figure"
     name: str
-    see: str
+    caption: str
     traces: Sequence[dict[str, Any]]
     x: Axis
     y: Axis
@@ -45,7 +37,7 @@ class Figure:
     layout: dict[str, Any] = field(default_factory=dict)
 
     def data(self) -> dict[str, Any]:
-        """For plotly, with the names of colours still in it."""
+        """Return what plotly takes, with the names of colours still in it."""
         axes = {"xaxis": _axis(self.x), "yaxis": _axis(self.y)}
         layout: dict[str, Any] = {"height": self.height, "showlegend": self.legend, **axes, **self.layout}
         return {"data": list(self.traces), "layout": layout}
@@ -68,8 +60,8 @@ class Cell(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Table:
-    """`columns` are numbers unless named in `left`; `sortable` by a click on a heading."""
+class DataTable:
+    """A table. Columns are numbers unless named in `left`; it may be sorted by a click on a heading."""
 
     kind: ClassVar[str] = "table"
     name: str
@@ -80,28 +72,27 @@ class Table:
     title: str = ""
 
 
-class Line(NamedTuple):
-    """Of a program. `mark`: dead, added, removed or nothing."""
+class CodeLine(NamedTuple):
+    """A line of a program, which may be marked as dead, added or removed."""
 
     text: str
     mark: str = ""
 
 
 @dataclass(frozen=True)
-class Code:
-    """A text to be copied."""
+class CodeBlock:
+    """A text that can be copied."""
 
     kind: ClassVar[str] = "code"
     name: str
     title: str
-    lines: Sequence[Line]
-    note: str = ""
+    lines: Sequence[CodeLine]
     folded: bool = False
 
 
 @dataclass(frozen=True)
 class Formulas:
-    """Equations, drawn where a browser can, and their LaTeX to be copied."""
+    """Equations, drawn where a browser can, and their LaTeX, which can be copied."""
 
     kind: ClassVar[str] = "formulas"
     name: str
@@ -110,21 +101,21 @@ class Formulas:
     latex: str
 
 
-class Step(NamedTuple):
+class LineageStep(NamedTuple):
     """A change on the way from the first ancestor to a program."""
 
     title: str
     detail: str
-    lines: Sequence[Line]
+    lines: Sequence[CodeLine]
 
 
 @dataclass(frozen=True)
-class Steps:
-    """Changes, oldest first."""
+class LineageSteps:
+    """The changes on the way to a program, oldest first."""
 
     kind: ClassVar[str] = "steps"
     name: str
-    steps: Sequence[Step]
+    steps: Sequence[LineageStep]
 
 
 @dataclass(frozen=True)
@@ -135,12 +126,12 @@ class Note:
     text: str
 
 
-Block = Figure | Table | Code | Formulas | Steps | Note
+Block = Figure | DataTable | CodeBlock | Formulas | LineageSteps | Note
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page. With `columns` its blocks stand side by side where there is room."""
+    """A part of the page. With `columns` its blocks stand side by side where there is space."""
 
     name: str
     title: str
@@ -150,47 +141,5 @@ class Section:
 
 
 def missing(name: str, title: str, why: str) -> Section:
-    """A section without data: one sentence that says why, and how to get it."""
+    """Return a section without data: one sentence that says why there is none, and how to get it."""
     return Section(name, title, [Note(why)])
-
-
-def label(text: str, most: int = 80) -> str:
-    """Text within a figure: plotly reads a little HTML there, so nothing of it may look like any."""
-    return printable(text, most).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def figures(value: float | None, digits: int = 4, sign: bool = False) -> str:
-    """A number with so many digits that count; a dash for none."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    return f"{value:{'+' if sign else ''}.{digits}g}"
-
-
-def number(value: float | None, digits: int = 4, sign: bool = False) -> Cell:
-    """A cell of a table with a number."""
-    return Cell(figures(value, digits, sign), value)
-
-
-def count(value: int) -> Cell:
-    """A cell with a whole number."""
-    return Cell(f"{value:,}", value)
-
-
-def words(value: str) -> Cell:
-    """A cell with text."""
-    return Cell(value[:300], value[:300])
-
-
-def rounded(values: Iterable[float]) -> list[float]:
-    """With as many digits as a plot can show."""
-    return [float(f"{value:.6g}") for value in values]
-
-
-def share(part: float, whole: float) -> str:
-    """As percent; a dash of nothing."""
-    return f"{part / whole:.1%}" if whole else "–"
-
-
-def plural(n: int, what: str, several: str = "") -> str:
-    """`1 program`, `2 programs`; `several` where an s does not do."""
-    return f"{n:,} {what}" if n == 1 else f"{n:,} {several or f'{what}s'}"

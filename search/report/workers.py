@@ -9,27 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.report.clock import Clock, clock_of, in_unit, length
-from search.report.reading import Reading
-from search.report.section import MUTED, OURS, SOFT, Axis, Figure, Section, missing, plural, rounded
+from search.report.section import Axis, Figure, Section, missing
+from search.report.source import ReportedSearch
+from search.report.style import MUTED, OURS, SOFT
+from search.report.text import plural, rounded
 
 STRETCHES = 60  # into which the time is divided
 
 
-def workers(reading: Reading) -> Section:
-    """The section."""
-    clock = clock_of(reading)
+def workers(source: ReportedSearch) -> Section:
+    """Return the section about the use of workers."""
+    title = "Worker utilisation"
+    clock = clock_of(source)
     if clock is None:
-        return missing(
-            "workers",
-            "Worker utilisation",
-            "No training was written while this search ran: its programs are not trained yet, or the store knew all of"
-            " them from others; a search of new programs shows here how busy its workers were.",
+        why = (
+            "No training was written while this search ran: its programs are not trained yet, or all of them were known"
+            " from other searches; a search of new programs shows here how busy its workers were."
         )
-    spent = np.array([row["seconds"] for row in reading.pace])
+        return missing("workers", title, why)
+    spent = np.array([row.seconds for row in source.pace])
     edges = np.linspace(0, clock.whole, STRETCHES + 1)
     busy = _busy(spent, clock, edges)
     at, unit = in_unit(edges)
-    settings = reading.settings.get("evaluator", {}).get("workers")
+    settings = source.settings.get("evaluator", {}).get("workers")
     count = settings if type(settings) is int else None
     traces: list[dict[str, Any]] = [
         {"type": "scatter", "mode": "lines", "name": "workers that train", "x": rounded(at[1:]), "y": rounded(busy),
@@ -44,12 +46,12 @@ def workers(reading: Reading) -> Section:
         )  # fmt: skip
     x = Axis(f"time since the search began ({unit}, while it ran)")
     y = Axis("workers that train", range=(0, 1.15 * max(float(busy.max()), count or 0) or 1.0))
-    return Section("workers", "Worker utilisation", [Figure("busy", _see(reading, spent, clock, count), traces, x, y)])
+    return Section("workers", title, [Figure("busy", _caption(source, spent, clock, count), traces, x, y)])
 
 
 def _busy(spent: NDArray[Any], clock: Clock, edges: NDArray[Any]) -> NDArray[Any]:
-    """Mean number of workers in training between the edges; a batch's seconds are spread evenly since the end of the
-    one before, as it is only known when they were written."""
+    """Return the mean number of workers in training between the edges; a batch's seconds are spread evenly since the
+    end of the one before, as it is only known when they were written."""
     starts = np.concatenate([[0.0], clock.seconds[:-1]])
     lengths = np.maximum(clock.seconds - starts, 1e-9)
     ends = starts + lengths
@@ -62,8 +64,8 @@ def _busy(spent: NDArray[Any], clock: Clock, edges: NDArray[Any]) -> NDArray[Any
     )
 
 
-def _see(reading: Reading, spent: NDArray[Any], clock: Clock, count: int | None) -> str:
-    trainings, total = sum(row["trainings"] for row in reading.pace), float(spent.sum())
+def _caption(source: ReportedSearch, spent: NDArray[Any], clock: Clock, count: int | None) -> str:
+    trainings, total = sum(row.trainings for row in source.pace), float(spent.sum())
     mean = total / clock.whole
     text = (
         f"{plural(trainings, 'training')} of programs took {length(total)} of workers' time within"

@@ -89,6 +89,28 @@ class FailedPrograms(Row):
     """Their number."""
 
 
+@query("SELECT COUNT(*) AS programs FROM v_leaderboard WHERE search = :search")
+class _DistinctPrograms(Row):
+    """How many distinct programs of a search trained well."""
+
+    programs: int
+    """Their number."""
+
+
+@query("SELECT birth, parent_birth, fitness, gain FROM v_lineage WHERE search = :search")
+class Child(Row):
+    """A birth beside its parent, without its text: there may be very many."""
+
+    birth: int
+    """The number of the birth."""
+    parent_birth: int | None
+    """The birth that was mutated."""
+    fitness: float | None
+    """The fitness, if it is ok."""
+    gain: float | None
+    """The fitness minus that of the parent."""
+
+
 # A parent was born before its child, so no data can make this endless; the limit holds whatever an index says.
 @query(
     """
@@ -193,9 +215,9 @@ class Results:
         """Return when the trainings of each batch were written, and how long they took."""
         return self._of_search(PaceEntry, search)
 
-    def failures(self, search: str | None = None) -> list[FailureEntry]:
+    def failures(self, search: str | None = None, limit: int | None = None) -> list[FailureEntry]:
         """Return what failed and why, counted."""
-        return self._of_search(FailureEntry, search)
+        return self._of_search(FailureEntry, search, limit)
 
     def failed_programs(self, search: str) -> list[FailedPrograms]:
         """Return how many programs of a search failed, by status."""
@@ -287,6 +309,10 @@ class Results:
         """Return the place of a program in the leaderboard, None if it has none."""
         return self.store.first(LeaderboardEntry, "id = :id", id=program_id)
 
+    def distinct_programs(self, search: str) -> int:
+        """Return how many distinct programs of a search trained well."""
+        return self.store.select(_DistinctPrograms, search=search)[0].programs
+
     def sizes(self, search: str) -> list[Size]:
         """Return the best fitness for each number of live statements and state slots."""
         return self.store.select(Size, search=search)
@@ -304,10 +330,15 @@ class Results:
             )
         return found
 
-    def lineage(self, program_id: int) -> list[LineageEntry]:
-        """Return the line from the start program to this one, every birth beside its parent."""
+    def lineage(self, program_id: int, limit: int | None = None) -> list[LineageEntry]:
+        """Return the line from the start program to this one, every birth beside its parent.
+
+        Args:
+            program_id: the ID of the last of them.
+            limit: how many at most, counted from the last; None for all.
+        """
         self.program(program_id)
-        ids = [ancestor.id for ancestor in self.store.select(_Ancestor, id=program_id)]
+        ids = [ancestor.id for ancestor in self.store.select(_Ancestor, limit=limit, id=program_id)]
         rows = sorted(self.store.select(LineageEntry, "id IN :ids", ids=ids), key=lambda row: -row.birth)
         line = rows[:1]
         for later, row in pairwise(rows):
@@ -316,11 +347,9 @@ class Results:
             line.append(row)
         return line[::-1]
 
-    def children(self, search: str, births: Sequence[int]) -> list[LineageEntry]:
+    def children(self, search: str, births: Sequence[int]) -> list[Child]:
         """Return the births whose parents are these."""
-        return self.store.select(
-            LineageEntry, "search = :search AND parent_birth IN :births", search=search, births=list(births)
-        )
+        return self.store.select(Child, "parent_birth IN :births", search=search, births=list(births))
 
     def duplicates(self, program: ProgramEntry) -> list[Duplicates]:
         """Return the other births with the key of a program, by what answered them."""
@@ -336,13 +365,25 @@ class Results:
             ProgramEntry, "key = :key AND answered_by = :training", key=key, training=str(Answer.TRAINING)
         )
 
-    def trainings(self, of: ProgramEntry | LeaderboardEntry | BaselineEntry) -> list[TrainingEntry]:
-        """Return every training of a program or a tuned baseline, on whatever task and seed, with its loss curve."""
-        return self.store.select(TrainingEntry, "key = :key", key=of.key)
+    def trainings(
+        self,
+        of: ProgramEntry | LeaderboardEntry | BaselineEntry,
+        status: Status | None = None,
+        limit: int | None = None,
+    ) -> list[TrainingEntry]:
+        """Return the trainings of a program or a tuned baseline, on whatever task and seed, with their loss curves.
 
-    def simplification(self, program_id: int) -> list[SimplificationEntry]:
+        Args:
+            of: the program or the baseline.
+            status: only those that ended like this; None for all.
+            limit: how many; None for all.
+        """
+        where = "key = :key" if status is None else "key = :key AND status = :status"
+        return self.store.select(TrainingEntry, where, limit=limit, key=of.key, status=status)
+
+    def simplification(self, program_id: int, limit: int | None = None) -> list[SimplificationEntry]:
         """Return the steps of `optsearch simplify`, if it was asked to simplify this program."""
-        return self.store.select(SimplificationEntry, "id = :id", id=program_id)
+        return self.store.select(SimplificationEntry, "id = :id", limit=limit, id=program_id)
 
     def export(self, program_id: int, to: str = "torch", name: str | None = None) -> str:
         """Return the source of a program as a self-contained optimizer, as `optsearch export` writes it.
@@ -376,6 +417,13 @@ class Results:
         """Return finalists against tuned baselines on the locked tasks; one finalist, if its ID is given."""
         return self.store.select(ProofEntry, "" if finalist is None else "finalist = :id", id=finalist)
 
+    def last_proof(self, search: str) -> list[ProofEntry]:
+        """Return the proof of the last finalist that a search has found, an empty list if there is none."""
+        return self.store.select(
+            ProofEntry, "finalist = (SELECT MAX(p.finalist) FROM v_proof p WHERE EXISTS (SELECT 1 FROM v_programs i"
+            " WHERE i.id = p.finalist AND i.search = :search))", search=search,
+        )  # fmt: skip
+
     def opening(self, dataflow_hash: str) -> Opening | None:
         """Return for whom the locked tasks were opened, of programs that compute this."""
         return find_opening(self.store, dataflow_hash)
@@ -386,9 +434,9 @@ class Results:
 
     # --- what several methods need -----------------------------------------------------------------------------------
 
-    def _of_search(self, kind: type[RowType], search: str | None) -> list[RowType]:
+    def _of_search(self, kind: type[RowType], search: str | None, limit: int | None = None) -> list[RowType]:
         self.require(search)
-        return self.store.select(kind, "" if search is None else "search = :search", search=search)
+        return self.store.select(kind, "" if search is None else "search = :search", limit=limit, search=search)
 
     def _names(self) -> list[str]:
         return [row.search for row in self.store.select(_SearchName)]

@@ -12,7 +12,7 @@ from programs.program import Program, parse
 
 from proxy_tasks.outcome import Status
 
-from search.settings.settings import FRESH_SEED
+from search.settings.seeds import FRESH_SEED
 from search.store.keys import TRAINED, Answer, SearchState, sql_list
 from search.store.rows import Name, Row, columns, columns_of, view
 from search.store.tables import (

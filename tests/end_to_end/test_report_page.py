@@ -101,7 +101,7 @@ def look(chromium: webdriver.Chrome, folder: Path) -> Look:
 
 
 def prefer(page: webdriver.Chrome, dark: bool) -> None:
-    """A scheme; and no smooth scrolling, during which clicks would go diverged_outcome."""
+    """Set the colour scheme, and no smooth scrolling, during which clicks would miss."""
     preferred = {"prefers-color-scheme": "dark" if dark else "light", "prefers-reduced-motion": "reduce"}
     features = [{"name": name, "value": value} for name, value in preferred.items()]
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})

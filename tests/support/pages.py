@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from random import Random
@@ -11,16 +12,18 @@ from typing import Any
 
 from sqlalchemy import text
 
-from programs import parse
 from programs.liveness import live_program
 
 from proxy_tasks import Outcome, Replica
 
+from search.results.results import Results
 from search.store import NoiseRow, ProofRow, SelectionRow, Store
 from search.store.proofs import finish_proof, open_locked, set_noise
+from search.store.tables import SimplificationRow
+from search.store.views import LeaderboardEntry
 from search.training.jobs import Job
 
-from tests.support.searches import PretendingEvaluator, key_of, opened, run, settings_of
+from tests.support.searches import PretendingEvaluator, key_of, opened, rows_of_query, run, settings_of
 
 SETTINGS = settings_of(
     baselines=["adamw", "lion"],
@@ -36,7 +39,7 @@ VOID = {"meta", "link", "img", "br", "input", "hr"}
 
 
 class Curving(PretendingEvaluator):
-    """With curves such as real trainings have."""
+    """Gives curves such as real trainings have."""
 
     def outcome(self, job: Job, replica: Replica) -> Outcome:
         known = super().outcome(job, replica)
@@ -48,18 +51,19 @@ class Curving(PretendingEvaluator):
 
 
 def fill(path: Path) -> None:
-    """A search of 200 births in four minutes, simplified, through a funnel of two stages, and proven."""
+    """Write a search of 200 births in four minutes, simplified, through a funnel of two stages, and proven."""
     with opened(path) as store:
         run(SETTINGS, store, Curving())
         _set_times(store)
-        (best,) = store.rows("SELECT id, genome FROM v_leaderboard LIMIT 1")
-        _simplify(store, best["id"], best["genome"])
-        _compare(store, best["id"])
+        best = Results(store).best("small")
+        assert best is not None
+        _simplify(store, best)
+        _compare(store, best)
 
 
 def _set_times(store: Store) -> None:
-    """A batch in twelve seconds, and six for each training."""
-    batches = store.rows("SELECT key, MIN(batch) AS batch FROM program GROUP BY key")
+    """Let each batch take twelve seconds, and each training six."""
+    batches = rows_of_query(store, "SELECT key, MIN(batch) AS batch FROM program GROUP BY key")
     with store.writing() as connection:
         connection.execute(
             text("""UPDATE search SET seconds = 240, heartbeat = NULL,
@@ -72,42 +76,44 @@ def _set_times(store: Store) -> None:
                                {"time": time, "key": row["key"]})  # fmt: skip
 
 
-def _simplify(store: Store, best: int, genome: str) -> None:
-    lean = str(live_program(parse(genome)))
-    steps = [("algebra", genome, lean, 1), ("delete", lean, "update = g * 0.5", 0)]
-    store.set_simplification(best, [
-        {"kind": kind, "before": before, "after": after, "evidence": {}, "accepted": accepted}
-        for kind, before, after, accepted in steps
+def _simplify(store: Store, best: LeaderboardEntry) -> None:
+    lean = str(live_program(best.program))
+    store.set_simplification(best.id, [
+        SimplificationRow(0, "algebra", best.genome, lean, {}, accepted=True),
+        SimplificationRow(1, "delete", lean, "update = g * 0.5", {}, accepted=False),
     ])  # fmt: skip
 
 
-def _compare(store: Store, best: int) -> None:
-    genome = "update = g * lr"
+def _compare(store: Store, best: LeaderboardEntry) -> None:
+    genome, name = "update = g * lr", f"program {best.id}"
     one = SelectionRow(
-        f"program {best}", best, "digits_mlp_long", "f", 28, 0.5, 0.0, genome, 8, -0.07, 0.001, "adamw", 0.002, 0.0004,
-        3.0, 0.0135, 1, 2,
+        funnel="final", search="small", stage=1, stages=2, task="digits_mlp_long", task_fingerprint="f",
+        competitor=name, program_id=best.id, passed=True, z=3.0, p=0.0135, ahead=0.002, ahead_error=0.0004,
+        baseline="adamw", fitness=-0.07, standard_error=0.001, seeds=8, trials=28, learning_rate=0.5,
+        weight_decay=0.0, genome=genome,
     )  # fmt: skip
-    other = one._replace(competitor="program 2", program_id=2, z=-1.0, p=1.0, ahead=-0.001, passed=0)
-    rival = one._replace(competitor="adamw", program_id=None, z=None, p=None, ahead=None, ahead_error=None, passed=0)
+    other = replace(one, competitor="program 2", program_id=2, z=-1.0, p=1.0, ahead=-0.001, passed=False)
+    rival = replace(
+        one, competitor="adamw", program_id=None, z=None, p=None, ahead=None, ahead_error=None, passed=False
+    )
     rows = [
-        ProofRow(name, who, task, task, genome, 0.0123, 0.1, 28, 2, 20, 1, -0.5 - n, 0.01, ahead, error, z, share, 1.25,
-                 1.02, 2.0, 1.5, z and 4.0, p)
+        ProofRow(who, program_id, task, task, genome, 0.0123, 0.1, 28, 2, 20, 1, -0.5 - n, 0.01, ahead, error, z, share,
+                 1.25, 1.02, 2.0, 1.5, z and 4.0, p)
         for task in ("mnist1d_cnn", "pydoc_transformer")
-        for n, (name, who, ahead, error, z, share, p) in enumerate([
-            (f"program {best}", best, None, None, None, 0.5, None),
+        for n, (who, program_id, ahead, error, z, share, p) in enumerate([
+            (name, best.id, None, None, None, 0.5, None),
             ("adamw", None, 0.0625, 0.0125, 4.25, 1.0, 0.00003),
             ("lion", None, -0.0125, None, None, None, 0.2),
         ])
     ]  # fmt: skip
-    store.set_selection("final", "small", 1, [one, other, rival])
-    store.set_selection("final", "small", 2, [one._replace(task="digits_cnn", task_fingerprint="e", z=2.5)])
-    opening = open_locked(store, best, store.program(best)["dataflow_hash"], "final")
-    finish_proof(store, opening, rows)
+    store.set_selection([one, other, rival])
+    store.set_selection([replace(one, stage=2, task="digits_cnn", task_fingerprint="e", z=2.5)])
+    finish_proof(store, open_locked(store, best.id, best.dataflow_hash, "final"), rows)
     set_noise(store, [NoiseRow("digits_mlp", "f", "k", genome, 8, 0, -0.1, 0.004)])
 
 
-class Page(HTMLParser):
-    """What a page says, as a browser without scripts would have it.
+class ParsedPage(HTMLParser):
+    """What a page says, as a browser without scripts shows it.
 
     `sections`: their texts, white space as single blanks; `lines`: texts of elements with an id, as they stand;
     `tables`: rows of cells; `tags`: all elements and their attributes.
@@ -155,10 +161,10 @@ class Page(HTMLParser):
 
     @property
     def figures(self) -> dict[str, Any]:
-        """What plotly is given."""
+        """What plotly is given, figure by figure."""
         found: dict[str, Any] = json.loads(self.lines["figures"])
         return found
 
     def figure(self, name: str) -> dict[str, Any]:
-        """The traces of a figure by their names."""
+        """Return the traces of a figure by their names."""
         return {trace.get("name", ""): trace for trace in self.figures[name]["data"]}

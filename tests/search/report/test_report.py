@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -27,12 +26,12 @@ from search.commands import report
 from search.commands.cli import main
 from search.commands.terminal import console
 from search.report.page import html_of, page_of
-from search.report.reading import Reading
-from search.store import open_store
-from search.store.views import VIEWS
+from search.report.source import ReportedSearch
+from search.results.results import open_results
+from search.store.rows import VIEWS
 
-from tests.support.pages import SECTIONS, Page, fill
-from tests.support.searches import opened, settings_of
+from tests.support.pages import SECTIONS, ParsedPage, fill
+from tests.support.searches import opened, rows_of_query, settings_of
 
 OPTSEARCH = str(Path(sys.executable).parent / "optsearch")
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'><b>{{7*7}}</b><!--\u2028&lt;a&gt;]]>"
@@ -47,19 +46,19 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(path: Path) -> Page:
+def page(path: Path) -> ParsedPage:
     return made(path)
 
 
-def made(location: Path | str, search: str | None = None) -> Page:
+def made(location: Path | str, search: str | None = None) -> ParsedPage:
     """The page about a search."""
-    with closing(open_store(str(location))) as store:
-        return Page(html_of(page_of(Reading(store, search))))
+    with open_results(str(location)) as results:
+        return ParsedPage(html_of(page_of(ReportedSearch(results, search))))
 
 
 def asked(path: Path, query: str) -> list[dict[str, Any]]:
     with opened(path) as store:
-        return store.rows(query)
+        return rows_of_query(store, query)
 
 
 def changed(path: Path, folder: Path, *statements: str, **values: Any) -> Path:
@@ -89,7 +88,7 @@ def command(folder: Path, *words: str) -> tuple[int, str, str]:
 # --- what it says ----------------------------------------------------------------------------------------------------
 
 
-def test_every_section_is_there_and_linked(page: Page) -> None:
+def test_every_section_is_there_and_linked(page: ParsedPage) -> None:
     assert set(page.sections) == {"summary", *SECTIONS}
     links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
     assert sorted(links, key=str) == sorted(f"#{name}" for name in SECTIONS)
@@ -110,19 +109,20 @@ def test_every_section_is_there_and_linked(page: Page) -> None:
                     " baselines (p < 0.05), against tuned AdamW z = +4."),
         ("progress", "The best program was born as number 78 of 200, 0.04612 ahead of tuned AdamW and 0.005838 ahead of"
                      " tuned lion, the best of the baselines, on the seeds that the search trains on."),
-        ("progress", "Half of all that was gained was there after 0.4 of 3.2 minutes."),
+        ("progress", "Half of the gain was reached after 0.4 of 3.2 minutes."),
         ("curves", "At the end the training loss is 70% below tuned adamw's; mean of 1 seed."),
         ("program", "Program 78 is shown because it went on to the locked tasks. It was born as number 78, has fitness"
                     " -0.001037 and keeps 1 state for each weight."),
         ("family", "From the first ancestor to program 78: 3 mutations in a row, of which 3 changed statements that"
-                   " matter; the others touched only what has no effect."),
+                   " matter; the others changed only what has no effect."),
         ("family", "had 31 other children: 6 were better than their parent, 8 did not train at all."),
         ("leaderboard", "50 distinct programs trained well."),
         ("pareto", "6 sizes on the front. The best has 6 live statements and 1 state, fitness -0.001037; with 0 states"
                    " the best has -0.04213."),
-        ("meta-validation", "The search's best was looked at 10 times; it was 3 programs in turn."),
-        ("meta-validation", "The best there, -0.001037, was program 78 after 80 births, and the search's last best is"
-                            " as good: no sign of overfitting."),
+        ("meta-validation", "The best program of the search was tried 10 times; 3 programs held this place in"
+                            " turn."),
+        ("meta-validation", "The best there, -0.001037, was program 78 after 80 births, and the search's last best"
+                            " program is as good: no sign of overfitting."),
         ("funnel", "1 of 2 programs passed stage 1, over 1 task."),
         ("proof", "Over all tasks it beats 1 of 2 baselines beyond chance (p < 0.05); not shown to beat: lion."),
         ("cache", "Of 200 births 31.5% were trained; 33.5% were known by their dataflow hash, 6.0% by what they do to"
@@ -135,11 +135,11 @@ def test_every_section_is_there_and_linked(page: Page) -> None:
         ("settings", "name: small seed: 12 strategy: kind: evolution population: 8"),
     ],
 )  # fmt: skip
-def test_sentences(page: Page, section: str, sentence: str) -> None:
+def test_sentences(page: ParsedPage, section: str, sentence: str) -> None:
     assert sentence in page.sections[section]
 
 
-def test_figures_agree_with_the_views(path: Page, page: Page) -> None:
+def test_figures_agree_with_the_views(path: ParsedPage, page: ParsedPage) -> None:
     (search,) = asked(path, "SELECT * FROM v_searches")
     best = page.figure("best-over-births")
     assert best["best program so far"]["y"][-1] == pytest.approx(search["best"], rel=1e-5)
@@ -155,13 +155,13 @@ def test_figures_agree_with_the_views(path: Page, page: Page) -> None:
     assert curve["y"] == pytest.approx(json.loads(row["curve"]), rel=1e-5) and curve["x"] == list(range(1, 21))
 
 
-def test_workers_that_train_are_those_that_the_trainings_took(page: Page) -> None:
+def test_workers_that_train_are_those_that_the_trainings_took(page: ParsedPage) -> None:
     """The area under the curve is the time that all trainings took."""
     busy = page.figure("busy")["workers that train"]
     assert len(busy["x"]) == 60 and sum(busy["y"]) * busy["x"][0] == pytest.approx(6.6, rel=1e-3)
 
 
-def test_every_plot_has_units_and_a_sentence(page: Page) -> None:
+def test_every_plot_has_units_and_a_sentence(page: ParsedPage) -> None:
     for name, figure in page.figures.items():
         assert all(figure["layout"][axis]["title"]["text"] for axis in ("xaxis", "yaxis")), name
         assert all("hovertemplate" in trace for trace in figure["data"]), name
@@ -170,7 +170,7 @@ def test_every_plot_has_units_and_a_sentence(page: Page) -> None:
             assert tag == "div" and len(attributes["aria-label"] or "") > 40
 
 
-def test_the_table_is_the_leaderboard(path: Path, page: Page) -> None:
+def test_the_table_is_the_leaderboard(path: Path, page: ParsedPage) -> None:
     heading, *rows = page.tables["table-leaders"]
     leaders = asked(path, "SELECT * FROM v_leaderboard")
     assert heading[:2] == ["id", "fitness"] and len(rows) == len(leaders) == 50
@@ -178,7 +178,7 @@ def test_the_table_is_the_leaderboard(path: Path, page: Page) -> None:
     assert [float(row[1]) for row in rows] == pytest.approx([row["fitness"] for row in leaders], rel=1e-4)
 
 
-def test_the_winner_in_all_its_forms(path: Path, page: Page, tmp_path: Path) -> None:
+def test_the_winner_in_all_its_forms(path: Path, page: ParsedPage, tmp_path: Path) -> None:
     """Its code can be copied and is what it should be: the program, and what `optsearch export` writes."""
     (row,) = asked(path, "SELECT genome FROM v_leaderboard WHERE id = 78")
     assert page.lines["code-raw"] == parse(row["genome"]).as_function().rstrip() + "\n"
@@ -202,7 +202,7 @@ def test_dead_statements_are_marked(path: Path, tmp_path: Path) -> None:
     assert ("span", {"class": "dead"}) in page.tags
 
 
-def test_the_family_ends_with_the_winner(page: Page) -> None:
+def test_the_family_ends_with_the_winner(page: ParsedPage) -> None:
     marks = [attributes.get("class") for tag, attributes in page.tags if tag == "span"]
     assert marks.count("added") == 2 and marks.count("removed") == 2
     assert page.sections["family"].endswith("+ lr = arcsin(-0.46222458190584) m = m + g lr = lr * 0.1 update = m * lr")
@@ -263,7 +263,7 @@ def texts_of(value: Any) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def hostile(path: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
+def hostile(path: Path, tmp_path_factory: pytest.TempPathFactory) -> ParsedPage:
     """The page about a database that has hostile text wherever it takes any."""
     settings = asked(path, "SELECT settings FROM v_searches")[0]["settings"]
     settings = json.dumps(json.loads(settings) | {HOSTILE: HOSTILE, "versions": {HOSTILE: HOSTILE}})
@@ -279,7 +279,7 @@ def hostile(path: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
     ))  # fmt: skip
 
 
-def test_hostile_text_is_shown_and_nothing_else(page: Page, hostile: Page) -> None:
+def test_hostile_text_is_shown_and_nothing_else(page: ParsedPage, hostile: ParsedPage) -> None:
     """The same elements as on a page without it, none of them made by text."""
     for name in ("curves", "family", "leaderboard", "funnel", "proof", "failures", "settings"):
         assert "<script>alert(1)" in hostile.sections[name] and "{{7*7}}" in hostile.sections[name], name
@@ -289,7 +289,7 @@ def test_hostile_text_is_shown_and_nothing_else(page: Page, hostile: Page) -> No
     assert not [name for _, attributes in hostile.tags for name in attributes if name.startswith("on")]
 
 
-def test_hostile_text_is_inert_in_figures(path: Path, hostile: Page) -> None:
+def test_hostile_text_is_inert_in_figures(path: Path, hostile: ParsedPage) -> None:
     """Within its script element it is data, and plotly, which reads some HTML, finds none but ours."""
     raw = hostile.lines["figures"]
     assert not re.search("[<>&\u2028\u2029]", raw)
@@ -299,9 +299,9 @@ def test_hostile_text_is_inert_in_figures(path: Path, hostile: Page) -> None:
 
 
 def test_only_scripts_of_the_page_may_run(path: Path) -> None:
-    with closing(open_store(str(path))) as store:
-        made = page_of(Reading(store))
-    pages = [Page(html_of(made)), Page(html_of(made))]
+    with open_results(str(path)) as results:
+        made = page_of(ReportedSearch(results))
+    pages = [ParsedPage(html_of(made)), ParsedPage(html_of(made))]
     nonces = []
     for page in pages:
         (policy,) = (a["content"] or "" for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
@@ -333,25 +333,28 @@ def test_what_no_run_has_written_is_refused(path: Path, tmp_path: Path, statemen
 # --- what it asks ----------------------------------------------------------------------------------------------------
 
 
-def test_only_views_are_read(path: Path) -> None:
-    """Every one of them, and no table; the page is the public face of the database for others too."""
+def test_what_is_shown_comes_from_views(path: Path) -> None:
+    """Every one of them is read; tables only tell which searches there are and which programs are ancestors."""
     seen: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_others: Any) -> None:
         seen.append(statement)
 
-    with closing(open_store(str(path))) as store:
+    with open_results(str(path)) as results:
         event.listen(Engine, "before_cursor_execute", note)
         try:
-            page_of(Reading(store))
+            page_of(ReportedSearch(results))
         finally:
             event.remove(Engine, "before_cursor_execute", note)
-    names = {name for statement in seen for name in re.findall(r"(?i)\b(?:from|join)\s+(\w+)", statement)}
-    assert names == set(VIEWS)
     assert {statement.split()[0] for statement in seen} <= {"BEGIN", "SELECT"}
+    read = {statement: set(re.findall(r"(?i)\b(?:from|join)\s+(\w+)", statement)) for statement in seen}
+    assert set.union(*read.values()) == {*VIEWS, "search", "program", "line"}
+    for statement, names in read.items():
+        if not names <= set(VIEWS):
+            assert re.match(r"SELECT (id|search) \n?FROM \(", statement), statement
 
 
-def test_the_same_on_postgresql(page: Page, postgres_server: Any) -> None:
+def test_the_same_on_postgresql(page: ParsedPage, postgres_server: Any) -> None:
     location = postgres_server.database()
     fill(location)
     other = made(location)
@@ -454,9 +457,9 @@ def test_watching_writes_the_page_anew_and_whole(path: Path, tmp_path: Path) -> 
         watched(copy, output, look, look_again)
     for page, fitness in zip(pages, ("-0.001037", "-0.0005"), strict=True):
         assert '<meta http-equiv="refresh" content="5.0">' in page and page.rstrip().endswith("</html>")
-        assert f"Program 78 has fitness {fitness}" in Page(page).sections["summary"]
+        assert f"Program 78 has fitness {fitness}" in ParsedPage(page).sections["summary"]
     last = output.read_text()
-    assert 'http-equiv="refresh"' not in last and "-0.0005" in Page(last).sections["summary"]
+    assert 'http-equiv="refresh"' not in last and "-0.0005" in ParsedPage(last).sections["summary"]
     assert output.stat().st_mode & 0o777 == 0o640
     assert {file.name for file in tmp_path.iterdir()} <= {
         "report.html",

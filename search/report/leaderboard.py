@@ -1,0 +1,29 @@
+"""The best distinct programs of a search."""
+
+from __future__ import annotations
+
+from search.report.section import DataTable, Section, missing
+from search.report.source import MOST_LEADERS, ReportedSearch
+from search.report.text import count, number, plural, words
+from search.report.winner import NOTHING_TRAINED
+
+
+def leaderboard(source: ReportedSearch) -> Section:
+    """Return the section with the best programs."""
+    title = "Leaderboard"
+    if not source.leaders:
+        return missing("leaderboard", title, NOTHING_TRAINED)
+    columns = ["id", "fitness", "over AdamW", "over best baseline", "statements", "live", "states", "birth", "mutation"]
+    table = [
+        [
+            count(row.id), number(row.fitness, 5), number(row.over_adamw, 4, sign=True),
+            number(row.over_best_baseline, 4, sign=True), count(row.statements), count(row.live_statements),
+            count(row.state_slots), count(row.birth), words(row.mutation),
+        ]
+        for row in source.leaders
+    ]  # fmt: skip
+    distinct = source.results.distinct_programs(source.name)
+    lead = f"{plural(distinct, 'distinct program')} trained well"
+    lead += f"; these are the best {MOST_LEADERS}." if distinct > MOST_LEADERS else "."
+    lead += " A click on a heading sorts. `optsearch show ID` tells all about one."
+    return Section("leaderboard", title, [DataTable("leaders", columns, table, ("mutation",), sortable=True)], lead)

@@ -1,0 +1,89 @@
+"""Quality against size: the best fitness for each number of live statements and of states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from programs.liveness import live, live_statements
+
+from search.report.section import Axis, Figure, Section, missing
+from search.report.source import ReportedSearch
+from search.report.style import FOURTH, INK, OURS, REFERENCE
+from search.report.text import figures, label, plural, rounded
+from search.report.winner import NOTHING_TRAINED
+from search.results.pareto import pareto_front
+from search.results.results import Size
+
+_SLOTS = ((OURS, "circle"), (REFERENCE, "square"), (FOURTH, "diamond"))
+
+
+def pareto(source: ReportedSearch) -> Section:
+    """Return the section about sizes."""
+    rows = source.results.sizes(source.name)
+    title = "Quality against size"
+    if not rows:
+        return missing("pareto", title, NOTHING_TRAINED)
+    front = pareto_front(rows)
+    traces: list[dict[str, Any]] = []
+    for slots, (colour, symbol) in enumerate(_SLOTS):
+        traces += _of_slots(slots, colour, symbol, rows, front)
+    traces += _baselines(source)
+    best, lowest = front[0].fitness, front[-1].fitness
+    worst = min([best, *source.fitness_of_baselines.values()])
+    low = max(lowest, worst - 2 * (best - worst or 1.0))  # a much worse program would press all others together
+    margin = 0.08 * (best - low or 1.0)
+    y = Axis(f"best fitness: {source.meaning_of_fitness}", range=(low - margin, best + margin))
+    x = Axis("live statements", range=(0, 2 + max(row.live_statements for row in front)))
+    lead = (
+        "Each point is the best program of its size; filled points are the Pareto front: none is better with no more."
+    )
+    return Section("pareto", title, [Figure("sizes", _caption(front), traces, x, y, height=420)], lead)
+
+
+def _of_slots(
+    slots: int, colour: str, symbol: str, rows: Sequence[Size], front: Sequence[Size]
+) -> list[dict[str, Any]]:
+    found = []
+    for is_front, mark in ((False, f"{symbol}-open"), (True, symbol)):
+        those = [row for row in rows if row.state_slots == slots and (row in front) is is_front]
+        name = f"{plural(slots, 'state')}{', Pareto front' if is_front else ''}"
+        found.append(
+            {"type": "scatter", "mode": "lines+markers" if is_front else "markers", "name": name,
+             "x": [row.live_statements for row in those], "y": rounded(row.fitness for row in those),
+             "text": [f"{row.programs:,}" for row in those], "line": {"color": colour, "width": 1, "shape": "hv"},
+             "marker": {"color": colour, "size": 11 if is_front else 7, "symbol": mark,
+                        "opacity": 1.0 if is_front else 0.6},
+             "hovertemplate": "%{y:.4f} with %{x} live statements<br>best of %{text} programs"
+                              "<extra>" + name + "</extra>"}
+        )  # fmt: skip
+    return [trace for trace in found if trace["x"]]
+
+
+def _baselines(source: ReportedSearch) -> list[dict[str, Any]]:
+    fitness = source.fitness_of_baselines
+    parsed = [source.parse(row.genome, f"baseline {row.name}") for row in source.baselines if row.name in fitness]
+    if not parsed:
+        return []
+    slots = [plural(len(live(program.dataflow).states), "state") for program in parsed]
+    return [
+        {"type": "scatter", "mode": "markers+text", "name": "tuned baselines",
+         "x": [len(live_statements(program)) for program in parsed], "y": rounded(fitness.values()),
+         "text": list(map(label, fitness)), "customdata": slots, "textposition": "bottom right",
+         "marker": {"color": INK, "symbol": "x", "size": 9}, "textfont": {"color": INK},
+         "hovertemplate": "%{y:.4f} with %{x} live statements, %{customdata}<extra>tuned %{text}</extra>"}
+    ]  # fmt: skip
+
+
+def _caption(front: Sequence[Size]) -> str:
+    text = f"{plural(len(front), 'size')} on the front."
+    best = front[0]
+    leanest = next((row for row in reversed(front) if row.fitness >= 0.95 * best.fitness), best)
+    text += f" The best has {plural(best.live_statements, 'live statement')}"
+    text += f" and {plural(best.state_slots, 'state')}, fitness {figures(best.fitness)}"
+    fewer = next((row for row in front if row.state_slots < best.state_slots), None)
+    if fewer is not None:
+        text += f"; with {plural(fewer.state_slots, 'state')} the best has {figures(fewer.fitness)}"
+    if leanest is not best and best.fitness > 0:
+        text += f", and {plural(leanest.live_statements, 'statement')} are enough for 95 % of the best fitness"
+    return f"{text}."

@@ -1,0 +1,138 @@
+"""The proof: the winner against tuned baselines on the locked tasks, and what one training of a task says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from search.report.section import Axis, DataTable, Figure, Note, Section
+from search.report.source import ReportedSearch
+from search.report.style import INK, OURS, RIVALS
+from search.report.text import figures, label, number, plural, words
+from search.store.views import ProofEntry
+
+SURE = 0.05  # p below which a difference counts as more than luck
+_STANDARD_ERRORS = 1.96  # of a 95 % interval
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "triangle-down", "pentagon")
+_COLOURS = (*RIVALS, OURS, INK)
+
+
+def proof(source: ReportedSearch) -> Section:
+    """Return the section about the locked tasks."""
+    title = "Proof on the locked tasks"
+    rows = source.proof
+    if not rows:
+        why = (
+            "The locked tasks, which are used for nothing else, were not opened for a program of this search: after a"
+            " funnel, `optsearch prove ID` opens them once for a program that has passed it."
+        )
+        return Section("proof", title, [Note(why), *_noise(source)])
+    blocks: list[Figure | DataTable] = []
+    rivals = _rivals(rows)
+    if rivals:
+        blocks += [_figure(rivals), _summary(rivals)]
+    blocks += [_details(rows), *_noise(source)]
+    lead = (
+        f"Program {rows[0].finalist} and every known optimizer, each tuned with the same number of trials on each task"
+        f" and then trained on fresh seeds. The locked tasks were opened on {rows[0].opened[:10]}."
+    )
+    return Section("proof", title, blocks, lead)
+
+
+def proof_outcome(source: ReportedSearch) -> str:
+    """Return what came of the proof, in a sentence; an empty text without a proof."""
+    rivals = _rivals(source.proof)
+    if not rivals:
+        return ""
+    text = f"on the locked tasks it beats {len(_beaten(rivals))} of {plural(len(rivals), 'tuned baseline')}"
+    text += f" (p < {SURE:g})"
+    if "adamw" in rivals:
+        text += f", against tuned AdamW z = {figures(rivals['adamw'][0].z, 2, sign=True)}"
+    return text
+
+
+Rivals = dict[str, list[ProofEntry]]
+"""The results of each baseline by its name, task by task."""
+
+
+def _rivals(rows: Sequence[ProofEntry]) -> Rivals:
+    found: Rivals = {}
+    for row in rows:
+        if row.program_id is None:
+            found.setdefault(row.competitor, []).append(row)
+    return found
+
+
+def _beaten(rivals: Rivals) -> list[str]:
+    return [name for name, (first, *_) in rivals.items() if first.p is not None and first.p < SURE]
+
+
+def _figure(rivals: Rivals) -> Figure:
+    """Return how far the finalist is ahead, in percent of each rival's loss, with 95 % intervals."""
+    traces = []
+    comparable = {
+        name: [(row, row.ahead, abs(row.fitness)) for row in rows if row.ahead is not None and row.fitness]
+        for name, rows in rivals.items()
+    }
+    for place, (name, those) in enumerate((name, those) for name, those in comparable.items() if those):
+        colour = _COLOURS[place % len(_COLOURS)]
+        traces.append(
+            {"type": "scatter", "mode": "markers", "name": label(name), "x": [label(row.task) for row, _, _ in those],
+             "y": [100 * ahead / loss for _, ahead, loss in those],
+             "error_y": {"type": "data", "thickness": 1.5, "width": 3, "array": [
+                 100 * _STANDARD_ERRORS * (row.ahead_error or 0.0) / loss for row, _, loss in those]},
+             "marker": {"color": colour, "size": 9, "symbol": _SYMBOLS[place % len(_SYMBOLS)]},
+             "hovertemplate": "%{y:+.2f} % of its loss<br>%{x}<extra>ahead of " + label(name) + "</extra>"}
+        )  # fmt: skip
+    layout = {"scattermode": "group", "scattergap": 0.3}
+    axes = Axis("locked task", "category"), Axis("ahead (% of the rival's loss, with 95 % interval)")
+    return Figure("ahead-on-locked", _caption(rivals), traces, *axes, height=430, layout=layout)
+
+
+def _caption(rivals: Rivals) -> str:
+    beaten = _beaten(rivals)
+    others = [name for name in rivals if name not in beaten]
+    text = f"Points above zero: the finalist is better. Over all tasks it beats {len(beaten)} of {len(rivals)}"
+    text += f" baselines beyond chance (p < {SURE:g})"
+    return f"{text}; not shown to beat: {', '.join(others)}." if others and beaten else f"{text}."
+
+
+def _summary(rivals: Rivals) -> DataTable:
+    table = []
+    for name, rows in rivals.items():
+        better = sum((row.ahead or 0.0) > 0 for row in rows)
+        table.append(
+            [words(name), words(f"{better} of {len(rows)}"), number(rows[0].z, 3, sign=True), number(rows[0].p, 2),
+             number(rows[0].step_time, 3)]
+        )  # fmt: skip
+    columns = ["rival", "beaten on", "z over all tasks", "p, corrected", "step time (x AdamW)"]
+    return DataTable("proof-summary", columns, table, ("rival", "beaten on"), True, "over all locked tasks")
+
+
+def _details(rows: Sequence[ProofEntry]) -> DataTable:
+    columns = ["competitor", "task", "loss", "± error", "seeds", "failed", "ahead of it", "± error of that",
+               "steps to AdamW's loss (share)", "decades of learning rates", "one setting (x AdamW's loss)",
+               "state (numbers per weight)", "failed trials", "learning rate", "weight decay"]  # fmt: skip
+    table = [
+        [
+            words(row.competitor), words(row.task), number(None if row.fitness is None else -row.fitness),
+            number(row.standard_error, 2), number(row.seeds), number(row.seeds_failed), number(row.ahead, 3, sign=True),
+            number(row.ahead_error, 2), number(row.steps_to_adamw, 2), number(row.tolerance, 2),
+            number(row.one_setting, 3), number(row.state_per_weight, 3), number(row.trials_failed),
+            number(row.learning_rate, 3), number(row.weight_decay, 3),
+        ]
+        for row in rows
+    ]  # fmt: skip
+    return DataTable("proof-details", columns, table, ("competitor", "task"), sortable=True, title="task by task")
+
+
+def _noise(source: ReportedSearch) -> list[DataTable]:
+    """Return how far two trainings of one optimizer lie apart, to judge differences by."""
+    table = [
+        [words(row.task), number(row.mean), number(row.sigma, 3), number(row.seeds), number(row.seeds_failed)]
+        for row in source.results.noise() if row.mean is not None
+    ]  # fmt: skip
+    if not table:
+        return []
+    columns = ["task", "mean fitness", "standard deviation between seeds", "seeds", "failed"]
+    title = "noise: how far off a single training of a task may be"
+    return [DataTable("noise", columns, table, ("task",), sortable=True, title=title)]

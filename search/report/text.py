@@ -1,0 +1,51 @@
+"""Numbers and texts as the page shows them, in sentences, cells and figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from search.report.section import Cell
+from search.results.text import printable
+
+
+def label(text: str, most: int = 80) -> str:
+    """Return a text for a figure: plotly reads a little HTML there, so nothing in it may look like any."""
+    return printable(text, most).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def figures(value: float | None, digits: int = 4, sign: bool = False) -> str:
+    """Return a number with this many significant digits; a dash for none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:{'+' if sign else ''}.{digits}g}"
+
+
+def number(value: float | None, digits: int = 4, sign: bool = False) -> Cell:
+    """Return a cell with a number."""
+    return Cell(figures(value, digits, sign), value)
+
+
+def count(value: int) -> Cell:
+    """Return a cell with a whole number."""
+    return Cell(f"{value:,}", value)
+
+
+def words(value: str) -> Cell:
+    """Return a cell with text."""
+    return Cell(value[:300], value[:300])
+
+
+def rounded(values: Iterable[float]) -> list[float]:
+    """Return numbers with as many digits as a plot can show."""
+    return [float(f"{value:.6g}") for value in values]
+
+
+def share(part: float, whole: float) -> str:
+    """Return a share in percent; a dash where there is no whole."""
+    return f"{part / whole:.1%}" if whole else "–"
+
+
+def plural(n: int, what: str, several: str = "") -> str:
+    """Return `1 program`, `2 programs`; `several` is the plural where adding an s is wrong."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {several or f'{what}s'}"
