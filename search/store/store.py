@@ -232,7 +232,7 @@ class Store:
                 )
                 for row in map(reader.row, connection.execute(query)):
                     known[TrainingKey(row.key, task_fingerprint, row.seed)] = Outcome(
-                        row.status, row.fitness, list(row.curve), row.steps, row.seconds, row.reason, row.device
+                        Status(row.status), row.fitness, list(row.curve), row.steps, row.seconds, row.reason, row.device
                     )
         return known
 

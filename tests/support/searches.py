@@ -104,12 +104,6 @@ def opened(path: Path) -> Iterator[Store]:
         store.close()
 
 
-def rows_of_query(store: Store, sql: str, **parameters: Any) -> list[dict[str, Any]]:
-    """Return the rows of a query."""
-    with store.reading() as c:
-        return [dict(r) for r in c.execute(text(sql), parameters).mappings()]
-
-
 def run(
     settings: Settings, store: Store, evaluator: Evaluator, report: Callable[[Driver, Progress], None] | None = None
 ) -> Driver:
