@@ -11,7 +11,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from programs.errors import InputError
 from programs.layout import Layout
 from programs.run.batched import Rows, UpdateRules
 from programs.run.sharing import SharingTree, Skeletons
@@ -105,27 +104,3 @@ class Cpu:
     def is_worth_a_move(self, left: int, rows: int) -> bool:
         """Always: rows cost time, a move next to none."""
         return left < rows
-
-
-def open_backend(device: str = "cpu", share: float = 1.0) -> Backend:
-    """The back end for `cpu` or `cuda`.
-
-    Args:
-        device: the kind of device; the first that this process sees.
-        share: of the memory of a GPU, for this process.
-
-    Raises:
-        InputError: there is no such device here.
-    """
-    if device == "cpu":
-        return Cpu()
-    if device != "cuda":
-        raise InputError(f"device '{device}' is none to train on: cpu or cuda")
-    if not torch.cuda.is_available():
-        raise InputError(
-            f"device cuda: torch {torch.__version__} sees no GPU here; install a torch built for CUDA on a machine that"
-            " has one, or train on the device cpu"
-        )
-    from proxy_tasks.cuda import Cuda  # imported here: it is of use with a GPU only
-
-    return Cuda(share)

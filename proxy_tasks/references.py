@@ -14,7 +14,7 @@ from proxy_tasks.tasks import TASKS
 FILE = Path(__file__).with_name("references.json")
 
 
-class Tuned(NamedTuple):
+class TunedReference(NamedTuple):
     """A tuned optimizer: mean validation loss over `seeds` fresh seeds, their standard deviation, and the constants."""
 
     loss: float
@@ -29,7 +29,7 @@ class Reference(NamedTuple):
 
     baseline: float
     best: float | None
-    optimizers: dict[str, Tuned]
+    optimizers: dict[str, TunedReference]
 
 
 def reference(task: Task) -> Reference | None:
@@ -43,6 +43,8 @@ def reference(task: Task) -> Reference | None:
 def _references() -> dict[str, Reference]:
     data: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
     return {
-        name: Reference(entry["baseline"], entry["best"], {k: Tuned(**v) for k, v in entry["optimizers"].items()})
+        name: Reference(
+            entry["baseline"], entry["best"], {k: TunedReference(**v) for k, v in entry["optimizers"].items()}
+        )
         for name, entry in data.items()
     }

@@ -1,4 +1,4 @@
-"""Settings of a process that trains, and of the precision of matrix products while it trains."""
+"""The process that trains: its settings, the precision of its matrix products, its memory."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ LARGEST_MMAP_THRESHOLD = 32 * 2**20
 
 
 def configure_process(threads: int = 1) -> None:
-    """One thread, so that results do not depend on the machine; no denormals; memory kept for the next step."""
+    """Set one thread, so that results do not depend on the machine; no denormals; memory kept for the next step."""
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     _keep_freed_memory()
 
 
 def _keep_freed_memory() -> None:
-    """Otherwise glibc hands activations back to the kernel, and page faults take a third of the time."""
+    """Keep glibc from giving activations back to the kernel: page faults would take a third of the time."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         if hasattr(libc, "gnu_get_libc_version"):  # other C libraries have no such parameters
@@ -34,7 +34,7 @@ def _keep_freed_memory() -> None:
 
 @contextmanager
 def configured_process() -> Iterator[None]:
-    """`configure_process` for a while, for processes that do other things too."""
+    """Apply `configure_process` until the context ends, in a process that does other things too."""
     threads = torch.get_num_threads()
     configure_process()
     try:
@@ -48,7 +48,7 @@ def configured_process() -> Iterator[None]:
 
 
 def precision(matmul: Matmul, device: torch.device) -> AbstractContextManager[None]:
-    """Meanwhile products of matrices, and convolutions, are computed from float32, tf32 or bf16 numbers."""
+    """Return a context in which matrix products and convolutions are computed from float32, tf32 or bf16 numbers."""
     if device.type == "cuda":
         return _on_gpu(matmul)
     return _bf16(device) if matmul == "bf16" else nullcontext()
@@ -68,5 +68,13 @@ def _on_gpu(matmul: Matmul) -> Iterator[None]:
 
 
 def _bf16(device: torch.device) -> torch.autocast:
-    """Casts are not kept for the next product: a recorded step must make its own."""
+    """Return autocast without its cache of casts: a recorded step must make its own."""
     return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
+
+
+def peak_memory_mib() -> float:
+    """Return the peak resident memory of this process in MiB."""
+    import resource  # imported here: not every system has it
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, KiB elsewhere

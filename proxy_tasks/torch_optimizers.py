@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
 
-from proxy_tasks.backend import Backend, open_backend
+from proxy_tasks.backend import Backend
+from proxy_tasks.devices import open_backend
 from proxy_tasks.outcome import CURVE_POINTS, Outcome, checkpoint, diverged_outcome, validated
 from proxy_tasks.runtime import precision
 from proxy_tasks.task import Task
@@ -80,12 +81,12 @@ def train_with(task: Task, seed: int, optimizers: Optimizers, device: str = "cpu
     """
     started = time.perf_counter()
     backend = open_backend(device)
-    training = _Training(task, seed, optimizers, backend)
+    training = _OptimizerTraining(task, seed, optimizers, backend)
     outcome = training.run()
     return outcome._replace(curve=training.curve, seconds=time.perf_counter() - started, device=backend.name)
 
 
-class _Training:
+class _OptimizerTraining:
     def __init__(self, task: Task, seed: int, optimizers: Optimizers, backend: Backend) -> None:
         self.task = task
         self.dataset, self.model = task.load(backend.device)

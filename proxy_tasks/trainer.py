@@ -24,8 +24,9 @@ from torch import Tensor
 from programs.run.batched import Rows
 from programs.run.sharing import Skeletons, share
 
-from proxy_tasks.backend import Backend, open_backend
+from proxy_tasks.backend import Backend
 from proxy_tasks.datasets import Dataset
+from proxy_tasks.devices import open_backend
 from proxy_tasks.models.chunks import Losses
 from proxy_tasks.outcome import (
     CURVE_POINTS,
@@ -104,7 +105,7 @@ def _outcomes(
 ) -> list[Outcome] | None:
     """What became of the replicas; None where so many at once, and more than one, do not fit a GPU."""
     try:
-        return _Training(task, replicas, hurdles, backend).run(most)
+        return TrainingCohorts(task, replicas, hurdles, backend).run(most)
     except RuntimeError as error:
         if most == 1 or not _is_out_of_memory(error):
             raise
@@ -145,7 +146,7 @@ def _bytes_of_replica(task: Task) -> int:
     return (5 + SCRATCH_ROWS) * rows.nbytes + 2 * sum(kept.values())
 
 
-class _Training:
+class TrainingCohorts:
     """What the cohorts of one call have in common, and what has become of the replicas."""
 
     def __init__(self, task: Task, replicas: Sequence[Replica], hurdles: Sequence[Hurdle], backend: Backend) -> None:
@@ -229,7 +230,7 @@ class _Cohort:
         left: rows of those that are still in; the others are carried along until a move is worth while.
     """
 
-    def __init__(self, training: _Training, numbers: list[int], rows: Rows) -> None:
+    def __init__(self, training: TrainingCohorts, numbers: list[int], rows: Rows) -> None:
         self.training = training
         self.task, self.dataset, self.model = training.task, training.dataset, training.model
         self.numbers = numbers

@@ -2,45 +2,44 @@
 
     from search import open_store, run
 
-Nothing is printed unless it is asked for, and mistakes are `InputError`s of one line.
+Nothing is printed unless it is asked for, and wrong input raises an `InputError` of one line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from search import store as database
-from search.commands.run import drive, load_tasks, run_or_drain
+from search.commands.run import shown
 from search.evolution.driver import Driver, Progress
 from search.results.entries import LeaderboardEntry
 from search.results.results import Results
 from search.settings.settings import Settings
 from search.settings.settings_file import SettingsFile, check_settings, set_value
-from search.store import Store
-from search.training.evaluators import open_evaluator
-from search.training.log import logging_to
+from search.settings.tasks import load_tasks
+from search.training.session import training_beside
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run came to."""
+    """The result of a run."""
 
     search: str
     """The name of the search."""
     finished: bool
-    """Whether its budget is spent; if not, the same call goes on."""
+    """Whether its budget is spent; if not, the same call continues it."""
     progress: Progress
-    """How far it is, over all its runs."""
+    """How far the search is, over all its runs."""
     results: Results
-    """The database, open: everything that this search and others in it found."""
+    """The open database: everything that this search and others in it have found."""
 
     def leaderboard(self, limit: int | None = 20) -> list[LeaderboardEntry]:
-        """The best distinct programs of this search; all of them if the limit is None."""
+        """Return the best distinct programs of this search; all of them if the limit is None."""
         return self.results.leaderboard(self.search, limit)
 
     @property
@@ -58,18 +57,18 @@ def run(
 ) -> Result:
     """Start a search, or continue it where it stopped; the engine is that of `optsearch run`.
 
-    An interruption (Ctrl-C, the stop button of a notebook) drains: nothing new is begun, what is in flight is trained
-    and kept, and the call returns with `finished` False. The second one stops at once.
+    An interruption (Ctrl-C, the stop button of a notebook) drains: no new batch is drawn, what is in flight is trained
+    and kept, and the call returns with `finished` False. A second one stops at once.
 
     Args:
         settings: the path of a YAML file, the same as a dictionary, or `Settings`.
         changes: to these settings, by key: `{"budget.programs": 1000}`.
         progress: called when the search is about to begin and after every commit, from the thread of this call, with
             where it stands; the object is the same each time.
-        show: draw the line that the command shows while it goes on.
+        show: whether to show the line of progress that the command shows.
 
     Returns:
-        What came of it, with the database still open.
+        The result, with the database still open.
 
     Raises:
         InputError: the settings do not fit the machine, the data or the store, or another run drives this search.
@@ -77,10 +76,13 @@ def run(
         KeyboardInterrupt: at the second interruption.
     """
     chosen = _chosen(settings, changes or {})
-    load_tasks(chosen)
+    load_tasks(chosen.tasks)
     store = database.open_store(chosen.store, create=True)
     try:
-        driver = _driven(chosen, store, progress or _ignore, show)
+        with training_beside(store, chosen.evaluator, warn=show) as evaluator:
+            driver = Driver(chosen, store, evaluator, progress or (lambda _: None))
+            with shown(driver, driver.report) if show else nullcontext():
+                driver.run()
     except BaseException:
         store.close()
         raise
@@ -94,7 +96,7 @@ def open_store(path: str | Path = "results.db") -> Results:
         path: of a SQLite file, or a URL such as `postgresql://me@server/optsearch`.
 
     Raises:
-        InputError: there is none, or it is damaged, of another version, or not ours.
+        InputError: it does not exist, is damaged, has another version, or was not written by optsearch.
     """
     return Results(database.open_store(str(path)))
 
@@ -116,19 +118,3 @@ def _chosen(settings: Settings | Mapping[str, Any] | str | Path, changes: Mappin
 def _change(data: dict[str, Any], changes: Mapping[str, Any]) -> None:
     for key, value in changes.items():
         set_value(data, key, value, f"changes: {key}")
-
-
-def _driven(settings: Settings, store: Store, progress: Callable[[Progress], None], show: bool) -> Driver:
-    with (
-        logging_to(store.log_path, terminal_too=show),
-        closing(open_evaluator(settings.evaluator)) as evaluator,
-    ):
-        if show:
-            return drive(settings, store, evaluator, progress)
-        driver = Driver(settings, store, evaluator, progress)
-        run_or_drain(driver, lambda: None)
-        return driver
-
-
-def _ignore(_: Progress) -> None:
-    pass

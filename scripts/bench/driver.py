@@ -19,28 +19,28 @@ from programs import dataflow_hash, zoo
 from programs.mutation import mutate
 
 from proxy_tasks.outcome import Outcome
+from proxy_tasks.runtime import peak_memory_mib
 
 from search.evolution.driver import Driver, Progress
 from search.settings.settings import Settings
 from search.store import open_store
-from search.training.jobs import Finished, Job
-from search.training.memory import peak_memory_mib
+from search.training.jobs import FinishedJob, Job
 
 
 class StubEvaluator:
     """Answers at once with a fitness that is a function of the program's text."""
 
     def __init__(self) -> None:
-        self._finished: list[Finished] = []
+        self._finished: list[FinishedJob] = []
 
     def submit(self, job: Job) -> None:
         outcomes = []
         for replica in job.replicas:
             digest = blake2b(str(replica.program).encode(), digest_size=4).digest()
             outcomes.append(Outcome("ok", -int.from_bytes(digest, "big") / 2**32, [0.5] * 20, 100, 0.01))
-        self._finished.append(Finished(job.number, outcomes))
+        self._finished.append(FinishedJob(job.number, outcomes))
 
-    def collect(self, timeout: float) -> list[Finished]:  # noqa: ARG002 - of the interface
+    def collect(self, timeout: float) -> list[FinishedJob]:  # noqa: ARG002 - of the interface
         finished, self._finished = self._finished, []
         return finished
 

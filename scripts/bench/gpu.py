@@ -22,7 +22,6 @@ from datetime import date
 from typing import NamedTuple
 
 import torch
-from bench_trainer import candidates, optimizer_class
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -31,12 +30,14 @@ from programs.kernels.source import Source
 from programs.run.sharing import Skeletons
 
 from proxy_tasks import Replica, Resources, Task, configure_process, get_task, train
-from proxy_tasks.backend import Backend, open_backend
+from proxy_tasks.backend import Backend
 from proxy_tasks.datasets import Dataset
 from proxy_tasks.datasets.windows import language_dataset
+from proxy_tasks.devices import open_backend
 from proxy_tasks.runtime import precision
-from proxy_tasks.trainer import _Training, replicas_within
+from proxy_tasks.trainer import TrainingCohorts, replicas_within
 
+from scripts.bench.trainer import candidates, optimizer_class
 from tests.support.references import Transformer, Vit
 
 SEED = 0
@@ -145,7 +146,7 @@ class Parts(NamedTuple):
 
 
 def parts(task: Task, replicas: list[Replica], backend: Backend, steps: int) -> Parts:
-    training = _Training(replace(task, steps=20), replicas, [], backend)
+    training = TrainingCohorts(replace(task, steps=20), replicas, [], backend)
     cohort = training._start(range(len(replicas)))
     repeat = backend.repeated(lambda: cohort.rules.step(training.schedule[:1]))
     rules = repeated(backend.device, lambda: repeat(steps), 2) / steps

@@ -20,8 +20,6 @@ from random import Random
 from typing import Any, NamedTuple
 
 import ray
-import soak
-from soak import pretend
 
 from proxy_tasks import Resources
 from proxy_tasks.outcome import Outcome
@@ -30,8 +28,11 @@ from search.evolution.driver import Driver, Progress
 from search.settings.settings import Settings
 from search.store import open_store
 from search.training.jobs import Job
-from search.training.log import logging_to
 from search.training.ray_pool import RayEvaluator
+from search.training.session import logging_to
+
+from scripts.stress import soak
+from scripts.stress.soak import pretend
 
 
 def sleep(job: Job, resources: Resources) -> list[Outcome]:

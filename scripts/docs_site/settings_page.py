@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from search.evidence import comparison
-from search.evidence.funnel import Funnel
-from search.settings.settings import Immutable, Settings
+from search.settings.fields import Immutable
+from search.settings.funnel import Funnel
+from search.settings.settings import Settings
 
 from scripts.docs_site.source import attribute_docs, one_line
 

@@ -17,11 +17,13 @@ from typing import NamedTuple
 
 from proxy_tasks.outcome import Outcome, apply_hurdles
 
-from search.evolution.hurdles import REMEMBERED, Finished, learned_hurdles
-from search.settings.settings import Hurdles, stored_settings
+from search.evolution.hurdles import REMEMBERED, FinishedProgram, learned_hurdles
+from search.settings.settings import Hurdles
+from search.settings.settings_file import stored_settings
+from search.settings.tasks import TaskSeeds, task_seeds
 from search.store import ProgramRow, Store, open_store
-from search.training.service import Request, TaskSeeds, TrainingKey, scores
-from search.training.tasks import task_seeds
+from search.store.keys import TrainingKey
+from search.training.service import Request, scores
 
 
 class Saved(NamedTuple):
@@ -46,8 +48,8 @@ def replayed(store: Store, search: str, hurdles: Hurdles) -> Saved:
     trained = [row for row in store.births(search_id) if row.answered_by == "training"]
     ranked = sorted((row for row in trained if row.fitness is not None), key=lambda row: -(row.fitness or 0))
     best = {row.birth for row in ranked[: max(1, len(trained) // 100)]}
-    finished: deque[Finished] = deque(maxlen=REMEMBERED)
-    in_flight: deque[list[Finished]] = deque()
+    finished: deque[FinishedProgram] = deque(maxlen=REMEMBERED)
+    in_flight: deque[list[FinishedProgram]] = deque()
     full = left = lost = dropped = 0
     for _, rows in groupby(trained, key=lambda row: row.batch):
         if len(in_flight) == settings.evaluator.lookahead:
@@ -67,7 +69,7 @@ def replayed(store: Store, search: str, hurdles: Hurdles) -> Saved:
                 dropped += 1
                 lost += row.birth in best
             elif score.fitness is not None and score.hurdle_losses is not None:
-                in_flight[-1].append(Finished(score.fitness, score.hurdle_losses))
+                in_flight[-1].append(FinishedProgram(score.fitness, score.hurdle_losses))
     return Saved(full, left, len(best), lost, dropped, len(trained))
 
 

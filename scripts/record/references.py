@@ -25,11 +25,13 @@ from proxy_tasks import SUITE, TASKS, Task
 from proxy_tasks.references import FILE, reference
 
 from search.settings.baselines import BASELINES
-from search.settings.settings import FRESH_SEED, TUNING_SEED, Dedup, EvaluatorSettings
+from search.settings.seeds import FRESH_SEED, TUNING_SEED
+from search.settings.settings import Dedup, EvaluatorSettings
+from search.settings.tasks import TaskSeeds
 from search.store import open_store
-from search.training.evaluators import open_evaluator
-from search.training.service import TaskSeeds, TrainingService
-from search.training.tuning import Tuned, train_programs, tune
+from search.training.service import TrainingService
+from search.training.session import open_evaluator
+from search.training.tuning import TunedCompetitor, tune
 
 DEDUP = Dedup()
 RECORDED = ("adamw", "lion", "sgd_momentum")
@@ -46,12 +48,12 @@ class Recorder:
 
     def recorded(self, names: Sequence[str], task: Task) -> dict[str, Any]:
         """Entries of `references.json`."""
-        found = tune([BASELINES[name] for name in names], self._service, [TaskSeeds(task, TUNING_SEEDS)], DEDUP)
+        found = tune([BASELINES[name] for name in names], self._service, [TaskSeeds(task, TUNING_SEEDS)])
         return {one.name: self._entry(one, task) for one in found}
 
-    def _entry(self, tuned: Tuned, task: Task) -> dict[str, Any]:
+    def _entry(self, tuned: TunedCompetitor, task: Task) -> dict[str, Any]:
         fresh = TaskSeeds(task, tuple(self._seeds))
-        ((trainings,),) = train_programs([tuned.program], self._service, [fresh], DEDUP)
+        ((trainings,),) = self._service.train([tuned.program], [fresh])
         losses = [-fitness for fitness in trainings.fitness]
         mean, sigma = (statistics.fmean(losses), statistics.stdev(losses)) if len(losses) > 1 else (math.inf, math.inf)
         return {"loss": round(mean, 6), "sigma": round(sigma, 6), "seeds": len(losses),
@@ -94,7 +96,7 @@ def main() -> None:
         table()
         return
     evaluator = open_evaluator(EvaluatorSettings(workers=options.workers))
-    service = TrainingService(open_store(options.store, create=True), evaluator, batch_size=16)
+    service = TrainingService(open_store(options.store, create=True), evaluator, batch_size=16, dedup=DEDUP)
     recorder = Recorder(service, options.seeds)
     for name in options.tasks:
         known = json.loads(FILE.read_text(encoding="utf-8"))

@@ -30,8 +30,8 @@ from search.evolution.driver import Driver, Progress
 from search.settings.settings import Settings
 from search.store import open_store
 from search.training.jobs import Job
-from search.training.log import logging_to
 from search.training.ray_pool import RayEvaluator
+from search.training.session import logging_to
 
 EVERY = 10_000  # births
 WARM_UP = 2  # readings

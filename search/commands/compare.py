@@ -10,11 +10,15 @@ from typing import Annotated
 import typer
 
 from search.commands.options import SetOption
-from search.commands.run import drive, load_tasks, opened
+from search.commands.progress import counting_trainings
+from search.commands.run import shown
 from search.commands.terminal import console, show_table
 from search.evidence.comparison import FRESH_SEEDS, Arm, Standing, fresh_fitness, read_arms, repeats_of, standings
+from search.evolution.driver import Driver
 from search.settings.settings import Settings
 from search.settings.settings_file import SettingsFile
+from search.settings.tasks import load_tasks
+from search.training.session import opened
 
 
 def command(
@@ -44,17 +48,20 @@ def compare(config: Path, overrides: list[str], output: Path) -> bool:
     file = SettingsFile(config, overrides)
     plans = read_arms(file)
     base = file.read(Settings)
-    load_tasks(base)
+    load_tasks(base.tasks)
     arms: list[Arm] = []
     with opened(base.store, base.evaluator) as (store, evaluator):
         for plan in plans:
             settings = plan.settings(file, store)
             console.print(f"{settings.name}: {settings.strategy.repeats} populations, {settings.strategy.kind}")
-            driver = drive(settings, store, evaluator)
+            driver = Driver(settings, store, evaluator)
+            with shown(driver):
+                driver.run()
             if driver.stopping:
                 return False
             arms.append(Arm(plan.name, settings.name, repeats_of(store, settings)))
-        fresh = fresh_fitness(arms, driver.service, driver.tasks[0].task, driver.settings.dedup)
+        with counting_trainings(driver.service):
+            fresh = fresh_fitness(arms, driver.service, driver.tasks[0].task)
         _show(standings(arms, fresh))
         draw(base.name, arms, store, output)
     console.print(f"drawn to {output}")

@@ -13,17 +13,20 @@ from programs.program import Program
 from proxy_tasks import Task, get_task
 
 from search.commands.options import RESULTS, ProgramArgument, StoreOption, allow_user_modules
+from search.commands.progress import counting_trainings
 from search.commands.terminal import console, describe, show_baselines, show_differences, show_trainings
 from search.results.programs import resolve
 from search.settings.baselines import BASELINES, chosen, competitor
-from search.settings.settings import FRESH_SEED, TUNING_SEED, Dedup, TaskChoice
+from search.settings.seeds import fresh_seeds, tuning_seeds
+from search.settings.settings import Dedup
+from search.settings.tasks import TaskChoice, TaskSeeds
 from search.store import Store, open_store
-from search.training.evaluators import InlineEvaluator
-from search.training.service import TaskSeeds, TrainingService
-from search.training.tuning import train_programs, tune
+from search.training.inline import InlineEvaluator
+from search.training.service import TrainingService
+from search.training.tuning import tune
 
 BATCH = 32
-TUNING_SEEDS = range(TUNING_SEED, TUNING_SEED + 3)  # what one seed likes may explode on the next
+TUNING_SEEDS = tuning_seeds(3)  # what one seed likes may explode on the next
 DEDUP = Dedup()
 
 
@@ -67,16 +70,18 @@ def evaluate_beside_baselines(
         baselines: names of `BASELINES`.
         is_tuned: whether the program gets the trials that each baseline gets.
     """
-    service = TrainingService(store, InlineEvaluator(), BATCH)
+    service = TrainingService(store, InlineEvaluator(), BATCH, DEDUP)
     ours = f"{name}, tuned" if is_tuned else name
     competitors = [BASELINES[baseline] for baseline in baselines] + [competitor(ours, program)] * is_tuned
-    tuned = tune(competitors, service, [TaskSeeds(task, tuple(TUNING_SEEDS))], DEDUP)
+    with counting_trainings(service):
+        tuned = tune(competitors, service, [TaskSeeds(task, TUNING_SEEDS)])
     known = tuned[: len(baselines)]
     programs = {name: program} | {f"tuned {t.name}": t.program for t in known}
     if is_tuned:
         programs[ours] = tuned[-1].program
-    fresh = TaskSeeds(task, tuple(range(FRESH_SEED, FRESH_SEED + seeds)))
-    trainings = train_programs(list(programs.values()), service, [fresh], DEDUP)
+    fresh = TaskSeeds(task, fresh_seeds(seeds))
+    with counting_trainings(service):
+        trainings = service.train(list(programs.values()), [fresh])
     console.print(f"{name}: {describe(program)}; {task.name}: {task.steps} steps of batch {task.batch_size}")
     show_baselines([t.row for t in known])
     if is_tuned:

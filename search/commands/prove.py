@@ -13,8 +13,8 @@ from programs.program import parse
 from proxy_tasks.locked import is_locked
 
 from search.commands.options import RESULTS, StoreOption
+from search.commands.progress import counting_trainings
 from search.commands.proof_tables import proof_of, show_proof
-from search.commands.run import interrupting, opened
 from search.commands.terminal import console
 from search.evidence.proof import Competition, OnTask, prove
 from search.settings.settings import Dedup, EvaluatorSettings
@@ -22,6 +22,7 @@ from search.store import Opening, ProofRow, Store
 from search.store.encoding import clean_number
 from search.store.proofs import find_opening, finish_proof, open_locked, openings_until, passed_funnel
 from search.training.service import TrainingService
+from search.training.session import interrupt, on_signals, opened
 from search.training.statistics import Difference
 
 DEDUP = Dedup(fingerprint=False)  # what differs at all is trained apart
@@ -46,13 +47,14 @@ def prove_finalist(program_id: int, location: str, evaluator_settings: Evaluator
             were opened for it before.
         StoreError: the store can no longer be written.
     """
-    with opened(location, evaluator_settings, create=False) as (store, evaluator), interrupting():
+    with opened(location, evaluator_settings, create=False) as (store, evaluator), on_signals(interrupt):
         row = store.program(program_id)
         program = parse(row["genome"], f"program {program_id} in {store.location}")
         opening = _opening(store, row, dataflow_hash(program))
-        service = TrainingService(store, evaluator, evaluator_settings.batch)
+        service = TrainingService(store, evaluator, evaluator_settings.batch, DEDUP)
         count = openings_until(store, opening)
-        found = prove(f"program {program_id}", program, service, DEDUP, count, lambda text: console.print(text))
+        with counting_trainings(service):
+            found = prove(f"program {program_id}", program, service, count, lambda text: console.print(text))
         finish_proof(store, opening, [row for one in found for row in _rows(one, program_id)])
         show_proof(proof_of(store, program_id), count)
         console.print(f"{service.trained} trainings in this run; all results are in v_proof of {store.location}")

@@ -1,36 +1,32 @@
-"""One run as the command line does it: evaluator, signals, progress, and what is said at the end."""
+"""The command `optsearch run`: a search with its line of progress, and what is said at the end."""
 
 from __future__ import annotations
 
-import logging
 import shlex
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from tqdm import tqdm
 
 from programs.program import parse
 
+from proxy_tasks.runtime import peak_memory_mib
+
 from search.commands.leaderboard import show_best
-from search.commands.progress import ProgressLine
+from search.commands.progress import ProgressLine, counting_trainings
 from search.commands.terminal import console, describe, show_baselines, show_program, show_trainings
 from search.evolution.driver import Driver, Progress
-from search.settings.settings import FRESH_SEED, EvaluatorSettings, Settings
+from search.settings.seeds import fresh_seeds
+from search.settings.settings import Settings
 from search.settings.settings_file import load_settings
-from search.store import Store, open_store
-from search.training.evaluators import Evaluator, open_evaluator
-from search.training.log import logging_to
-from search.training.memory import peak_memory_mib
-from search.training.service import TaskSeeds
-from search.training.tasks import task_seeds
-from search.training.tuning import train_programs
-
-log = logging.getLogger("optsearch.run")
+from search.settings.tasks import TaskSeeds, load_tasks
+from search.store import Store
+from search.training.jobs import Evaluator
+from search.training.session import interrupt, on_signals, opened
 
 FRESH_SEEDS = 3
 
@@ -55,111 +51,39 @@ def run_search(settings: Settings) -> bool:
         InputError: the settings do not fit the machine, the data or the store, or another run drives this search.
         StoreError: the store can no longer be written.
     """
-    load_tasks(settings)
+    load_tasks(settings.tasks)
     with opened(settings.store, settings.evaluator) as (store, evaluator):
-        driver = drive(settings, store, evaluator)
+        driver = Driver(settings, store, evaluator)
+        with shown(driver):
+            driver.run()
         if not driver.stopping:
-            with interrupting():
+            with on_signals(interrupt):
                 _conclude(settings, store, driver)
                 _show_memory(evaluator)
     return not driver.stopping
 
 
-def load_tasks(settings: Settings) -> None:
-    """What cannot be loaded is said before anything starts.
-
-    Raises:
-        InputError: so.
-    """
-    for task, *_ in task_seeds(settings):
-        task.load()
-
-
 @contextmanager
-def opened(
-    location: str, evaluator_settings: EvaluatorSettings, create: bool = True
-) -> Iterator[tuple[Store, Evaluator]]:
-    """Store and evaluator of a run, and its log."""
-    with (
-        closing(open_store(location, create=create)) as store,
-        logging_to(store.log_path),
-        closing(open_evaluator(evaluator_settings)) as evaluator,
-    ):
-        yield store, evaluator
-
-
-def drive(
-    settings: Settings, store: Store, evaluator: Evaluator, report: Callable[[Progress], None] = lambda _: None
-) -> Driver:
-    """Start or continue a search, with a line that shows how far it is; the driver tells how it ended.
+def shown(driver: Driver, report: Callable[[Progress], None] = lambda _: None) -> Iterator[None]:
+    """Show a line that says how far a search is while it runs, and how to go on if it was stopped.
 
     Args:
-        settings: of the search.
-        store: where it is kept.
-        evaluator: where programs are trained.
-        report: told where the search stands, as the line is.
+        driver: of the search.
+        report: told the same as the line.
     """
 
     def tell(progress: Progress) -> None:
-        line.update(progress, settings.budget)
+        line.update(progress, driver.settings.budget)
         report(progress)
 
+    def say_stopping() -> None:
+        tqdm.write("finishing what is in flight; once more stops at once", file=sys.stderr)
+
     with ProgressLine("tuning baselines") as line:
-        driver = Driver(settings, store, evaluator, tell)
-        run_or_drain(driver, lambda: print("\nfinishing what is in flight; once more stops at once", file=sys.stderr))
+        driver.report, driver.on_stop, driver.service.on_progress = tell, say_stopping, line.count
+        yield
     if driver.stopping:
         console.print(f"stopped; the same command with the same settings goes on from birth {driver.progress.births}")
-    return driver
-
-
-def run_or_drain(driver: Driver, on_stop: Callable[[], None]) -> None:
-    """Run to the end. The first Ctrl-C or SIGTERM drains, the second stops at once.
-
-    Args:
-        driver: of the search; tells afterwards how it ended.
-        on_stop: called at the first of them.
-
-    Raises:
-        KeyboardInterrupt: at the second.
-    """
-    settings = driver.settings
-    log.info("search '%s' begins with %s", settings.name, settings.model_dump_json())
-    workers, lookahead = settings.evaluator.workers, settings.evaluator.lookahead
-    if workers != "auto" and workers > lookahead:
-        log.warning("%d of %d workers will idle: evaluator.lookahead is %d", workers - lookahead, workers, lookahead)
-
-    def handle(number: int, _frame: Any) -> None:
-        log.info("%s", signal.Signals(number).name)
-        if driver.stopping:
-            raise KeyboardInterrupt
-        driver.stop()
-        on_stop()
-
-    with _signals(handle):
-        driver.run()
-    log.info("search '%s' %s: %s", settings.name, "stopped" if driver.stopping else "finished", driver.progress)
-
-
-def interrupting() -> AbstractContextManager[None]:
-    """Where nothing is in flight, the first signal stops at once."""
-
-    def handle(_number: int, _frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    return _signals(handle)
-
-
-@contextmanager
-def _signals(handle: Callable[[int, Any], None]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # where Python gives nobody any signals
-        yield
-        return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _conclude(settings: Settings, store: Store, driver: Driver) -> None:
@@ -173,12 +97,12 @@ def _conclude(settings: Settings, store: Store, driver: Driver) -> None:
     winner = parse(best[0]["genome"])
     console.print(f"the winner, program {best[0]['id']}, without its dead statements ({describe(winner)}):")
     show_program(winner, dead_too=False)
-    seeds = tuple(range(FRESH_SEED, FRESH_SEED + FRESH_SEEDS))
-    tasks = [TaskSeeds(task, seeds) for task, *_ in driver.tasks]
+    tasks = [TaskSeeds(on.task, fresh_seeds(FRESH_SEEDS)) for on in driver.tasks]
     rivals = {f"program {best[0]['id']}": winner}
     if "adamw" in driver.progress.baselines:
         rivals["tuned AdamW"] = parse(driver.progress.baselines["adamw"].genome)
-    trainings = train_programs(list(rivals.values()), driver.service, tasks, settings.dedup)
+    with counting_trainings(driver.service):
+        trainings = driver.service.train(list(rivals.values()), tasks)
     show_trainings(f"on {FRESH_SEEDS} fresh seeds, which no search trains on", list(rivals), trainings)
     store_option = "" if settings.store == "sqlite:///results.db" else f" --store {shlex.quote(settings.store)}"
     console.print(

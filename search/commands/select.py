@@ -14,15 +14,16 @@ from programs.errors import InputError
 from programs.program import parse
 
 from search.commands.options import SetOption, allow_user_modules
-from search.commands.run import interrupting, opened
+from search.commands.progress import counting_trainings
 from search.commands.terminal import console, show_table
-from search.evidence.funnel import Entrant, Funnel, OnTask, Result, Stage, run_stage
-from search.settings.settings import Dedup, stored_settings
-from search.settings.settings_file import SettingsFile
+from search.evidence.funnel import Entrant, OnTask, Result, run_stage
+from search.settings.funnel import Funnel, Stage
+from search.settings.settings_file import SettingsFile, stored_settings
 from search.store import NoiseRow, SelectionRow, Store
 from search.store.encoding import clean_number
 from search.store.proofs import set_noise
 from search.training.service import TrainingService
+from search.training.session import interrupt, on_signals, opened
 from search.training.statistics import Difference
 from search.training.tuning import measure_noise
 
@@ -57,26 +58,15 @@ def select(config: Path, overrides: list[str], until: int | None = None) -> list
     for stage in funnel.stages:
         for choice in stage.tasks:
             choice.task.load()
-    with opened(funnel.store, funnel.evaluator) as (store, evaluator), interrupting():
+    with opened(funnel.store, funnel.evaluator) as (store, evaluator), on_signals(interrupt):
         found = store.find_search(funnel.search)
         if found is None:
             names = ", ".join(row["name"] for row in store.rows("SELECT name FROM search ORDER BY id")) or "none yet"
             raise InputError(f"{config}: search: no search '{funnel.search}' in {store.location}; there are: {names}")
         dedup = stored_settings(found[1], funnel.search).dedup
-        service = TrainingService(store, evaluator, funnel.evaluator.batch)
-        entrants, examined = _entrants(store, funnel)
-        for place, stage in enumerate(funnel.stages[:until], start=1):
-            if not entrants:
-                break
-            results = run_stage(
-                place, stage, entrants, funnel.baselines, service, dedup, examined, lambda text: console.print(text)
-            )
-            store.set_selection(funnel.name, funnel.search, place, _rows(results, len(funnel.stages)))
-            set_noise(store, _noise(stage, results, service, dedup))
-            _show(place, results)
-            passed = [result.program_id for result in results if result.passed]
-            entrants = [entrant for entrant in entrants if entrant.program_id in passed]
-            entrants.sort(key=lambda entrant: passed.index(entrant.program_id))
+        service = TrainingService(store, evaluator, funnel.evaluator.batch, dedup)
+        with counting_trainings(service):
+            entrants = _run_stages(funnel, until, store, service)
         console.print(f"{service.trained} trainings in this run; all results are in v_funnel of {store.location}")
     stages = "all stages" if until in (None, last) else f"stages 1 to {until} of {last}"
     if entrants:
@@ -84,6 +74,24 @@ def select(config: Path, overrides: list[str], until: int | None = None) -> list
     else:
         console.print(f"no program is ahead of the best baseline through {stages}")
     return [entrant.program_id for entrant in entrants]
+
+
+def _run_stages(funnel: Funnel, until: int | None, store: Store, service: TrainingService) -> list[Entrant]:
+    """Run the stages one after another; return the programs that passed all of them, best first."""
+    entrants, examined = _entrants(store, funnel)
+    for place, stage in enumerate(funnel.stages[:until], start=1):
+        if not entrants:
+            break
+        results = run_stage(
+            place, stage, entrants, funnel.baselines, service, examined, lambda text: console.print(text)
+        )
+        store.set_selection(funnel.name, funnel.search, place, _rows(results, len(funnel.stages)))
+        set_noise(store, _noise(stage, results, service))
+        _show(place, results)
+        passed = [result.program_id for result in results if result.passed]
+        entrants = [entrant for entrant in entrants if entrant.program_id in passed]
+        entrants.sort(key=lambda entrant: passed.index(entrant.program_id))
+    return entrants
 
 
 def _entrants(store: Store, funnel: Funnel) -> tuple[list[Entrant], int]:
@@ -108,14 +116,11 @@ def by_lower_bound(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["fitness"] - math.sqrt(variance / row["rounds"]), reverse=True)
 
 
-def _noise(stage: Stage, results: Sequence[Result], service: TrainingService, dedup: Dedup) -> list[NoiseRow]:
+def _noise(stage: Stage, results: Sequence[Result], service: TrainingService) -> list[NoiseRow]:
     """That of the stage's tasks, measured with AdamW as tuned there, or else with the first baseline."""
     measured = next((result for result in results if result.name == "adamw"), results[0])
     programs = [on.tuned.program for on in measured.tasks]
-    return [
-        measure_noise(program, choice.task, service, dedup)
-        for choice, program in zip(stage.tasks, programs, strict=True)
-    ]
+    return [measure_noise(program, choice.task, service) for choice, program in zip(stage.tasks, programs, strict=True)]
 
 
 def _rows(results: Sequence[Result], stages: int) -> list[SelectionRow]:

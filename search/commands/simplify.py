@@ -20,18 +20,22 @@ from programs.simplify.evidence import largest_difference, updates
 from proxy_tasks import Task, get_task
 
 from search.commands.options import RESULTS, ProgramArgument, StoreOption, allow_user_modules
+from search.commands.progress import counting_trainings
 from search.commands.terminal import console, number, show_program, show_table
 from search.evidence.recording import record
-from search.evidence.scaled_tasks import Difference, ScaledTask, difference, losses, scaled_task
+from search.evidence.scaled_tasks import LossIncrease, ScaledTask, difference, losses, scaled_task
 from search.evidence.simplification import ABLATION, NAMES, Simplification, Step, Training, simplify
 from search.results.export import write_text
 from search.results.programs import Resolved, resolve
-from search.settings.settings import FRESH_SEED, TUNING_SEED, stored_settings
+from search.settings.seeds import FRESH_SEED, TUNING_SEED
+from search.settings.settings import Dedup
+from search.settings.settings_file import stored_settings
 from search.store import open_store
-from search.training.evaluators import InlineEvaluator
+from search.training.inline import InlineEvaluator
 from search.training.service import TrainingService
 
 BATCH = 128
+DEDUP = Dedup(fingerprint=False)  # programs that differ at all are trained separately
 DEFAULT_TASK = "digits_mlp_short"  # it needs every part of known optimizers, see docs/simplify.md
 
 
@@ -67,7 +71,7 @@ class _Losses(NamedTuple):
     after: list[float]
 
     @property
-    def difference(self) -> Difference:
+    def difference(self) -> LossIncrease:
         return difference(self.on.task.name, self.after, self.before)
 
 
@@ -98,11 +102,12 @@ def simplify_program(
         result = simplify(found.program)
     else:
         with closing(open_store(store, create=True)) as database:
-            service = TrainingService(database, InlineEvaluator(), BATCH)
-            on = _scaled(found, on, range(TUNING_SEED, TUNING_SEED + seeds), service)
-            training = Training(service, on, range(TUNING_SEED, TUNING_SEED + seeds), tolerance)
-            result = simplify(found.program, training, lambda line: console.print(line, markup=False))
-            fresh = _confirmed(result, on, range(FRESH_SEED, FRESH_SEED + seeds), service)
+            service = TrainingService(database, InlineEvaluator(), BATCH, DEDUP)
+            with counting_trainings(service):
+                on = _scaled(found, on, range(TUNING_SEED, TUNING_SEED + seeds), service)
+                training = Training(service, on, range(TUNING_SEED, TUNING_SEED + seeds), tolerance)
+                result = simplify(found.program, training, lambda line: console.print(line, markup=False))
+                fresh = _confirmed(result, on, range(FRESH_SEED, FRESH_SEED + seeds), service)
     _keep(found, result, store)
     _show(found.name, result, on, fresh, tolerance)
     if output is not None:

@@ -20,8 +20,8 @@ from programs.program import Program
 
 from search.results.text import printable
 from search.store import BaselineRow
+from search.training.service import Trainings
 from search.training.statistics import difference
-from search.training.tuning import Trainings
 
 WIDTH = 100  # where the output is no terminal
 LONGEST_CELL = 300  # characters

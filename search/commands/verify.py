@@ -14,13 +14,14 @@ from programs.errors import InputError
 from programs.program import Program, parse
 
 from search.commands.options import RESULTS, StoreOption
+from search.commands.progress import counting_trainings
 from search.commands.terminal import console
 from search.evidence.false_merges import SIGMAS, SUSPECT_SEEDS, Verification, sample_pairs, verify
 from search.results.lookup import require_search
-from search.settings.settings import Settings, stored_settings
-from search.settings.settings_file import load_settings
+from search.settings.settings import Settings
+from search.settings.settings_file import load_settings, stored_settings
 from search.store import Store, open_store
-from search.training.evaluators import InlineEvaluator
+from search.training.inline import InlineEvaluator
 from search.training.service import TrainingService
 
 
@@ -50,8 +51,9 @@ def show_verification(store: Store, search: str, number: int, settings: Settings
         )
     settings = settings or stored_settings(data, search)
     pairs = sample_pairs(store, search_id, number)
-    service = TrainingService(store, InlineEvaluator(), settings.evaluator.batch)
-    result = verify(pairs, _start(store, search_id, settings), settings, service)
+    service = TrainingService(store, InlineEvaluator(), settings.evaluator.batch, settings.dedup)
+    with counting_trainings(service):
+        result = verify(pairs, _start(store, search_id, settings), settings, service)
     apart = sorted(result.differences)
     console.print(
         f"{result.pairs} pairs that share a key but not their dataflow, both trained on {settings.tasks[0].name}"

@@ -17,13 +17,14 @@ from programs.program import parse
 
 from proxy_tasks import Task
 
-from search.evolution.history import TRAINED
-from search.settings.settings import FRESH_SEED, Dedup, Settings
+from search.settings.seeds import fresh_seeds
+from search.settings.settings import Settings
 from search.settings.settings_file import SettingsFile
+from search.settings.tasks import TaskSeeds
 from search.store import Store
-from search.training.service import TaskSeeds, TrainingService
+from search.store.keys import TRAINED
+from search.training.service import TrainingService
 from search.training.statistics import standard_error
-from search.training.tuning import train_programs
 
 FRESH_SEEDS = 8
 LENGTHS_OF = "lengths_of"  # of an arm of random programs: the arm whose last members give the lengths of its programs
@@ -161,21 +162,20 @@ def _genome(store: Store, search_id: int, birth: int) -> str:
     return str(store.rows(query, id=search_id, birth=birth)[0]["genome"])
 
 
-def fresh_fitness(arms: Sequence[Arm], service: TrainingService, task: Task, dedup: Dedup) -> dict[str, list[float]]:
+def fresh_fitness(arms: Sequence[Arm], service: TrainingService, task: Task) -> dict[str, list[float]]:
     """Train the best program of each population on seeds that no search trains on.
 
     Args:
         arms: that have run.
         service: that trains.
         task: on which, the first where the searches have several: scores between anchors are the searches' own.
-        dedup: how keys are made.
 
     Returns:
         By arm, the mean fitness of each of these programs that trains well.
     """
-    tasks = [TaskSeeds(task, tuple(range(FRESH_SEED, FRESH_SEED + FRESH_SEEDS)))]
+    tasks = [TaskSeeds(task, fresh_seeds(FRESH_SEEDS))]
     genomes = sorted({repeat.genome for arm in arms for repeat in arm.repeats if repeat.genome is not None})
-    trainings = train_programs([parse(genome) for genome in genomes], service, tasks, dedup)
+    trainings = service.train([parse(genome) for genome in genomes], tasks)
     means = {genome: found[0].mean for genome, found in zip(genomes, trainings, strict=True)}
     return {
         arm.name: [means[r.genome] for r in arm.repeats if r.genome is not None and not math.isnan(means[r.genome])]

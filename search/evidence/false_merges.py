@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 from programs.errors import InputError
 from programs.program import Program, parse
 
-from search.settings.settings import FRESH_SEED, TUNING_SEED, Settings
+from search.settings.seeds import TUNING_SEED, fresh_seeds
+from search.settings.settings import Settings
+from search.settings.tasks import TaskSeeds
 from search.store import Store
-from search.training.service import Candidate, TaskSeeds, TrainingKey, TrainingService
-from search.training.tuning import train_programs
+from search.training.service import Candidate, TrainingService
 
 SIGMA_SEEDS = 20
 SIGMAS = 3.0
@@ -79,9 +80,9 @@ def verify(pairs: list[Pair], start: Program, settings: Settings, service: Train
     """
     task = settings.tasks[0].task
     candidates = {h: Candidate(h, p) for pair in pairs for h, p in zip(pair.hashes, pair[:2], strict=True)}
-    scores = service.evaluate(list(candidates.values()), [TaskSeeds(task, (TUNING_SEED,))])
-    fresh = TaskSeeds(task, tuple(range(FRESH_SEED, FRESH_SEED + SIGMA_SEEDS)))
-    noise = train_programs([start], service, [fresh], settings.dedup)[0][0].fitness
+    with service.counting(len(candidates)):
+        scores = service.evaluate(list(candidates.values()), [TaskSeeds(task, (TUNING_SEED,))])
+    noise = service.train([start], [TaskSeeds(task, fresh_seeds(SIGMA_SEEDS))])[0][0].fitness
     if len(noise) < 2:
         raise InputError(
             f"the start program fails on {task.name}: there is no noise of seeds to compare differences with"
@@ -96,24 +97,19 @@ def verify(pairs: list[Pair], start: Program, settings: Settings, service: Train
                 suspects.append(pair)
         elif first.status != second.status:
             suspects.append(pair)
-    more = TaskSeeds(task, tuple(range(FRESH_SEED, FRESH_SEED + SUSPECT_SEEDS)))
-    request = service.request([candidates[h] for pair in suspects for h in pair.hashes], [more])
-    service.wait(request)
-    fitness = {
-        h: [request.outcomes[TrainingKey(h, task.fingerprint, seed)].fitness for seed in more.seeds]
-        for pair in suspects
-        for h in pair.hashes
-    }
+    more = TaskSeeds(task, fresh_seeds(SUSPECT_SEEDS))
+    asked = {h: candidates[h] for pair in suspects for h in pair.hashes}
+    trained = service.train(list(asked.values()), [more])
+    fitness = {h: of_program.fitness for h, (of_program,) in zip(asked, trained, strict=True)}
     false_merges = sum(_differ(fitness[pair.hashes[0]], fitness[pair.hashes[1]], sigma) for pair in suspects)
     return Verification(len(pairs), differences, len(suspects), false_merges, SIGMAS * sigma)
 
 
-def _differ(first: list[float | None], second: list[float | None], sigma: float) -> bool:
-    """Whether two programs are apart beyond noise: in how often they fail, or in their means."""
-    ok_first, ok_second = ([f for f in fitness if f is not None] for fitness in (first, second))
-    if abs(len(ok_first) - len(ok_second)) > len(first) // 2:
+def _differ(first: list[float], second: list[float], sigma: float) -> bool:
+    """Return whether two programs differ beyond noise: in how often training fails, or in their mean fitness."""
+    if abs(len(first) - len(second)) > SUSPECT_SEEDS // 2:
         return True
-    if len(ok_first) < 2 or len(ok_second) < 2:
+    if len(first) < 2 or len(second) < 2:
         return False
-    error = math.hypot(*(max(statistics.stdev(ok), sigma) / math.sqrt(len(ok)) for ok in (ok_first, ok_second)))
-    return abs(statistics.fmean(ok_first) - statistics.fmean(ok_second)) > SIGMAS * error
+    error = math.hypot(*(max(statistics.stdev(ok), sigma) / math.sqrt(len(ok)) for ok in (first, second)))
+    return abs(statistics.fmean(first) - statistics.fmean(second)) > SIGMAS * error

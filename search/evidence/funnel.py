@@ -8,70 +8,18 @@ it stopped.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, NamedTuple
-
-from pydantic import Field, field_validator, model_validator
+from typing import NamedTuple
 
 from programs.program import Program
 
-from proxy_tasks.locked import refuse_locked
-
 from search.settings.baselines import BASELINES, Competitor, competitor
-from search.settings.settings import BaselineNames, Dedup, EvaluatorSettings, Immutable, PositiveInt, TaskChoice
-from search.training.service import TaskSeeds, TrainingService
+from search.settings.funnel import Stage
+from search.settings.seeds import stage_fresh_seeds, stage_tuning_seeds
+from search.settings.tasks import TaskSeeds
+from search.training.service import Trainings, TrainingService
 from search.training.statistics import Difference, combined, corrected, difference, limited
-from search.training.tuning import TRIALS, Trainings, Tuned, train_programs, tune
-
-STAGE_SEED = 10_000  # stage n tunes on seeds from n times this, and decides on those from half a step later
-DECIDING = 5_000
-
-
-class Stage(Immutable):
-    """One stage of a funnel."""
-
-    tasks: Annotated[tuple[TaskChoice, ...], Field(min_length=1)]
-    """Each with the number of seeds to tune on."""
-    keep: PositiveInt
-    """Programs that go on at most."""
-    trials: PositiveInt = TRIALS
-    """Settings of learning rate and weight decay that every competitor may try on each task."""
-    fresh_seeds: Annotated[int, Field(ge=2, le=DECIDING, strict=True)] = 8
-    """On which it is decided."""
-
-    @field_validator("tasks")
-    @classmethod
-    def _unlocked(cls, tasks: tuple[TaskChoice, ...]) -> tuple[TaskChoice, ...]:
-        for choice in tasks:
-            refuse_locked(choice.name)
-        return tasks
-
-
-class Funnel(Immutable):
-    """Settings of a funnel."""
-
-    name: str = Field(pattern=r"^[\w.-]+$")
-    """What the funnel is called in its store."""
-    search: str
-    """Whose programs enter."""
-    enter: PositiveInt = 50
-    """How many of its best."""
-    baselines: Annotated[BaselineNames, Field(min_length=1)]
-    """What a program must beat, each of them, over all tasks of a stage."""
-    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
-    """One after another."""
-    evaluator: EvaluatorSettings = EvaluatorSettings()
-    """Where all is trained."""
-    store: str = "sqlite:///results.db"
-    """The database of the search."""
-
-    @model_validator(mode="after")
-    def _narrowing(self) -> Funnel:
-        kept = [self.enter, *(stage.keep for stage in self.stages)]
-        if any(later > earlier for earlier, later in itertools.pairwise(kept)):
-            raise ValueError("stages: keep must not grow from stage to stage, nor exceed enter")
-        return self
+from search.training.tuning import TunedCompetitor, tune
 
 
 class Entrant(NamedTuple):
@@ -90,7 +38,7 @@ class OnTask(NamedTuple):
 
     fingerprint: str
     """Of the task."""
-    tuned: Tuned
+    tuned: TunedCompetitor
     fresh: Trainings
 
 
@@ -118,7 +66,6 @@ def run_stage(
     entrants: Sequence[Entrant],
     baselines: Sequence[str],
     service: TrainingService,
-    dedup: Dedup,
     examined: int,
     say: Callable[[str], None],
 ) -> list[Result]:
@@ -130,7 +77,6 @@ def run_stage(
         entrants: the programs.
         baselines: the names of what they must beat.
         service: that trains.
-        dedup: how keys are made.
         examined: programs that were compared until these were the best, for the correction of p.
         say: told what is going on.
 
@@ -141,7 +87,7 @@ def run_stage(
     columns = []
     for place, choice in enumerate(stage.tasks):
         say(f"stage {number}: {len(competitors)} competitors, {stage.trials} trials each on {choice.name}")
-        columns.append(_on_task(number, stage, place, competitors, service, dedup))
+        columns.append(_on_task(number, stage, place, competitors, service))
     of_each = [list(tasks) for tasks in zip(*columns, strict=True)]
     known = [
         Result(name, None, tasks, name, [None] * len(tasks), None, None, False)
@@ -168,13 +114,13 @@ def _distinct(results: Iterable[Result]) -> list[Result]:
 
 
 def _on_task(
-    number: int, stage: Stage, place: int, competitors: Sequence[Competitor], service: TrainingService, dedup: Dedup
+    number: int, stage: Stage, place: int, competitors: Sequence[Competitor], service: TrainingService
 ) -> list[OnTask]:
-    choice, first = stage.tasks[place], STAGE_SEED * number
-    tuning = TaskSeeds(choice.task, tuple(range(first, first + choice.seeds)))
-    deciding = TaskSeeds(choice.task, tuple(range(first + DECIDING, first + DECIDING + stage.fresh_seeds)))
-    tuned = tune(competitors, service, [tuning], dedup, trials=stage.trials)
-    trained = [found for (found,) in train_programs([one.program for one in tuned], service, [deciding], dedup)]
+    choice = stage.tasks[place]
+    tuning = TaskSeeds(choice.task, stage_tuning_seeds(number, choice.seeds))
+    deciding = TaskSeeds(choice.task, stage_fresh_seeds(number, stage.fresh_seeds))
+    tuned = tune(competitors, service, [tuning], trials=stage.trials)
+    trained = [found for (found,) in service.train([one.program for one in tuned], [deciding])]
     return [OnTask(choice.task.fingerprint, one, fresh) for one, fresh in zip(tuned, trained, strict=True)]
 
 

@@ -22,15 +22,14 @@ from proxy_tasks.locked import LOCKED
 from proxy_tasks.torch_optimizers import TorchOptimizer, state_per_weight
 
 from search.evidence.step_time import step_times
-from search.settings.baselines import BASELINES, Competitor, competitor
-from search.settings.settings import Dedup
-from search.training.service import TaskSeeds, TrainingService
+from search.settings.baselines import BASELINES, TRIALS, Competitor, competitor
+from search.settings.seeds import PROOF_FRESH_SEEDS as FRESH_SEEDS
+from search.settings.seeds import PROOF_TUNING_SEEDS as TUNING_SEEDS
+from search.settings.tasks import TaskSeeds
+from search.training.service import Trainings, TrainingService
 from search.training.statistics import Difference, combined, corrected, difference, limited
-from search.training.tuning import TRIALS, Trainings, Trial, Tuned, first_trials, train_programs, tune
+from search.training.tuning import Trial, TunedCompetitor, first_trials, tune
 
-# Seeds that nothing else trains on: searches use 0 and up and 1,000 and up, funnels 10,000 and up.
-TUNING_SEEDS = tuple(range(2_000, 2_003))
-FRESH_SEEDS = tuple(range(3_000, 3_020))
 SHORT_SEEDS = FRESH_SEEDS[:5]  # of trainings with fewer steps
 SHARES = (0.25, 0.5, 0.75)  # of the steps
 FACTORS = tuple(10 ** (quarter / 4) for quarter in range(-4, 5))  # of the tuned learning rate
@@ -48,7 +47,7 @@ class OnTask(NamedTuple):
     """
 
     task: Task
-    tuned: Tuned
+    tuned: TunedCompetitor
     fresh: Trainings
     steps_to_adamw: float | None
     tolerance: float | None
@@ -79,7 +78,6 @@ def prove(
     name: str,
     finalist: Program,
     service: TrainingService,
-    dedup: Dedup,
     openings: int,
     say: Callable[[str], None],
     tasks: Sequence[str] = LOCKED,
@@ -90,7 +88,6 @@ def prove(
         name: of the finalist.
         finalist: the program.
         service: that trains.
-        dedup: how keys are made.
         openings: finalists that the locked tasks have been opened for, this one included: p is corrected for them.
         say: told what is going on.
         tasks: names of the locked tasks.
@@ -102,9 +99,9 @@ def prove(
     columns = []
     for place, task in enumerate(tasks, start=1):
         say(f"locked task {place} of {len(tasks)}: {len(competitors)} competitors on {task}")
-        columns.append(_on_task(get_task(task), competitors, service, dedup))
+        columns.append(_on_task(get_task(task), competitors, service))
     say("one setting for all tasks")
-    of_each = _with_one_setting(competitors, [list(on) for on in zip(*columns, strict=True)], service, dedup)
+    of_each = _with_one_setting(competitors, [list(on) for on in zip(*columns, strict=True)], service)
     times = step_times([of_one[0].tuned.program for of_one in of_each])
     return [
         _competition(of_one, of_each[0], place == 0, openings, time)
@@ -112,14 +109,14 @@ def prove(
     ]
 
 
-def _on_task(task: Task, competitors: Sequence[Competitor], service: TrainingService, dedup: Dedup) -> list[OnTask]:
-    tuned = tune(competitors, service, [TaskSeeds(task, TUNING_SEEDS)], dedup)
+def _on_task(task: Task, competitors: Sequence[Competitor], service: TrainingService) -> list[OnTask]:
+    tuned = tune(competitors, service, [TaskSeeds(task, TUNING_SEEDS)])
     programs = [one.program for one in tuned]
-    fresh = _trained(programs, task, FRESH_SEEDS, service, dedup)
+    fresh = _trained(programs, task, FRESH_SEEDS, service)
     shorter = [replace(task, name=f"{task.name} x {share:g}", steps=round(task.steps * share)) for share in SHARES]
-    short = [_trained(programs, one, SHORT_SEEDS, service, dedup) for one in shorter]
+    short = [_trained(programs, one, SHORT_SEEDS, service) for one in shorter]
     swept = [
-        [_loss(one) for one in _trained(_sweep(rival, at), task, TUNING_SEEDS, service, dedup)]
+        [_loss(one) for one in _trained(_sweep(rival, at), task, TUNING_SEEDS, service)]
         for rival, at in zip(competitors, tuned, strict=True)
     ]
     reference = next(of_one for one, of_one in zip(tuned, fresh, strict=True) if one.name == REFERENCE)
@@ -134,8 +131,8 @@ def _on_task(task: Task, competitors: Sequence[Competitor], service: TrainingSer
     ]  # fmt: skip
 
 
-def _sweep(rival: Competitor, at: Tuned) -> list[Program | TorchOptimizer]:
-    rate, decay, _ = at.best
+def _sweep(rival: Competitor, at: TunedCompetitor) -> list[Program | TorchOptimizer]:
+    rate, decay = at.best.point
     return [at.program if factor == 1 else rival.make(rate * factor, decay) for factor in FACTORS]
 
 
@@ -144,9 +141,8 @@ def _trained(
     task: Task,
     seeds: Sequence[int],
     service: TrainingService,
-    dedup: Dedup,
 ) -> list[Trainings]:
-    return [found for (found,) in train_programs(programs, service, [TaskSeeds(task, tuple(seeds))], dedup)]
+    return [found for (found,) in service.train(programs, [TaskSeeds(task, tuple(seeds))])]
 
 
 def _loss(trainings: Trainings, seeds: Iterable[int] | None = None) -> float:
@@ -203,26 +199,24 @@ def _reach(losses: Sequence[float], bound: float) -> float:
 
 
 def _with_one_setting(
-    competitors: Sequence[Competitor], of_each: list[list[OnTask]], service: TrainingService, dedup: Dedup
+    competitors: Sequence[Competitor], of_each: list[list[OnTask]], service: TrainingService
 ) -> list[list[OnTask]]:
     """Of the trials that are the same on every task, the one that suits all best, chosen on a seed of tuning."""
     targets = [_loss(on.fresh) for on in next(of_one for of_one in of_each if of_one[0].tuned.name == REFERENCE)]
     tasks = [on.task for on in of_each[0]]
     found = []
     for rival, of_one in zip(competitors, of_each, strict=True):
-        trials = first_trials(rival, TRIALS, dedup)
+        trials = first_trials(rival, TRIALS, service)
         chosen = _suits_all(trials, tasks, targets, service)
         if chosen is not None:
-            of_one = [_beside(on, chosen, target, service, dedup) for on, target in zip(of_one, targets, strict=True)]
+            of_one = [_beside(on, chosen, target, service) for on, target in zip(of_one, targets, strict=True)]
         found.append(of_one)
     return found
 
 
-def _beside(
-    on: OnTask, program: Program | TorchOptimizer, target: float, service: TrainingService, dedup: Dedup
-) -> OnTask:
+def _beside(on: OnTask, program: Program | TorchOptimizer, target: float, service: TrainingService) -> OnTask:
     """With the loss of this program over the target."""
-    (fresh,) = _trained([program], on.task, FRESH_SEEDS, service, dedup)
+    (fresh,) = _trained([program], on.task, FRESH_SEEDS, service)
     ratio = _loss(fresh) / target
     return on._replace(one_setting=ratio if 0 < ratio < math.inf else None)
 
@@ -233,7 +227,8 @@ def _suits_all(
     """The trial with the lowest geometric mean of losses over the targets; None if none trains on all tasks."""
     totals = dict.fromkeys((trial.candidate.key for trial in trials), 0.0)
     for task, target in zip(tasks, targets, strict=True):
-        scores = service.evaluate([t.candidate for t in trials], [TaskSeeds(task, TUNING_SEEDS[:1])])
+        with service.counting(len(trials)):
+            scores = service.evaluate([t.candidate for t in trials], [TaskSeeds(task, TUNING_SEEDS[:1])])
         for key in totals:
             fitness = scores[key].fitness
             totals[key] += math.inf if fitness is None else math.log(-fitness / target)

@@ -19,16 +19,14 @@ from programs.program import Program, Statement
 
 from proxy_tasks import Task
 
-from search.settings.settings import Dedup
-from search.training.identity import candidate
-from search.training.service import TaskSeeds, TrainingService
+from search.settings.tasks import TaskSeeds
+from search.training import statistics as tests
+from search.training.service import TrainingService
 
 UPDATE_SCALES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 
 _NEARLY = 2.0  # standard deviations from the lowest loss: the program trains, and stays near its own scale
 _LEAST_DEVIATION = 1e-3  # of the loss: where seeds hardly matter, this is the unit
-
-_DEDUP = Dedup(fingerprint=False)  # what differs at all is trained apart
 
 
 class ScaledTask(NamedTuple):
@@ -38,7 +36,7 @@ class ScaledTask(NamedTuple):
     update_scale: float
 
 
-class Difference(NamedTuple):
+class LossIncrease(NamedTuple):
     """A loss less the original's, mean over seeds paired, and its standard error; infinite where a training failed.
 
     Both in standard deviations of the original's loss between seeds.
@@ -72,11 +70,7 @@ def _times(program: Program, update_scale: float) -> Program:
 def _losses(
     programs: Sequence[Program], task: Task, seeds: Sequence[int], service: TrainingService
 ) -> list[list[float]]:
-    candidates = [candidate(program, _DEDUP) for program in programs]
-    request = service.wait(service.request(candidates, [TaskSeeds(task, tuple(seeds))]))
-    found = {(key.key, key.seed): outcome.fitness for key, outcome in request.outcomes.items()}
-    fitness = [[found[c.key, seed] for seed in seeds] for c in candidates]
-    return [[math.inf if f is None else -f for f in row] for row in fitness]
+    return [on.losses(seeds) for (on,) in service.train(programs, [TaskSeeds(task, tuple(seeds))])]
 
 
 def scaled_task(program: Program, task: Task, seeds: Sequence[int], service: TrainingService) -> ScaledTask:
@@ -97,13 +91,13 @@ def scaled_task(program: Program, task: Task, seeds: Sequence[int], service: Tra
     return ScaledTask(task, min(good, key=lambda update_scale: abs(math.log(update_scale))))
 
 
-def difference(task: str, row: Sequence[float], original: Sequence[float]) -> Difference:
+def difference(task: str, row: Sequence[float], original: Sequence[float]) -> LossIncrease:
     """Of losses on the same seeds, two at least."""
-    apart = [a - b for a, b in zip(row, original, strict=True)]
-    if not all(map(math.isfinite, apart)):
-        return Difference(task, math.inf, 0.0)
+    found = tests.difference(dict(enumerate(row)), dict(enumerate(original)))
+    if found is None or not all(map(math.isfinite, (*row, *original))):
+        return LossIncrease(task, math.inf, 0.0)
     unit = max(statistics.stdev(original), _LEAST_DEVIATION * abs(statistics.fmean(original)))
-    return Difference(task, statistics.fmean(apart) / unit, statistics.stdev(apart) / math.sqrt(len(apart)) / unit)
+    return LossIncrease(task, found.mean / unit, found.standard_error / unit)
 
 
 def differences(
@@ -112,7 +106,7 @@ def differences(
     on: Sequence[ScaledTask],
     seeds: Sequence[int],
     service: TrainingService,
-) -> list[list[Difference]]:
+) -> list[list[LossIncrease]]:
     """For each changed program, how it compares on every task."""
     of_tasks = []
     for task in on:

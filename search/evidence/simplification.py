@@ -21,7 +21,7 @@ from programs.simplify import simplify_algebra
 
 from search.evidence.ablation import ablations, price
 from search.evidence.constants import roundings
-from search.evidence.scaled_tasks import Difference, ScaledTask, differences
+from search.evidence.scaled_tasks import LossIncrease, ScaledTask, differences
 from search.training.service import TrainingService
 
 ABLATION, CONSTANT, NAMES = "ablation", "constant", "names"
@@ -51,7 +51,7 @@ class Training:
     seeds: Sequence[int]
     tolerance: float
 
-    def allows(self, found: Sequence[Difference]) -> bool:
+    def allows(self, found: Sequence[LossIncrease]) -> bool:
         """Whether the differences on all tasks are within the tolerance, their standard errors included."""
         return all(d.bound <= self.tolerance for d in found)
 

@@ -8,13 +8,13 @@ from search.training.service import Score
 
 
 class Cache:
-    """Evaluation keys by dataflow hash and scores by evaluation key, the least recently born forgotten first.
+    """Keys of trainings by dataflow hash and scores by key; the least recently born are forgotten first.
 
     Only `note`, called for every committed birth in order, changes anything: what is forgotten when is a function of
-    the history alone. A program forgotten here is found in the store's evaluation table, so nothing is trained twice.
+    the history alone. A program forgotten here is found in the store's table of trainings, so nothing is trained twice.
 
     Args:
-        size: most entries of each of the two.
+        size: the most entries of each of the two.
     """
 
     def __init__(self, size: int) -> None:
@@ -23,15 +23,15 @@ class Cache:
         self._scores: OrderedDict[str, Score] = OrderedDict()
 
     def key_of(self, dataflow_hash: str) -> str | None:
-        """The evaluation key of programs with this hash, if remembered."""
+        """Return the key of programs with this hash, if remembered."""
         return self._keys.get(dataflow_hash)
 
     def score_of(self, key: str) -> Score | None:
-        """The score under this key, if remembered."""
+        """Return the score under this key, if remembered."""
         return self._scores.get(key)
 
     def note(self, dataflow_hash: str, key: str, score: Score, replace: bool) -> None:
-        """A birth: its key and score become the youngest entries; a score already there stays unless `replace`."""
+        """Make the key and score of a birth the youngest entries; a score already there stays unless `replace`."""
         _put(self._keys, dataflow_hash, key, self._size)
         score = score._replace(hurdle_losses=None)
         _put(self._scores, key, score if replace else self._scores.get(key, score), self._size)

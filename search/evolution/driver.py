@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import Any
-
-from pydantic import ValidationError
 
 from programs import zoo
-from programs.errors import InputError
-from programs.fingerprint import FINGERPRINT_VERSION
-from programs.ops import user_definitions
 from programs.program import parse
 
 from proxy_tasks.outcome import CURVE_POINTS
 
-from search.evolution.history import TRAINED, History, HistorySettings
+from search.evolution.history import History, HistorySettings
 from search.evolution.meta_validation import MetaValidator
+from search.evolution.resume import find_search, stored
 from search.settings.baselines import BASELINES
-from search.settings.settings import NOT_PART_OF_HISTORY, Hurdles, Settings
+from search.settings.settings import Hurdles, Settings
 from search.store import BaselineRow, Heartbeat, Lease, ProgramRow, Store, StoreError
-from search.training.evaluators import Evaluator
+from search.store.keys import TRAINED
+from search.training.jobs import Evaluator
 from search.training.service import Request, TrainingService, scores
-from search.training.tasks import meta_validation_tasks, task_seeds
+from search.training.session import on_signals
 from search.training.tuning import tune
+
+log = logging.getLogger("optsearch.run")
 
 
 @dataclass
@@ -37,11 +37,11 @@ class Progress:
     births: int = 0
     """Programs born, trained or not."""
     trained: int = 0
-    """Those that were trained."""
+    """Programs that were trained."""
     statements: int = 0
-    """Of all of them."""
+    """Statements of all programs born."""
     live_statements: int = 0
-    """Of all of them."""
+    """Those of them that have an effect."""
     best_fitness: float | None = None
     """None until something has trained well."""
     baselines: dict[str, BaselineRow] = field(default_factory=dict)
@@ -49,9 +49,10 @@ class Progress:
     rate: float = 0.0
     """Births per second in this run."""
     seconds_left: float | None = None
-    """About, until the budget is spent; None where nobody can tell."""
+    """Estimated seconds until the budget is spent; None where they cannot be estimated."""
 
     def count(self, row: ProgramRow) -> None:
+        """Count a birth."""
         self.births += 1
         self.trained += row.answered_by in TRAINED
         self.statements += row.statements
@@ -61,17 +62,17 @@ class Progress:
 
     @property
     def cache_hit_share(self) -> float:
-        """Births that were not trained, 0 to 1: what answered them does not matter."""
+        """Share of births that were answered without training, 0 to 1."""
         return 1 - self.trained / max(1, self.births)
 
     @property
     def redundant_share(self) -> float:
-        """Statements without effect, 0 to 1."""
+        """Share of statements without effect, 0 to 1."""
         return 1 - self.live_statements / max(1, self.statements)
 
     @property
     def over_adamw(self) -> float | None:
-        """Best fitness minus that of tuned AdamW."""
+        """Best fitness minus that of tuned AdamW; None if either is not known."""
         adamw = self.baselines.get("adamw")
         if adamw is None or adamw.fitness is None or self.best_fitness is None:
             return None
@@ -89,55 +90,64 @@ class Driver:
         evaluator: where programs are trained; the caller closes it.
         report: called with the progress after every commit.
 
+    Attributes:
+        report: may be replaced until the run begins.
+        on_stop: called by `run` at the first signal.
+
     Raises:
         InputError: the store holds a search of this name with another history.
     """
 
     def __init__(
-        self, settings: Settings, store: Store, evaluator: Evaluator, report: Callable[[Progress], None]
+        self,
+        settings: Settings,
+        store: Store,
+        evaluator: Evaluator,
+        report: Callable[[Progress], None] = lambda _: None,
     ) -> None:
         self.settings = settings
         self.store = store
-        self.tasks = task_seeds(settings)
-        self.service = TrainingService(store, evaluator, settings.evaluator.batch)
+        self.tasks = settings.task_seeds
+        self.service = TrainingService(store, evaluator, settings.evaluator.batch, settings.dedup)
         self.progress = Progress()
         self.stopping = False
+        self.report = report
+        self.on_stop: Callable[[], None] = lambda: None
         self._search_id = find_search(settings, store)
         self._lease = Lease(store, self._search_id)
         self._heartbeat = Heartbeat(self._lease)
-        self._meta_validator = MetaValidator(settings, meta_validation_tasks(settings), self.service)
+        self._running = ExitStack()
+        self._meta_validator = MetaValidator(settings, self.service)
         self._history: History | None = None
         self._requests: dict[int, Request] = {}
-        self._report = report
         self._started = self._noted = time.monotonic()
         self._births_before = 0
 
-    @property
-    def _hurdles(self) -> Hurdles | None:
-        """None too where trainings are so short that their curves have not all points."""
-        short = any(task.steps < CURVE_POINTS for task, *_ in self.tasks)
-        return None if short else self.settings.hurdles
-
-    def stop(self) -> None:
-        """Draw nothing more; what is in flight is still trained and committed."""
-        self.stopping = True
+    # --- the loop ----------------------------------------------------------------------------------------------------
 
     def run(self) -> Progress:
-        """Go on until the budget is spent or `stop` is called.
+        """Go on until the budget is spent or the search is stopped.
+
+        The first Ctrl-C or SIGTERM stops it as `stop` does, the second at once.
 
         Raises:
             InputError: another run drives this search.
             RunError: the database can no longer be written, another run has taken the search over, or Ray is gone.
+            KeyboardInterrupt: at the second signal.
         """
-        try:
-            self.start()
-            while self.advance():
-                pass
-        except BaseException:
-            self.stopping = True
-            raise
-        finally:
-            self.end()
+        self._log_begin()
+        with on_signals(self._stop_at_signal):
+            try:
+                self.start()
+                while self.advance():
+                    pass
+            except BaseException:
+                self.stopping = True
+                raise
+            finally:
+                self.end()
+        state = "stopped" if self.stopping else "finished"
+        log.info("search '%s' %s: %s", self.settings.name, state, self.progress)
         return self.progress
 
     def start(self) -> None:
@@ -147,16 +157,16 @@ class Driver:
             InputError: another run drives this search.
         """
         self._lease.take()
-        self._heartbeat.__enter__()
+        self._running.enter_context(self._heartbeat)
         self.store.update_search(self._search_id, "running", self._lease.token, stored(self.settings))
         self._tune_baselines()
-        if not self.stopping:  # else there may be nothing to start from
+        if not self.stopping:  # otherwise the start program may not be known
             self._history = self._replay()
             self._births_before = self.progress.births
-            self._report(self.progress)
+            self.report(self.progress)
 
     def advance(self) -> bool:
-        """Draw what may be drawn, then commit the oldest batch or wait a moment for it. False when there is none left.
+        """Draw what may be drawn, then commit the oldest batch or wait a moment for it; False when none is left.
 
         Raises:
             LeaseLost: another run has taken the search over.
@@ -180,26 +190,50 @@ class Driver:
             found = scores(self._requests.pop(head.index), self.settings.aggregate, points)
             self._commit(history.finish(head, found))
         history.fold()
-        self._meta_validator.evaluate_due(self.store, self._search_id, self._lease.token)
+        self._evaluate_due()
         return True
 
     def end(self) -> None:
         """Let the search go."""
-        self._heartbeat.__exit__(None, None, None)
-        with suppress(StoreError):  # what made the run end, or nothing that matters any more
+        self._running.close()
+        with suppress(StoreError):  # it has ended the run already, or does not matter any more
             state = "interrupted" if self.stopping else "finished"
             self.store.update_search(self._search_id, state, self._lease.token)
         self._lease.release()
+
+    def stop(self) -> None:
+        """Draw nothing more; what is in flight is still trained and committed."""
+        self.stopping = True
+
+    def _stop_at_signal(self, number: signal.Signals) -> None:
+        log.info("%s", number.name)
+        if self.stopping:
+            raise KeyboardInterrupt
+        self.stop()
+        self.on_stop()
+
+    def _log_begin(self) -> None:
+        log.info("search '%s' begins with %s", self.settings.name, self.settings.model_dump_json())
+        workers, lookahead = self.settings.evaluator.workers, self.settings.evaluator.lookahead
+        if workers != "auto" and workers > lookahead:
+            log.warning(
+                "%d of %d workers will idle: evaluator.lookahead is %d", workers - lookahead, workers, lookahead
+            )
+
+    # --- parts of it -------------------------------------------------------------------------------------------------
+
+    @property
+    def _hurdles(self) -> Hurdles | None:
+        """The hurdles; None also where trainings are so short that their curves lack points."""
+        short = any(on.task.steps < CURVE_POINTS for on in self.tasks)
+        return None if short else self.settings.hurdles
 
     def _tune_baselines(self) -> None:
         self.progress.baselines = self.store.baselines(self._search_id)
         missing = [BASELINES[name] for name in self.settings.baselines if name not in self.progress.baselines]
         if not missing:
             return
-        settings = self.settings
-        tuned = tune(
-            missing, self.service, self.tasks, settings.dedup, settings.aggregate, stopped=lambda: self.stopping
-        )
+        tuned = tune(missing, self.service, self.tasks, self.settings.aggregate, stopped=lambda: self.stopping)
         for baseline in tuned:
             self.store.add_baseline(self._search_id, baseline.row, self._lease.token)
             self.progress.baselines[baseline.name] = baseline.row
@@ -210,22 +244,24 @@ class Driver:
         if strategy.start_tuned:
             start = parse(self.progress.baselines[strategy.start].genome)
         evaluator = self.settings.evaluator
-        seeds = max(len(task.seeds) for task in self.tasks)
-        shape = HistorySettings(self.settings.seed, evaluator.batch, evaluator.lookahead, seeds, self._hurdles)
-        history = History(strategy, self.settings.dedup, shape, start)
-
-        def counted() -> Any:
-            for row in self.store.births(self._search_id):
-                self._count(row)
-                yield row
-
-        history.replay(counted())
-        self._meta_validator.evaluate_due(self.store, self._search_id, self._lease.token)
+        seeds = max(len(on.seeds) for on in self.tasks)
+        settings = HistorySettings(self.settings.seed, evaluator.batch, evaluator.lookahead, seeds, self._hurdles)
+        history = History(strategy, self.settings.dedup, settings, start)
+        history.replay(self._counted_births())
+        self._evaluate_due()
         return history
+
+    def _counted_births(self) -> Iterator[ProgramRow]:
+        for row in self.store.births(self._search_id):
+            self._count(row)
+            yield row
 
     def _count(self, row: ProgramRow) -> None:
         self.progress.count(row)
         self._meta_validator.count(row)
+
+    def _evaluate_due(self) -> None:
+        self._meta_validator.evaluate_due(self.store, self._search_id, self._lease.token)
 
     def _is_spent(self, history: History) -> bool:
         budget = self.settings.budget
@@ -246,10 +282,10 @@ class Driver:
         for row in rows:
             self._count(row)
         self._estimate(now - self._started)
-        self._report(self.progress)
+        self.report(self.progress)
 
     def _estimate(self, seconds: float) -> None:
-        """Rate and time left, by whichever limit of the budget is nearest."""
+        """Estimate rate and time left, by whichever limit of the budget is nearest."""
         budget, progress = self.settings.budget, self.progress
         progress.rate = (progress.births - self._births_before) / max(seconds, 1e-9)
         left = []
@@ -261,56 +297,3 @@ class Driver:
         if budget.minutes is not None and budget.minutes < math.inf:
             left.append(60 * budget.minutes - seconds)
         progress.seconds_left = max(0.0, min(left)) if left else None
-
-
-def find_search(settings: Settings, store: Store) -> int:
-    """The id of the search in the store, new or old.
-
-    Raises:
-        InputError: the store holds a search of this name with another history.
-    """
-    found = store.find_search(settings.name)
-    if found is None:
-        return store.create_search(settings.name, stored(settings))
-    search_id, old = found
-    changes = _differences(_history_of(old), settings.history() | {"versions": versions(settings)})
-    if changes:
-        raise InputError(
-            f"{store.location}: search '{settings.name}' was started with other settings ({'; '.join(changes)});"
-            " set them back, or start a new search with --name"
-        )
-    return search_id
-
-
-def stored(settings: Settings) -> dict[str, Any]:
-    """Settings as the store keeps them."""
-    return settings.model_dump(mode="json") | {"versions": versions(settings)}
-
-
-def _history_of(settings: dict[str, Any]) -> dict[str, Any]:
-    """The part of stored settings that decides the history; what did not exist yet then has its default."""
-    kept = {key: value for key, value in settings.items() if key != "versions"}
-    try:
-        kept = Settings.model_validate(kept).history()
-    except ValidationError:  # of another version: the differences are said as they are
-        kept["evaluator"] = {k: v for k, v in settings.get("evaluator", {}).items() if k not in NOT_PART_OF_HISTORY}
-        kept = {key: value for key, value in kept.items() if key not in ("name", "budget", "store")}
-    return kept | {"versions": settings.get("versions")}
-
-
-def versions(settings: Settings) -> dict[str, Any]:
-    """What the history depends on beside the settings, as far as it does: recorded anchors may be measured again."""
-    anchors = {on.task.name: list(on.anchors) for on in task_seeds(settings) if on.anchors is not None}
-    return {
-        "fingerprint": FINGERPRINT_VERSION if settings.dedup.fingerprint else None,
-        "anchors": anchors or None,
-        "functions": user_definitions() or None,
-    }
-
-
-def _differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """Places where two plain structures differ, as `key: old -> new`."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = sorted(old.keys() | new.keys())
-        return [d for key in keys for d in _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))]
-    return [] if old == new else [f"{path}: {old} -> {new}"]

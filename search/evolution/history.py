@@ -19,24 +19,21 @@ from programs.dataflow import N_INPUTS
 from programs.hashing import dataflow_hash
 from programs.liveness import live
 from programs.mutation import mutate, random_program, tune
-from programs.program import Program, parse
+from programs.program import Program
 
 from proxy_tasks import Hurdle
+from proxy_tasks.outcome import Status
 
 from search.evolution.cache import Cache
-from search.evolution.hurdles import REMEMBERED, Finished, learned_hurdles
-from search.evolution.population import Member, Populations
-from search.settings.settings import FRESH_SEED, Dedup, Hurdles, Strategy
+from search.evolution.hurdles import REMEMBERED, FinishedProgram, learned_hurdles
+from search.evolution.population import Genome, Member, Populations
+from search.settings.seeds import MOST_SEARCH_SEEDS
+from search.settings.settings import Dedup, Hurdles, Strategy
 from search.store import ProgramRow
-from search.training.identity import identify
-from search.training.service import Candidate, Score
+from search.store.keys import TRAINED, Answer
+from search.training.service import Candidate, Score, identify
 
 MOST_BIRTHS = 64  # times the batch size: a batch ends here even if hardly any birth is new
-
-# How a birth got its score: the last two were trained, the others answered.
-BY_HASH, BY_FINGERPRINT, IN_FLIGHT, BY_REJECTION = "hash", "fingerprint", "in_flight", "rejection"
-TRAINING, REEVALUATION = "training", "reevaluation"
-TRAINED = (TRAINING, REEVALUATION)
 
 
 class Birth(NamedTuple):
@@ -45,7 +42,7 @@ class Birth(NamedTuple):
     number: int
     parent: int | None
     mutation: str
-    program: Program
+    genome: Genome
     dataflow_hash: str
     key: str
     answered_by: str
@@ -53,6 +50,7 @@ class Birth(NamedTuple):
 
     @property
     def is_trained(self) -> bool:
+        """Whether its score comes from training."""
         return self.answered_by in TRAINED
 
 
@@ -67,12 +65,20 @@ class Batch:
     scores: list[Score] = field(default_factory=list)
     committed: bool = False
 
+    @classmethod
+    def stored(cls, index: int, rows: Iterable[ProgramRow]) -> Batch:
+        """Return a batch that is in the store."""
+        births = [_birth(row) for row in rows]
+        return cls(index, [], births, [birth.score for birth in births if birth.score is not None], committed=True)
+
+    @property
+    def trained(self) -> list[Birth]:
+        """The births whose scores come from training."""
+        return [birth for birth in self.births if birth.is_trained]
+
     def to_train(self) -> list[Candidate]:
-        return [
-            Candidate(b.key, b.program, b.score.rounds if b.score is not None else 0)
-            for b in self.births
-            if b.is_trained
-        ]
+        """Return what has to be trained."""
+        return [Candidate(b.key, b.genome.program, b.score.rounds if b.score else 0) for b in self.trained]
 
 
 class HistorySettings(NamedTuple):
@@ -95,13 +101,13 @@ class History:
         self._start = start
         start_key = identify(start, dataflow_hash(start), dedup).key
         self._populations = Populations(
-            strategy.population, strategy.repeats, Member(0, start, start_key), strategy.restart_after,
+            strategy.population, strategy.repeats, Member(0, Genome(start), start_key), strategy.restart_after,
             strategy.restart_from == "best",
         )  # fmt: skip
         self._lengths = strategy.lengths or range(1, 2 * len(start) + 1)
         # Large enough that what is in flight is never forgotten before its twins are committed.
         self._cache = Cache(max(dedup.cache, MOST_BIRTHS * settings.batch * settings.lookahead))
-        self._finished: deque[Finished] = deque(maxlen=REMEMBERED)
+        self._finished: deque[FinishedProgram] = deque(maxlen=REMEMBERED)
         self.window: deque[Batch] = deque()
         self.next_birth = 0
         self.next_batch = 0
@@ -110,9 +116,9 @@ class History:
     # --- drawing -------------------------------------------------------------------------------------------------
 
     def draw(self, last_birth: float = math.inf) -> Batch:
-        """The next batch: births up to `batch` new programs; it ends early at birth `last_birth` (exclusive)."""
+        """Return the next batch: births up to `batch` new programs; it ends early at birth `last_birth` (exclusive)."""
         populations = self._populations.copy()
-        in_flight = {c.key for batch in self.window for c in batch.to_train()}
+        in_flight = {birth.key for batch in self.window for birth in batch.trained}
         batch = Batch(self.next_batch, hurdles=self._hurdles())
         new = 0
         while (
@@ -143,15 +149,14 @@ class History:
             return self._recognise(rng, None, "random", program, in_flight)
         if self.next_birth < self._strategy.repeats:  # the first of each population
             return self._recognise(rng, None, "start", self._start, in_flight)
-        winner = populations.parents_of(self.next_birth).tournament(rng, self._strategy.tournament)
-        assert isinstance(winner.program, Program)
-        program, mutation = self._mutated(winner.program, rng)
-        birth = self._recognise(rng, winner.birth, mutation, program, in_flight)
+        parent = populations.parents_of(self.next_birth).tournament(rng, self._strategy.tournament)
+        program, mutation = self._mutated(parent.genome.program, rng)
+        birth = self._recognise(rng, parent.birth, mutation, program, in_flight)
         for extra in range(1, self._dedup.remutate + 1):
-            if birth.key != winner.key:
+            if birth.key != parent.key:
                 break
             program, _ = self._mutated(program, rng)
-            birth = self._recognise(rng, winner.birth, f"{mutation}+{extra}", program, in_flight)
+            birth = self._recognise(rng, parent.birth, f"{mutation}+{extra}", program, in_flight)
         return birth
 
     def _mutated(self, program: Program, rng: Random) -> tuple[Program, str]:
@@ -162,7 +167,7 @@ class History:
     def _recognise(
         self, rng: Random, parent: int | None, mutation: str, program: Program, in_flight: set[str]
     ) -> Birth:
-        """Hash first; the fingerprint only of a hash not seen; then what is known under the key."""
+        """Look for the program by its hash; by its fingerprint if the hash is new; then for a score under its key."""
         hashed = dataflow_hash(program)
         key = self._cache.key_of(hashed)
         rejection = None
@@ -172,27 +177,27 @@ class History:
             key, rejection = identify(program, hashed, self._dedup)
             score = self._cache.score_of(key)
         if rejection is not None:
-            answered_by, score = BY_REJECTION, Score("rejected", None, rejection)
+            answered_by, score = Answer.REJECTION, Score(Status.REJECTED, None, rejection)
         elif key in in_flight:
-            answered_by, score = IN_FLIGHT, None
+            answered_by, score = Answer.IN_FLIGHT, None
         elif score is None:
-            answered_by = TRAINING
+            answered_by = Answer.TRAINING
         elif self._wants_another_round(rng, score):
-            answered_by = REEVALUATION
+            answered_by = Answer.REEVALUATION
         else:
-            answered_by = BY_HASH if known_hash else BY_FINGERPRINT
-        return Birth(self.next_birth, parent, mutation, program, hashed, key, answered_by, score)
+            answered_by = Answer.HASH if known_hash else Answer.FINGERPRINT
+        return Birth(self.next_birth, parent, mutation, Genome(program), hashed, key, answered_by, score)
 
     def _wants_another_round(self, rng: Random, score: Score) -> bool:
-        """With the probability set, for a program that trains, as long as its seeds stay clear of the fresh ones."""
+        """Return True, with the set probability, for a program that trains, as long as its seeds are a search's."""
         if self._dedup.reevaluate == 0 or score.fitness is None:
             return False
-        return rng.random() < self._dedup.reevaluate and (score.rounds + 1) * self._settings.seeds <= FRESH_SEED
+        return rng.random() < self._dedup.reevaluate and (score.rounds + 1) * self._settings.seeds <= MOST_SEARCH_SEEDS
 
     # --- committing ----------------------------------------------------------------------------------------------
 
     def finish(self, batch: Batch, scores: Mapping[str, Score]) -> list[ProgramRow]:
-        """Give the window's first batch the scores of its trainings; its births as rows, without those in the store.
+        """Give the window's first batch the scores of its trainings; return its births that are not yet in the store.
 
         A twin of a program in flight takes the score that an earlier batch or an earlier birth of this one brought.
         """
@@ -204,24 +209,24 @@ class History:
                 brought[birth.key] = score
             elif score is None:
                 score = brought.get(birth.key) or self._cache.score_of(birth.key)
-                score = score and score._replace(hurdle_losses=None)  # of use only to those who were trained
+                score = score and score._replace(hurdle_losses=None)  # kept only for births that were trained
             assert score is not None
             batch.scores.append(score)
         pairs = zip(batch.births, batch.scores, strict=True)
         return [_row(birth, batch.index, score) for birth, score in pairs if birth.number >= self.committed_births]
 
     def fold(self) -> None:
-        """The first batch of the window, its scores known, joins population and cache."""
+        """Let the first batch of the window, its scores known, join population and cache."""
         batch = self.window.popleft()
-        for birth, score in zip(batch.births, batch.scores, strict=True):
-            self._populations.join(_member(birth, score), corrects=birth.answered_by == REEVALUATION)
-            self._note_hurdle_losses(birth.answered_by, score)
-            self._cache.note(birth.dataflow_hash, birth.key, score, replace=birth.is_trained)
+        self._fold(batch)
         self.committed_births = max(self.committed_births, batch.births[-1].number + 1)
 
-    def _note_hurdle_losses(self, answered_by: str, score: Score) -> None:
-        if answered_by == TRAINING and score.fitness is not None and score.hurdle_losses is not None:
-            self._finished.append(Finished(score.fitness, score.hurdle_losses))
+    def _fold(self, batch: Batch) -> None:
+        for birth, score in zip(batch.births, batch.scores, strict=True):
+            self._populations.join(_member(birth, score), corrects=birth.answered_by == Answer.REEVALUATION)
+            if birth.answered_by == Answer.TRAINING and score.fitness is not None and score.hurdle_losses is not None:
+                self._finished.append(FinishedProgram(score.fitness, score.hurdle_losses))
+            self._cache.note(birth.dataflow_hash, birth.key, score, replace=birth.is_trained)
 
     # --- going on ------------------------------------------------------------------------------------------------
 
@@ -230,67 +235,46 @@ class History:
 
         The last batch is drawn anew if it was cut short by a budget; its births in the store are not written again.
         """
-        waiting: deque[list[ProgramRow]] = deque()
-        for _, group in groupby(rows, key=lambda row: row.batch):
-            waiting.append(list(group))
-            if len(waiting) > self._settings.lookahead:
-                self._remember(waiting.popleft())
-        if waiting:
-            self.committed_births = waiting[-1][-1].birth + 1
-            if not self._is_full(waiting[-1]):
-                waiting.pop()
-        while len(waiting) >= self._settings.lookahead:
-            self._remember(waiting.popleft())
-        self._populations.read()
-        self.window.extend(
-            Batch(group[0].batch, [], [_birth(row) for row in group], [_score(row) for row in group], committed=True)
-            for group in waiting
-        )
-        if waiting:
-            self._stand_behind(waiting[-1])
+        for index, group in groupby(rows, key=lambda row: row.batch):
+            self.window.append(Batch.stored(index, group))
+            if len(self.window) > self._settings.lookahead:
+                self._leave(self.window.popleft())
+        if self.window:
+            self.committed_births = self.window[-1].births[-1].number + 1
+            if not self._is_full(self.window[-1]):
+                self.window.pop()
+        while len(self.window) >= self._settings.lookahead:
+            self._leave(self.window.popleft())
+        if self.window:
+            self._stand_behind(self.window[-1])
 
-    def _remember(self, group: list[ProgramRow]) -> None:
-        """Fold a batch without reading its genomes: only those of the youngest members will be needed."""
-        for row in group:
-            score = _score(row)
-            member = Member(row.birth, row.genome, row.key, _fitness(score))
-            self._populations.join(member, corrects=row.answered_by == REEVALUATION)
-            self._note_hurdle_losses(row.answered_by, score)
-            self._cache.note(row.dataflow_hash, row.key, score, replace=row.answered_by in TRAINED)
-        self._stand_behind(group)
+    def _leave(self, batch: Batch) -> None:
+        self._fold(batch)
+        self._stand_behind(batch)
 
-    def _stand_behind(self, group: list[ProgramRow]) -> None:
-        self.next_batch, self.next_birth = group[-1].batch + 1, group[-1].birth + 1
+    def _stand_behind(self, batch: Batch) -> None:
+        self.next_batch, self.next_birth = batch.index + 1, batch.births[-1].number + 1
 
-    def _is_full(self, group: list[ProgramRow]) -> bool:
-        trained = sum(row.answered_by in TRAINED for row in group)
-        return trained == self._settings.batch or len(group) == MOST_BIRTHS * self._settings.batch
-
-
-def _fitness(score: Score) -> float:
-    return -math.inf if score.fitness is None else score.fitness
+    def _is_full(self, batch: Batch) -> bool:
+        return len(batch.trained) == self._settings.batch or len(batch.births) == MOST_BIRTHS * self._settings.batch
 
 
 def _member(birth: Birth, score: Score) -> Member:
-    return Member(birth.number, birth.program, birth.key, _fitness(score))
+    return Member(birth.number, birth.genome, birth.key, -math.inf if score.fitness is None else score.fitness)
 
 
 def _row(birth: Birth, batch: int, score: Score) -> ProgramRow:
-    liveness = live(birth.program.dataflow)
+    program = birth.genome.program
+    liveness = live(program.dataflow)
     live_statements = sum(node >= N_INPUTS for node in liveness.nodes)
     return ProgramRow(
-        birth.number, batch, birth.parent, birth.mutation, str(birth.program), birth.dataflow_hash, birth.key,
-        birth.answered_by, len(birth.program), live_statements, len(liveness.states), *score,
+        birth.number, batch, birth.parent, birth.mutation, str(program), birth.dataflow_hash, birth.key,
+        birth.answered_by, len(program), live_statements, len(liveness.states), *score,
     )  # fmt: skip
 
 
-def _score(row: ProgramRow) -> Score:
-    hurdle_losses = None if row.hurdle_losses is None else tuple(row.hurdle_losses)
-    return Score(row.status, row.fitness, row.reason, row.rounds, row.variance, hurdle_losses)
-
-
 def _birth(row: ProgramRow) -> Birth:
-    program = parse(row.genome, f"program of birth {row.birth} in the store")
-    return Birth(
-        row.birth, row.parent_birth, row.mutation, program, row.dataflow_hash, row.key, row.answered_by, _score(row)
-    )
+    hurdle_losses = None if row.hurdle_losses is None else tuple(row.hurdle_losses)
+    score = Score(row.status, row.fitness, row.reason, row.rounds, row.variance, hurdle_losses)
+    genome = Genome.stored(row.genome, row.birth)
+    return Birth(row.birth, row.parent_birth, row.mutation, genome, row.dataflow_hash, row.key, row.answered_by, score)

@@ -1,7 +1,7 @@
-"""Tracking meta-overfitting: how a search's best fares on tasks that the search never sees.
+"""Tracking meta-overfitting: how a search's best program fares on tasks that the search never trains on.
 
 As in figure 3 of the Lion paper (arXiv 2302.06675): some searches keep gaining on their own tasks while the same
-programs lose elsewhere. After every so many births the best program until then is trained on the meta-validation
+programs lose elsewhere. At regular numbers of births the best program until then is trained on the meta-validation
 tasks. The search waits for it, so that where it ends for overfitting depends on its settings alone.
 """
 
@@ -13,26 +13,26 @@ from collections.abc import Sequence
 from programs.program import parse
 
 from search.settings.settings import Settings
+from search.settings.tasks import task_seeds
 from search.store import MetaValidationRow, ProgramRow, Store
-from search.training.identity import candidate
-from search.training.service import TaskSeeds, TrainingService
+from search.training.service import TrainingService
 
 PATIENCE = 3  # new bests in a row that are worse there than an earlier one was
 
 
 class MetaValidator:
-    """Notes the best program at every look, and trains it when asked to.
+    """Notes the best program when an evaluation is due, and trains it when asked to.
 
     Args:
-        settings: of the search.
-        tasks: for meta-validation; none, and nothing happens.
+        settings: of the search; without meta-validation nothing happens.
         service: that trains.
     """
 
-    def __init__(self, settings: Settings, tasks: Sequence[TaskSeeds], service: TrainingService) -> None:
+    def __init__(self, settings: Settings, service: TrainingService) -> None:
         self.curve: list[MetaValidationRow] = []
-        self._settings = settings
-        self._tasks = tasks
+        self._chosen = settings.meta_validation
+        self._tasks = task_seeds(self._chosen.tasks) if self._chosen is not None else []
+        self._aggregate = settings.aggregate
         self._service = service
         self._births = 0
         self._best: ProgramRow | None = None
@@ -40,29 +40,28 @@ class MetaValidator:
         self._due: list[tuple[int, ProgramRow]] = []
 
     def count(self, row: ProgramRow) -> None:
-        """Take notice of the next birth, in order."""
-        if not self._tasks:
+        """Count the next birth, in order."""
+        if self._chosen is None:
             return
-        assert self._settings.meta_validation is not None
         self._births += 1
         if row.fitness is not None and row.fitness > self._highest:
             self._best, self._highest = row, row.fitness
-        if self._births % self._settings.meta_validation.every == 0 and self._best is not None:
+        if self._births % self._chosen.every == 0 and self._best is not None:
             self._due.append((self._births, self._best))
 
     def evaluate_due(self, store: Store, search_id: int, token: str) -> None:
-        """Train what is due, unless the store knows how it fared.
+        """Train what is due, unless the store has the result.
 
         Raises:
-            LeaseLost: the search is no longer of this token.
+            LeaseLost: another run has taken the search over.
         """
         if self._due and not self.curve:
             self.curve = store.meta_validation(search_id)
         for births, best in self._due:
             if births <= (self.curve[-1].births if self.curve else 0):
                 continue
-            program = candidate(parse(best.genome), self._settings.dedup)
-            score = self._service.evaluate([program], self._tasks, self._settings.aggregate)[program.key]
+            program = self._service.candidate(parse(best.genome))
+            score = self._service.evaluate([program], self._tasks, self._aggregate)[program.key]
             assert best.fitness is not None
             row = MetaValidationRow(births, best.birth, best.fitness, score.fitness)
             store.add_meta_validation(search_id, row, token)
@@ -76,7 +75,7 @@ class MetaValidator:
 
 
 def is_overfit(curve: Sequence[MetaValidationRow]) -> bool:
-    """Whether the last PATIENCE new bests of a curve fared worse in meta-validation than some program before them."""
+    """Return whether the last PATIENCE new bests of a curve fared worse in meta-validation than a program before."""
     news = [row for place, row in enumerate(curve) if place == 0 or row.birth != curve[place - 1].birth]
     if len(news) <= PATIENCE:
         return False

@@ -1,4 +1,9 @@
-"""Regularized evolution (Real et al., arXiv 1802.01548): a tournament picks the parent, the oldest member dies."""
+"""Regularized evolution (Real et al., arXiv 1802.01548): a tournament picks the parent, the oldest member dies.
+
+parent = population.tournament(rng, T)      # draw T members, take the best
+child = mutate(parent.genome.program)       # mutate it
+population.add(child)                       # keep the last P
+"""
 
 from __future__ import annotations
 
@@ -12,19 +17,40 @@ from typing import NamedTuple
 from programs.program import Program, parse
 
 
+class Genome:
+    """The program of a birth. One that comes from the store is text until it is first asked for: most never are."""
+
+    __slots__ = ("_program", "_text", "_where")
+
+    def __init__(self, program: Program | None, text: str = "", where: str = "") -> None:
+        self._program = program
+        self._text = text
+        self._where = where
+
+    @classmethod
+    def stored(cls, text: str, birth: int) -> Genome:
+        """Return the genome of a birth in the store."""
+        return cls(None, text, f"program of birth {birth} in the store")
+
+    @property
+    def program(self) -> Program:
+        """The program itself.
+
+        Raises:
+            InputError: the text in the store is not a program.
+        """
+        if self._program is None:
+            self._program = parse(self._text, self._where)
+        return self._program
+
+
 class Member(NamedTuple):
-    """One of a population. `fitness` is -inf for a program that has none."""
+    """A member of a population. `fitness` is -inf for a program that has none."""
 
     birth: int
-    program: Program | str  # its text, as long as nobody needs to read it
+    genome: Genome
     key: str
     fitness: float = -math.inf
-
-    def read(self) -> Member:
-        """With the program itself."""
-        if isinstance(self.program, Program):
-            return self
-        return self._replace(program=parse(self.program, f"program of birth {self.birth} in the store"))
 
 
 class Population:
@@ -35,42 +61,30 @@ class Population:
 
     @classmethod
     def of(cls, size: int, member: Member) -> Population:
-        """All members are the same."""
+        """Return a population of equal members."""
         return cls(size, [member] * size)
 
     def copy(self) -> Population:
+        """Return a population with the same members."""
         return Population(self._members.maxlen or 0, self._members)
 
-    def read(self) -> Population:
-        """With programs in place of texts, each parsed once."""
-        known: dict[Program | str, Program | str] = {}
-        for program in {member.program for member in self._members if isinstance(member.program, str)}:
-            known[program] = parse(program, "program in the store")
-        return Population(
-            self._members.maxlen or 0, [m._replace(program=known.get(m.program, m.program)) for m in self._members]
-        )
-
     def add(self, member: Member) -> None:
-        """The newest joins; at full size the oldest dies."""
+        """Add the newest member; at full size the oldest dies."""
         self._members.append(member)
 
     def correct(self, key: str, fitness: float) -> None:
-        """What is known of the members with this key has changed."""
+        """Set the fitness of all members with this key."""
         members = [m._replace(fitness=fitness) if m.key == key else m for m in self._members]
         self._members = deque(members, maxlen=self._members.maxlen)
 
     def tournament(self, rng: Random, contestants: int) -> Member:
-        """The fittest of some members drawn with replacement; of equals, the first drawn."""
+        """Return the fittest of some members drawn with replacement; of equals, the first drawn."""
         drawn = [self._members[int(rng.random() * len(self._members))] for _ in range(contestants)]
         return max(drawn, key=lambda member: member.fitness)
 
-    def lengths(self) -> list[int]:
-        """Statements of each member."""
-        return [len(member.program) for member in self._members if isinstance(member.program, Program)]
-
 
 class _Island:
-    """One of the populations side by side: where it began, and its best so far."""
+    """One of the populations: where it began, and its best so far."""
 
     def __init__(self, size: int, start: Member) -> None:
         self.generation = 0
@@ -84,17 +98,17 @@ class _Island:
 
 
 class Populations:
-    """Populations side by side, taking turns: birth b is of population b modulo their number.
+    """Populations that take turns: birth b belongs to population b modulo their number.
 
-    A population restarts after a number of its births: from the start program, or from its own best by then. What was
-    drawn before a restart and is committed after it no longer joins.
+    A population restarts after a number of its births: from the start program, or from its own best until then. What
+    was drawn before a restart and is committed after it no longer joins.
 
     Args:
-        size: of each.
-        repeats: their number.
-        start: what each begins with; its birth is the first of the population's own.
+        size: of each population.
+        repeats: the number of populations.
+        start: what each begins with; its birth is replaced by the first of the population's own.
         restart_after: births of a population between restarts, None for no restart.
-        restart_from_best: and not from the start program.
+        restart_from_best: whether to restart from the best program rather than from the start program.
     """
 
     def __init__(
@@ -106,25 +120,20 @@ class Populations:
         self._islands = [_Island(size, start._replace(birth=number)) for number in range(repeats)]
 
     def copy(self) -> Populations:
-        """Members are shared, membership is not."""
+        """Return populations with the same members, which may then change on their own."""
         populations = copy(self)
         populations._islands = [island.copy() for island in self._islands]
         return populations
 
-    def read(self) -> None:
-        """Parse the programs of all members that are texts."""
-        for island in self._islands:
-            island.population = island.population.read()
-
     def parents_of(self, birth: int) -> Population:
-        """The population that this birth's parent is drawn from."""
+        """Return the population from which the parent of a birth is drawn."""
         island = self._islands[birth % len(self._islands)]
-        if self._generation(birth) > island.generation:  # it has restarted, and none of the new ones is known yet
+        if self._generation(birth) > island.generation:  # it has restarted, and no birth since then is known yet
             return Population.of(self._size, self._first(island))
         return island.population
 
     def join(self, member: Member, corrects: bool = False) -> None:
-        """A birth joins its population. `corrects`: what was known of its key before no longer holds, anywhere."""
+        """Add a birth to its population. `corrects`: its fitness replaces that of all members with its key."""
         island = self._islands[member.birth % len(self._islands)]
         if corrects:
             for other in self._islands:
@@ -142,8 +151,5 @@ class Populations:
         return 0 if self._restart_after is None else birth // len(self._islands) // self._restart_after
 
     def _first(self, island: _Island) -> Member:
-        """What all members of a restarted population are."""
-        if not self._from_best:
-            return island.start
-        island.best = island.best.read()
-        return island.best
+        """Return what all members of a restarted population are."""
+        return island.best if self._from_best else island.start

@@ -22,7 +22,7 @@ from search.report.section import (
     rounded,
 )
 from search.report.winner import Winner
-from search.settings.settings import FRESH_SEED
+from search.settings.seeds import FRESH_SEED
 
 MOST_TASKS = 8
 _WIDE = 20.0  # ratio of losses beyond which a logarithmic axis shows more

@@ -1,4 +1,4 @@
-"""Whom tuning compares: known optimizers, and any program, each with the two numbers that are tuned."""
+"""Baselines, and what tuning does with them and with any other program: one row says everything about a baseline."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from programs.errors import InputError
 from programs.hyperparameters import decay_of, scaled, with_decay, with_learning_rate
 from programs.program import Program
 
-from proxy_tasks.torch_optimizers import TORCH_OPTIMIZERS, TorchOptimizer
+from proxy_tasks.torch_optimizers import TorchOptimizer
+
+TRIALS = 28  # of each competitor in a tuning
 
 
 class Range(NamedTuple):
-    """Positive numbers from `low` to `high`, of which all decades matter alike."""
+    """Positive numbers from `low` to `high`, drawn uniformly on a logarithmic scale."""
 
     low: float
     high: float
 
 
 class Competitor(NamedTuple):
-    """What is tuned: over which ranges at first, and how it comes from a learning rate and a weight decay.
+    """What is tuned: over which ranges at first, and how it is made from a learning rate and a weight decay.
 
-    `decays` is None where there is no decay to be tuned. The ranges are where trials begin; where the best lies at an
-    edge they go on beyond it.
+    `decays` is None where there is no weight decay to be tuned. Trials begin within the ranges; where the best lies at
+    an edge, later trials go beyond it.
     """
 
     name: str
@@ -33,53 +35,59 @@ class Competitor(NamedTuple):
     make: Callable[[float, float], Program | TorchOptimizer]
 
 
-# Three decades of learning rates and two of weight decays, with room on both sides of the best on the built-in tasks.
-# Weight decay is decoupled (multiplied by the learning rate), but coupled (added to the gradient) in
-# nesterov and sgd_momentum.
-_ADAPTIVE, _PLAIN, _MATRICES = Range(3e-4, 3e-1), Range(1e-2, 1e1), Range(1e-3, 1e0)
-_RANGES = {
-    "adamw": (_ADAPTIVE, Range(1e-2, 1e0)),
-    "torch_adamw": (_ADAPTIVE, Range(1e-2, 1e0)),
-    "nadamw": (_ADAPTIVE, Range(1e-2, 1e0)),
-    "nesterov": (_PLAIN, Range(1e-4, 1e-2)),
-    "sgd_momentum": (_PLAIN, Range(1e-4, 1e-2)),
-    "lion": (_ADAPTIVE, Range(1e-1, 1e1)),
-    "signum": (_ADAPTIVE, Range(1e-1, 1e1)),
-    "muon": (_MATRICES, Range(1e-2, 1e0)),
-}
-_AROUND = 10**1.5  # factor to either side of what a program has: nobody knows where its best lies
-_USUAL_DECAY = 0.1  # around which to look where a program has a decay of zero
+def _zoo(name: str, rates: Range, decays: Range) -> Competitor:
+    """Return the row of a program of the zoo: its learning rate and its weight decay are tuned."""
 
-
-def _known(name: str) -> Competitor:
-    def make(learning_rate: float, weight_decay: float) -> Program | TorchOptimizer:
-        if name in TORCH_OPTIMIZERS:
-            return TorchOptimizer(name, learning_rate, weight_decay)
+    def make(learning_rate: float, weight_decay: float) -> Program:
         return with_decay(with_learning_rate(zoo.load(name), learning_rate), weight_decay)
 
-    return Competitor(name, *_RANGES[name], make)
+    return Competitor(name, rates, decays, make)
 
 
-BASELINES = {name: _known(name) for name in _RANGES}
+def _torch(name: str, rates: Range, decays: Range) -> Competitor:
+    """Return the row of an optimizer of `TORCH_OPTIMIZERS`: its learning rate and its weight decay are tuned."""
+    return Competitor(name, rates, decays, lambda rate, decay: TorchOptimizer(name, rate, decay))
+
+
+# Three decades of learning rates and two of weight decays, wide enough on both sides of the best on the built-in tasks.
+# Weight decay is decoupled (multiplied by the learning rate), but coupled (added to the gradient) in nesterov and
+# sgd_momentum.
+_ADAPTIVE, _PLAIN = Range(3e-4, 3e-1), Range(1e-2, 1e1)
+BASELINES = {
+    row.name: row
+    for row in (
+        _zoo("adamw", _ADAPTIVE, Range(1e-2, 1e0)),
+        _torch("torch_adamw", _ADAPTIVE, Range(1e-2, 1e0)),
+        _zoo("nadamw", _ADAPTIVE, Range(1e-2, 1e0)),
+        _zoo("nesterov", _PLAIN, Range(1e-4, 1e-2)),
+        _zoo("sgd_momentum", _PLAIN, Range(1e-4, 1e-2)),
+        _zoo("lion", _ADAPTIVE, Range(1e-1, 1e1)),
+        _zoo("signum", _ADAPTIVE, Range(1e-1, 1e1)),
+        _torch("muon", Range(1e-3, 1e0), Range(1e-2, 1e0)),
+    )
+}
+
+_HALF_RANGE = 10**1.5  # factor to either side of a program's own constants, since its best may lie on either side
+_DECAY_FOR_ZERO = 0.1  # the middle of the range of decays for a program whose decay is zero
 
 
 def competitor(name: str, program: Program) -> Competitor:
-    """Any program: its `learning_rate` is a factor on its update, its weight decay the coefficient of w that it has.
+    """Return what is tuned of any program: a factor on its update as `learning_rate`, and its own weight decay.
 
-    A program without weight decay gets none: what is tuned is the program, not another one.
+    A program without weight decay gets none, since then another program would be tuned.
     """
     own = decay_of(program)
-    middle = own or _USUAL_DECAY
-    decays = None if own is None else Range(middle / _AROUND, middle * _AROUND)
+    middle = own or _DECAY_FOR_ZERO
+    decays = None if own is None else Range(middle / _HALF_RANGE, middle * _HALF_RANGE)
 
     def make(factor: float, weight_decay: float) -> Program:
         return scaled(program if own is None else with_decay(program, weight_decay), factor)
 
-    return Competitor(name, Range(1 / _AROUND, _AROUND), decays, make)
+    return Competitor(name, Range(1 / _HALF_RANGE, _HALF_RANGE), decays, make)
 
 
 def chosen(text: str) -> list[str]:
-    """Names of baselines from a list with commas, or all of them.
+    """Return the names of baselines in a list with commas, or of all of them for `all`.
 
     Raises:
         InputError: there is no such baseline.

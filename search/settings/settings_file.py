@@ -1,4 +1,4 @@
-"""Settings as people write them: YAML and overrides in, validated settings out, every mistake named with its line."""
+"""Reading settings from YAML files, plain data and databases: every mistake is one line that says where it is."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from pydantic import BaseModel, ValidationError
 
 from programs.errors import InputError
 
-from search.settings.settings import Settings, location_of
+from proxy_tasks.named import is_users
+
+from search.settings.settings import Settings
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 class SettingsFile:
-    """A YAML file of settings. Functions that it names are looked for beside it, too.
+    """A YAML file of settings. Functions that it names are looked for in its folder, too.
 
     Args:
-        path: of the file.
-        overrides: `a.b=c`, applied in turn.
+        path: the file.
+        overrides: changes such as `a.b=c`, applied in order.
 
     Raises:
-        InputError: it cannot be read, is no YAML, or an override names no place in it.
+        InputError: it cannot be read, is not YAML, or an override does not fit it.
     """
 
     def __init__(self, path: Path, overrides: Sequence[str] = ()) -> None:
@@ -38,14 +40,14 @@ class SettingsFile:
             _override(self.data, override)
 
     def read(self, model: type[Model], data: Mapping[str, Any] | None = None) -> Model:
-        """The settings that the file holds.
+        """Return the settings that the file holds.
 
         Args:
-            model: what they are settings of.
-            data: instead of what the file holds, of which it is a variant.
+            model: the class of the settings.
+            data: a variant of what the file holds, to be read instead.
 
         Raises:
-            InputError: with file, line and key.
+            InputError: a setting is wrong; says its file, line and key.
         """
         try:
             return model.model_validate(self.data if data is None else data)
@@ -57,21 +59,45 @@ def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
     """Read a YAML file of settings and apply `a.b=c` overrides.
 
     Raises:
-        InputError: with file, line and key.
+        InputError: a setting is wrong; says its file, line and key.
     """
     return SettingsFile(path, overrides).read(Settings)
 
 
 def check_settings(data: Mapping[str, Any]) -> Settings:
-    """Settings that are given as plain data.
+    """Return the settings that are given as plain data.
 
     Raises:
-        InputError: with the key.
+        InputError: a setting is wrong; says its key.
     """
     try:
         return Settings.model_validate(dict(data))
     except ValidationError as error:
         raise InputError(_first_error(error, Settings, "settings", None, ())) from None
+
+
+def stored_settings(data: dict[str, Any], search: str) -> Settings:
+    """Return settings that a database holds.
+
+    Raises:
+        InputError: they are not settings of this version, or name user-defined tasks, which are never imported because
+            a database names them.
+    """
+    try:
+        settings = Settings.model_validate({key: value for key, value in data.items() if key != "versions"})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, _location(first["loc"]))) or "settings"
+        raise InputError(
+            f"search '{search}': its settings in the database are not those of this version ({key}: {first['msg']})"
+        ) from None
+    for choice in settings.tasks:
+        if is_users(choice.name):
+            raise InputError(
+                f"search '{search}' has a user-defined task, '{choice.name}', and nothing is loaded because a database"
+                " names it: give the config with --config, or the task with --task"
+            )
+    return settings
 
 
 def _text(path: Path) -> str:
@@ -86,7 +112,7 @@ def _text(path: Path) -> str:
 
 
 def _read_yaml(text: str, path: Path) -> tuple[yaml.Node | None, dict[str, Any]]:
-    """The settings twice: as nodes that know their lines, and as plain data."""
+    """Return the settings twice: as nodes that know their lines, and as plain data."""
     try:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
@@ -121,7 +147,7 @@ def _override(data: dict[str, Any], override: str) -> None:
     try:
         value = yaml.safe_load(text)
     except (ValueError, yaml.YAMLError):
-        raise InputError(f"--set {override}: '{text}' is no value of YAML") from None
+        raise InputError(f"--set {override}: '{text}' is not a YAML value") from None
     set_value(data, key, value, f"--set {override}")
 
 
@@ -129,13 +155,13 @@ def set_value(data: dict[str, Any], key: str, value: Any, what: str) -> None:
     """Set one setting in plain data.
 
     Args:
-        data: the settings; changed.
-        key: `a.b`, items of lists by number.
-        value: of it.
+        data: the settings, which are changed.
+        key: such as `a.b`; items of lists by number.
+        value: its new value.
         what: the change, for messages.
 
     Raises:
-        InputError: there is no such place.
+        InputError: the key does not fit the settings.
     """
     *parents, last = key.split(".")
     if "" in (*parents, last):
@@ -146,11 +172,11 @@ def set_value(data: dict[str, Any], key: str, value: Any, what: str) -> None:
             node = node[int(_place(node, name))] if isinstance(node, list) else node.setdefault(name, {})
         node[_place(node, last)] = value
     except (TypeError, AttributeError, ValueError, IndexError):
-        raise InputError(f"{what}: the settings have no place '{key}'") from None
+        raise InputError(f"{what}: the settings have no key '{key}'") from None
 
 
 def _place(node: Any, name: str) -> int | str:
-    """The name itself, or for a list its number, counted from 0."""
+    """Return the name itself, or for a list the number that it is, counted from 0."""
     if not isinstance(node, list):
         return name
     if not name.isdecimal():
@@ -161,22 +187,28 @@ def _place(node: Any, name: str) -> int | str:
 def _first_error(
     error: ValidationError, model: type[BaseModel], source: str, tree: yaml.Node | None, overrides: Sequence[str]
 ) -> str:
-    """What is wrong with the first wrong setting, where it was set, and how many others are wrong."""
+    """Return what is wrong with the first wrong setting, where it was set, and how many others are wrong."""
     details = error.errors()
-    first, location = details[0], location_of(details[0]["loc"])
+    first, location = details[0], _location(details[0]["loc"])
     key = ".".join(map(str, location)) or "settings"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = "unknown setting; " + _known_settings(model, location[:-1])
     elif "input" in first and not isinstance(first["input"], dict | list) and first["type"] != "missing":
         message = f"{message}, got {first['input']!r}"
-    wrong = {tuple(location_of(d["loc"])) for d in details}
-    # A list whose only item is wrong also counts as too short: what holds a wrong setting is not wrong for itself.
+    wrong = {tuple(_location(d["loc"])) for d in details}
+    # A list whose only item is wrong also counts as too short: what holds a wrong setting is not counted itself.
     others = sum(not any(other[: len(loc)] == loc for other in wrong if other != loc) for loc in wrong) - 1
     more = f" (and {others} more)" if others else ""
     culprit = next((o for o in overrides if o.partition("=")[0] == key), None)
     where = f"--set {culprit}: {key}" if culprit else f"{source}{_line(tree, location)}: {key}"
     return f"{where}: {message}{more}"
+
+
+def _location(loc: Sequence[str | int]) -> list[str | int]:
+    """Return the path to a setting, without the branches of unions that pydantic appends."""
+    branches = ("constrained", "literal", "function", "int", "float")
+    return [part for part in loc if isinstance(part, int) or not part.startswith(branches)]
 
 
 def _known_settings(model: type[BaseModel], location: Iterable[str | int]) -> str:
@@ -187,14 +219,14 @@ def _known_settings(model: type[BaseModel], location: Iterable[str | int]) -> st
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The settings within `X | None`, `tuple[X, ...]` and the like."""
+    """Return the class of settings within `X | None`, `tuple[X, ...]` and the like."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((model for inner in get_args(annotation) if (model := _model_in(inner)) is not None), None)
 
 
 def _line(tree: yaml.Node | None, location: Sequence[str | int]) -> str:
-    """`:LINE` of the deepest part of the location that the file holds."""
+    """Return `:LINE` of the deepest part of the location that the file holds."""
     node, line = tree, None
     for part in location:
         if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):

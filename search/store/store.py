@@ -21,6 +21,7 @@ from search.store import schema
 from search.store.connections import location_of, sqlite_file, translated, writer
 from search.store.encoding import clean_number, clean_text
 from search.store.errors import StoreError
+from search.store.keys import TrainingKey
 from search.store.lease import fence, seconds_now
 from search.store.rows import BaselineRow, MetaValidationRow, ProgramRow, SelectionRow
 from search.store.validation import (
@@ -33,7 +34,6 @@ from search.store.validation import (
     checked_settings,
     hurdle_losses_of,
 )
-from search.training.service import TrainingKey
 
 MOST_KEYS = 500  # in one query: databases limit the number of bound parameters
 LONGEST_NAME = 200  # characters

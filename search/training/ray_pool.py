@@ -17,10 +17,10 @@ from ray.exceptions import RayError, RayTaskError
 from programs.errors import InputError
 
 from proxy_tasks import Task
+from proxy_tasks.outcome import Status
 
 from search.settings.settings import EvaluatorSettings
-from search.training.jobs import Finished, Job, Trainer, one_line, resources_of, train_job
-from search.training.pieces import Failure, Piece, Pieces
+from search.training.jobs import FinishedJob, Job, Piece, Pieces, Trainer, one_line, resources_of, train_job
 from search.training.ray_session import RaySession
 from search.training.worker import Place, Worker, is_memory, is_of_gpu, meaning
 
@@ -88,7 +88,7 @@ class RayEvaluator:
             reference = member.actor.train.remote(work, meaning(work.task))
             self._running[reference] = _Run(piece, member, time.monotonic() + self._settings.timeout_s)
 
-    def collect(self, timeout: float) -> list[Finished]:
+    def collect(self, timeout: float) -> list[FinishedJob]:
         """As of the interface.
 
         Raises:
@@ -117,7 +117,7 @@ class RayEvaluator:
             ready += ray.wait(others, timeout=0, num_returns=len(others))[0]
         return ready
 
-    def _take(self, reference: Any) -> list[Finished]:
+    def _take(self, reference: Any) -> list[FinishedJob]:
         """What became of a piece."""
         piece, member, _ = self._running.pop(reference)
         try:
@@ -129,11 +129,11 @@ class RayEvaluator:
                 member.place, error, patience=LAST_WORDS_SECONDS if piece.is_last_chance else 0
             )
             self._replace(member, reason)
-            return self._pieces.failed(piece, "lost", reason)
+            return self._pieces.failed(piece, Status.LOST, reason)
         self._idle.append(member)
         return self._pieces.succeeded(piece, outcomes)
 
-    def _raised(self, piece: Piece, member: _Member, cause: BaseException) -> list[Finished]:
+    def _raised(self, piece: Piece, member: _Member, cause: BaseException) -> list[FinishedJob]:
         """Training raised: for reasons of the place, for want of memory, or for the program's own."""
         if isinstance(cause, InputError):
             self._pieces.give_back(piece)
@@ -149,17 +149,16 @@ class RayEvaluator:
             self._replace(member, reason)
         else:
             self._idle.append(member)
-        return self._pieces.failed(piece, "error", reason)
+        return self._pieces.failed(piece, Status.ERROR, reason)
 
-    def _end_overdue(self) -> list[Finished]:
+    def _end_overdue(self) -> list[FinishedJob]:
         now, finished = time.monotonic(), []
         for reference, run in list(self._running.items()):
             if now > run.deadline and not ray.wait([reference], timeout=0)[0]:
                 del self._running[reference]
                 self._replace(run.member, f"ended after {self._settings.timeout_s:g} s")
-                status: Failure = "timeout"
                 reason = f"took longer than evaluator.timeout_s, {self._settings.timeout_s:g} s"
-                finished += self._pieces.failed(run.piece, status, reason)
+                finished += self._pieces.failed(run.piece, Status.TIMEOUT, reason)
         return finished
 
     # --- workers -------------------------------------------------------------------------------------------------

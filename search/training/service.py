@@ -1,77 +1,91 @@
-"""Evaluations: what is asked of the evaluator, what comes back, and never asking twice.
+"""Evaluations: asked for, looked up in the store, trained if they are not there, and never trained twice.
 
-The store's evaluation table is consulted before anything is trained and written as soon as something has been, so that
-work once done serves every later request, in this search or another.
+The store's table of trainings is consulted before anything is trained, and written as soon as something has been, so
+that work once done serves every later request, in this search or another.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from programs.fingerprint import fingerprint
+from programs.hashing import dataflow_hash
 from programs.program import Program
 
 from proxy_tasks import Hurdle, Replica, Task
-from proxy_tasks.outcome import Outcome, apply_hurdles
+from proxy_tasks.outcome import Outcome, Status, apply_hurdles
 from proxy_tasks.torch_optimizers import TorchOptimizer, TorchReplica
 
-from search.settings.settings import Aggregate
+from search.settings.settings import Aggregate, Dedup
+from search.settings.tasks import TaskSeeds
+from search.store import Store
+from search.store.keys import TrainingKey
 from search.training.jobs import Evaluator, Job
+from search.training.statistics import standard_error
 
-if TYPE_CHECKING:
-    from search.store import Store
+POLL_SECONDS = 0.2  # how long to wait for the evaluator before signals are handled again
 
-POLL_SECONDS = 0.2  # how long to wait for the evaluator before looking at signals again
+
+# --- what is asked for -----------------------------------------------------------------------------------------------
+
+
+class Identity(NamedTuple):
+    """The key under which a program's trainings are kept, and why it need not be trained, if so."""
+
+    key: str
+    rejection: str | None
+
+
+def identify(program: Program, dataflow_key: str, dedup: Dedup) -> Identity:
+    """Return the fingerprint of a program, or its dataflow hash where fingerprints are off.
+
+    Args:
+        program: a checked program.
+        dataflow_key: its `dataflow_hash`, which callers have at hand.
+        dedup: the settings that decide.
+    """
+    if not dedup.fingerprint:
+        return Identity(dataflow_key, None)
+    key, rejection = fingerprint(program, dedup.bits)
+    return Identity(key, rejection)
 
 
 class Candidate(NamedTuple):
-    """A program and the key under which its evaluations are kept. `round` counts its earlier evaluations.
-
-    An optimizer of torch may stand in the place of a program.
-    """
+    """A program, or an optimizer of torch, with the key of its trainings. `round` counts its earlier evaluations."""
 
     key: str
     program: Program | TorchOptimizer
     round: int = 0
 
     def replica(self, seed: int) -> Replica | TorchReplica:
-        """One training of it."""
-        return (
-            TorchReplica(self.program, seed)
-            if isinstance(self.program, TorchOptimizer)
-            else Replica(self.program, seed)
-        )
+        """Return one training of it."""
+        if isinstance(self.program, TorchOptimizer):
+            return TorchReplica(self.program, seed)
+        return Replica(self.program, seed)
 
 
-class Anchors(NamedTuple):
-    """Two losses on a task: that of a tuned baseline, which scores 0, and that of the best known, which scores 1."""
+@dataclass
+class Request:
+    """Trainings asked for together, on these tasks. Complete when `missing` is empty."""
 
-    baseline: float
-    best: float
-
-    def place(self, loss: float) -> float:
-        """The score of a loss; tasks whose losses are placed so weigh alike."""
-        return (self.baseline - loss) / (self.baseline - self.best)
-
-
-class TaskSeeds(NamedTuple):
-    """A task and the seeds to train with. Without anchors a score is minus the loss itself."""
-
-    task: Task
-    seeds: tuple[int, ...]
-    anchors: Anchors | None = None
+    tasks: Sequence[TaskSeeds]
+    wanted: list[TrainingKey] = field(default_factory=list)
+    outcomes: dict[TrainingKey, Outcome] = field(default_factory=dict)
+    missing: set[TrainingKey] = field(default_factory=set)
 
 
-Hurdles = Sequence[Hurdle]
+# --- what comes back -------------------------------------------------------------------------------------------------
 
 
 class Score(NamedTuple):
-    """What evaluations say of a program: the fitness over tasks and seeds, None unless every training was ok.
+    """What the trainings of a program say of it: its fitness over tasks and seeds, None unless all of them were ok.
 
-    A program evaluated in several `rounds`, each on seeds of its own, has their mean, and `variance` between them.
+    A program evaluated in several `rounds`, each on other seeds, has their mean, and `variance` between them.
     `hurdle_losses` are the losses at the search's hurdles, task by task, the highest among seeds.
     """
 
@@ -83,7 +97,7 @@ class Score(NamedTuple):
     hurdle_losses: tuple[float, ...] | None = None
 
     def joined(self, new: Score) -> Score:
-        """With one more round; a failure in any round is a failure (running moments after Welford, 1962)."""
+        """Return the score with one more round; a failure in any round is a failure (Welford's moments, 1962)."""
         rounds = self.rounds + 1
         if self.fitness is None or new.fitness is None:
             failed = self if self.fitness is None else new
@@ -91,46 +105,77 @@ class Score(NamedTuple):
         step = new.fitness - self.fitness
         mean = self.fitness + step / rounds
         squares = (self.variance or 0.0) * (self.rounds - 1) + step * (new.fitness - mean)
-        return Score("ok", mean, None, rounds, squares / (rounds - 1), self.hurdle_losses)
+        return Score(Status.OK, mean, None, rounds, squares / (rounds - 1), self.hurdle_losses)
 
 
-class TrainingKey(NamedTuple):
-    """Two trainings with equal keys give equal outcomes."""
+class Trainings(NamedTuple):
+    """How a program fared on several seeds of one task: fitness by seed where training was ok, and what failed."""
 
-    key: str
-    task_fingerprint: str
-    seed: int
+    task: str
+    by_seed: dict[int, float]
+    failures: list[str]
 
+    @property
+    def fitness(self) -> list[float]:
+        """The fitness of the trainings that were ok."""
+        return list(self.by_seed.values())
 
-@dataclass
-class Request:
-    """Evaluations asked for together, on these tasks. Complete when `missing` is empty."""
+    @property
+    def mean(self) -> float:
+        """The mean fitness, NaN without any."""
+        return math.fsum(self.by_seed.values()) / len(self.by_seed) if self.by_seed else math.nan
 
-    tasks: Sequence[TaskSeeds]
-    wanted: list[TrainingKey] = field(default_factory=list)
-    outcomes: dict[TrainingKey, Outcome] = field(default_factory=dict)
-    missing: set[TrainingKey] = field(default_factory=set)
+    @property
+    def standard_error(self) -> float:
+        """The standard error of the mean fitness, NaN for fewer than two trainings."""
+        return standard_error(self.fitness)
+
+    def losses(self, seeds: Sequence[int]) -> list[float]:
+        """Return the loss on each seed, infinite where training failed."""
+        return [-self.by_seed.get(seed, -math.inf) for seed in seeds]
 
 
 class TrainingService:
-    """Answers requests from the store where it can and trains the rest in batches."""
+    """Answers requests from the store where it can and trains the rest in batches.
 
-    def __init__(self, store: Store, evaluator: Evaluator, batch_size: int) -> None:
+    Args:
+        store: where trainings are kept.
+        evaluator: trains; the caller closes it.
+        batch_size: trainings of a job.
+        dedup: decides which programs have one key.
+
+    Attributes:
+        trained: trainings done by this service.
+        on_progress: called with the trainings known so far and their total, while a `counting` is under way.
+    """
+
+    def __init__(self, store: Store, evaluator: Evaluator, batch_size: int, dedup: Dedup) -> None:
         self._store = store
         self._evaluator = evaluator
         self._batch_size = batch_size
+        self._dedup = dedup
         self._numbers = count()
         self._jobs: dict[int, tuple[Request, Task, list[TrainingKey]]] = {}
         self.trained = 0
+        self.on_progress: Callable[[int, int], None] | None = None
+        self._known = self._total = 0
+
+    def candidate(self, program: Program | TorchOptimizer) -> Candidate:
+        """Return a program, or an optimizer of torch, with the key of its trainings."""
+        if isinstance(program, TorchOptimizer):
+            return Candidate(program.key, program)
+        return Candidate(identify(program, dataflow_hash(program), self._dedup).key, program)
+
+    # --- asking ------------------------------------------------------------------------------------------------------
 
     def request(
-        self, candidates: Sequence[Candidate], tasks: Sequence[TaskSeeds], hurdles: Sequence[Hurdles] = ()
+        self, candidates: Sequence[Candidate], tasks: Sequence[TaskSeeds], hurdles: Sequence[Sequence[Hurdle]] = ()
     ) -> Request:
-        """Ask for the candidates' outcomes on every task and seed of their round; trainings start at once.
+        """Ask for the candidates' outcomes on every task and seed of their round; training starts at once.
 
         Args:
             candidates: what to evaluate; of equal keys, the last.
-            tasks: on what.
+            tasks: the tasks with their seeds.
             hurdles: of each task, or none. They hold for first rounds only: what is trained again has passed them.
         """
         request = Request(tasks)
@@ -138,6 +183,7 @@ class TrainingService:
             for first in (True, False):
                 asked = {c.key: c for c in candidates if (c.round == 0) is first}
                 self._ask(request, asked, task, tuple(hurdles[number]) if hurdles and first else ())
+        self._advance(len(candidates) * _trainings(tasks) - len(request.missing))
         return request
 
     def _ask(self, request: Request, asked: dict[str, Candidate], on: TaskSeeds, hurdles: tuple[Hurdle, ...]) -> None:
@@ -169,22 +215,69 @@ class TrainingService:
             self.trained += len(keys)
             request.outcomes.update(zip(keys, outcomes, strict=True))
             request.missing.difference_update(keys)
-
-    def evaluate(
-        self, candidates: Sequence[Candidate], tasks: Sequence[TaskSeeds], aggregate: Aggregate = "mean"
-    ) -> dict[str, Score]:
-        """Ask and wait; scores by key."""
-        return scores(self.wait(self.request(candidates, tasks)), aggregate)
+            self._advance(len(keys))
 
     def wait(self, request: Request) -> Request:
-        """Return when the request is complete."""
+        """Return the request when it is complete."""
         while request.missing:
             self.poll()
         return request
 
+    # --- asking and waiting ------------------------------------------------------------------------------------------
+
+    def evaluate(
+        self, candidates: Sequence[Candidate], tasks: Sequence[TaskSeeds], aggregate: Aggregate = "mean"
+    ) -> dict[str, Score]:
+        """Return the scores of candidates by key."""
+        return scores(self.wait(self.request(candidates, tasks)), aggregate)
+
+    def train(
+        self, programs: Sequence[Program | TorchOptimizer | Candidate], tasks: Sequence[TaskSeeds]
+    ) -> list[list[Trainings]]:
+        """Return for each program its trainings on every task, each seed by itself."""
+        candidates = [p if isinstance(p, Candidate) else self.candidate(p) for p in programs]
+        with self.counting(len(candidates) * _trainings(tasks)):
+            request = self.wait(self.request(candidates, tasks))
+        return [[_trainings_of(candidate, on, request) for on in tasks] for candidate in candidates]
+
+    # --- progress ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def counting(self, total: int) -> Iterator[None]:
+        """Report to `on_progress`, until the context ends, how many of the trainings asked for within it are known.
+
+        Args:
+            total: candidates x tasks x seeds of all requests that will be made; equal candidates count each.
+        """
+        self._known, self._total = 0, total
+        try:
+            yield
+        finally:
+            self._total = 0
+
+    def _advance(self, trainings: int) -> None:
+        self._known += trainings
+        if self._total and self.on_progress is not None:
+            self.on_progress(self._known, self._total)
+
+
+def _trainings(tasks: Sequence[TaskSeeds]) -> int:
+    return sum(len(on.seeds) for on in tasks)
+
+
+def _trainings_of(candidate: Candidate, on: TaskSeeds, request: Request) -> Trainings:
+    keys = [TrainingKey(candidate.key, on.task.fingerprint, seed) for seed in on.seeds]
+    outcomes = {key.seed: request.outcomes[key] for key in keys}
+    fitness = {seed: outcome.fitness for seed, outcome in outcomes.items() if outcome.fitness is not None}
+    failures = [f"{outcome.status}: {outcome.reason}" for outcome in outcomes.values() if outcome.fitness is None]
+    return Trainings(on.task.name, fitness, failures)
+
+
+# --- scores ----------------------------------------------------------------------------------------------------------
+
 
 def scores(request: Request, aggregate: Aggregate = "mean", points: Sequence[int] = ()) -> dict[str, Score]:
-    """Scores by key of a complete request.
+    """Return the scores by key of a complete request.
 
     Args:
         request: whose trainings are all known.
@@ -201,13 +294,13 @@ def scores(request: Request, aggregate: Aggregate = "mean", points: Sequence[int
 def score(
     outcomes: Mapping[str, Sequence[Outcome]], tasks: Sequence[TaskSeeds], aggregate: Aggregate, points: Sequence[int]
 ) -> Score:
-    """The first failure decides; without one, the mean over seeds of each task, and these combined.
+    """Return the first failure, or without one the mean over seeds of each task, aggregated over tasks.
 
     Args:
         outcomes: by task fingerprint, one for each seed.
         tasks: all of them.
         aggregate: what decides over several tasks.
-        points: for `hurdle_losses`.
+        points: twentieths of the steps, for `hurdle_losses`.
     """
     placed, hurdle_losses = [], []
     for task, _, anchors in tasks:
@@ -219,4 +312,4 @@ def score(
         placed.append(-loss if anchors is None else anchors.place(loss))
         hurdle_losses += [max(outcome.curve[point - 1] for outcome in of_task) for point in points]
     fitness = min(placed) if aggregate == "worst" else math.fsum(placed) / len(placed)
-    return Score("ok", fitness, hurdle_losses=tuple(hurdle_losses) or None)
+    return Score(Status.OK, fitness, hurdle_losses=tuple(hurdle_losses) or None)

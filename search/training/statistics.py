@@ -1,7 +1,8 @@
 """What differences between trainings are worth: errors, tests, corrections, combinations over tasks.
 
 All tests are one-sided, "better than"; p is the probability of such a difference where there is none, and z the
-standard normal deviate with that p, so that values from few and from many seeds can be combined.
+standard normal deviate with that p, so that values from few and from many seeds can be combined. Differences are kept
+as mean, standard error and degrees of freedom, which SciPy's tests do not give where there is no noise.
 """
 
 from __future__ import annotations
@@ -39,22 +40,23 @@ class Difference(NamedTuple):
         return math.copysign(float(stats.norm.isf(stats.t.sf(abs(t), self.degrees))), t)
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
-        """Where the true difference lies with this confidence."""
-        return _around(self.mean, self.standard_error, self.degrees, level)
+        """Return where the true difference lies with this confidence."""
+        reach = float(stats.t.isf((1 - level) / 2, self.degrees)) * self.standard_error
+        return self.mean - reach, self.mean + reach
 
 
 def standard_error(values: Sequence[float]) -> float:
-    """Of the mean of independent values: s / sqrt(n); NaN for fewer than two."""
+    """Return s / sqrt(n), the standard error of the mean of independent values; NaN for fewer than two."""
     return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
 def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
-    """Where the mean that two or more values are drawn around lies with this confidence (Student, Biometrika 1908)."""
-    return _around(statistics.fmean(values), standard_error(values), len(values) - 1, level)
+    """Return where the mean behind two or more values lies with this confidence (Student, Biometrika 1908)."""
+    return Difference(statistics.fmean(values), standard_error(values), len(values) - 1, True).interval(level)
 
 
 def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference | None:
-    """What our values are above theirs; None where there are too few to tell.
+    """Return what our values are above theirs; None where there are too few values.
 
     Args:
         ours: by seed.
@@ -75,28 +77,28 @@ def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Differ
 
 
 def p_of(z: float) -> float:
-    """Probability of a normal deviate of at least z."""
+    """Return the probability of a normal deviate of at least z."""
     return float(stats.norm.sf(z))
 
 
 def corrected(z: float, candidates: int) -> float:
-    """p of the best z among so many independent candidates, none of which is better (Šidák, JASA 1967)."""
+    """Return p of the best z among `candidates` independent ones, none of which is better (Šidák, JASA 1967)."""
     p = p_of(z)
     return -math.expm1(candidates * math.log1p(-p)) if p < 1 else 1.0
 
 
 def limited(z: float) -> float:
-    """A z that can be added to others: without any noise it is infinite, and p is no number that differs from zero."""
+    """Return a z that can be added to others: without any noise z is infinite, and p cannot be told from zero."""
     return max(-LARGEST_Z, min(LARGEST_Z, z))
 
 
 def combined(zs: Sequence[float]) -> float:
-    """z over independent tasks, all of equal weight: sum / sqrt(n) (Stouffer et al., The American Soldier, 1949)."""
+    """Return z over independent tasks of equal weight: sum / sqrt(n) (Stouffer et al., The American Soldier, 1949)."""
     return math.fsum(zs) / math.sqrt(len(zs))
 
 
 class Signs(NamedTuple):
-    """On how many tasks a program is better, of those where there is any difference, and p of at least so many."""
+    """On how many tasks a program is better, of those where there is any difference, and p of at least as many."""
 
     better: int
     tasks: int
@@ -104,12 +106,7 @@ class Signs(NamedTuple):
 
 
 def signs(differences: Sequence[float]) -> Signs:
-    """The sign test (Arbuthnot, 1710; Dixon and Mood, JASA 1946): tasks counted, whatever the size of differences."""
+    """Return the sign test (Arbuthnot, 1710; Dixon and Mood, JASA 1946): tasks count, whatever their differences."""
     better = sum(d > 0 for d in differences)
     tasks = sum(d != 0 for d in differences)
-    return Signs(better, tasks, float(stats.binom.sf(better - 1, tasks, 0.5)))
-
-
-def _around(mean: float, error: float, degrees: float, level: float) -> tuple[float, float]:
-    reach = float(stats.t.isf((1 - level) / 2, degrees)) * error
-    return mean - reach, mean + reach
+    return Signs(better, tasks, float(stats.binomtest(better, tasks, alternative="greater").pvalue) if tasks else 1.0)

@@ -17,11 +17,11 @@ from programs.errors import InputError
 from programs.ops import user_definitions
 
 from proxy_tasks import Resources, Task, configure_process
-from proxy_tasks.backend import open_backend
+from proxy_tasks.devices import open_backend
 from proxy_tasks.outcome import Outcome
+from proxy_tasks.runtime import peak_memory_mib
 
 from search.training.jobs import Job, Trainer
-from search.training.memory import peak_memory_mib
 
 
 class Place(NamedTuple):

@@ -27,7 +27,7 @@ from programs.kernels.source import C, Source
 from programs.run.sharing import Skeletons
 
 from search.evidence.comparison import read_arms
-from search.evidence.funnel import Funnel
+from search.settings.funnel import Funnel
 from search.settings.settings import Settings
 from search.settings.settings_file import SettingsFile
 from search.store import open_store

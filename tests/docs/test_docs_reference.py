@@ -10,9 +10,11 @@ import pytest
 from programs.ops import OPS
 
 import search
-from search.evidence.funnel import Funnel, Stage
 from search.results.results import Results
-from search.settings.settings import EvaluatorSettings, Immutable, Settings, Strategy, TaskChoice
+from search.settings.fields import Immutable
+from search.settings.funnel import Funnel, Stage
+from search.settings.settings import EvaluatorSettings, Settings, Strategy
+from search.settings.tasks import TaskChoice
 from search.store import schema
 from search.store.views import VIEWS
 

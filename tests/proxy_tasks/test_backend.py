@@ -19,14 +19,15 @@ from programs.errors import InputError
 from programs.run.sharing import Skeletons
 
 from proxy_tasks import Hurdle, Outcome, Replica, Resources, Task, configured_process, cuda, get_task, train, trainer
-from proxy_tasks.backend import Backend, Cpu, open_backend
+from proxy_tasks.backend import Backend, Cpu
 from proxy_tasks.cuda import compiled_losses, configure_torch, shared_out
 from proxy_tasks.datasets import Dataset
+from proxy_tasks.devices import open_backend
 from proxy_tasks.models import Leaf, Model
 from proxy_tasks.models.losses import less_one_at
 from proxy_tasks.models.mlp import mlp
 from proxy_tasks.torch_optimizers import TorchOptimizer, TorchReplica, train_torch_optimizer
-from proxy_tasks.trainer import _Training
+from proxy_tasks.trainer import TrainingCohorts
 
 from tests.support.devices import Emulated
 from tests.support.trainings import evolved, short_task
@@ -41,7 +42,7 @@ def _as_in_a_worker() -> Iterator[None]:
 
 
 def on(backend: Backend, task: Task, replicas: list[Replica], hurdles: list[Hurdle], most: int) -> list[Outcome]:
-    return _Training(task, replicas, hurdles, backend).run(most)
+    return TrainingCohorts(task, replicas, hurdles, backend).run(most)
 
 
 # --- the way of a GPU gives what the way of a CPU gives ------------------------------------------------------------
@@ -276,8 +277,8 @@ def test_how_many_are_trained_at_once_follows_from_the_memory_of_the_device(monk
     task = short_task(20)
     monkeypatch.setattr(Cpu, "memory_mib", lambda _self: 5.5 * 2048 / trainer.replicas_within(2048, task))
     sizes: list[int] = []
-    run = _Training.run
-    monkeypatch.setattr(_Training, "run", lambda self, most: (sizes.append(most), run(self, most))[1])
+    run = TrainingCohorts.run
+    monkeypatch.setattr(TrainingCohorts, "run", lambda self, most: (sizes.append(most), run(self, most))[1])
     replicas = [Replica(zoo.load("adamw"), 0)] * 9
     train(task, replicas)
     train(task, replicas, resources=Resources(memory_mib=2048))
@@ -311,7 +312,7 @@ def test_the_table_of_a_gpu_can_be_had_of_a_cpu() -> None:
 
 
 def test_unknown_devices_are_refused() -> None:
-    with pytest.raises(InputError, match="device 'tpu' is none to train on: cpu or cuda"):
+    with pytest.raises(InputError, match="device 'tpu' is unknown; train on cpu or cuda"):
         open_backend("tpu")
 
 

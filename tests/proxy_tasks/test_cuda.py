@@ -13,8 +13,8 @@ import torch
 from programs import Program, parse, zoo
 
 from proxy_tasks import Hurdle, Outcome, Replica, Resources, get_task, train
-from proxy_tasks.backend import open_backend
 from proxy_tasks.cuda import Recording
+from proxy_tasks.devices import open_backend
 
 from tests.support.trainings import evolved
 

@@ -191,7 +191,7 @@ def test_workers_tell_functions_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     ("changes", "said"),
     [
         ({"budget.hours": 3}, "settings: budget.hours: unknown setting; known here: programs"),
-        ({"tasks.3.steps": 3}, "changes: tasks.3.steps: the settings have no place"),
+        ({"tasks.3.steps": 3}, "changes: tasks.3.steps: the settings have no key"),
         ({"": 3}, "changes: : expected a key such as budget.programs"),
         ({"seed": -1}, "settings: seed: Input should be greater than or equal to 0, got -1"),
         ({"tasks.0.name": "nowhere:task"}, "cannot import 'nowhere'"),

@@ -21,11 +21,10 @@ from proxy_tasks.outcome import Outcome
 from search.evolution.driver import Driver
 from search.settings.settings import Settings
 from search.store import Store, open_store
-from search.training.evaluators import InlineEvaluator
-from search.training.jobs import Finished, Job, Trainer, failed, train_job
-from search.training.log import logging_to
-from search.training.pieces import Failure, Piece, Pieces
+from search.training.inline import InlineEvaluator
+from search.training.jobs import Failure, FinishedJob, Job, Piece, Pieces, Trainer, failed, train_job
 from search.training.ray_pool import RayEvaluator
+from search.training.session import logging_to
 
 GRACE = 5.0  # seconds beyond the time allowed
 
@@ -139,12 +138,12 @@ class TimedPieces(Pieces):
             self._since[piece] = time.monotonic()
         return piece
 
-    def succeeded(self, piece: Piece, outcomes: list[Outcome]) -> list[Finished]:
+    def succeeded(self, piece: Piece, outcomes: list[Outcome]) -> list[FinishedJob]:
         if piece in self._since:  # else it has failed alone, which is noted already
             self._note(piece, "ok")
         return super().succeeded(piece, outcomes)
 
-    def failed(self, piece: Piece, status: Failure, reason: str) -> list[Finished]:
+    def failed(self, piece: Piece, status: Failure, reason: str) -> list[FinishedJob]:
         self._note(piece, status)
         return super().failed(piece, status, reason)
 

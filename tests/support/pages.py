@@ -18,7 +18,7 @@ from proxy_tasks import Outcome, Replica
 
 from search.store import NoiseRow, ProofRow, SelectionRow, Store
 from search.store.proofs import finish_proof, open_locked, set_noise
-from search.training.evaluators import Job
+from search.training.jobs import Job
 
 from tests.support.searches import PretendingEvaluator, key_of, opened, run, settings_of
 

@@ -24,7 +24,7 @@ from proxy_tasks.backend import Bind, Cpu
 from proxy_tasks.datasets import Dataset
 from proxy_tasks.models import Model, module_model
 from proxy_tasks.models.chunks import Losses
-from proxy_tasks.trainer import _Training
+from proxy_tasks.trainer import TrainingCohorts
 
 TASKS = ("digits_mlp", "digits_autoencoder", "digits_cnn", "mnist1d_cnn", "markov_transformer", "noisy_quadratic")
 backend_registration._setup_privateuseone_for_python_backend("pretended")
@@ -103,7 +103,7 @@ def test_a_step_stays_on_the_device_and_never_waits(task: str, seeds: list[int])
     task = replace(get_task(task), steps=20)
     task.load()  # with values, for those who come after
     with pretended_device() as device:
-        training = _Training(task, replicas, [], Pretended(device))
+        training = TrainingCohorts(task, replicas, [], Pretended(device))
         assert training.dataset.train_x.device == device
         cohort = training._start(range(len(replicas)))
         with OneDevice(device):

@@ -10,22 +10,25 @@ from random import Random
 from typing import Any
 
 from programs import Program
+from programs.hashing import dataflow_hash
 
 from proxy_tasks import Outcome, Replica
+from proxy_tasks.torch_optimizers import TorchOptimizer
 
 from search.evolution.driver import Driver, Progress
 from search.settings.settings import Dedup, Settings
 from search.store import Store, open_store
-from search.training.evaluators import Evaluator, Job
-from search.training.identity import candidate
-from search.training.jobs import Finished
+from search.training.jobs import Evaluator, FinishedJob, Job
+from search.training.service import identify
 
 BIRTHS = 100
 
 
-def key_of(program: Program) -> str:
-    """The key of the program's evaluations, with the usual settings."""
-    return candidate(program, Dedup()).key
+def key_of(program: Program | TorchOptimizer) -> str:
+    """Return the key of the program's trainings, with the default settings."""
+    if isinstance(program, TorchOptimizer):
+        return program.key
+    return identify(program, dataflow_hash(program), Dedup()).key
 
 
 def settings_of(**changes: Any) -> Settings:
@@ -64,14 +67,14 @@ class PretendingEvaluator:
         self.jobs.append(job)
         self.submitted.append(job)
 
-    def collect(self, timeout: float) -> list[Finished]:  # noqa: ARG002 - of the interface
+    def collect(self, timeout: float) -> list[FinishedJob]:  # noqa: ARG002 - of the interface
         if not self.jobs or self._rng.random() < 0.2:
             return []
         if self._left <= 0:
             raise KeyboardInterrupt
         self._left -= 1
         job = self.jobs.pop(self._rng.randrange(len(self.jobs)))
-        return [Finished(job.number, [self.outcome(job, r) for r in job.replicas])]
+        return [FinishedJob(job.number, [self.outcome(job, r) for r in job.replicas])]
 
     def outcome(self, _job: Job, replica: Replica) -> Outcome:
         """What is said of a replica."""

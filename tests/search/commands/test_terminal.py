@@ -50,7 +50,7 @@ from search.commands.terminal import console, make_table, number
 from search.results.text import printable
 from search.store import ProofRow, SelectionRow, Store
 from search.store.proofs import finish_proof, open_locked
-from search.training.evaluators import Job
+from search.training.jobs import Job
 
 from tests.support.searches import PretendingEvaluator, key_of, opened, run, settings_of
 

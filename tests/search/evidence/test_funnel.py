@@ -18,12 +18,14 @@ from proxy_tasks import Outcome, Replica, get_task
 
 from search.commands import select as select_command
 from search.commands.select import by_lower_bound, select
-from search.evidence.funnel import DECIDING, STAGE_SEED, Entrant, Funnel, Result, Stage, run_stage
+from search.evidence.funnel import Entrant, Result, run_stage
+from search.settings.baselines import TRIALS
+from search.settings.funnel import Funnel, Stage
+from search.settings.seeds import stage_fresh_seeds, stage_tuning_seeds
 from search.store import Store
 from search.store.proofs import passed_funnel
-from search.training.evaluators import Job
+from search.training.jobs import Job
 from search.training.service import TrainingService
-from search.training.tuning import TRIALS
 
 from tests.support.searches import PretendingEvaluator, opened, run, settings_of
 
@@ -56,6 +58,7 @@ def entrants(*texts: str) -> list[Entrant]:
     return [Entrant(number, parse(text)) for number, text in enumerate(texts, start=1)]
 
 
+FIRST_DECIDING = stage_fresh_seeds(1, 1)[0]
 LONGER = [  # of different behaviour; the statements that make them longer do nothing
     f"x = {function}(g)\n{'y = g * 2.0' + chr(10)}" * n + "update = x * lr"
     for n, function in ((4, "sign"), (5, "cube"), (6, "exp"))
@@ -65,8 +68,8 @@ LONGER = [  # of different behaviour; the statements that make them longer do no
 def staged(
     store: Store, evaluator: PretendingEvaluator, programs: list[Entrant], number: int = 1, **changes: Any
 ) -> list[Result]:
-    service = TrainingService(store, evaluator, 64)
-    return run_stage(number, stage(**changes), programs, ["adamw", "lion"], service, DEDUP, 1000, lambda _: None)
+    service = TrainingService(store, evaluator, 64, DEDUP)
+    return run_stage(number, stage(**changes), programs, ["adamw", "lion"], service, 1000, lambda _: None)
 
 
 def test_everybody_gets_the_same_trials_and_the_same_seeds(tmp_path: Path) -> None:
@@ -77,8 +80,9 @@ def test_everybody_gets_the_same_trials_and_the_same_seeds(tmp_path: Path) -> No
     seeds = defaultdict(set)
     for key, task, seed in evaluator.trained():
         seeds[task, key].add(seed)
-    deciding = set(range(2 * STAGE_SEED + DECIDING, 2 * STAGE_SEED + DECIDING + 3))
-    assert {seed for of_key in seeds.values() for seed in of_key} == {2 * STAGE_SEED} | deciding
+    deciding = set(stage_fresh_seeds(2, 3))
+    assert deciding == {25_000, 25_001, 25_002}
+    assert {seed for of_key in seeds.values() for seed in of_key} == {*stage_tuning_seeds(2, 1)} | deciding
     for result in results:
         assert [on.tuned.trials for on in result.tasks] == [TRIALS, TRIALS]
         for on in result.tasks:
@@ -102,7 +106,7 @@ def test_only_what_beats_the_best_baseline_goes_on_and_at_most_the_best_few(tmp_
 def test_a_program_that_fails_on_one_task_does_not_pass(tmp_path: Path) -> None:
     class FailsOnce(Graded):
         def outcome(self, job: Job, replica: Replica) -> Outcome:
-            if job.task.name == "mnist1d_mlp" and replica.seed >= DECIDING and len(replica.program) > 12:
+            if job.task.name == "mnist1d_mlp" and replica.seed >= FIRST_DECIDING and len(replica.program) > 12:
                 return Outcome("diverged", None, [], 1, 0.0, "there")
             return super().outcome(job, replica)
 
@@ -161,7 +165,7 @@ def test_a_program_must_beat_every_baseline_over_all_tasks_but_not_the_best_of_e
 def test_a_baseline_that_fails_is_no_rival(tmp_path: Path) -> None:
     class AdamwFails(Graded):
         def outcome(self, job: Job, replica: Replica) -> Outcome:
-            if len(replica.program) == len(zoo.load("adamw")) and replica.seed >= DECIDING:
+            if len(replica.program) == len(zoo.load("adamw")) and replica.seed >= FIRST_DECIDING:
                 return Outcome("diverged", None, [], 1, 0.0, "there")
             return super().outcome(job, replica)
 
@@ -197,7 +201,7 @@ def selected(
     path: Path, monkeypatch: pytest.MonkeyPatch, evaluator: PretendingEvaluator, until: int | None = None
 ) -> list[int]:
     """What the command finds, with better programs than that search had."""
-    monkeypatch.setattr("search.commands.run.open_evaluator", lambda _settings: evaluator)
+    monkeypatch.setattr("search.training.session.open_evaluator", lambda _settings: evaluator)
     monkeypatch.setattr(select_command, "_entrants", lambda *_: (entrants("update = g * lr", *LONGER), 80))
     return select(path, [], until)
 

@@ -22,14 +22,13 @@ from proxy_tasks.torch_optimizers import TorchOptimizer, TorchReplica, state_per
 from search.commands.prove import DEDUP, prove_finalist
 from search.evidence.proof import FACTORS, FRESH_SEEDS, SHARES, TUNING_SEEDS, prove, steps_to, tolerance
 from search.evidence.step_time import step_times
-from search.settings.baselines import BASELINES
+from search.settings.baselines import BASELINES, TRIALS
 from search.settings.settings import EvaluatorSettings
 from search.store import SelectionRow, Store
 from search.store.proofs import find_opening
-from search.training.evaluators import Job
+from search.training.jobs import Job
 from search.training.service import TrainingService
 from search.training.statistics import corrected
-from search.training.tuning import TRIALS
 
 from tests.support.searches import PretendingEvaluator, opened, run, settings_of
 
@@ -72,7 +71,7 @@ def test_all_get_the_same_and_the_better_one_wins(tmp_path: Path) -> None:
     evaluator = Fast()
     with opened(tmp_path / "r.db") as store:
         found = prove(
-            "program 1", FINALIST, TrainingService(store, evaluator, 64), DEDUP, 3, lambda _: None, LOCKED[:3]
+            "program 1", FINALIST, TrainingService(store, evaluator, 64, DEDUP), 3, lambda _: None, LOCKED[:3]
         )
     finalist, *baselines = found
     assert finalist.is_finalist and finalist.z is None and [one.name for one in baselines] == list(BASELINES)
@@ -92,8 +91,8 @@ def test_all_get_the_same_and_the_better_one_wins(tmp_path: Path) -> None:
 
 def test_one_setting_is_over_adamw_tuned_for_each_task(tmp_path: Path) -> None:
     with opened(tmp_path / "r.db") as store:
-        service = TrainingService(store, Fast(), 64)
-        found = {one.name: one for one in prove("p", FINALIST, service, DEDUP, 1, lambda _: None, LOCKED[:2])}
+        service = TrainingService(store, Fast(), 64, DEDUP)
+        found = {one.name: one for one in prove("p", FINALIST, service, 1, lambda _: None, LOCKED[:2])}
     assert found["adamw"].one_setting == pytest.approx(1.0, rel=0.01)
     muon, adamw = (-found[name].tasks[0].fresh.mean for name in ("muon", "adamw"))
     assert found["muon"].one_setting == pytest.approx(muon / adamw, rel=0.01)
@@ -104,8 +103,8 @@ def test_a_finalist_that_fails_somewhere_has_no_z(tmp_path: Path) -> None:
         failing = (LOCKED[1],)
 
     with opened(tmp_path / "r.db") as store:
-        service = TrainingService(store, Failing(), 64)
-        found = prove("p", FINALIST, service, DEDUP, 1, lambda _: None, LOCKED[:2])
+        service = TrainingService(store, Failing(), 64, DEDUP)
+        found = prove("p", FINALIST, service, 1, lambda _: None, LOCKED[:2])
     assert all(one.z is None and one.p is None for one in found)
     assert found[1].differences[0] is not None and found[1].differences[1] is None
     assert found[0].tasks[1].fresh.failures == ["diverged: as it was told"]
@@ -190,7 +189,7 @@ def store_with_funnel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def proven(path: Path, program_id: int, evaluator: PretendingEvaluator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.commands.run.open_evaluator", lambda _settings: evaluator)
+    monkeypatch.setattr("search.training.session.open_evaluator", lambda _settings: evaluator)
     prove_finalist(program_id, str(path), EvaluatorSettings(batch=64))
 
 

@@ -26,14 +26,14 @@ from programs.simplify.evidence import updates
 
 from proxy_tasks import Outcome, Replica, get_task, train
 
-from search.commands.simplify import simplify_program
+from search.commands.simplify import DEDUP, simplify_program
 from search.evidence.ablation import ablations
 from search.evidence.constants import candidates, digits, roundings
 from search.evidence.recording import record
 from search.evidence.scaled_tasks import ScaledTask, difference, losses, scaled_task
 from search.evidence.simplification import ABLATION, CONSTANT, NAMES, Simplification, Training, simplify
-from search.training.evaluators import InlineEvaluator, Job
-from search.training.jobs import Finished
+from search.training.inline import InlineEvaluator
+from search.training.jobs import FinishedJob, Job
 from search.training.service import TrainingService
 
 from tests.support.searches import PretendingEvaluator, opened, run, settings_of
@@ -52,11 +52,11 @@ class JudgingEvaluator(PretendingEvaluator):
         super().__init__()
         self._judge = judge
 
-    def collect(self, timeout: float) -> list[Finished]:  # noqa: ARG002 - of the interface
+    def collect(self, timeout: float) -> list[FinishedJob]:  # noqa: ARG002 - of the interface
         if not self.jobs:
             return []
         job: Job = self.jobs.pop()
-        return [Finished(job.number, [self._outcome(self._judge(r.program), r.seed) for r in job.replicas])]
+        return [FinishedJob(job.number, [self._outcome(self._judge(r.program), r.seed) for r in job.replicas])]
 
     def _outcome(self, loss: float, seed: int) -> Outcome:
         if not math.isfinite(loss):
@@ -68,7 +68,7 @@ class JudgingEvaluator(PretendingEvaluator):
 def service(tmp_path: Path) -> Iterator[Callable[[Judge], TrainingService]]:
     """Services that ask a judge. Losses of seeds have a standard deviation of about 1."""
     with opened(tmp_path / "apply_hurdles.db") as store:
-        yield lambda judge: TrainingService(store, JudgingEvaluator(judge), 16)
+        yield lambda judge: TrainingService(store, JudgingEvaluator(judge), 16, DEDUP)
 
 
 def sigma(seeds: Sequence[int] = SEEDS) -> float:
@@ -306,7 +306,7 @@ def _ordered(constants: list[float]) -> list[float]:
 def test_raw_lion_comes_out_as_lion(tmp_path: Path) -> None:
     """With real trainings of a quarter of the usual seeds: one slot, two interpolations, a sign, decoupled decay."""
     with opened(tmp_path / "results.db") as store:
-        service = TrainingService(store, InlineEvaluator(), 128)
+        service = TrainingService(store, InlineEvaluator(), 128, DEDUP)
         program = zoo.load("raw_lion")
         on = scaled_task(program, TASK, SEEDS, service)
         result = simplify(program, Training(service, [on], SEEDS, 1.0))

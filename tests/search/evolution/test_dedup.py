@@ -16,7 +16,7 @@ from programs.fingerprint import fingerprint
 from search.evolution.driver import Driver
 from search.settings.settings import Settings
 from search.store import ProgramRow, Store, open_store
-from search.training.evaluators import InlineEvaluator
+from search.training.inline import InlineEvaluator
 from search.training.service import Score
 
 

@@ -18,10 +18,12 @@ from proxy_tasks import Outcome, Replica, configured_process, get_task, referenc
 
 from search.evolution.driver import Driver, Progress
 from search.settings.baselines import BASELINES
-from search.settings.settings import stored_settings
+from search.settings.settings import Aggregate
+from search.settings.settings_file import stored_settings
+from search.settings.tasks import Anchors, TaskSeeds
 from search.store import LeaseLost, Store
-from search.training.evaluators import InlineEvaluator
-from search.training.service import Aggregate, Anchors, Score, TaskSeeds, score
+from search.training.inline import InlineEvaluator
+from search.training.service import Score, score
 from search.training.tuning import tune
 
 from tests.support.searches import (
@@ -359,7 +361,7 @@ def test_baselines_are_the_best_of_their_trials(tmp_path: Path) -> None:
         driver = run(settings, store, evaluator)
         found = store.baselines(1)
         assert list(found) == list(BASELINES)
-        for tuned in tune(list(BASELINES.values()), driver.service, driver.tasks, settings.dedup):
+        for tuned in tune(list(BASELINES.values()), driver.service, driver.tasks):
             assert found[tuned.name] == tuned.row
             assert tuned.trials == 28 and tuned.fitness == pretended(tuned.best.candidate.key, 0).fitness
         trained = len(evaluator.submitted)
@@ -442,6 +444,6 @@ def test_anchors_measured_again_are_not_mixed_with_those_before(
         run(several, store, PretendingEvaluator(), stop_at(9))
         known = references.reference(get_task("digits_mlp_short"))
         assert known is not None
-        monkeypatch.setattr("search.training.tasks.reference", lambda _task: known._replace(baseline=0.2))
+        monkeypatch.setattr("search.settings.tasks.reference", lambda _task: known._replace(baseline=0.2))
         with pytest.raises(InputError, match=r"versions.anchors.digits_mlp_short: .* -> \[0.2, "):
             run(several, store, PretendingEvaluator())

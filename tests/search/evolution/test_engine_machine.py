@@ -26,9 +26,7 @@ from proxy_tasks import Outcome
 
 from search.evolution.driver import Driver
 from search.store import LeaseLost, Store, lease, open_store
-from search.training.evaluators import Job
-from search.training.jobs import Finished
-from search.training.pieces import Piece, Pieces
+from search.training.jobs import FinishedJob, Job, Piece, Pieces
 
 from tests.support.searches import HISTORY, history_of, key_of, opened, pretended, settings_of
 
@@ -53,13 +51,13 @@ class Workers:
         self.pieces = Pieces()
         self.running: list[Piece] = []
         self.submitted: list[Job] = []
-        self._finished: list[Finished] = []
+        self._finished: list[FinishedJob] = []
 
     def submit(self, job: Job) -> None:
         self.submitted.append(job)
         self.pieces.submit(job)
 
-    def collect(self, timeout: float) -> list[Finished]:  # noqa: ARG002 - of the interface
+    def collect(self, timeout: float) -> list[FinishedJob]:  # noqa: ARG002 - of the interface
         finished, self._finished = self._finished, []
         return finished
 

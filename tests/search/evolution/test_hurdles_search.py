@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from search.evolution.hurdles import Finished, learned_hurdles
+from search.evolution.hurdles import FinishedProgram, learned_hurdles
 from search.settings.settings import Settings
 from search.store import Store
-from search.training.evaluators import InlineEvaluator, open_evaluator
+from search.training.inline import InlineEvaluator
+from search.training.session import open_evaluator
 
 from tests.support.searches import history_of, opened, run, settings_of, stop_at
 
@@ -77,7 +78,7 @@ def test_evaluations_serve_searches_with_other_hurdles(tmp_path: Path, whole: tu
 
 def test_hurdles_are_the_worst_of_the_better_half() -> None:
     """Fitness falls with the number; losses rise at the first hurdle and fall at the second."""
-    finished = [Finished(-float(i), (float(i), float(100 - i))) for i in range(60)]
+    finished = [FinishedProgram(-float(i), (float(i), float(100 - i))) for i in range(60)]
     chosen = settings().hurdles
     assert chosen is not None
     assert learned_hurdles(finished[:9], chosen) == []

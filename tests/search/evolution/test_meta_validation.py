@@ -15,7 +15,7 @@ from search.commands.status import write_status
 from search.evolution.meta_validation import is_overfit
 from search.settings.settings import Settings
 from search.store import MetaValidationRow, Store
-from search.training.evaluators import Job
+from search.training.jobs import Job
 
 from tests.support.searches import (
     BIRTHS,

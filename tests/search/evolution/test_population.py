@@ -10,9 +10,9 @@ import pytest
 
 from programs import zoo
 
-from search.evolution.population import Member, Population
+from search.evolution.population import Genome, Member, Population
 
-PROGRAM = zoo.load("sgd")
+PROGRAM = Genome(zoo.load("sgd"))
 
 
 def population(fitness: list[float]) -> Population:

@@ -13,7 +13,7 @@ from programs import parse, zoo
 from programs.errors import InputError
 from programs.program import Program
 
-from search.evolution.population import Member, Populations
+from search.evolution.population import Genome, Member, Populations
 from search.settings.settings_file import load_settings
 
 from tests.support.searches import (
@@ -101,7 +101,7 @@ def _without_constants(program: Program) -> tuple[Any, ...]:
 
 
 def member(birth: int, fitness: float) -> Member:
-    return Member(birth, zoo.load("sgd"), f"key {birth}", fitness)
+    return Member(birth, Genome(zoo.load("sgd")), f"key {birth}", fitness)
 
 
 def parents(populations: Populations, birth: int) -> set[int]:

@@ -64,7 +64,7 @@ def test_settings_are_read(tmp_path: Path) -> None:
     assert (settings.evaluator.kind, settings.evaluator.batch, settings.evaluator.workers) == ("inline", 8, "auto")
     assert settings.baselines == ("adamw", "lion")
     task = settings.tasks[0]
-    assert task.task.steps == 50 and task.task.batch_size == 128 and list(task.training_seeds) == [0, 1]
+    assert task.task.steps == 50 and task.task.batch_size == 128 and settings.task_seeds[0].seeds == (0, 1)
 
 
 def test_settings_cannot_be_changed(tmp_path: Path) -> None:
@@ -314,10 +314,10 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     [
         ("seed", "expected key=value"),
         ("", "expected key=value"),
-        ("name.first=a", "no place 'name.first'"),
-        ("tasks.1.steps=5", "no place 'tasks.1.steps'"),
-        ("tasks.-1.steps=5", "no place 'tasks.-1.steps'"),
-        ("tasks.first.steps=5", "no place 'tasks.first.steps'"),
+        ("name.first=a", "no key 'name.first'"),
+        ("tasks.1.steps=5", "no key 'tasks.1.steps'"),
+        ("tasks.-1.steps=5", "no key 'tasks.-1.steps'"),
+        ("tasks.first.steps=5", "no key 'tasks.first.steps'"),
         ("seed=[1", "--set seed=[1"),
         ("=3", "--set =3"),
         ("seed=-1", "seed"),

@@ -31,10 +31,10 @@ from search.store import (
     lease,
     schema,
 )
+from search.store.keys import TrainingKey
 from search.store.store import CIRCUMSTANCES
 from search.store.versions import CURRENT
 from search.store.views import VIEWS
-from search.training.service import TrainingKey
 
 from tests.support.searches import (
     PretendingEvaluator,

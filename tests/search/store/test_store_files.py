@@ -246,7 +246,7 @@ def forked(server: subprocess.Popen[str], code: str, path: Path, processes: int 
 
 WRITER = """
     from proxy_tasks import Outcome, get_task
-    from search.training.service import TrainingKey
+    from search.store.keys import TrainingKey
     from search.store import Lease, open_store
     for n in range(4):
         open_store(f"{argument}{n}", create=True).close()
@@ -444,7 +444,7 @@ def opened_births(path: Path) -> list[object]:
 LIMITED = """
     import resource
     from proxy_tasks import Outcome, get_task
-    from search.training.service import TrainingKey
+    from search.store.keys import TrainingKey
     from search.store import StoreError, open_store
     store = open_store(argument, create=True)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))

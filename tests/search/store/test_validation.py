@@ -21,7 +21,7 @@ from proxy_tasks import Outcome
 
 from search.commands.cli import main
 from search.store import StoreError, open_store
-from search.training.jobs import Finished
+from search.training.jobs import FinishedJob
 
 from tests.support.searches import PretendingEvaluator, opened, run, settings_of
 
@@ -53,9 +53,9 @@ STRANGE = "holds something that optsearch did not write"
 class Evaluator(PretendingEvaluator):
     """With curves as long as those of real trainings."""
 
-    def collect(self, timeout: float) -> list[Finished]:
+    def collect(self, timeout: float) -> list[FinishedJob]:
         finished = super().collect(timeout)
-        return [Finished(number, [_long(outcome) for outcome in outcomes]) for number, outcomes in finished]
+        return [FinishedJob(number, [_long(outcome) for outcome in outcomes]) for number, outcomes in finished]
 
 
 def _long(outcome: Outcome) -> Outcome:

@@ -21,9 +21,10 @@ from proxy_tasks import Outcome, Replica, configured_process, get_task
 from proxy_tasks.task import Task
 
 from search.settings.settings import EvaluatorSettings
-from search.training.evaluators import Evaluator, InlineEvaluator, Job, open_evaluator
-from search.training.jobs import resources_of, train_job
+from search.training.inline import InlineEvaluator
+from search.training.jobs import Evaluator, Job, resources_of, train_job
 from search.training.ray_pool import RayEvaluator
+from search.training.session import open_evaluator
 from search.training.worker import Worker
 
 from tests.support.searches import history_of, opened, run, settings_of

@@ -14,8 +14,7 @@ from programs import zoo
 
 from proxy_tasks import Outcome, Replica, get_task
 
-from search.training.jobs import Finished, Job
-from search.training.pieces import DEATHS_ALONE, Failure, Piece, Pieces
+from search.training.jobs import DEATHS_ALONE, Failure, FinishedJob, Job, Piece, Pieces
 
 SIZE = 32
 
@@ -31,7 +30,7 @@ def trained(piece: Piece) -> list[Outcome]:
     return [Outcome("ok", float(replica.seed), [], 5, 0.0) for replica in piece.work.replicas]
 
 
-def attempt(pieces: Pieces, piece: Piece, guilty: dict[int, Failure], tries: Counter[str]) -> list[Finished]:
+def attempt(pieces: Pieces, piece: Piece, guilty: dict[int, Failure], tries: Counter[str]) -> list[FinishedJob]:
     """Train a piece: the first guilty of its replicas ends it."""
     tries[str(piece)] += 1
     culprit = next((r.seed for r in piece.work.replicas if r.seed in guilty), None)

@@ -10,15 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from search.training.statistics import (
-    combined,
-    corrected,
-    difference,
-    interval,
-    p_of,
-    signs,
-    standard_error,
-)
+from search.training.statistics import combined, corrected, difference, interval, p_of, signs, standard_error
 
 RNG = random.Random(3)
 OURS = {seed: RNG.gauss(0.2, 1.0) for seed in range(1000, 1012)}

@@ -16,18 +16,21 @@ from programs.hyperparameters import decay_of, learning_rate_of, scaled, with_de
 from proxy_tasks import DEFAULT_RESOURCES, Outcome, Replica, configured_process, get_task, train
 from proxy_tasks.torch_optimizers import TorchOptimizer, TorchReplica, train_torch_optimizer
 
-from search.settings.baselines import BASELINES, Competitor, Range, chosen, competitor
-from search.settings.settings import FRESH_SEED, Dedup, Settings
+from search.settings.baselines import BASELINES, TRIALS, Competitor, Range, chosen, competitor
+from search.settings.seeds import FRESH_SEED
+from search.settings.settings import Dedup, Settings
+from search.settings.tasks import TaskSeeds
 from search.store import Store
-from search.training.evaluators import InlineEvaluator, Job
-from search.training.jobs import train_job
-from search.training.service import TaskSeeds, TrainingService
-from search.training.tuning import TRIALS, Box, Tuned, following, measure_noise, point, train_programs, tune
+from search.training.inline import InlineEvaluator
+from search.training.jobs import Job, train_job
+from search.training.service import TrainingService
+from search.training.tuning import Box, Point, TunedCompetitor, following, measure_noise, point, tune
 
 from tests.support.searches import PretendingEvaluator, opened
 
 TASK = replace(get_task("digits_mlp"), steps=20)
 ON = [TaskSeeds(TASK, (0,))]
+APART = Dedup(fingerprint=False)
 
 
 @pytest.fixture(autouse=True)
@@ -64,10 +67,12 @@ def constants(program: Program | TorchOptimizer) -> tuple[str, float, float]:
     return str(len(program)), rate, decay_of(program) or 0.0
 
 
-def tuned(store: Store, landscape: Landscape, *names: str, trials: int = TRIALS) -> tuple[list[Tuned], Pretending]:
+def tuned(
+    store: Store, landscape: Landscape, *names: str, trials: int = TRIALS
+) -> tuple[list[TunedCompetitor], Pretending]:
     evaluator = Pretending(landscape)
-    service = TrainingService(store, evaluator, 8)
-    return tune([BASELINES[name] for name in names], service, ON, Dedup(fingerprint=False), trials=trials), evaluator
+    service = TrainingService(store, evaluator, 8, APART)
+    return tune([BASELINES[name] for name in names], service, ON, trials=trials), evaluator
 
 
 def bowl(rate: float, decay: float) -> Landscape:
@@ -102,13 +107,13 @@ def test_trials_are_halved_and_only_the_last_are_trained_on_all_seeds(tmp_path: 
             return found
 
     with opened(tmp_path / "r.db") as store:
-        service = TrainingService(store, Counting(bowl(-2.0, -1.0)), 8)
+        service = TrainingService(store, Counting(bowl(-2.0, -1.0)), 8, APART)
         tasks = [TaskSeeds(TASK, (0, 1, 2, 3, 4))]
-        (found,) = tune([BASELINES["adamw"]], service, tasks, Dedup(fingerprint=False))
+        (found,) = tune([BASELINES["adamw"]], service, tasks)
     counts = sorted(map(len, seeds.values()))
     assert len(counts) == TRIALS == found.trials
     assert [counts.count(n) for n in (1, 2, 4, 5)] == [8 + 3 * 2, 4 + 3 * 1, 2 + 3 * 0, 2 + 3 * 1]
-    assert len(seeds[found.best[:2]]) == 5
+    assert len(seeds[found.best.point]) == 5
 
 
 def test_who_does_well_on_the_first_seed_only_is_not_the_best(tmp_path: Path) -> None:
@@ -119,8 +124,8 @@ def test_who_does_well_on_the_first_seed_only_is_not_the_best(tmp_path: Path) ->
             return found._replace(fitness=1.0) if lucky else found
 
     with opened(tmp_path / "r.db") as store:
-        service = TrainingService(store, Lucky(bowl(-2.5, -1.0)), 8)
-        (found,) = tune([BASELINES["adamw"]], service, [TaskSeeds(TASK, (0, 1, 2))], Dedup(fingerprint=False))
+        service = TrainingService(store, Lucky(bowl(-2.5, -1.0)), 8, APART)
+        (found,) = tune([BASELINES["adamw"]], service, [TaskSeeds(TASK, (0, 1, 2))])
         assert found.fitness is not None and found.fitness < 0.5
 
 
@@ -189,8 +194,8 @@ def test_the_first_round_covers_the_ranges_and_a_quarter_has_no_decay(tmp_path: 
     """Quasi-random points: of 16, one in each sixteenth of the decades, and exactly a quarter without decay."""
     evaluator, answers = Pretending(bowl(-2.0, -1.0)), iter([False, True])
     with opened(tmp_path / "r.db") as store:
-        service = TrainingService(store, evaluator, 8)
-        tune([BASELINES["adamw"]], service, ON, Dedup(), stopped=lambda: next(answers))
+        service = TrainingService(store, evaluator, 8, Dedup())
+        tune([BASELINES["adamw"]], service, ON, stopped=lambda: next(answers))
     assert len(evaluator.asked) == 16 and sum(decay == 0 for _, _, decay in evaluator.asked) == 4
     for low in (3e-4, 3e-3, 3e-2):
         assert sum(low <= rate < 10 * low for _, rate, _ in evaluator.asked) in (4, 5, 6, 7)
@@ -206,17 +211,17 @@ START = Box(Range(1e-3, 1.0), Range(1e-2, 1.0), 0.25)
 @pytest.mark.parametrize(
     ("best", "rates", "decays", "covered"),
     [
-        ((2e-2, 0.1), (5e-3, 8e-2), (2.5e-2, 0.4), START),  # inside: closer on both axes
-        ((2e-2, 0.0), (5e-3, 8e-2), None, START),
-        ((2e-3, 0.1), (1e-4, 1e-3), (1e-2, 1.0), START._replace(rates=Range(1e-4, 1.0))),  # rates go down
-        ((0.5, 0.1), (1.0, 10.0), (1e-2, 1.0), START._replace(rates=Range(1e-3, 10.0))),  # and up
-        ((2e-2, 0.5), (5e-3, 8e-2), (1.0, 10.0), START._replace(decays=Range(1e-2, 10.0))),
-        ((2e-2, 0.015), (5e-3, 8e-2), (0.015 / 4, 0.06), START),  # below the lowest decay is none
+        (Point(2e-2, 0.1), (5e-3, 8e-2), (2.5e-2, 0.4), START),  # inside: closer on both axes
+        (Point(2e-2, 0.0), (5e-3, 8e-2), None, START),
+        (Point(2e-3, 0.1), (1e-4, 1e-3), (1e-2, 1.0), START._replace(rates=Range(1e-4, 1.0))),  # rates go down
+        (Point(0.5, 0.1), (1.0, 10.0), (1e-2, 1.0), START._replace(rates=Range(1e-3, 10.0))),  # and up
+        (Point(2e-2, 0.5), (5e-3, 8e-2), (1.0, 10.0), START._replace(decays=Range(1e-2, 10.0))),
+        (Point(2e-2, 0.015), (5e-3, 8e-2), (0.015 / 4, 0.06), START),  # below the lowest decay is none
         (None, (1e-4, 1e-3), (1e-2, 1.0), START._replace(rates=Range(1e-4, 1.0))),
     ],
 )
 def test_where_the_next_round_looks(
-    best: tuple[float, float] | None,
+    best: Point | None,
     rates: tuple[float, float],
     decays: tuple[float, float] | None,
     covered: Box,
@@ -251,9 +256,9 @@ def test_tuning_again_trains_nothing_and_finds_the_same(tmp_path: Path) -> None:
 def test_stopped_between_rounds_there_is_no_result_but_nothing_is_lost(tmp_path: Path) -> None:
     with opened(tmp_path / "r.db") as store:
         evaluator = Pretending(bowl(-2.0, -1.0))
-        service = TrainingService(store, evaluator, 8)
+        service = TrainingService(store, evaluator, 8, Dedup())
         answers = iter([False, False, True])
-        arguments = ([BASELINES["adamw"]], service, ON, Dedup())
+        arguments = ([BASELINES["adamw"]], service, ON)
         assert tune(*arguments, stopped=lambda: next(answers)) == []
         before = len(evaluator.asked)
         (found,) = tune(*arguments)
@@ -278,7 +283,7 @@ def test_a_program_without_decay_gets_none_and_one_with_zero_may_have_some(tmp_p
     )
     with opened(tmp_path / "r.db") as store:
         evaluator = Pretending(bowl(-0.4, -1.0))
-        (found,) = tune([plain], TrainingService(store, evaluator, 8), ON, Dedup())
+        (found,) = tune([plain], TrainingService(store, evaluator, 8, Dedup()), ON)
         assert found.best.weight_decay == 0.0 and found.trials == TRIALS == len(evaluator.asked)
         assert 0.1 * found.best.learning_rate == pytest.approx(10**-0.4, rel=0.3)
 
@@ -294,14 +299,14 @@ def test_a_program_without_a_learning_rate_is_tuned_by_one_more_statement() -> N
 def test_natives_go_through_service_store_and_evaluator_beside_programs(tmp_path: Path) -> None:
     native, program = TorchOptimizer("muon", 0.05, 0.1), scaled(zoo.load("adamw"), 10.0)
     with opened(tmp_path / "r.db") as store:
-        service = TrainingService(store, InlineEvaluator(), 8)
+        service = TrainingService(store, InlineEvaluator(), 8, Dedup())
         on = [TaskSeeds(TASK, (0, 5))]
-        (first,), (second,) = train_programs([native, program], service, on, Dedup())
+        (first,), (second,) = service.train([native, program], on)
         assert service.trained == 4
         for seed in (0, 5):
             assert first.by_seed[seed] == train_torch_optimizer(TASK, TorchReplica(native, seed)).fitness
             assert second.by_seed[seed] == pytest.approx(train(TASK, [Replica(program, seed)])[0].fitness, rel=1e-5)
-        assert train_programs([native], service, on, Dedup()) == [[first]] and service.trained == 4
+        assert service.train([native], on) == [[first]] and service.trained == 4
 
 
 def test_a_job_gives_outcomes_in_the_order_of_its_replicas() -> None:
@@ -318,15 +323,15 @@ def test_a_job_gives_outcomes_in_the_order_of_its_replicas() -> None:
 
 def test_the_noise_of_a_task_is_measured_on_fresh_seeds(tmp_path: Path) -> None:
     with opened(tmp_path / "r.db") as store:
-        service = TrainingService(store, InlineEvaluator(), 32)
+        service = TrainingService(store, InlineEvaluator(), 32, Dedup())
         program = scaled(zoo.load("adamw"), 10.0)
-        row = measure_noise(program, TASK, service, Dedup())
+        row = measure_noise(program, TASK, service)
         outcomes = train(TASK, [Replica(program, seed) for seed in range(FRESH_SEED, FRESH_SEED + 20)])
         fitness = [outcome.fitness for outcome in outcomes if outcome.fitness is not None]
         assert (row.task, row.task_fingerprint, row.seeds, row.seeds_failed) == (TASK.name, TASK.fingerprint, 20, 0)
         assert (row.mean, row.sigma) == (pytest.approx(fmean(fitness)), pytest.approx(stdev(fitness)))
         assert parse(row.genome) == program
-        assert measure_noise(program, TASK, service, Dedup()) == row and service.trained == 20
+        assert measure_noise(program, TASK, service) == row and service.trained == 20
 
 
 # --- names -----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,122 @@
+"""The tasks of a search: which, on which seeds, and between which losses their scores lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field, field_validator
+
+from programs.errors import InputError
+
+from proxy_tasks import Task, get_task
+from proxy_tasks.named import frozen, is_users
+from proxy_tasks.references import reference
+from proxy_tasks.task import Matmul
+
+from search.settings.fields import Immutable, Number, PositiveInt
+from search.settings.seeds import MOST_SEARCH_SEEDS, tuning_seeds
+
+
+class Anchors(NamedTuple):
+    """Two losses on a task: that of a tuned baseline, which scores 0, and that of the best known, which scores 1."""
+
+    baseline: float
+    best: float
+
+    def place(self, loss: float) -> float:
+        """Return the score of a loss; scores of several tasks have the same scale."""
+        return (self.baseline - loss) / (self.baseline - self.best)
+
+
+class TaskSeeds(NamedTuple):
+    """A task and the seeds to train with. Without anchors a score is minus the loss itself."""
+
+    task: Task
+    seeds: tuple[int, ...]
+    anchors: Anchors | None = None
+
+
+class TaskChoice(Immutable):
+    """A task to search on, and what to change in it."""
+
+    name: str
+    """A built-in task, or a user-defined one as module:function."""
+    seeds: Annotated[int, Field(ge=1, le=MOST_SEARCH_SEEDS, strict=True)] = 1
+    """Trainings of each program; their mean decides."""
+    steps: PositiveInt | None = None
+    """Training steps instead of the task's own."""
+    batch_size: PositiveInt | None = None
+    """Samples of a training step instead of the task's own."""
+    update_scale: Annotated[Number, Field(gt=0, le=1e6)] = 1.0
+    """Factor on the updates of all programs on this task, such as its best learning rate over the mean of all tasks."""
+    matmul: Matmul = "float32"
+    """Precision of matrix products in training; tf32 is for GPUs, bf16 for all devices. Everything else is float32."""
+    data: dict[str, Any] = Field(default={})
+    """Arguments of the data set, such as `path`."""
+    model: dict[str, Any] = Field(default={})
+    """Arguments of the model, such as `hidden`."""
+    anchors: tuple[Number, Number] | None = None
+    """Losses between which scores lie where there are several tasks: of a tuned baseline (0) and of the best known (1).
+    Built-in tasks have recorded ones."""
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if not is_users(name):
+            get_task(name)
+        return name
+
+    @field_validator("anchors")
+    @classmethod
+    def _apart(cls, anchors: tuple[float, float] | None) -> tuple[float, float] | None:
+        if anchors is not None and anchors[1] >= anchors[0]:
+            raise ValueError("expected [loss of a tuned baseline, lower loss of the best known]")
+        return anchors
+
+    @property
+    def task(self) -> Task:
+        """The task with these changes."""
+        task = get_task(self.name)
+        changes = {key: value for key in ("steps", "batch_size") if (value := getattr(self, key)) is not None}
+        return replace(
+            task,
+            update_scale=task.update_scale * self.update_scale,
+            matmul=self.matmul,
+            dataset_args=frozen(dict(task.dataset_args) | self.data),
+            model_args=frozen(dict(task.model_args) | self.model),
+            **changes,
+        )
+
+
+def task_seeds(choices: Sequence[TaskChoice]) -> list[TaskSeeds]:
+    """Return each task with its seeds and, where there are several tasks, its anchors.
+
+    Raises:
+        InputError: a task cannot be loaded, or its anchors are not known.
+    """
+    several = len(choices) > 1
+    return [TaskSeeds(one.task, tuning_seeds(one.seeds), _anchors(one) if several else None) for one in choices]
+
+
+def load_tasks(choices: Sequence[TaskChoice]) -> None:
+    """Load all tasks, so that what is missing is said before anything starts.
+
+    Raises:
+        InputError: a task cannot be loaded.
+    """
+    for choice in choices:
+        choice.task.load()
+
+
+def _anchors(choice: TaskChoice) -> Anchors:
+    if choice.anchors is not None:
+        return Anchors(*choice.anchors)
+    known = reference(choice.task)
+    if known is None or known.best is None:
+        raise InputError(
+            f"tasks: '{choice.name}' as set here has no recorded anchors; give it anchors: [loss of tuned AdamW, lower"
+            " loss of the best known], or leave its settings as they are"
+        )
+    return Anchors(known.baseline, known.best)
