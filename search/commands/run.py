@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from tqdm import tqdm
 
 from programs.program import parse
 
 from proxy_tasks.runtime import peak_memory_mib
 
 from search.commands.leaderboard import show_best
-from search.commands.progress import ProgressLine
+from search.commands.progress import ProgressLine, counting_trainings
 from search.commands.terminal import console, describe, show_baselines, show_program, show_trainings
 from search.evolution.driver import Driver, Progress
 from search.results.results import Results
@@ -77,11 +78,10 @@ def shown(driver: Driver, report: Callable[[Progress], None] = lambda _: None) -
         report(progress)
 
     def say_stopping() -> None:
-        print("\nfinishing what is in flight; once more stops at once", file=sys.stderr)
+        tqdm.write("finishing what is in flight; once more stops at once", file=sys.stderr)
 
-    driver.report, driver.on_stop = tell, say_stopping
-    baselines = driver.settings.baselines
-    with ProgressLine(f"tuning baselines {', '.join(baselines)}" if baselines else "starting") as line:
+    with ProgressLine("tuning baselines") as line:
+        driver.report, driver.on_stop, driver.service.on_progress = tell, say_stopping, line.count
         yield
     if driver.stopping:
         console.print(f"stopped; the same command with the same settings goes on from birth {driver.progress.births}")
@@ -102,7 +102,8 @@ def _conclude(settings: Settings, store: Store, driver: Driver) -> None:
     rivals = {f"program {best[0].id}": winner}
     if "adamw" in driver.progress.baselines:
         rivals["tuned AdamW"] = parse(driver.progress.baselines["adamw"].genome)
-    trainings = driver.service.train(list(rivals.values()), tasks)
+    with counting_trainings(driver.service):
+        trainings = driver.service.train(list(rivals.values()), tasks)
     show_trainings(f"on {FRESH_SEEDS} fresh seeds, which no search trains on", list(rivals), trainings)
     store_option = "" if settings.store == "sqlite:///results.db" else f" --store {shlex.quote(settings.store)}"
     console.print(
