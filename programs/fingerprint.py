@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from programs.dataflow import G
+from programs.graph import G
 from programs.layout import Layout
 from programs.liveness import live
 from programs.program import Program

@@ -13,15 +13,15 @@ from collections.abc import Container, Sequence
 from random import Random
 from typing import TypeVar
 
-from programs.dataflow import N_INPUTS
 from programs.errors import InputError
+from programs.graph import INPUT_NODES, INPUTS
 from programs.ops import OPS, SCALAR, TREE
 from programs.program import Program, Statement
 
 ATTEMPTS = 50  # draws of the details before another kind of mutation is taken
 
 _OPS = tuple(OPS.values())
-_INPUTS = {"w": TREE, "g": TREE, "m": TREE, "v": TREE, "lr": SCALAR}  # with their kinds
+_INPUTS = {name: node.kind for name, node in zip(INPUTS, INPUT_NODES, strict=True)}
 _T = TypeVar("_T")
 
 
@@ -135,9 +135,9 @@ def _choose(rng: Random, items: Sequence[_T]) -> _T:
 def _scope(program: Program, position: int) -> dict[str, int]:
     """The variables that a statement at `position` can read, with their kinds there."""
     scope = dict(_INPUTS)
-    kinds = program.dataflow.kinds
-    for i in range(position):
-        scope[program.statements[i].target] = kinds[N_INPUTS + i]
+    nodes, numbers = program.dataflow.nodes, program.dataflow.statements
+    for statement, number in zip(program.statements[:position], numbers, strict=False):
+        scope[statement.target] = nodes[number].kind
     return scope
 
 
@@ -151,7 +151,7 @@ def _draw_call(rng: Random, scope: dict[str, int]) -> tuple[str, tuple[str | flo
             return None
         args.append(argument)
         kinds.append(scope[argument] if isinstance(argument, str) else SCALAR)
-    return op.name, tuple(args), op.result(kinds)
+    return op.name, tuple(args), op.results[tuple(kinds)]
 
 
 def _draw_argument(rng: Random, scope: dict[str, int], accepted: tuple[int, ...]) -> str | float | None:

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from programs.dataflow import Dataflow, trace
 from programs.errors import InputError, StatementError
+from programs.graph import INPUTS, Dataflow, trace
 from programs.ops import INFIX, OPS
 
-INPUTS = ("w", "g", "m", "v", "lr")
 OUTPUTS = ("update", "m", "v")
 SIGNATURE = "def train(w, g, m, v, lr):"
 RETURN = "return update, m, v"

@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 import torch
 
-from programs.dataflow import LR, G, M, V, W
-from programs.export.lowering import INPUT, LEAF, RATE, SUM, TOTAL, TREE, Phase, Rule, Value, phases
-from programs.export.names import Scope
+from programs.export.parts import LIST_NAMES
 from programs.export.single_tensor import group_values, in_order, loop_over_entries, shares, tidy
+from programs.export.variables import Scope
+from programs.graph import LR, N_INPUTS
+from programs.lowering import Rule
+from programs.phases import LEAF, RATE, SUM, TOTAL, TREE, Phase, Value
 
-LIST_NAMES = {W: "weights", G: "grads", M: "ms", V: "vs"}
 _BINARY = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div", "maximum": "maximum", "minimum": "minimum"}
 _COMMUTE = ("add", "mul", "maximum", "minimum")
 
@@ -43,12 +44,11 @@ def multi_tensor(rule: Rule, constants: dict[int, str]) -> list[str]:
 
 class _MultiTensor:
     def __init__(self, rule: Rule, constants: dict[int, str]) -> None:
-        self.rule, self.constants, self._phases = rule, constants, phases(rule)
+        self.rule, self.constants, self._phases = rule, constants, rule.phases()
         self.texts: dict[int, str] = LIST_NAMES | {LR: "lr"} | constants
         self.scope = Scope(constants.values())
         self.kept = {n: self.scope.fix(f"all_{rule.values[n].name}") for phase in self._phases for n in phase.kept}
-        sums = [n for n, value in enumerate(rule.values) if value.function == SUM]
-        self.sums = {n: self.scope.fix(rule.values[n].name) for n in sums}
+        self.sums = {n: self.scope.fix(rule.values[n].name) for n in rule.sums()}
         self.positions = {n: now for now, n in enumerate(n for phase in self._phases for n in phase.order)}
         self.last_use = self._last_uses()
         self.chain = {n: slot for slot in rule.states for n in self._chain(slot)}
@@ -100,8 +100,7 @@ class _MultiTensor:
         return chain if self.last_use[slot] == self.positions[n] else []
 
     def _feeds_only(self, n: int, user: int) -> bool:
-        value = self.rule.values[n]
-        is_temporary = value.rank == TREE and value.function != INPUT and n not in self.kept
+        is_temporary = self.rule.values[n].rank == TREE and n >= N_INPUTS and n not in self.kept
         return is_temporary and {u for u, _ in self.rule.users()[n]} == {user} and self.last_use[n] < math.inf
 
 

@@ -7,13 +7,13 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping
 
-from programs.dataflow import LR, G, M, V, W
 from programs.errors import InputError
 from programs.export.docstring import optax_docstring
-from programs.export.lowering import INPUT, LEAF, SUM, Value
-from programs.export.names import Scope
-from programs.export.parts import STATE_NAMES, Parts, number
+from programs.export.parts import Parts, number
 from programs.export.single_tensor import tidy
+from programs.export.variables import Scope
+from programs.graph import INPUTS, LR, N_INPUTS, G, M, V, W
+from programs.phases import LEAF, SUM, Value
 from programs.program import Program
 
 # The templates of torch that jax.numpy has no function of the same name for.
@@ -66,7 +66,7 @@ __all__ = ["{parts.name}"]'''
 
 
 def _state(parts: Parts) -> str:
-    fields = ["count: Any", *(f"{STATE_NAMES[s]}: Any" for s in parts.rule.states)]
+    fields = ["count: Any", *(f"{INPUTS[s]}: Any" for s in parts.rule.states)]
     return "\n".join([f"class {_state_name(parts)}(NamedTuple):", *(f"    {field}" for field in fields)])
 
 
@@ -88,7 +88,7 @@ def _norm(x: Any) -> Any:
 
 def _function(parts: Parts) -> str:
     arguments = [f"learning_rate: optax.ScalarOrSchedule = {number(parts.rule.lr)}"]
-    arguments += [f"{h.name}: float = {number(h.default)}" for h in parts.hypers.values()]
+    arguments += [f"{h.name}: float = {number(h.default)}" for h in parts.hyperparameters.values()]
     listed = "".join(f"    {argument},\n" for argument in arguments)
     body = "\n\n".join([optax_docstring(parts), _init(parts), _update(parts), _RETURN])
     return f"def {parts.name}(\n{listed}) -> optax.GradientTransformation:\n{textwrap.indent(body, '    ')}"
@@ -110,7 +110,7 @@ def _update(parts: Parts) -> str:
         lines += ["    if params is None:", '        raise ValueError("this transformation needs params")']
     lines.append("    gs, structure = jax.tree.flatten(updates)")
     lines += ["    ws = jax.tree.leaves(params)"] * rule.is_read(W)
-    lines += [f"    {STATE_NAMES[s]}s = jax.tree.leaves(state.{STATE_NAMES[s]})" for s in rule.states]
+    lines += [f"    {INPUTS[s]}s = jax.tree.leaves(state.{INPUTS[s]})" for s in rule.states]
     if parts.reads_lr:
         lines.append("    lr = learning_rate(state.count) if callable(learning_rate) else learning_rate")
     lines += [f"    {line}" for line in _Body(parts).lines()]
@@ -127,7 +127,7 @@ class _Body:
 
     def lines(self) -> Iterator[str]:
         for n, value in enumerate(self._rule.values):
-            if value.function != INPUT and n not in self._rule.constants:
+            if n >= N_INPUTS and n not in self._rule.constants:
                 text = self._code(value)
                 self._texts[n] = self._scope.fix(value.name)
                 yield f"{self._texts[n]} = {text}"
@@ -135,7 +135,7 @@ class _Body:
         yield f"updates = [-(x.astype(g.dtype)) for x, g in zip({update}, gs, strict=True)]"
         states = ["optax.safe_increment(state.count)"]
         for slot, n in self._rule.states.items():
-            name = f"{STATE_NAMES[slot]}s"
+            name = f"{INPUTS[slot]}s"
             yield f"{name} = [x.astype(s.dtype) for x, s in zip({self._texts[n]}, {name}, strict=True)]"
             states.append(f"structure.unflatten({name})")
         yield f"return structure.unflatten(updates), type(state)({', '.join(states)})"

@@ -6,10 +6,11 @@ import ast
 import re
 from collections.abc import Iterator
 
-from programs.dataflow import LR, G, M, V, W
-from programs.export.lowering import CONSTANT, RATE, SUM, Phase, Rule, Value, phases
-from programs.export.names import Scope
-from programs.export.parts import STATE_NAMES
+from programs.export.parts import LIST_NAMES
+from programs.export.variables import Scope
+from programs.graph import INPUTS, LR, G, M, V, W
+from programs.lowering import Rule
+from programs.phases import CONSTANT, RATE, SUM, Phase, Value
 
 WIDEST_INLINED = 44  # characters: an expression above this gets a line and a name of its own
 
@@ -29,7 +30,7 @@ def shares(total: str) -> str:
 
 def loop_over_lists(names: list[str], inputs: list[int]) -> str:
     """The head of a loop over the lists of one group."""
-    lists = ["params", *(("weights", "grads", "ms", "vs")[n] for n in inputs)]
+    lists = ["params", *(LIST_NAMES[n] for n in inputs)]
     return f"for {', '.join(names)} in zip({', '.join(lists)}, strict=True):"
 
 
@@ -64,14 +65,13 @@ def _is_linear(rule: Rule, value: Value, place: int) -> bool:
 
 class _SingleTensor:
     def __init__(self, rule: Rule, constants: dict[int, str]) -> None:
-        self._rule, self._phases = rule, phases(rule)
-        self._texts: dict[int, str] = {W: "w", G: "g", M: "m", V: "v", LR: "lr"} | constants
-        self._texts |= {slot: f"{name}_in" for slot, name in STATE_NAMES.items() if kept_by_autograd(rule, slot)}
+        self._rule, self._phases = rule, rule.phases()
+        self._texts: dict[int, str] = dict(enumerate(INPUTS)) | constants
+        self._texts |= {slot: f"{INPUTS[slot]}_in" for slot in (M, V) if kept_by_autograd(rule, slot)}
         self._constants = constants
-        self._scope = Scope([*constants.values(), *(STATE_NAMES[s] for s in rule.states)], "wg")
+        self._scope = Scope([*constants.values(), *(INPUTS[s] for s in rule.states)], "wg")
         self._kept = {n: self._scope.fix(f"all_{rule.values[n].name}") for phase in self._phases for n in phase.kept}
-        sums = [n for n, value in enumerate(rule.values) if value.function == SUM]
-        self._sums = {n: self._scope.fix(rule.values[n].name) for n in sums}
+        self._sums = {n: self._scope.fix(rule.values[n].name) for n in rule.sums()}
         self._hoisted: set[int] = set()
 
     def lines(self) -> Iterator[str]:
@@ -98,7 +98,7 @@ class _SingleTensor:
         yield from (f"{name}: list[Tensor] = []" for name in [*map(shares, sums), *(self._kept[n] for n in phase.kept)])
         body = list(_Body(self, number, phase).lines())
         inputs = in_order(self._rule)
-        names = ["param", *("wgmv"[n] for n in inputs)]
+        names = ["param", *(INPUTS[n] for n in inputs)]
         yield loop_over_entries(names, body) if self._rule.is_global else loop_over_lists(names, inputs)
         yield from (f"    {line}" for line in body)
         yield from (f"{name} = _totals({shares(name)})" for name in sums)
@@ -119,9 +119,7 @@ class _Body:
         self._inlined = self._choose_inlined()
 
     def _writes(self) -> list[Value]:
-        writes = [
-            Value(_WRITE, f"{STATE_NAMES[s]}.copy_({{0}})", (n,), CONSTANT, "") for s, n in self._rule.states.items()
-        ]
+        writes = [Value(_WRITE, f"{INPUTS[s]}.copy_({{0}})", (n,), CONSTANT, "") for s, n in self._rule.states.items()]
         return [*writes, Value(_WRITE, "param.sub_({0})", (self._rule.update,), CONSTANT, "")]
 
     def lines(self) -> Iterator[str]:
@@ -143,7 +141,7 @@ class _Body:
             yield from self._group_values()
         for slot in self._rule.states:
             if self._texts[slot].endswith("_in") and any(slot in v.args for v in self._values.values()):
-                name = STATE_NAMES[slot]
+                name = INPUTS[slot]
                 yield (
                     f"{name}_in = {name}.clone() if group['differentiable'] else {name}"
                     if self._rule.is_global
@@ -189,7 +187,7 @@ class _Body:
 
     def _wanted(self, value: Value) -> str:
         """The name in the program; where that is a state, which is written at the end only, its new value."""
-        return f"new_{value.name}" if value.name in (STATE_NAMES[s] for s in self._rule.states) else value.name
+        return f"new_{value.name}" if value.name in (INPUTS[s] for s in self._rule.states) else value.name
 
     def _rule_value(self, n: int) -> Value:
         return self._rule.values[n]
@@ -205,12 +203,10 @@ class _Body:
                 if n in self._values and self._may_stand_inside(n, value, users, written):
                     self._inlined.add(n)
             if value.function == _WRITE:
-                written |= {s for s, name in STATE_NAMES.items() if value.template.startswith(f"{name}.")}
+                written |= {s for s in (M, V) if value.template.startswith(f"{INPUTS[s]}.")}
         return self._inlined
 
-    def _may_stand_inside(
-        self, n: int, value: Value, users: dict[int, list[tuple[int, int]]], written: set[int]
-    ) -> bool:
+    def _may_stand_inside(self, n: int, value: Value, users: list[list[tuple[int, int]]], written: set[int]) -> bool:
         inner = self._values[n]
         reads = len(users[n]) + (n == self._rule.update) + (n in self._rule.states.values())
         once = reads == 1 and value.template.count(f"{{{value.args.index(n)}}}") == 1

@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from programs.dataflow import N_INPUTS
 from programs.errors import InputError
 from programs.export.torch_source import torch_source
 from programs.layout import Layout
-from programs.liveness import live
+from programs.liveness import live_functions
 from programs.program import Program
 from programs.run.reference import State, initial_state, numpy_step
 
@@ -80,7 +79,8 @@ def _record() -> _Recording:
 
 
 def _largest_difference(source: str, class_name: str, program: Program, recording: _Recording, put_back: bool) -> float:
-    layout, is_lax, origin = recording.layout, _is_lax(program), np.zeros_like(recording.w)
+    layout, origin = recording.layout, np.zeros_like(recording.w)
+    is_lax = not live_functions(program).isdisjoint(_LAX)
     exported = _Exported(source, class_name, recording)
     step, state, w = numpy_step(program, layout), initial_state(layout), recording.w
     of_weights, of_states = -np.inf, 0.0
@@ -150,8 +150,3 @@ class _Exported:
     def _leaves(self, row: np.ndarray) -> list[np.ndarray]:
         leaves = np.split(row, self._layout.starts[1:])
         return [leaf.reshape(shape) for leaf, shape in zip(leaves, SHAPES, strict=True)]
-
-
-def _is_lax(program: Program) -> bool:
-    flow = program.dataflow
-    return any(flow.ops[n - N_INPUTS].name in _LAX for n in live(flow).nodes if n >= N_INPUTS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from programs.dataflow import M, V, W
+from programs.graph import M, V, W
 from programs.ops import SCALAR, TREE
 from programs.simplify.graph import Graph, Roots, depths, heights
 from programs.simplify.writing import writable

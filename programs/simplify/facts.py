@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from programs.dataflow import LR, M, V
+from programs.graph import LR, M, V
+from programs.ops import OPS
 from programs.simplify.graph import Graph, Roots
-from programs.simplify.patterns import number
 
 POSITIVE, NOT_NEGATIVE, UNKNOWN = range(3)
 
@@ -92,4 +92,4 @@ def _is_zero(graph: Graph, node: int, zero: set[int]) -> bool:
         return is_zero[0]
     if function == "interp":
         return is_zero[0] and is_zero[1]
-    return bool(args) and all(is_zero) and number(function, [0.0] * len(args)) == 0.0
+    return bool(args) and all(is_zero) and OPS[function].number([0.0] * len(args)) == 0.0

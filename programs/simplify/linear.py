@@ -16,7 +16,7 @@ from fractions import Fraction
 from itertools import islice
 from typing import NamedTuple
 
-from programs.dataflow import M, V, W
+from programs.graph import M, V, W
 from programs.ops import EPS
 from programs.simplify.graph import Graph, Roots, replaced, trimmed
 from programs.simplify.rewriting import Candidate

@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 
 from programs.ops import INFIX, LEAF, OPS, SCALAR, TREE
-from programs.simplify.graph import CONSTANT, Graph
+from programs.simplify.graph import Graph
 
 NUMBERS, SCALARS, SMALL = "abc", "st", "k"
 _LARGEST_KIND = {**dict.fromkeys(NUMBERS + SCALARS, SCALAR), SMALL: LEAF}
@@ -93,16 +93,8 @@ def build(graph: Graph, shape: Pattern, bindings: Bindings, fold: bool = True) -
 
 def folded_call(graph: Graph, function: str, args: Sequence[int]) -> int | None:
     """The number that a function of numbers is; None if it is not one in float32 too, or an argument is no number."""
-    if any(graph.nodes[a].function != CONSTANT for a in args):
+    if not all(map(graph.is_constant, args)):
         return None
-    value = number(function, [graph.nodes[a].value for a in args])
+    value = OPS[function].number([graph.nodes[a].value for a in args])
     in_float32 = np.abs(np.float32(value)) if np.isfinite(value) and abs(value) < 1e38 else np.inf
     return graph.constant(value) if value == 0.0 or 1e-37 < in_float32 < 1e38 else None
-
-
-def number(function: str, args: Sequence[float]) -> float:
-    """A function of numbers, in float64."""
-    op = OPS[function]
-    meaning = np.abs if op.uses_leaves else op.numpy  # the norm of a number
-    with np.errstate(all="ignore"):
-        return float(np.ravel(meaning(*(np.full(1, a) for a in args)))[0])

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from programs.dataflow import M, V, W
+from programs.graph import M, V, W
 from programs.simplify.facts import zeros
 from programs.simplify.graph import Graph, KindError, Roots, replaced, trimmed
 from programs.simplify.linear import Form, Forms, combined

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from math import inf
 from typing import NamedTuple
 
-from programs.dataflow import LR, N_INPUTS, M, V, W
+from programs.graph import LR, N_INPUTS, M, V, W
 from programs.ops import OPS, TREE
 from programs.program import Program, Statement
 from programs.simplify.graph import Graph, Roots, depths

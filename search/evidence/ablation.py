@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from programs.dataflow import LR, W
-from programs.program import INPUTS, Program, Statement
+from programs.graph import INPUTS, LR, W
+from programs.program import Program, Statement
 from programs.simplify.cost import Cost, cost
 from programs.simplify.graph import Graph, read, replaced, trimmed
 from programs.simplify.writing import write
