@@ -19,9 +19,8 @@ from programs.program import Program
 from programs.simplify import Step as AlgebraStep
 from programs.simplify import simplify_algebra
 
-from search.evidence.ablation import ablations, price
-from search.evidence.constants import roundings
 from search.evidence.scaled_tasks import Difference, ScaledTask, differences
+from search.evidence.variants import ablations, price, roundings
 from search.training.service import TrainingService
 
 ABLATION, CONSTANT, NAMES = "ablation", "constant", "names"
