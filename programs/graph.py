@@ -98,7 +98,7 @@ def _check_outputs(scope: Mapping[str, int], kinds: Sequence[int], numbers: Sequ
 
 
 def _error(statement: int, function: str, args: Sequence[object], kinds: Mapping[str, int]) -> StatementError:
-    """What is wrong with a call; `kinds` are those of the variables."""
+    """Return what is wrong with a call; `kinds` are those of the variables."""
     op = OPS.get(function)
     if op is None:
         return StatementError(f"unknown function '{function}'", statement)

@@ -136,7 +136,7 @@ def _log(log: np.ufunc) -> Callable[[np.ndarray], Any]:
 
 
 def _interp(x: np.ndarray, y: np.ndarray, a: np.ndarray) -> Any:
-    """(1 - a) x + a y from the nearer end, as torch.lerp does, so that infinities meet the same fate in both."""
+    """Return (1 - a) x + a y from the nearer end, as torch.lerp does, so that both treat infinities alike."""
     near_x = np.abs(a) < 0.5
     if near_x.size == 1:  # as nearly always, and quicker
         return x + a * (y - x) if near_x.item() else y - (y - x) * (1 - a)

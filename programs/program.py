@@ -62,7 +62,7 @@ class Program:
         return Program, (self.statements,)  # the cached dataflow does not travel
 
     def as_function(self) -> str:
-        """The text as a whole function, the form in which people read it."""
+        """Return the text as a whole function, the form in which people read it."""
         return "\n".join([SIGNATURE, *(f"    {s}" for s in self.statements), f"    {RETURN}"])
 
 
@@ -122,7 +122,7 @@ def _function_body(function: ast.FunctionDef, source: str) -> list[ast.stmt]:
 
 
 def _statement(node: ast.stmt, source: str) -> tuple[Statement, list[ast.expr]]:
-    """The statement, and its arguments' places in the text."""
+    """Return the statement, and its arguments' places in the text."""
     if not isinstance(node, ast.Assign):
         raise _error(node, source, "expected an assignment such as 'update = update * lr'")
     target = node.targets[0]

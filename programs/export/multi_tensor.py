@@ -25,7 +25,7 @@ _COMMUTE = ("add", "mul", "maximum", "minimum")
 
 
 class _UnsupportedError(Exception):
-    """There is no foreach form."""
+    """An expression has no foreach form."""
 
 
 class _Operand(NamedTuple):
@@ -38,7 +38,7 @@ class _Operand(NamedTuple):
 
 
 def multi_tensor(rule: Rule, constants: dict[int, str]) -> list[str]:
-    """The body of the function. `constants` are the texts of the constants, names or numbers."""
+    """Return the body of the function. `constants` are the texts of the constants, names or numbers."""
     return list(_MultiTensor(rule, constants).lines())
 
 
@@ -81,7 +81,7 @@ class _MultiTensor:
     # --- which lists may be overwritten ----------------------------------------------------------------------------
 
     def _last_uses(self) -> dict[int, float]:
-        """The position of the last reader of each value; never for what the step hands on."""
+        """Return the position of the last reader of each value; infinity for what the step returns."""
         last: dict[int, float] = {}
         for n, now in self.positions.items():
             for arg in self.rule.values[n].args:
@@ -89,7 +89,7 @@ class _MultiTensor:
         return last | dict.fromkeys([self.rule.update, *self.rule.states.values(), *self.kept], math.inf)
 
     def _chain(self, slot: int) -> list[int]:
-        """The values that may be computed in the memory of a state: from its first change to its next value."""
+        """Return the values that may be computed in the memory of a state: from its first change to its next value."""
         chain, n = [self.rule.states[slot]], self.rule.states[slot]
         while slot not in self.rule.values[n].args:
             links = [a for a in self.rule.values[n].args if self._feeds_only(a, n)]
@@ -171,7 +171,7 @@ class _Body:
         return tidy(value.template.format(*(f"({texts[a]})" for a in value.args)))
 
     def _comprehension(self, value: Value) -> str:
-        """The single-tensor expression over the elements of the lists that it reads."""
+        """Return the single-tensor expression over the elements of the lists that it reads."""
         lists = sorted({a for a in value.args if self._rule.values[a].rank >= LEAF})
         elements = dict(zip(lists, "xyz", strict=False))
         expression = self._expression(value, self._texts | elements)
@@ -182,7 +182,7 @@ class _Body:
     # --- what the lowering of one expression asks for ----------------------------------------------------------------
 
     def operand(self, name: str, n: int, value: Value, now: int, occurrences: int) -> _Operand:
-        """A variable of the expression of value n, by its name."""
+        """Return a variable of the expression of value n, by its name."""
         arg = next(a for a in value.args if self._texts[a] == name)
         rank = self._rule.values[arg].rank
         if rank < LEAF:
@@ -206,7 +206,7 @@ class _Foreach:
         self._counts: dict[str, int] = {}
 
     def lower(self, node: ast.expr) -> _Operand:
-        """The operand that an expression comes to; its code is appended to `out`."""
+        """Return the operand that an expression comes to; its code is appended to `out`."""
         if not self._counts:
             names = [x.id for x in ast.walk(node) if isinstance(x, ast.Name)]
             self._counts = {name: names.count(name) for name in names}

@@ -37,7 +37,7 @@ class NamedConstant(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where a constant stands: in a function, with what beside it."""
+    """Where a constant stands: the function, its position, and the other arguments."""
 
     function: str
     position: int

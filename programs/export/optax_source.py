@@ -28,7 +28,7 @@ _OWN_NAMES = ("ws", "gs", "jnp", "jax", "optax", "init", "update_fn", "updates",
 
 
 def optax_source(program: Program, name: str, provenance: Mapping[str, str] | None = None) -> str:
-    """The text of the file; it defines the function `name`, which makes the transformation.
+    """Return the text of the file; it defines the function `name`, which makes the transformation.
 
     Args:
         program: only its live statements are exported.

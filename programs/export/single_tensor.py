@@ -19,35 +19,35 @@ _PLAIN = ("add", "sub", "negative")  # functions whose arguments autograd does n
 
 
 def single_tensor(rule: Rule, constants: dict[int, str]) -> list[str]:
-    """The body of the function. `constants` are the texts of the constants, names or numbers."""
+    """Return the body of the function. `constants` are the texts of the constants, names or numbers."""
     return list(_SingleTensor(rule, constants).lines())
 
 
 def shares(total: str) -> str:
-    """The name of the list of what each parameter adds to a total."""
+    """Return the name of the list of what each parameter adds to a total."""
     return f"{total}_shares"
 
 
 def loop_over_lists(names: list[str], inputs: list[int]) -> str:
-    """The head of a loop over the lists of one group."""
+    """Return the head of a loop over the lists of one group."""
     lists = ["params", *(LIST_NAMES[n] for n in inputs)]
     return f"for {', '.join(names)} in zip({', '.join(lists)}, strict=True):"
 
 
 def loop_over_entries(names: list[str], body: list[str]) -> str:
-    """The head of a loop over (group, parameter, inputs), which names what its body reads."""
+    """Return the head of a loop over (group, parameter, inputs), which names what its body reads."""
     read = set(re.findall(r"\w+", " ".join(body)))
     entry = ", ".join(name if name in read else "_" for name in ("group", *names))
     return f"for i, ({entry}) in enumerate(entries):" if "i" in read else f"for {entry} in entries:"
 
 
 def in_order(rule: Rule) -> list[int]:
-    """The inputs that come as lists beside the parameters: w and g where they are read, and the states in use."""
+    """Return the inputs that come as lists beside the parameters: w and g if they are read, and states in use."""
     return [n for n in (W, G, M, V) if (n in rule.states or (n in (W, G) and rule.is_read(n)))]
 
 
 def tidy(expression: str) -> str:
-    """Without parentheses that are not needed."""
+    """Return the expression without parentheses that are not needed."""
     return ast.unparse(ast.parse(expression, mode="eval"))
 
 
@@ -82,7 +82,7 @@ class _SingleTensor:
             yield from self._loop(number, phase)
 
     def _numbers_first(self) -> Iterator[str]:
-        """Functions of the learning rate, which are the same for all parameters of a group."""
+        """Yield functions of the learning rate, which are the same for all parameters of a group."""
         if self._rule.is_global:
             return
         for n in self._phases[0].order:
@@ -136,7 +136,7 @@ class _Body:
             yield from self._unit(n, now, last_use)
 
     def _opening(self) -> Iterator[str]:
-        """Hyperparameters of the group, and copies of states that autograd keeps."""
+        """Yield the hyperparameters of the group, and copies of states that autograd keeps."""
         if self._rule.is_global:
             yield from self._group_values()
         for slot in self._rule.states:
@@ -186,7 +186,7 @@ class _Body:
         return self._text(self._values[n]) if n in self._inlined else self._texts[n]
 
     def _wanted(self, value: Value) -> str:
-        """The name in the program; where that is a state, which is written at the end only, its new value."""
+        """Return the name in the program; for the next value of a state, which is written at the end, a new name."""
         return f"new_{value.name}" if value.name in (INPUTS[s] for s in self._rule.states) else value.name
 
     def _rule_value(self, n: int) -> Value:
@@ -216,7 +216,7 @@ class _Body:
         )  # fmt: skip
 
     def _width_text(self, value: Value) -> str:
-        """The expression with the names that the program uses, to see how long it is."""
+        """Return the expression with the names that the program uses, to see how long it is."""
         args = [self._width_text(self._values[a]) if a in self._inlined else self._wanted_name(a) for a in value.args]
         return value.template.format(*args)
 
@@ -227,7 +227,7 @@ class _Body:
         return self._leaves_of(self._values[n])
 
     def _leaves_of(self, value: Value) -> set[int]:
-        """The variables that an expression reads."""
+        """Return the variables that an expression reads."""
         leaves: set[int] = set()
         for arg in value.args:
             leaves |= self._leaves(arg) if arg in self._inlined else {arg}
@@ -235,7 +235,7 @@ class _Body:
 
 
 def group_values(rule: Rule, values: object, constants: dict[int, str]) -> Iterator[str]:
-    """The line that reads the hyperparameters of a group, those that `values` mention."""
+    """Yield the line that reads the hyperparameters of a group, those that `values` mention."""
     read = {arg for value in values for arg in value.args}  # type: ignore[attr-defined]
     if LR in read:
         rate = "_rate(group)"

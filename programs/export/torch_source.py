@@ -17,7 +17,7 @@ from programs.program import Program
 
 
 def torch_source(program: Program, class_name: str, provenance: Mapping[str, str] | None = None) -> str:
-    """The text of the file.
+    """Return the text of the file.
 
     Args:
         program: only its live statements are exported.

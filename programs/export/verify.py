@@ -1,4 +1,4 @@
-"""Running exported source against the NumPy reference before anybody relies on it.
+"""Exported source is run against the NumPy reference before it is handed out.
 
 Both compute in float64, so that nothing but rounding parts them. They meet recorded gradients of mixed magnitudes with
 exact zeros, and a learning-rate schedule that rises and falls.
@@ -39,7 +39,7 @@ class _Recording(NamedTuple):
 
 
 def export_torch(program: Program, class_name: str, provenance: Mapping[str, str] | None = None) -> str:
-    """The source of the optimizer, checked against the program; the largest difference stands in its docstring.
+    """Return the source of the optimizer, checked against the program; its docstring states the difference.
 
     Raises:
         InputError: the class name is no identifier, or the source does not move weights as the program does.
@@ -56,7 +56,7 @@ def export_torch(program: Program, class_name: str, provenance: Mapping[str, str
 
 
 def verify_torch(source: str, class_name: str, program: Program) -> float:
-    """The largest relative difference between the movements of the weights by the source and by the program.
+    """Return the largest relative difference between the weights moved by the source and by the program.
 
     First both run freely, and the way from the start is compared. Rules that amplify rounding drift apart in this; they
     are run again with the optimizer put back to the weights and states of the program before each step, and single
@@ -101,7 +101,7 @@ def _largest_difference(source: str, class_name: str, program: Program, recordin
 
 
 def _difference(start: np.ndarray, expected: np.ndarray, found: np.ndarray, layout: Layout, is_lax: bool) -> float:
-    """Largest error in a leaf, relative to its largest movement; -inf if no number is finite."""
+    """Return the largest error in a leaf, relative to its largest movement; -inf if no number is finite."""
     finite = np.isfinite(expected) & np.isfinite(found)
     if not is_lax and not np.array_equal(np.isfinite(expected), np.isfinite(found)):
         return np.inf
@@ -134,7 +134,7 @@ class _Exported:
         return torch.cat([p.flatten() for p in self._params]).numpy()
 
     def state(self, name: str, otherwise: np.ndarray) -> np.ndarray:
-        """A state slot as a row, or `otherwise` if the optimizer has no such slot."""
+        """Return a state slot as a row, or `otherwise` if the optimizer has no such slot."""
         slots = [self._optimizer.state[p].get(name) for p in self._params]
         return otherwise if slots[0] is None else torch.cat([s.flatten() for s in slots]).numpy()
 

@@ -45,7 +45,7 @@ class Rule:
 
     @property
     def phases(self) -> int:
-        """How many there are."""
+        """The number of phases."""
         return 1 + max(self.levels[number] for number in self.outputs.values())
 
     def sums_of(self, phase: int) -> list[int]:

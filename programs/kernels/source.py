@@ -181,7 +181,7 @@ class Source:
         self.accesses = [touched[rule] for rule in self.rules]
 
     def text(self, dialect: Dialect) -> str:
-        """The whole source, whose entry is `run_phase`."""
+        """Return the whole source, whose entry is `run_phase`."""
         names = {(r, p): f"rule{r}_phase{p}" for r, body in enumerate(self._bodies) for p in range(len(body))}
         functions = [f"RULE({name}) {{\n{self._bodies[r][p]}\n}}\n" for (r, p), name in names.items()]
         most = max(self.phases)
@@ -191,7 +191,7 @@ class Source:
         return "\n".join([dialect.prologue + _COMMON, *functions]) + dispatch + dialect.entry
 
     def parts(self, number: int) -> list[list[int]]:
-        """Programs shared out among so many sources, of about equal length; fewer where there are fewer rules."""
+        """Share programs out among a number of sources of about equal length; fewer where there are fewer rules."""
         length = [sum(map(len, body)) for body in self._bodies]
         rules: list[list[int]] = [[] for _ in range(min(number, len(length)))]
         for rule in sorted(range(len(length)), key=lambda r: -length[r]):
@@ -199,7 +199,7 @@ class Source:
         return [[i for i, rule in enumerate(self.rules) if rule in part] for part in rules]
 
     def key(self, dialect: Dialect, *options: str) -> str:
-        """A name for what a compiler with these options makes of the text: equal for equal text, in any process."""
+        """Return a name for the text compiled with these options: equal for equal text, in any process."""
         return sha256("\0".join([self.text(dialect), *options]).encode()).hexdigest()[:32]
 
 

@@ -67,7 +67,7 @@ class UpdateRules:
             self._emit(tree, 0, {LR: self._lr}, frozenset())
 
     def step(self, lr: Tensor) -> None:
-        """`w <- w - scale * update` in place, and the new states. `lr`: the schedule at this step, `[1]`."""
+        """Do `w <- w - scale * update` in place, and write the new states. `lr`: the schedule at this step, `[1]`."""
         self._lr.copy_(lr)
         for call in self.calls:
             call()
@@ -157,13 +157,13 @@ class _Scratch:
         self._free: list[Tensor] = []
 
     def take(self, rows: int, width: int) -> Tensor:
-        """[rows, width] of the last block that is large enough, or of a new one."""
+        """Return [rows, width] of the last block that is large enough, or of a new one."""
         place = next((i for i in reversed(range(len(self._free))) if self._free[i].numel() >= rows * width), None)
         block = self._like.new_empty(rows * width) if place is None else self._free.pop(place)
         return block.as_strided((rows, width), (width, 1))
 
     def give_back(self, values: Sequence[Tensor]) -> None:
-        """Take values that nobody will read any more."""
+        """Take back the memory of values that are not read any more."""
         self._free += [v.as_strided((v.untyped_storage().nbytes() // v.element_size(),), (1,)) for v in values]
 
 

@@ -1,4 +1,4 @@
-"""Simplification by algebra alone: a sequence of steps, each with what it changed, why it may, and what was checked.
+"""Simplification by algebra alone: a sequence of steps, each with its change, its reason, and what was checked.
 
 Programs become simpler with every step (`programs.simplify.cost`), so the sequence ends. A step after which the program
 no longer moves weights as before is undone, kept in the record, and not tried again.
@@ -97,7 +97,7 @@ class _Simplification:
         return Simplified(program, tuple(self._steps))
 
     def _tidied(self) -> Program:
-        """Without dead statements, and with equal expressions computed once."""
+        """Return the program without dead statements, and with equal expressions computed once."""
         alive = live_program(self._original)
         if len(alive) < len(self._original):
             self._record(self._original, alive, Candidate(DEAD, EXACT, self._roots))
@@ -108,7 +108,7 @@ class _Simplification:
         return alive
 
     def _next(self, program: Program) -> Step | None:
-        """The next step that stands."""
+        """Return the next step that is kept."""
         now = cost(self._graph, self._roots)
         for candidate in self._candidates(now):
             change = (self._roots, candidate.roots)
@@ -127,7 +127,7 @@ class _Simplification:
         return self._steps[-1]
 
     def _candidates(self, now: Cost) -> Iterator[Candidate]:
-        """Simpler programs, those that are sure to be alike first."""
+        """Yield simpler programs, those that are sure to do the same first."""
         better = self._better.get(self._roots) if self._tried_units else None
         if better is not None:
             yield better
@@ -148,7 +148,7 @@ class _Simplification:
             yield from _simpler(graph, now, extractions(graph, roots, forms, now.statements))
 
     def _in_other_units(self) -> Iterator[Candidate]:
-        """States in other units, with all that follows, where this saves more statements than what is left to do."""
+        """Yield states in other units, with all that follows, where this saves more statements than other steps."""
         candidates = list(states.units(self._graph, self._roots, self._forms))
         if candidates and cost(self._graph, self._roots).statements <= _FEW:
             otherwise = cost(self._graph, self._settled(self._roots))
@@ -159,7 +159,7 @@ class _Simplification:
                     yield candidate._replace(roots=roots)
 
     def _worthwhile(self, now: Cost) -> Iterator[Candidate]:
-        """Uses of rules with a domain that save a statement or a slot, in the end."""
+        """Yield uses of rules with a domain that save a statement or a slot in the end."""
         for candidate in rewritings(self._graph, self._roots, {DOMAIN}):
             if is_simpler(self._graph, candidate.roots, now):
                 roots = self._settled(candidate.roots)
@@ -167,7 +167,7 @@ class _Simplification:
                     yield candidate
 
     def _settled(self, roots: Roots) -> Roots:
-        """What becomes of a program if every simplification that is sure to be alike is made as it presents itself."""
+        """Return the program after every simplification that is sure to do the same, taken in order."""
         while True:
             if roots not in self._better:
                 self._better[roots] = self._first_sure(roots)
@@ -190,7 +190,7 @@ def _simpler(graph: Graph, now: Cost, candidates: Iterable[Candidate]) -> Iterat
 
 
 def _by_rules(graph: Graph, roots: Roots, forms: Forms, tags: Collection[str]) -> Iterator[Candidate]:
-    """What rules and inductions over the steps offer."""
+    """Yield what rules and inductions over the steps offer."""
     yield from states.unwritten_states(graph, roots)
     yield from states.same_states(graph, roots)
     if ROUNDING in tags:

@@ -27,7 +27,7 @@ Bindings = dict[str, int]
 
 @cache
 def pattern(text: str) -> Pattern:
-    """The pattern that a text stands for."""
+    """Return the pattern that a text stands for."""
     return _read(ast.parse(text, mode="eval").body)
 
 
@@ -42,7 +42,7 @@ def _read(node: ast.expr) -> Pattern:
 
 
 def matches(graph: Graph, shape: Pattern, node: int, bindings: Bindings) -> Iterator[Bindings]:
-    """All ways in which a node is of this shape, the letters bound as they are in `bindings`."""
+    """Yield all ways in which a node has this shape, the letters bound as they are in `bindings`."""
     if isinstance(shape, str):
         if shape in bindings:
             yield from [bindings] * (bindings[shape] == node)
@@ -77,7 +77,7 @@ def _same_number(a: float, b: float) -> bool:
 
 
 def build(graph: Graph, shape: Pattern, bindings: Bindings, fold: bool = True) -> int | None:
-    """The node of this shape. With `fold`, functions of numbers become numbers; None if one is none in float32."""
+    """Return the node of this shape. With `fold`, functions of numbers become numbers; None if one is not finite."""
     if isinstance(shape, str):
         return bindings[shape]
     if isinstance(shape, float):
@@ -92,7 +92,7 @@ def build(graph: Graph, shape: Pattern, bindings: Bindings, fold: bool = True) -
 
 
 def folded_call(graph: Graph, function: str, args: Sequence[int]) -> int | None:
-    """The number that a function of numbers is; None if it is not one in float32 too, or an argument is no number."""
+    """Return a function of numbers as a number; None if it is not finite in float32, or an argument is no number."""
     if not all(map(graph.is_constant, args)):
         return None
     value = OPS[function].number([graph.nodes[a].value for a in args])
