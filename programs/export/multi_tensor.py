@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from programs.export.parts import LIST_NAMES
-from programs.export.single_tensor import group_values, in_order, loop_over_entries, shares, tidy
+from programs.export.single_tensor import comprehension, group_values, in_order, loop_over_entries, shares, tidy
 from programs.export.variables import Scope
 from programs.graph import LR, N_INPUTS
 from programs.lowering import Rule
@@ -140,7 +140,7 @@ class _Body:
             return
         if value.rank <= TOTAL:
             self._texts[n] = self._scope.assign(value.name, now, self._function.last_use.get(n, now))
-            self._out.append(f"{self._texts[n]} = {self._expression(value, self._texts)}")
+            self._out.append(f"{self._texts[n]} = {self._expression(value)}")
             return
         self._texts[n] = self._list(n, value, now)
         self._scope.hold(self._texts[n], self._function.last_use.get(n, now))
@@ -152,7 +152,7 @@ class _Body:
         if value.rank == TREE and all(self._rule.values[a].rank != LEAF for a in value.args):
             lowering = _Foreach(self, n, value, now)
             try:
-                result = lowering.lower(ast.parse(self._expression(value, self._texts), mode="eval").body)
+                result = lowering.lower(ast.parse(self._expression(value), mode="eval").body)
             except _UnsupportedError:
                 self._scope = self._function.scope
             else:
@@ -167,17 +167,11 @@ class _Body:
     def _new_name(self, value: Value, now: float) -> str:
         return self._scope.assign(value.name, now - 0.5, now)
 
-    def _expression(self, value: Value, texts: dict[int, str]) -> str:
-        return tidy(value.template.format(*(f"({texts[a]})" for a in value.args)))
+    def _expression(self, value: Value) -> str:
+        return tidy(value.template.format(*(f"({self._texts[a]})" for a in value.args)))
 
     def _comprehension(self, value: Value) -> str:
-        """Return the single-tensor expression over the elements of the lists that it reads."""
-        lists = sorted({a for a in value.args if self._rule.values[a].rank >= LEAF})
-        elements = dict(zip(lists, "xyz", strict=False))
-        expression = self._expression(value, self._texts | elements)
-        names = [self._texts[a] for a in lists]
-        source = names[0] if len(names) == 1 else f"zip({', '.join(names)}, strict=True)"
-        return f"{expression} for {', '.join(elements.values())} in {source}"
+        return comprehension(self._rule, value, self._texts, value.template)
 
     # --- what the lowering of one expression asks for ----------------------------------------------------------------
 

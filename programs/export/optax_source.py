@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from programs.errors import InputError
 from programs.export.docstring import optax_docstring
 from programs.export.parts import Parts, number
-from programs.export.single_tensor import tidy
+from programs.export.single_tensor import comprehension
 from programs.export.variables import Scope
 from programs.graph import INPUTS, LR, N_INPUTS, G, M, V, W
 from programs.phases import LEAF, SUM, Value
@@ -141,19 +141,10 @@ class _Body:
         yield f"return structure.unflatten(updates), type(state)({', '.join(states)})"
 
     def _code(self, value: Value) -> str:
-        lists = sorted({a for a in value.args if self._rule.values[a].rank >= LEAF})
-        elements = dict(zip(lists, "xyz", strict=False))
-        texts = self._texts | elements
-        expression = tidy(_of_jax(value.template).format(*(f"({texts[a]})" for a in value.args)))
-        if not lists:
-            return expression
-        names = [self._texts[a] for a in lists]
-        source = names[0] if len(names) == 1 else f"zip({', '.join(names)}, strict=True)"
-        items = f"{expression} for {', '.join(elements.values())} in {source}"
+        code = comprehension(self._rule, value, self._texts, _of_jax(value.template))
         if value.rank >= LEAF:
-            return f"[{items}]"
-        assert value.function == SUM
-        return f"sum({items})"
+            return f"[{code}]"
+        return f"sum({code})" if value.function == SUM else code
 
 
 def _of_jax(template: str) -> str:

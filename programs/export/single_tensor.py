@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from programs.export.parts import LIST_NAMES
 from programs.export.variables import Scope
 from programs.graph import INPUTS, LR, G, M, V, W
 from programs.lowering import Rule
-from programs.phases import CONSTANT, RATE, SUM, Phase, Value
+from programs.phases import CONSTANT, LEAF, RATE, SUM, Phase, Value
 
 WIDEST_INLINED = 44  # characters: an expression above this gets a line and a name of its own
 
@@ -49,6 +49,16 @@ def in_order(rule: Rule) -> list[int]:
 def tidy(expression: str) -> str:
     """Return the expression without parentheses that are not needed."""
     return ast.unparse(ast.parse(expression, mode="eval"))
+
+
+def comprehension(rule: Rule, value: Value, texts: Mapping[int, str], template: str) -> str:
+    """Return the expression over the elements of the lists that it reads, with `for` where there are any."""
+    lists = sorted({a for a in value.args if rule.values[a].rank >= LEAF})
+    elements = dict(zip(lists, "xyz", strict=False))
+    expression = tidy(template.format(*(f"({elements.get(a) or texts[a]})" for a in value.args)))
+    names = [texts[a] for a in lists]
+    source = names[0] if len(names) == 1 else f"zip({', '.join(names)}, strict=True)"
+    return f"{expression} for {', '.join(elements.values())} in {source}" if lists else expression
 
 
 def kept_by_autograd(rule: Rule, slot: int) -> bool:
@@ -150,7 +160,7 @@ class _Body:
 
     def _group_values(self) -> Iterator[str]:
         yield from group_values(self._rule, self._values.values(), self._function._constants)
-        for n in sorted({a for v in self._values.values() for a in v.args if self._rule_value(a).function == SUM}):
+        for n in sorted({a for v in self._values.values() for a in v.args if self._rule.values[a].function == SUM}):
             self._texts[n] = f"{self._function._sums[n]}[param.device]"
 
     def _rule_inputs_of_earlier_loops(self) -> list[int]:
@@ -188,9 +198,6 @@ class _Body:
     def _wanted(self, value: Value) -> str:
         """Return the name in the program; for the next value of a state, which is written at the end, a new name."""
         return f"new_{value.name}" if value.name in (INPUTS[s] for s in self._rule.states) else value.name
-
-    def _rule_value(self, n: int) -> Value:
-        return self._rule.values[n]
 
     # --- what stands inside other expressions ----------------------------------------------------------------------
 

@@ -22,6 +22,15 @@ class State(NamedTuple):
     v: np.ndarray
 
 
+class Recording(NamedTuple):
+    """What programs are compared on: weights `w` [P] at the start, `gradients` [T, P], and `rates` [T] of the schedule."""
+
+    layout: Layout
+    w: np.ndarray
+    gradients: np.ndarray
+    rates: np.ndarray
+
+
 Step = Callable[[np.ndarray, np.ndarray, State, float], tuple[np.ndarray, State]]
 
 

@@ -12,13 +12,14 @@ from itertools import chain
 
 from programs.liveness import live_program
 from programs.program import Program
-from programs.simplify import states
+from programs.run.reference import Recording
 from programs.simplify.cost import Cost, cost, is_simpler
-from programs.simplify.evidence import Checker, Evidence, Recording, sample_recordings
+from programs.simplify.evidence import Checker, Evidence, sample_recordings
 from programs.simplify.graph import Graph, Roots, read
 from programs.simplify.linear import Forms, extractions
 from programs.simplify.rewriting import Candidate, rewritings
 from programs.simplify.rules import DOMAIN, EXACT, ROUNDING, TAGS
+from programs.simplify.states import combinations, multiples, same_states, units, unwritten_states, zero_values
 from programs.simplify.writing import write
 
 DEAD, COPIES = "dead", "copies"
@@ -149,7 +150,7 @@ class _Simplification:
 
     def _in_other_units(self) -> Iterator[Candidate]:
         """Yield states in other units, with all that follows, where this saves more statements than other steps."""
-        candidates = list(states.units(self._graph, self._roots, self._forms))
+        candidates = list(units(self._graph, self._roots, self._forms))
         if candidates and cost(self._graph, self._roots).statements <= _FEW:
             otherwise = cost(self._graph, self._settled(self._roots))
             for candidate in candidates:
@@ -191,11 +192,11 @@ def _simpler(graph: Graph, now: Cost, candidates: Iterable[Candidate]) -> Iterat
 
 def _by_rules(graph: Graph, roots: Roots, forms: Forms, tags: Collection[str]) -> Iterator[Candidate]:
     """Yield what rules and inductions over the steps offer."""
-    yield from states.unwritten_states(graph, roots)
-    yield from states.same_states(graph, roots)
+    yield from unwritten_states(graph, roots)
+    yield from same_states(graph, roots)
     if ROUNDING in tags:
-        yield from states.zero_values(graph, roots)
+        yield from zero_values(graph, roots)
     yield from rewritings(graph, roots, tags)
     if ROUNDING in tags:
-        yield from states.multiples(graph, roots, forms)
-        yield from states.combinations(graph, roots, forms)
+        yield from multiples(graph, roots, forms)
+        yield from combinations(graph, roots, forms)

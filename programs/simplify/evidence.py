@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 
 from programs.layout import Layout
 from programs.program import Program
-from programs.run.reference import initial_state, numpy_step
+from programs.run.reference import Recording, initial_state, numpy_step
 from programs.simplify.rules import DOMAIN, EXACT, ROUNDING
 
 TOLERANCE = 1e-8
@@ -24,15 +24,6 @@ TOLERANCE = 1e-8
 _LAYOUT = Layout((24, 12, 1))
 _STEPS = 8
 _SCALES = (1.0, 30.0, 1e-3)
-
-
-class Recording(NamedTuple):
-    """What programs meet: `w` [P] weights at the start, `gradients` [T, P] and the schedule's `rates` [T]."""
-
-    layout: Layout
-    w: np.ndarray
-    gradients: np.ndarray
-    rates: np.ndarray
 
 
 class Evidence(NamedTuple):
