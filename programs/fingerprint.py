@@ -14,8 +14,8 @@ Two choices make equal behaviour give equal keys:
 
 What this would merge wrongly is kept apart by a second run in float32 with the guard as it is: where updates *leap* or
 change their sign, because a divisor comes close to minus the guard (m / m is not 1 everywhere), they are hashed too,
-and so is the decade of the largest. A last mark is the pace at which a state explodes, for in the end it overflows even
-where the updates do not show it yet.
+and so is the decade of the largest. A last mark is the rate at which a state explodes: it overflows in the
+end even where the updates do not show it yet.
 """
 
 from __future__ import annotations

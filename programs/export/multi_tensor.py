@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import torch
 
+from programs.export.function import Function, comprehension, in_order, loop_over_entries, shares, tidy
 from programs.export.parts import LIST_NAMES
-from programs.export.single_tensor import comprehension, group_values, in_order, loop_over_entries, shares, tidy
 from programs.export.variables import Scope
-from programs.graph import LR, N_INPUTS
+from programs.graph import N_INPUTS
 from programs.lowering import Rule
 from programs.phases import LEAF, RATE, SUM, TOTAL, TREE, Phase, Value
 
@@ -42,30 +42,26 @@ def multi_tensor(rule: Rule, constants: dict[int, str]) -> list[str]:
     return list(_MultiTensor(rule, constants).lines())
 
 
-class _MultiTensor:
+class _MultiTensor(Function):
     def __init__(self, rule: Rule, constants: dict[int, str]) -> None:
-        self.rule, self.constants, self._phases = rule, constants, rule.phases()
-        self.texts: dict[int, str] = LIST_NAMES | {LR: "lr"} | constants
-        self.scope = Scope(constants.values())
-        self.kept = {n: self.scope.fix(f"all_{rule.values[n].name}") for phase in self._phases for n in phase.kept}
-        self.sums = {n: self.scope.fix(rule.values[n].name) for n in rule.sums()}
-        self.positions = {n: now for now, n in enumerate(n for phase in self._phases for n in phase.order)}
+        super().__init__(rule, constants, LIST_NAMES, Scope(constants.values()))
+        self.positions = {n: now for now, n in enumerate(n for phase in self.phases for n in phase.order)}
         self.last_use = self._last_uses()
         self.chain = {n: slot for slot in rule.states for n in self._chain(slot)}
 
     def lines(self) -> Iterator[str]:
         if self.rule.needs_tensor_lr and not self.rule.is_global:
             yield "lr = torch.as_tensor(lr, dtype=torch.float64, device=params[0].device)"
-        for number, phase in enumerate(self._phases):
+        for number, phase in enumerate(self.phases):
             yield from self._loop(number, phase)
 
     def _loop(self, number: int, phase: Phase) -> Iterator[str]:
         self.scope.next_loop()
-        body = [*_Body(self, phase).lines(), *(self._writes() if number == len(self._phases) - 1 else ())]
+        body = [*_Body(self, phase).lines(), *(self._writes() if number == len(self.phases) - 1 else ())]
         if not self.rule.is_global:
             yield from body
             return
-        sums = [self.sums[n] for n in phase.order if self.rule.values[n].function == SUM]
+        sums = self.sums_of(phase)
         yield from (f"{name}: list[Tensor] = []" for name in map(shares, sums))
         yield from (f"{self.kept[n]}: list[Any] = []" for n in phase.kept)
         yield loop_over_entries(["params", *(LIST_NAMES[n] for n in in_order(self.rule))], body)
@@ -122,7 +118,7 @@ class _Body:
 
     def _open(self) -> None:
         values = [self._rule.values[n] for n in self._phase.order]
-        self._out += group_values(self._rule, values, self._function.constants)
+        self._out += self._function.group_values(values)
         read = {arg for value in values for arg in value.args}
         totals = read & set(self._function.sums)
         self._texts |= {n: f"{self._function.sums[n]}[device]" for n in totals}
@@ -140,7 +136,7 @@ class _Body:
             return
         if value.rank <= TOTAL:
             self._texts[n] = self._scope.assign(value.name, now, self._function.last_use.get(n, now))
-            self._out.append(f"{self._texts[n]} = {self._expression(value)}")
+            self._out.append(f"{self._texts[n]} = {self._function.code(value)}")
             return
         self._texts[n] = self._list(n, value, now)
         self._scope.hold(self._texts[n], self._function.last_use.get(n, now))
@@ -152,7 +148,7 @@ class _Body:
         if value.rank == TREE and all(self._rule.values[a].rank != LEAF for a in value.args):
             lowering = _Foreach(self, n, value, now)
             try:
-                result = lowering.lower(ast.parse(self._expression(value), mode="eval").body)
+                result = lowering.lower(ast.parse(self._function.code(value), mode="eval").body)
             except _UnsupportedError:
                 self._scope = self._function.scope
             else:
@@ -166,9 +162,6 @@ class _Body:
 
     def _new_name(self, value: Value, now: float) -> str:
         return self._scope.assign(value.name, now - 0.5, now)
-
-    def _expression(self, value: Value) -> str:
-        return tidy(value.template.format(*(f"({self._texts[a]})" for a in value.args)))
 
     def _comprehension(self, value: Value) -> str:
         return comprehension(self._rule, value, self._texts, value.template)

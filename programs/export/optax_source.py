@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import keyword
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
 
-from programs.errors import InputError
 from programs.export.docstring import optax_docstring
-from programs.export.parts import Parts, number
-from programs.export.single_tensor import comprehension
+from programs.export.function import comprehension
+from programs.export.parts import Parts, check_name, number
 from programs.export.variables import Scope
 from programs.graph import INPUTS, LR, N_INPUTS, G, M, V, W
 from programs.phases import LEAF, SUM, Value
@@ -38,10 +36,7 @@ def optax_source(program: Program, name: str, provenance: Mapping[str, str] | No
     Raises:
         InputError: `name` cannot be the name of a function.
     """
-    if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name) or name.startswith("_"):
-        raise InputError(f"'{name}' cannot name a function; expected letters, digits and '_', such as 'my_optimizer'")
-    if name in (*_OWN_NAMES, "Any", "NamedTuple"):
-        raise InputError(f"'{name}' is a name that the exported file uses itself; choose another one")
+    check_name(name, "function", "my_optimizer", (*_OWN_NAMES, "Any", "NamedTuple"))
     parts = Parts.of(program, name, provenance)
     sections = [_head(parts), _state(parts), *_helpers(parts), _function(parts)]
     return "\n\n\n".join(section.strip("\n") for section in sections) + "\n"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import keyword
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from programs.errors import InputError
 from programs.export.named_constants import NamedConstant, named_constants
 from programs.graph import INPUTS, LR, G, M, V, W
 from programs.liveness import live
@@ -69,6 +71,14 @@ class Parts:
         while target in names:
             target += "_"
         return target
+
+
+def check_name(name: str, what: str, example: str, reserved: Collection[str]) -> None:
+    """Raise an InputError if a generated class or function cannot have this name."""
+    if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name) or name.startswith("_"):
+        raise InputError(f"'{name}' cannot name a {what}; expected letters, digits and '_', such as '{example}'")
+    if name in reserved:
+        raise InputError(f"'{name}' is a name that the exported file uses itself; choose another one")
 
 
 def number(value: float) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ast
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from programs.export.parts import LIST_NAMES
+from programs.export.function import Function, in_order, loop_over_entries, loop_over_lists, shares, tidy
 from programs.export.variables import Scope
-from programs.graph import INPUTS, LR, G, M, V, W
+from programs.graph import INPUTS, G, M, V, W
 from programs.lowering import Rule
-from programs.phases import CONSTANT, LEAF, RATE, SUM, Phase, Value
+from programs.phases import CONSTANT, RATE, SUM, Phase, Value
 
 WIDEST_INLINED = 44  # characters: an expression above this gets a line and a name of its own
 
@@ -21,44 +19,6 @@ _PLAIN = ("add", "sub", "negative")  # functions whose arguments autograd does n
 def single_tensor(rule: Rule, constants: dict[int, str]) -> list[str]:
     """Return the body of the function. `constants` are the texts of the constants, names or numbers."""
     return list(_SingleTensor(rule, constants).lines())
-
-
-def shares(total: str) -> str:
-    """Return the name of the list of what each parameter adds to a total."""
-    return f"{total}_shares"
-
-
-def loop_over_lists(names: list[str], inputs: list[int]) -> str:
-    """Return the head of a loop over the lists of one group."""
-    lists = ["params", *(LIST_NAMES[n] for n in inputs)]
-    return f"for {', '.join(names)} in zip({', '.join(lists)}, strict=True):"
-
-
-def loop_over_entries(names: list[str], body: list[str]) -> str:
-    """Return the head of a loop over (group, parameter, inputs), which names what its body reads."""
-    read = set(re.findall(r"\w+", " ".join(body)))
-    entry = ", ".join(name if name in read else "_" for name in ("group", *names))
-    return f"for i, ({entry}) in enumerate(entries):" if "i" in read else f"for {entry} in entries:"
-
-
-def in_order(rule: Rule) -> list[int]:
-    """Return the inputs that come as lists beside the parameters: w and g if they are read, and states in use."""
-    return [n for n in (W, G, M, V) if (n in rule.states or (n in (W, G) and rule.is_read(n)))]
-
-
-def tidy(expression: str) -> str:
-    """Return the expression without parentheses that are not needed."""
-    return ast.unparse(ast.parse(expression, mode="eval"))
-
-
-def comprehension(rule: Rule, value: Value, texts: Mapping[int, str], template: str) -> str:
-    """Return the expression over the elements of the lists that it reads, with `for` where there are any."""
-    lists = sorted({a for a in value.args if rule.values[a].rank >= LEAF})
-    elements = dict(zip(lists, "xyz", strict=False))
-    expression = tidy(template.format(*(f"({elements.get(a) or texts[a]})" for a in value.args)))
-    names = [texts[a] for a in lists]
-    source = names[0] if len(names) == 1 else f"zip({', '.join(names)}, strict=True)"
-    return f"{expression} for {', '.join(elements.values())} in {source}" if lists else expression
 
 
 def kept_by_autograd(rule: Rule, slot: int) -> bool:
@@ -73,58 +33,51 @@ def _is_linear(rule: Rule, value: Value, place: int) -> bool:
     return value.function in _PLAIN or (value.function == "mul" and others == [CONSTANT])
 
 
-class _SingleTensor:
+class _SingleTensor(Function):
     def __init__(self, rule: Rule, constants: dict[int, str]) -> None:
-        self._rule, self._phases = rule, rule.phases()
-        self._texts: dict[int, str] = dict(enumerate(INPUTS)) | constants
-        self._texts |= {slot: f"{INPUTS[slot]}_in" for slot in (M, V) if kept_by_autograd(rule, slot)}
-        self._constants = constants
-        self._scope = Scope([*constants.values(), *(INPUTS[s] for s in rule.states)], "wg")
-        self._kept = {n: self._scope.fix(f"all_{rule.values[n].name}") for phase in self._phases for n in phase.kept}
-        self._sums = {n: self._scope.fix(rule.values[n].name) for n in rule.sums()}
-        self._hoisted: set[int] = set()
+        scope = Scope([*constants.values(), *(INPUTS[s] for s in rule.states)], "wg")
+        copied = {slot: f"{INPUTS[slot]}_in" for slot in (M, V) if kept_by_autograd(rule, slot)}
+        super().__init__(rule, constants, dict(enumerate(INPUTS)) | copied, scope)
+        self.hoisted: set[int] = set()
 
     def lines(self) -> Iterator[str]:
-        if self._rule.needs_tensor_lr and not self._rule.is_global:
+        if self.rule.needs_tensor_lr and not self.rule.is_global:
             yield "lr = torch.as_tensor(lr, dtype=torch.float64)"
         yield from self._numbers_first()
-        for number, phase in enumerate(self._phases):
+        for number, phase in enumerate(self.phases):
             yield from self._loop(number, phase)
 
     def _numbers_first(self) -> Iterator[str]:
         """Yield functions of the learning rate, which are the same for all parameters of a group."""
-        if self._rule.is_global:
+        if self.rule.is_global:
             return
-        for n in self._phases[0].order:
-            value = self._rule.values[n]
+        for n in self.phases[0].order:
+            value = self.rule.values[n]
             if value.rank == RATE:
-                self._texts[n] = self._scope.fix(value.name)
-                self._hoisted.add(n)
-                yield f"{self._texts[n]} = {self._render(value)}"
+                self.texts[n] = self.scope.fix(value.name)
+                self.hoisted.add(n)
+                yield f"{self.texts[n]} = {self.code(value)}"
 
     def _loop(self, number: int, phase: Phase) -> Iterator[str]:
-        self._scope.next_loop()
-        sums = [self._sums[n] for n in phase.order if self._rule.values[n].function == SUM]
-        yield from (f"{name}: list[Tensor] = []" for name in [*map(shares, sums), *(self._kept[n] for n in phase.kept)])
+        self.scope.next_loop()
+        sums = self.sums_of(phase)
+        yield from (f"{name}: list[Tensor] = []" for name in [*map(shares, sums), *(self.kept[n] for n in phase.kept)])
         body = list(_Body(self, number, phase).lines())
-        inputs = in_order(self._rule)
+        inputs = in_order(self.rule)
         names = ["param", *(INPUTS[n] for n in inputs)]
-        yield loop_over_entries(names, body) if self._rule.is_global else loop_over_lists(names, inputs)
+        yield loop_over_entries(names, body) if self.rule.is_global else loop_over_lists(names, inputs)
         yield from (f"    {line}" for line in body)
         yield from (f"{name} = _totals({shares(name)})" for name in sums)
-
-    def _render(self, value: Value) -> str:
-        return tidy(value.template.format(*(f"({self._texts[a]})" for a in value.args)))
 
 
 class _Body:
     """One loop. Values that are read once, nearby, and are short stand inside the expression that reads them."""
 
     def __init__(self, function: _SingleTensor, number: int, phase: Phase) -> None:
-        self._function, self._rule, self._phase, self._number = function, function._rule, phase, number
-        self._texts = function._texts
-        self._values = {n: self._rule.values[n] for n in phase.order if n not in function._hoisted}
-        if number == len(function._phases) - 1:
+        self._function, self._rule, self._phase, self._number = function, function.rule, phase, number
+        self._texts = function.texts
+        self._values = {n: self._rule.values[n] for n in phase.order if n not in function.hoisted}
+        if number == len(function.phases) - 1:
             self._values |= dict(enumerate(self._writes(), len(self._rule.values)))
         self._inlined = self._choose_inlined()
 
@@ -138,10 +91,10 @@ class _Body:
         last_use = {arg: now for now, n in enumerate(units) for arg in self._leaves(n)}
         for n in in_order(self._rule):
             if n in (W, G):
-                self._function._scope.hold("wg"[n], last_use.get(n, -1))
+                self._function.scope.hold("wg"[n], last_use.get(n, -1))
         for n in self._rule_inputs_of_earlier_loops():
-            self._texts[n] = self._function._scope.assign(self._rule.values[n].name, -1, last_use.get(n, 0))
-            yield f"{self._texts[n]} = {self._function._kept[n]}[i]"
+            self._texts[n] = self._function.scope.assign(self._rule.values[n].name, -1, last_use.get(n, 0))
+            yield f"{self._texts[n]} = {self._function.kept[n]}[i]"
         for now, n in enumerate(units):
             yield from self._unit(n, now, last_use)
 
@@ -159,27 +112,27 @@ class _Body:
                 )
 
     def _group_values(self) -> Iterator[str]:
-        yield from group_values(self._rule, self._values.values(), self._function._constants)
+        yield from self._function.group_values(self._values.values())
         for n in sorted({a for v in self._values.values() for a in v.args if self._rule.values[a].function == SUM}):
-            self._texts[n] = f"{self._function._sums[n]}[param.device]"
+            self._texts[n] = f"{self._function.sums[n]}[param.device]"
 
     def _rule_inputs_of_earlier_loops(self) -> list[int]:
         read = {a for v in self._values.values() for a in v.args}
-        return [n for n in self._function._kept if n in read and n not in self._values]
+        return [n for n in self._function.kept if n in read and n not in self._values]
 
     def _unit(self, n: int, now: int, last_use: dict[int, int]) -> Iterator[str]:
         value = self._values[n]
         if value.function == SUM:
-            yield f"{shares(self._function._sums[n])}.append({self._text(value)})"
+            yield f"{shares(self._function.sums[n])}.append({self._text(value)})"
         elif value.function == _WRITE:
             yield self._write(value)
         else:
             text = self._text(value)
-            name = self._function._scope.assign(self._wanted(value), now, last_use.get(n, now))
+            name = self._function.scope.assign(self._wanted(value), now, last_use.get(n, now))
             self._texts[n] = name
             yield f"{name} = {text}"
             if n in self._phase.kept:
-                yield f"{self._function._kept[n]}.append({name})"
+                yield f"{self._function.kept[n]}.append({name})"
 
     def _write(self, value: Value) -> str:
         (n,) = value.args
@@ -239,14 +192,3 @@ class _Body:
         for arg in value.args:
             leaves |= self._leaves(arg) if arg in self._inlined else {arg}
         return leaves
-
-
-def group_values(rule: Rule, values: object, constants: dict[int, str]) -> Iterator[str]:
-    """Yield the line that reads the hyperparameters of a group, those that `values` mention."""
-    read = {arg for value in values for arg in value.args}  # type: ignore[attr-defined]
-    if LR in read:
-        rate = "_rate(group)"
-        yield f"lr = torch.as_tensor({rate}, dtype=torch.float64)" if rule.needs_tensor_lr else f"lr = {rate}"
-    names = [constants[n] for n in sorted(read) if n in constants and constants[n].isidentifier()]
-    if names:
-        yield f"{', '.join(names)} = {', '.join(f'group[{name!r}]' for name in names)}"

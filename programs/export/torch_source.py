@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import keyword
 import textwrap
 from collections.abc import Iterator, Mapping
 
-from programs.errors import InputError
 from programs.export.docstring import docstring
+from programs.export.function import in_order
 from programs.export.multi_tensor import multi_tensor
-from programs.export.parts import LIST_NAMES, Parts, number
-from programs.export.single_tensor import in_order, kept_by_autograd, single_tensor
+from programs.export.parts import LIST_NAMES, Parts, check_name, number
+from programs.export.single_tensor import kept_by_autograd, single_tensor
 from programs.export.variables import RESERVED
 from programs.graph import INPUTS, G, M, V, W
 from programs.program import Program
@@ -27,17 +26,10 @@ def torch_source(program: Program, class_name: str, provenance: Mapping[str, str
     Raises:
         InputError: `class_name` cannot be the name of a class.
     """
-    _check_class_name(class_name)
+    check_name(class_name, "class", "MyOptimizer", RESERVED)
     parts = Parts.of(program, class_name, provenance)
     body = "\n\n\n".join(section.strip("\n") for section in [_class(parts), *_functions(parts)])
     return f"{_head(parts, body)}\n\n\n{body}\n"
-
-
-def _check_class_name(name: str) -> None:
-    if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name) or name.startswith("_"):
-        raise InputError(f"'{name}' cannot name a class; expected letters, digits and '_', such as 'MyOptimizer'")
-    if name in RESERVED:
-        raise InputError(f"'{name}' is a name that the exported file uses itself; choose another one")
 
 
 # --- the head of the file: docstring and imports ----------------------------------------------------------------------

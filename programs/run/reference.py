@@ -23,7 +23,7 @@ class State(NamedTuple):
 
 
 class Recording(NamedTuple):
-    """What programs are compared on: weights `w` [P] at the start, `gradients` [T, P], and `rates` [T] of the schedule."""
+    """What programs are compared on: weights `w` [P] at the start, `gradients` [T, P], `rates` [T] of the schedule."""
 
     layout: Layout
     w: np.ndarray

@@ -5,8 +5,8 @@ functions that are not linear. Coefficients are exact fractions of the decimal n
 that 0.1 + 0.2 - 0.3 vanishes and 0.899 * 1.109 is 0.996991.
 
 Any sum of n different terms can be had with n statements, and with n - 1 if nothing is left to scale: two terms are an
-addition, a subtraction or an interpolation times a factor. A value that the program has anyhow may stand for some of
-the terms. Nothing is interpolated with the weights themselves: that would hide the weight decay.
+addition, a subtraction or an interpolation times a factor. A value that the program computes in any case may stand for
+some of the terms. Nothing is interpolated with the weights themselves: that would hide the weight decay.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MOST_BITS = 512  # of a fraction; beyond it a value counts as an atom
 _MOST_PLANS = 24
 _FEW = 3  # statements; longer sums must become shorter, not just look better
 _DIGITS, _DENOMINATOR = 14, 10**6
-_ROUNDING = 1e-14  # a sum that is smaller than this beside its largest term is zero
+_ROUNDING = 1e-14  # a sum that is smaller than this share of its largest term is zero
 _TINY, _HUGE = 1e-30, 1e30  # of factors that are written down
 _CANCELS = 1e-5  # an interpolation of terms that cancel to less than this amplifies rounding
 _TERMS_IN_ANY_ORDER = 3  # for longer sums, fewer ways are tried
@@ -153,7 +153,7 @@ def extractions(graph: Graph, roots: Roots, forms: Forms, most: int) -> Iterator
 
 
 def _is_larger(graph: Graph, roots: Roots, new: int, rest: Set[int], room: int) -> bool:
-    """Whether a new node surely needs more calls than there is room for beside the `rest` of the program.
+    """Whether a new node surely needs more calls than the `rest` of the program leaves room for.
 
     Not if the node is there already, which may make calls equal, or if a slot is no longer read, and may go.
     """
@@ -204,7 +204,7 @@ def _terms(form: Form) -> Terms:
 class _Writer(NamedTuple):
     """Writes forms with nodes that are `available` at no cost, and at most `budget` others.
 
-    What is available but not in the `rest` of the program takes of the `room` that there is beside it.
+    What is available but not in the `rest` of the program takes up `room`, the calls that may be added to the rest.
     """
 
     graph: Graph
