@@ -143,11 +143,11 @@ def bind_fused(sources: Sequence[tuple[Source, Sequence[int], Launch]]) -> Bind:
     """Binds rules whose sources, each for some programs, have been compiled; rows that have diverged are left alone."""
 
     def bind(tree: SharingTree, layout: Layout, rows: Rows, total: Tensor, scale: float) -> Rules:
-        alive = torch.ones(len(tree.members), dtype=torch.bool, device=total.device)
+        alive = torch.ones(len(tree.programs), dtype=torch.bool, device=total.device)
         rules = []
         for source, programs, launch in sources:
             place = {program: number for number, program in enumerate(programs)}
-            members = [place.get(program) for program in tree.members]
+            members = [place.get(program) for program in tree.programs]
             if any(member is not None for member in members):
                 rules.append(FusedRules(source, members, layout, rows, alive, launch, scale))
         return _MaskedRules(rules, alive, total)

@@ -241,7 +241,7 @@ class _Cohort:
         training, device = self.training, rows.w.device
         tree = share(training.skeletons, keep)
         row_of = {number: row for row, number in enumerate(self.numbers)}
-        self.numbers = tree.members
+        self.numbers = tree.programs
         self.left = list(range(len(self.numbers)))
         self.rows = _picked(rows, [row_of[number] for number in self.numbers])
         self.gradient = self.rows.g[:, : self.model.layout.total]

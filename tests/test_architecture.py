@@ -15,7 +15,10 @@ MAY_IMPORT = {
     "search": {"programs", "proxy_tasks", "search"},
 }
 ENGINE_ONLY = {"sqlalchemy", "alembic", "ray", "pydantic", "yaml", "typer", "rich", "tqdm"}
-NO_TORCH = {"ops.py", "program.py", "dataflow.py", "liveness.py", "hashing.py", "mutation.py", "run/reference.py"}
+NO_TORCH = {
+    "ops.py", "graph.py", "program.py", "liveness.py", "hashing.py", "mutation.py", "lowering.py", "phases.py",
+    "run/reference.py",
+}  # fmt: skip
 
 
 def modules(package: str) -> list[Path]:
