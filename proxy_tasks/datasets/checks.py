@@ -1,4 +1,4 @@
-"""Arguments of data sets, checked before anything is read or generated."""
+"""Checks of the arguments of data sets, before anything is read or generated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from programs.errors import InputError
 
 
 def whole(what: str, name: str, value: Any, least: int, most: int = 2**31) -> int:
-    """`value` as a whole number between `least` and `most`.
+    """Return `value` as a whole number between `least` and `most`.
 
     Raises:
         InputError: it is something else; the message names the argument `name` of `what`.
@@ -19,7 +19,7 @@ def whole(what: str, name: str, value: Any, least: int, most: int = 2**31) -> in
 
 
 def real(what: str, name: str, value: Any, least: float, most: float) -> float:
-    """`value` as a number between `least` and `most`.
+    """Return `value` as a number between `least` and `most`.
 
     Raises:
         InputError: it is something else; the message names the argument `name` of `what`.

@@ -1,4 +1,4 @@
-"""Arguments of models, checked before anything is built."""
+"""Checks of the arguments of models, before anything is built."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from proxy_tasks.datasets.checks import whole
 
 
 def wholes(what: str, name: str, value: Any, least: int = 0) -> tuple[int, ...]:
-    """`value` as a tuple of positive whole numbers, at least so many of them.
+    """Return `value` as a tuple of positive whole numbers, at least `least` of them.
 
     Raises:
         InputError: it is something else; the message names the argument `name` of `what`.
