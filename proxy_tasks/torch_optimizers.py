@@ -122,7 +122,6 @@ class _OptimizerTraining:
         return [p.view(shape) for p, shape in zip(self.values, self.shapes, strict=True)]
 
     def _segment(self, start: int, stop: int) -> float:
-        """Train from step `start` to `stop`; return the mean training loss."""
         x, y = self.dataset.train_x, self.dataset.train_y
         total = torch.zeros((), device=x.device)
         for step in range(start, stop):

@@ -216,7 +216,6 @@ def _parts(numbers: Sequence[int], most: int) -> Iterable[Sequence[int]]:
 
 
 def _picked(rows: Rows, which: Sequence[int]) -> Rows:
-    """Return copies of some rows."""
     index = torch.tensor(which).to(rows.w.device)
     return Rows(*(buffer.index_select(0, index) for buffer in rows))
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from programs.errors import InputError
 
-from proxy_tasks.datasets.checks import real, whole
+from proxy_tasks.checks import real, whole
 from proxy_tasks.datasets.dataset import Dataset
 from proxy_tasks.datasets.files import divide, existing, extra, files_of, named_part, parquet_rows, part_of, read_rows
 
@@ -185,7 +185,6 @@ def _decode(encoded: _Encoded, size: int) -> NDArray[np.uint8]:
 
 
 def _classes(train: Sequence[int | str], valid: Sequence[int | str], path: str) -> dict[int | str, int]:
-    """Return the numbers of the labels, in their order."""
     kinds = {type(label) for label in (*train, *valid)}
     labels: list[Any] = list({*train})
     if len(kinds) > 1:

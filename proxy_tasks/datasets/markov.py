@@ -16,7 +16,7 @@ from torch import Tensor
 
 from programs.errors import InputError
 
-from proxy_tasks.datasets.checks import real, whole
+from proxy_tasks.checks import real, whole
 from proxy_tasks.datasets.dataset import Dataset
 from proxy_tasks.datasets.windows import LONGEST_CONTEXT, language_dataset
 

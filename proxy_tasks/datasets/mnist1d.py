@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from proxy_tasks.datasets.checks import whole
+from proxy_tasks.checks import whole
 from proxy_tasks.datasets.dataset import Dataset
 
 SAMPLES = 14_000

@@ -6,7 +6,7 @@ from collections import Counter
 
 import torch
 
-from proxy_tasks.datasets.checks import whole
+from proxy_tasks.checks import whole
 from proxy_tasks.datasets.dataset import Dataset
 from proxy_tasks.datasets.windows import LONGEST_CONTEXT, language_dataset
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from proxy_tasks.datasets.checks import real, whole
+from proxy_tasks.checks import real, whole
 from proxy_tasks.datasets.dataset import Dataset
 
 

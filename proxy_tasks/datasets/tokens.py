@@ -13,7 +13,7 @@ from torch import Tensor
 
 from programs.errors import InputError
 
-from proxy_tasks.datasets.checks import real, whole
+from proxy_tasks.checks import real, whole
 from proxy_tasks.datasets.dataset import Dataset
 from proxy_tasks.datasets.files import divide, existing, extra, files_of, named_part, read_rows
 from proxy_tasks.datasets.windows import LONGEST_CONTEXT, language_dataset
@@ -59,7 +59,6 @@ def load_tokens(
 
 
 def _documents(root: Path, column: str, share: float, valid: int) -> tuple[list[str], list[str]]:
-    """Return documents for training and for validation."""
     train_files, valid_files = divide(_one_kind(root), named_part(root), WHAT)
     train = list(_sample(_texts(train_files, column), share if valid_files else 1.0))
     if valid_files:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from programs.errors import InputError
 
-from proxy_tasks.datasets.checks import whole
+from proxy_tasks.checks import whole
 from proxy_tasks.models.model import Leaf
 
 LEAVES = 6  # of one block

@@ -13,8 +13,8 @@ from torch.nn.functional import pad
 
 from programs.errors import InputError
 
+from proxy_tasks.checks import wholes
 from proxy_tasks.datasets.dataset import Dataset
-from proxy_tasks.models.checks import wholes
 from proxy_tasks.models.losses import cross_entropy
 from proxy_tasks.models.model import Leaf, Model
 

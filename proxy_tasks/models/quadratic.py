@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from proxy_tasks.datasets.checks import real
+from proxy_tasks.checks import real
 from proxy_tasks.datasets.dataset import Dataset
 from proxy_tasks.models.model import Leaf, Model
 

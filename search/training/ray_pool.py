@@ -108,7 +108,6 @@ class RayEvaluator:
         return finished
 
     def _ready(self, timeout: float) -> Sequence[Any]:
-        """Return the references that are answered, waiting for the first."""
         references = [*self._running, *self._starting]
         if not references:
             return []
@@ -118,7 +117,6 @@ class RayEvaluator:
         return ready
 
     def _take(self, reference: Any) -> list[FinishedJob]:
-        """Take in what became of a piece."""
         piece, member, _ = self._running.pop(reference)
         try:
             outcomes = ray.get(reference)
@@ -254,7 +252,6 @@ class RayEvaluator:
         return "killed, or it ended itself, without a message"
 
     def _notice_absence(self) -> None:
-        """Warn if no worker has started for a while."""
         now = time.monotonic()
         if self._idle or self._running or not self._starting:
             self._without_workers_since = now

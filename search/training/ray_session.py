@@ -193,7 +193,6 @@ def connect(address: str, settings: dict[str, Any]) -> None:
 
 
 def _found() -> str:
-    """Return the address of the cluster of this machine."""
     try:
         return ray_internals.running_cluster()
     except ConnectionError:
@@ -210,27 +209,27 @@ def _answering(head: str, address: str) -> str:
     """
     host, _, port = head.rpartition(":")
     host = host.strip("[]")
-    hosts = [host]
-    if host in _LOCAL:
-        hosts.insert(0, ray_internals.own_address())
     reason = ""
-    for candidate in hosts:
-        try:
-            with socket.create_connection((candidate, int(port)), ANSWER_SECONDS):
-                return f"[{candidate}]:{port}" if ":" in candidate else f"{candidate}:{port}"
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
+    for candidate in [ray_internals.own_address(), host] if host in _LOCAL else [host]:
+        reason = _refusal(candidate, port)
+        if not reason:
+            return f"[{candidate}]:{port}" if ":" in candidate else f"{candidate}:{port}"
     raise InputError(_absent(address, f"{head}: {reason}"))
 
 
 def answers(head: str) -> bool:
     """Return whether anything listens at host:port."""
     host, _, port = head.rpartition(":")
+    return not _refusal(host.strip("[]"), port)
+
+
+def _refusal(host: str, port: str) -> str:
+    """Return why a connection is refused, "" if it is not."""
     try:
-        socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
-    except OSError:
-        return False
-    return True
+        socket.create_connection((host, int(port)), ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return ""
 
 
 def _probe(head: str, address: str) -> None:
