@@ -21,7 +21,7 @@ from sqlalchemy import create_engine
 
 from programs.errors import InputError
 
-from search.results.programs import resolve
+from search.results.programs import named_program
 from search.store import Store, StoreError, integrity, open_store
 from search.store.rows import metadata
 from search.store.views import VIEWS
