@@ -13,6 +13,7 @@ from programs.program import parse
 from proxy_tasks.locked import is_locked
 
 from search.commands.options import RESULTS, StoreOption
+from search.commands.progress import counting_trainings
 from search.commands.proof_tables import proof_of, show_proof
 from search.commands.terminal import console
 from search.evidence.proof import Competition, OnTask, prove
@@ -52,7 +53,8 @@ def prove_finalist(program_id: int, location: str, evaluator_settings: Evaluator
         opening = _opening(store, row, dataflow_hash(program))
         service = TrainingService(store, evaluator, evaluator_settings.batch, DEDUP)
         count = openings_until(store, opening)
-        found = prove(f"program {program_id}", program, service, count, lambda text: console.print(text))
+        with counting_trainings(service):
+            found = prove(f"program {program_id}", program, service, count, lambda text: console.print(text))
         finish_proof(store, opening, [row for one in found for row in _rows(one, program_id)])
         show_proof(proof_of(store, program_id), count)
         console.print(f"{service.trained} trainings in this run; all results are in v_proof of {store.location}")

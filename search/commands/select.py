@@ -14,6 +14,7 @@ from programs.errors import InputError
 from programs.program import parse
 
 from search.commands.options import SetOption, allow_user_modules
+from search.commands.progress import counting_trainings
 from search.commands.terminal import console, show_table
 from search.evidence.funnel import Entrant, OnTask, Result, run_stage
 from search.settings.funnel import Funnel, Stage
@@ -64,19 +65,8 @@ def select(config: Path, overrides: list[str], until: int | None = None) -> list
             raise InputError(f"{config}: search: no search '{funnel.search}' in {store.location}; there are: {names}")
         dedup = stored_settings(found[1], funnel.search).dedup
         service = TrainingService(store, evaluator, funnel.evaluator.batch, dedup)
-        entrants, examined = _entrants(store, funnel)
-        for place, stage in enumerate(funnel.stages[:until], start=1):
-            if not entrants:
-                break
-            results = run_stage(
-                place, stage, entrants, funnel.baselines, service, examined, lambda text: console.print(text)
-            )
-            store.set_selection(funnel.name, funnel.search, place, _rows(results, len(funnel.stages)))
-            set_noise(store, _noise(stage, results, service))
-            _show(place, results)
-            passed = [result.program_id for result in results if result.passed]
-            entrants = [entrant for entrant in entrants if entrant.program_id in passed]
-            entrants.sort(key=lambda entrant: passed.index(entrant.program_id))
+        with counting_trainings(service):
+            entrants = _run_stages(funnel, until, store, service)
         console.print(f"{service.trained} trainings in this run; all results are in v_funnel of {store.location}")
     stages = "all stages" if until in (None, last) else f"stages 1 to {until} of {last}"
     if entrants:
@@ -84,6 +74,24 @@ def select(config: Path, overrides: list[str], until: int | None = None) -> list
     else:
         console.print(f"no program is ahead of the best baseline through {stages}")
     return [entrant.program_id for entrant in entrants]
+
+
+def _run_stages(funnel: Funnel, until: int | None, store: Store, service: TrainingService) -> list[Entrant]:
+    """Run the stages one after another; return the programs that passed all of them, best first."""
+    entrants, examined = _entrants(store, funnel)
+    for place, stage in enumerate(funnel.stages[:until], start=1):
+        if not entrants:
+            break
+        results = run_stage(
+            place, stage, entrants, funnel.baselines, service, examined, lambda text: console.print(text)
+        )
+        store.set_selection(funnel.name, funnel.search, place, _rows(results, len(funnel.stages)))
+        set_noise(store, _noise(stage, results, service))
+        _show(place, results)
+        passed = [result.program_id for result in results if result.passed]
+        entrants = [entrant for entrant in entrants if entrant.program_id in passed]
+        entrants.sort(key=lambda entrant: passed.index(entrant.program_id))
+    return entrants
 
 
 def _entrants(store: Store, funnel: Funnel) -> tuple[list[Entrant], int]:

@@ -20,6 +20,7 @@ from programs.simplify.evidence import largest_difference, updates
 from proxy_tasks import Task, get_task
 
 from search.commands.options import RESULTS, ProgramArgument, StoreOption, allow_user_modules
+from search.commands.progress import counting_trainings
 from search.commands.terminal import console, number, show_program, show_table
 from search.evidence.recording import record
 from search.evidence.scaled_tasks import LossIncrease, ScaledTask, difference, losses, scaled_task
@@ -102,10 +103,11 @@ def simplify_program(
     else:
         with closing(open_store(store, create=True)) as database:
             service = TrainingService(database, InlineEvaluator(), BATCH, DEDUP)
-            on = _scaled(found, on, range(TUNING_SEED, TUNING_SEED + seeds), service)
-            training = Training(service, on, range(TUNING_SEED, TUNING_SEED + seeds), tolerance)
-            result = simplify(found.program, training, lambda line: console.print(line, markup=False))
-            fresh = _confirmed(result, on, range(FRESH_SEED, FRESH_SEED + seeds), service)
+            with counting_trainings(service):
+                on = _scaled(found, on, range(TUNING_SEED, TUNING_SEED + seeds), service)
+                training = Training(service, on, range(TUNING_SEED, TUNING_SEED + seeds), tolerance)
+                result = simplify(found.program, training, lambda line: console.print(line, markup=False))
+                fresh = _confirmed(result, on, range(FRESH_SEED, FRESH_SEED + seeds), service)
     _keep(found, result, store)
     _show(found.name, result, on, fresh, tolerance)
     if output is not None:

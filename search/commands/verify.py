@@ -14,6 +14,7 @@ from programs.errors import InputError
 from programs.program import Program, parse
 
 from search.commands.options import RESULTS, StoreOption
+from search.commands.progress import counting_trainings
 from search.commands.terminal import console
 from search.evidence.false_merges import SIGMAS, SUSPECT_SEEDS, Verification, sample_pairs, verify
 from search.results.lookup import require_search
@@ -51,7 +52,8 @@ def show_verification(store: Store, search: str, number: int, settings: Settings
     settings = settings or stored_settings(data, search)
     pairs = sample_pairs(store, search_id, number)
     service = TrainingService(store, InlineEvaluator(), settings.evaluator.batch, settings.dedup)
-    result = verify(pairs, _start(store, search_id, settings), settings, service)
+    with counting_trainings(service):
+        result = verify(pairs, _start(store, search_id, settings), settings, service)
     apart = sorted(result.differences)
     console.print(
         f"{result.pairs} pairs that share a key but not their dataflow, both trained on {settings.tasks[0].name}"
