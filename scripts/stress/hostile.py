@@ -4,8 +4,8 @@
 
 First the search is run in this process: in every other batch one of the programs gets the next hostile behaviour, but
 does not show it: it only gets the verdict that it should get. Then the search is run on Ray workers, where these
-programs do behave so. Both histories must be equal. Exit code 1 if they are not, if a program is recorded as something else, or
-if an attempt takes more than 5 s beyond the time allowed.
+programs do behave so. Both histories must be equal. Exit code 1 if they are not, if a program is recorded as something
+else, or if an attempt takes more than 5 s beyond the time allowed.
 """
 
 from __future__ import annotations
