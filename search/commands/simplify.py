@@ -29,7 +29,7 @@ from search.evidence.simplification import ABLATION, NAMES, Simplification, Step
 from search.results.export import NamedProgram
 from search.results.programs import named_program
 from search.results.results import Results
-from search.settings.seeds import FRESH_SEED
+from search.settings.seeds import FRESH_SEED, fresh_seeds, tuning_seeds
 from search.settings.settings import Dedup
 from search.settings.settings_file import stored_settings
 from search.store import open_store
