@@ -38,7 +38,12 @@ class Table(NamedTuple):
 
 def table_of(name: str, kind: type[Row], rows: Iterable[Row], columns: Sequence[str] = ()) -> Table:
     """Return rows of one class as a table, with these columns or all that the class declares."""
-    return Table(name, columns or tuple(kind.kinds), [row.as_columns() for row in rows])
+    return Table(name, columns or columns_of(kind), [row.as_columns() for row in rows])
+
+
+def columns_of(kind: type[Row]) -> tuple[str, ...]:
+    """Return the columns of a class of rows: first those that say which row it is."""
+    return tuple(sorted(kind.kinds, key=lambda name: name not in ("search", "id")))
 
 
 def form_of(as_json: bool, as_csv: bool) -> Form:
