@@ -14,8 +14,8 @@ Two choices make equal behaviour give equal keys:
 
 What this would merge wrongly is kept apart by a second run in float32 with the guard as it is: where updates *leap* or
 change their sign, because a divisor comes close to minus the guard (m / m is not 1 everywhere), they are hashed too,
-and so is the decade of the largest. A last mark is the pace at which a state explodes, for in the end it overflows even
-where the updates do not show it yet.
+and so is the decade of the largest. A last mark is the rate at which a state explodes: it overflows in the
+end even where the updates do not show it yet.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from programs.dataflow import G
+from programs.graph import G
 from programs.layout import Layout
 from programs.liveness import live
 from programs.program import Program
@@ -65,7 +65,7 @@ class _Problem(NamedTuple):
 
 @lru_cache
 def _problem() -> _Problem:
-    """Weights and gradients of different scale in each leaf; three sequences of gradients that differ everywhere.
+    """Return weights and gradients of different scale in each leaf; three sequences of gradients differ everywhere.
 
     Numbers of the first are large, those of the others as in training, so that what is not finite for the one need not
     be for the others, which have the weights in common. Some weights never have a gradient, others miss theirs at
@@ -94,7 +94,7 @@ def _problem() -> _Problem:
 
 
 def fingerprint(program: Program, bits: int = DEFAULT_BITS) -> Fingerprint:
-    """Key and, if there is one, the reason not to train.
+    """Return the key of a program and, if there is one, the reason not to train it.
 
     Args:
         program: a checked program.
@@ -107,7 +107,7 @@ def fingerprint(program: Program, bits: int = DEFAULT_BITS) -> Fingerprint:
 
 
 class _Run(NamedTuple):
-    """Updates of all steps, [steps, 3, P], and the states after each."""
+    """The updates of all steps, [steps, 3, P], and the states after each."""
 
     updates: np.ndarray
     states: list[State]
@@ -142,7 +142,7 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def _key(run: _Run, guarded: _Run, bits: int, rejection: str) -> str:
-    """Rejected programs have keys of their own: a tiny update must not pass for a zero one."""
+    """Return the key. Rejected programs never share one with others: a tiny update is not a zero one."""
     with np.errstate(all="ignore"):
         cut = _cut(run.updates, bits)
         cut[np.abs(cut) < NEGLIGIBLE] = 0.0  # both signs of zero
@@ -154,18 +154,18 @@ def _key(run: _Run, guarded: _Run, bits: int, rejection: str) -> str:
 
 
 def _cut(values: np.ndarray, bits: int) -> np.ndarray:
-    """Rounded to this many mantissa bits."""
+    """Return the values rounded to this many mantissa bits."""
     mantissa, exponent = np.frexp(values)  # 0.5 <= |mantissa| < 1
     return np.asarray(np.ldexp(np.rint(np.ldexp(mantissa, bits)), exponent - bits))
 
 
 def _decades(updates: np.ndarray) -> np.ndarray:
-    """[steps] order of magnitude of the largest update."""
+    """Return the order of magnitude of the largest update, [steps]."""
     return np.asarray(np.rint(np.log10(np.abs(updates).max(axis=(1, 2)))))
 
 
 def _leaps(updates: np.ndarray, guarded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the guard makes updates larger or turns their sign, and what it makes of them."""
+    """Return where the guard makes updates larger or turns their sign, and what they become."""
     size = np.abs(guarded)
     turns = np.sign(guarded) * np.sign(updates) < 0
     leaps = ((size > LEAP * np.abs(updates)) | turns) & (size > NEGLIGIBLE) & (updates != 0)
@@ -173,7 +173,7 @@ def _leaps(updates: np.ndarray, guarded: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _pace(states: list[State]) -> np.ndarray:
-    """The largest growth of any state over the last steps in octaves if one explodes, or 0."""
+    """Return the largest growth of any state over the last steps in octaves if one explodes, or 0."""
     before, last = (np.fmax.reduce(np.abs(states[i]), axis=-1) for i in (-1 - LAST, -1))  # [3] for each slot
     growth = np.fmax.reduce(np.where(np.isinf(last), np.inf, last / before), axis=None)
     return np.asarray(np.rint(np.log2(growth)) if growth > EXPLOSIVE else 0.0)

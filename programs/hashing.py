@@ -11,7 +11,7 @@ import struct
 from functools import lru_cache
 from hashlib import blake2b
 
-from programs.dataflow import LR, N_INPUTS, Dataflow, G, M, V, W
+from programs.graph import CONSTANT, LR, Dataflow, G, M, V, W
 from programs.liveness import Liveness, live
 from programs.ops import OPS, user_definitions
 from programs.program import Program
@@ -45,26 +45,28 @@ _TAGS = {name: _tag(name) for name in OPS}
 
 
 def dataflow_hash(program: Program) -> str:
-    """128-bit canonical key of the live dataflow, as 32 hex digits."""
+    """Return the 128-bit canonical key of the live dataflow, as 32 hex digits."""
     flow = program.dataflow
     liveness = live(flow)
-    states = liveness.states
+    states = tuple(liveness.states)
     if len(states) < 2:
         return _walk(flow, liveness, *states).hex()
     return min(_walk(flow, liveness, M, V), _walk(flow, liveness, V, M)).hex()
 
 
 def _walk(flow: Dataflow, liveness: Liveness, first: int = -1, second: int = -1) -> bytes:
-    """Hash of (update, next first state, next second state), the states being called a and b; -1 stands for none."""
+    """Return the hash of (update, next first state, next second state); the states are called a and b, -1 is none."""
     values = {W: _W, G: _G, LR: _LR, M: _ZERO, V: _ZERO, first: _STATE_A, second: _STATE_B}
-    ops, all_args = flow.ops, flow.args
-    for node in liveness.nodes:
-        if node < N_INPUTS:
-            continue
-        op = ops[node - N_INPUTS]
-        args = [values[a] if type(a) is int else _constant(_pack(a)) for a in all_args[node - N_INPUTS]]
-        if op.commutative:
-            args.sort()
-        values[node] = blake2b(_TAGS[op.name] + b"".join(args), digest_size=DIGEST).digest()
-    following = {M: flow.m, V: flow.v}
-    return _digest(values[flow.update] + b"".join(values[following[s]] for s in (first, second) if s >= 0))
+    nodes, states = flow.nodes, liveness.states
+    for number in liveness.nodes:
+        function, args, _, value = nodes[number]
+        if args:
+            digests = [values[a] for a in args]
+            if OPS[function].commutative:
+                digests.sort()
+            values[number] = blake2b(_TAGS[function] + b"".join(digests), digest_size=DIGEST).digest()
+        elif function == CONSTANT:
+            values[number] = _constant(_pack(value))
+        elif number not in values:
+            values[number] = _digest(_TAGS[function])
+    return _digest(values[flow.update] + b"".join(values[states[slot]] for slot in (first, second) if slot >= 0))

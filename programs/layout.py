@@ -27,7 +27,7 @@ class Layout:
 
     @staticmethod
     def of_shapes(shapes: Sequence[Sequence[int]]) -> Layout:
-        """The layout of leaves with these shapes, in order."""
+        """Return the layout of leaves with these shapes, in order."""
         return Layout(tuple(int(np.prod(shape, dtype=np.int64)) for shape in shapes))
 
     @property
@@ -42,10 +42,10 @@ class Layout:
 
     @cached_property
     def starts(self) -> np.ndarray:
-        """[L] where each leaf begins."""
+        """Where each leaf begins, [L]."""
         return np.concatenate([[0], np.cumsum(self.sizes)[:-1]]).astype(np.int64)
 
     @cached_property
     def leaf_of(self) -> np.ndarray:
-        """[P] the leaf that each place in a row belongs to."""
+        """The leaf that each place in a row belongs to, [P]."""
         return np.repeat(np.arange(len(self.sizes)), self.sizes)

@@ -10,61 +10,66 @@ from __future__ import annotations
 from itertools import count
 from typing import NamedTuple
 
-from programs.dataflow import N_INPUTS, Dataflow, M, V
+from programs.graph import INPUTS, Dataflow
 from programs.ops import TREE
 from programs.program import Program, Statement
 
 
 class Liveness(NamedTuple):
-    """`nodes`: the live nodes in order of computation, inputs among them. `states`: the slots in use, of `M`, `V`."""
+    """The live nodes in order of computation, inputs among them, and the slots in use, each with its next value."""
 
     nodes: list[int]
-    states: tuple[int, ...]
+    states: dict[int, int]
 
 
 def live(flow: Dataflow) -> Liveness:
-    """The live nodes and state slots of a program (a fixpoint over steps, found in one walk)."""
+    """Return the live nodes and state slots of a program (a fixpoint over steps, found in one walk)."""
+    nodes, states = flow.nodes, flow.states
     seen: set[int] = set()
-    stack: list[int | float] = [flow.update]
-    next_state = {M: flow.m, V: flow.v}
+    stack = [flow.update]
     while stack:
-        node = stack.pop()
-        if type(node) is not int or node in seen:
-            continue
-        seen.add(node)
-        if node >= N_INPUTS:
-            stack.extend(flow.args[node - N_INPUTS])
-        elif node in next_state:
-            stack.append(next_state[node])
+        number = stack.pop()
+        if number not in seen:
+            seen.add(number)
+            if number in states:
+                stack.append(states[number])
+            else:
+                stack += nodes[number].args
     # A slot that is read but never written stays at zero: it needs no memory.
-    states = tuple(s for s in (M, V) if s in seen and next_state[s] != s)
-    return Liveness(sorted(seen), states)
+    return Liveness(sorted(seen), {slot: node for slot, node in states.items() if slot in seen and node != slot})
 
 
 def live_statements(program: Program) -> list[int]:
-    """Positions of the live statements."""
-    return [node - N_INPUTS for node in live(program.dataflow).nodes if node >= N_INPUTS]
+    """Return the positions of the live statements."""
+    alive = set(live(program.dataflow).nodes)
+    return [position for position, number in enumerate(program.dataflow.statements) if number in alive]
+
+
+def live_functions(program: Program) -> set[str]:
+    """Return the functions of the live statements."""
+    return {program.statements[position].function for position in live_statements(program)}
 
 
 def live_program(program: Program) -> Program:
-    """The program without its dead statements; it moves weights exactly alike.
+    """Return the program without its dead statements; it moves weights exactly alike.
 
     A slot may end as a scalar once the dead statement that overwrote it is gone; then its scalars get another name.
     """
-    flow, positions = program.dataflow, live_statements(program)
-    last_kind = {program.statements[p].target: flow.kinds[p + N_INPUTS] for p in positions}
-    taken = {"w", "g", "m", "v", "lr", *(s.target for s in program.statements)}
+    nodes, numbers = program.dataflow.nodes, program.dataflow.statements
+    positions = live_statements(program)
+    last_kind = {program.statements[p].target: nodes[numbers[p]].kind for p in positions}
+    taken = {*INPUTS, *(s.target for s in program.statements)}
     fresh = {
         slot: next(f"{slot}{n}" for n in count(1) if f"{slot}{n}" not in taken)
         for slot in ("m", "v")
         if last_kind.get(slot, TREE) != TREE
     }
-    names = dict(enumerate(("w", "g", "m", "v", "lr")))
+    names = dict(enumerate(INPUTS))
     statements = []
     for position in positions:
-        statement, node = program.statements[position], position + N_INPUTS
-        is_tree = flow.kinds[node] == TREE
-        names[node] = statement.target if is_tree else fresh.get(statement.target, statement.target)
-        args = tuple(names[ref] if type(ref) is int else ref for ref in flow.args[position])
-        statements.append(Statement(names[node], statement.function, args))
+        statement, node = program.statements[position], nodes[numbers[position]]
+        target = statement.target if node.kind == TREE else fresh.get(statement.target, statement.target)
+        args = tuple(nodes[a].value if nodes[a].is_constant else names[a] for a in node.args)
+        names[numbers[position]] = target
+        statements.append(Statement(target, statement.function, args))
     return Program(tuple(statements))

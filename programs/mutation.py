@@ -1,4 +1,4 @@
-"""The four mutations. Each returns only valid programs; a draw that does not check is drawn again.
+"""The four mutations. Each returns only valid programs; a draw that is not valid is drawn again.
 
 Insert, delete and modify are the Lion paper's (arXiv 2302.06675, section 2) and equally likely: the kind of mutation is
 drawn once and kept while its details are drawn again. Arguments and targets are drawn as in the released search space:
@@ -13,20 +13,20 @@ from collections.abc import Container, Sequence
 from random import Random
 from typing import TypeVar
 
-from programs.dataflow import N_INPUTS
 from programs.errors import InputError
+from programs.graph import INPUT_NODES, INPUTS
 from programs.ops import OPS, SCALAR, TREE
 from programs.program import Program, Statement
 
 ATTEMPTS = 50  # draws of the details before another kind of mutation is taken
 
 _OPS = tuple(OPS.values())
-_INPUTS = {"w": TREE, "g": TREE, "m": TREE, "v": TREE, "lr": SCALAR}  # with their kinds
+_INPUTS = {name: node.kind for name, node in zip(INPUTS, INPUT_NODES, strict=True)}
 _T = TypeVar("_T")
 
 
 def mutate(program: Program, rng: Random, max_statements: int = 64) -> tuple[Program, str]:
-    """A valid child by insertion, deletion or modification, and the name of what was done.
+    """Return a valid child by insertion, deletion or modification, and the name of what was done.
 
     The three are equally likely. Where one is impossible (a deletion from a program of one statement, an insertion into
     one of `max_statements`), another is drawn.
@@ -42,7 +42,7 @@ def mutate(program: Program, rng: Random, max_statements: int = 64) -> tuple[Pro
 
 
 def insert(program: Program, rng: Random) -> Program | None:
-    """A random statement at a random place; its target is a new variable or one of the same kind."""
+    """Insert a random statement at a random place; its target is a new variable or one of the same kind."""
     position = int(rng.random() * (len(program) + 1))
     scope = _scope(program, position)
     call = _draw_call(rng, scope)
@@ -55,13 +55,13 @@ def insert(program: Program, rng: Random) -> Program | None:
 
 
 def delete(program: Program, rng: Random) -> Program | None:
-    """Without one random statement."""
+    """Delete one random statement."""
     position = int(rng.random() * len(program))
     return Program(program.statements[:position] + program.statements[position + 1 :])
 
 
 def modify(program: Program, rng: Random) -> Program | None:
-    """One argument of one random statement changed; its function stays.
+    """Change one argument of one random statement; its function stays.
 
     A constant is scaled by 2^a, a ~ N(0, 1), half of the time; otherwise the argument becomes another variable or a new
     constant.
@@ -80,7 +80,7 @@ def modify(program: Program, rng: Random) -> Program | None:
 
 
 def tune(program: Program, rng: Random) -> tuple[Program, str]:
-    """One random constant scaled by 2^a, a ~ N(0, 1): mutation as hyperparameter tuning.
+    """Scale one random constant by 2^a, a ~ N(0, 1): mutation as hyperparameter tuning.
 
     Raises:
         InputError: the program has no constants but zeros, which scaling leaves as they are.
@@ -101,7 +101,7 @@ def tune(program: Program, rng: Random) -> tuple[Program, str]:
 
 
 def random_program(rng: Random, statements: int) -> Program:
-    """A valid program of so many random statements, drawn as insertions are; the last one assigns the update.
+    """Return a valid program of random statements, drawn as insertions are; the last one assigns the update.
 
     Args:
         rng: where randomness comes from.
@@ -133,16 +133,16 @@ def _choose(rng: Random, items: Sequence[_T]) -> _T:
 
 
 def _scope(program: Program, position: int) -> dict[str, int]:
-    """The variables that a statement at `position` can read, with their kinds there."""
+    """Return the variables that a statement at `position` can read, with their kinds there."""
     scope = dict(_INPUTS)
-    kinds = program.dataflow.kinds
-    for i in range(position):
-        scope[program.statements[i].target] = kinds[N_INPUTS + i]
+    nodes, numbers = program.dataflow.nodes, program.dataflow.statements
+    for statement, number in zip(program.statements[:position], numbers, strict=False):
+        scope[statement.target] = nodes[number].kind
     return scope
 
 
 def _draw_call(rng: Random, scope: dict[str, int]) -> tuple[str, tuple[str | float, ...], int] | None:
-    """A random function with random arguments, and the kind of its result; None where an argument finds no variable."""
+    """Return a random function with random arguments, and its kind; None where an argument finds no variable."""
     op = _choose(rng, _OPS)
     args, kinds = [], []
     for accepted in op.accepts:
@@ -151,7 +151,7 @@ def _draw_call(rng: Random, scope: dict[str, int]) -> tuple[str, tuple[str | flo
             return None
         args.append(argument)
         kinds.append(scope[argument] if isinstance(argument, str) else SCALAR)
-    return op.name, tuple(args), op.result(kinds)
+    return op.name, tuple(args), op.results[tuple(kinds)]
 
 
 def _draw_argument(rng: Random, scope: dict[str, int], accepted: tuple[int, ...]) -> str | float | None:

@@ -1,4 +1,4 @@
-"""The one table of functions. Every interpretation of a program reads it; none names a function.
+"""The one table of functions. Every interpretation of a program reads it.
 
 Kinds are ordered, so that broadcasting is `max`: a scalar is one number, a leaf-kind value one number for each
 parameter tensor, a tree one number for each weight. Arrays have them on the last axis: `[.., 1]`, `[.., L]`, `[.., P]`.
@@ -6,15 +6,17 @@ parameter tensor, a tree one number for each weight. Arrays have them on the las
 The meaning of a function is its NumPy column. The torch column is source text with `{0}`, `{1}`, ... for the arguments,
 used both to run batches of programs and to write exported optimizers. The two agree up to rounding as long as nothing
 overflows (sinh and cosh do so a little earlier in torch). The sign of a zero may differ after maximum, minimum, cbrt.
-The C column, text in the same way, is what fused kernels are made of (docs/kernels.md).
+The C column, text in the same way, is what fused kernels are made of (docs/kernels.md). A function that adds up over
+its arguments names these sums in a column of its own, and its texts refer to them after the arguments.
 Guards (division, roots, logarithms) are as released with the Lion paper (arXiv 2302.06675).
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -28,22 +30,22 @@ EPS = 1e-8  # added to every divisor, and the value of get_eps
 
 
 def largest(kinds: Sequence[int]) -> int:
-    """Elementwise result: the arguments broadcast to the largest of their kinds."""
+    """Return the kind of an elementwise result: the largest kind of the arguments, which are broadcast to it."""
     return max(kinds)
 
 
 def one_number(_kinds: Sequence[int]) -> int:
-    """Result of a reduction over everything."""
+    """Return the kind of a sum over everything."""
     return SCALAR
 
 
 def per_leaf(kinds: Sequence[int]) -> int:
-    """Result of a reduction within each parameter tensor."""
+    """Return the kind of a sum within each parameter tensor."""
     return min(kinds[0], LEAF)
 
 
 def like_first(kinds: Sequence[int]) -> int:
-    """Result of a function that only rescales its first argument."""
+    """Return the kind of the first argument, for functions that only rescale it."""
     return kinds[0]
 
 
@@ -51,10 +53,20 @@ def like_first(kinds: Sequence[int]) -> int:
 class Op:
     """One function of the language.
 
-    `accepts` holds, for each argument, the kinds it may have. `numpy` maps arrays to an array; where `uses_leaves` is
-    set it is called with the leaf boundaries (`[L]` start offsets) first. `torch` is the same as source text, in which
-    `leaf_norm` is the only name besides `torch` and `math`. `c` is an expression of C and of CUDA C++ over numbers, in
-    which `sum` and `leaf_sum` stand for what is added up, over everything or over each parameter tensor.
+    Attributes:
+        accepts: for each argument, the kinds that it may have.
+        result: the rule that gives the kind of the result.
+        numpy: maps arrays to an array; with the result `per_leaf` it is called with the start of each leaf `[L]` first.
+        torch: the same as source text, in which `torch` and `math` are the only names.
+        c: an expression of C and of CUDA C++ over numbers.
+        infix: the operator that calls are written with, if any.
+        commutative: whether the order of the two arguments makes no difference.
+        sums: what the function adds up: pairs of arguments whose products are summed, over everything or, with the
+            result `per_leaf`, within each parameter tensor. The texts refer to the sums by the numbers after those of
+            the arguments.
+        unguarded: the NumPy meaning with an infinitesimal guard, where the function has one.
+        of_numbers: the function that a function with the result `per_leaf` is where its argument is not a tree.
+        results: the kind of the result by the kinds of the arguments, for all calls that fit.
     """
 
     name: str
@@ -65,9 +77,14 @@ class Op:
     c: str
     infix: str | None = None
     commutative: bool = False
-    uses_leaves: bool = False
+    sums: tuple[tuple[int, int], ...] = ()
     unguarded: Callable[..., Any] | None = None
-    """NumPy meaning with an infinitesimal guard, where the function has one."""
+    of_numbers: str = ""
+    results: Mapping[tuple[int, ...], int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        results = {kinds: self.result(kinds) for kinds in itertools.product(*self.accepts)}
+        object.__setattr__(self, "results", results)
 
     @property
     def arity(self) -> int:
@@ -76,7 +93,26 @@ class Op:
     @property
     def reduces(self) -> bool:
         """Whether values in different places of an argument meet."""
-        return bool(self.accepts) and self.result is not largest
+        return bool(self.sums)
+
+    @property
+    def within_leaves(self) -> bool:
+        """Whether the sums run within each parameter tensor."""
+        return self.result is per_leaf
+
+    def of_kind(self, kind: int) -> Op:
+        """Return the function that this one is for a first argument of this kind."""
+        return OPS[self.of_numbers] if self.of_numbers and kind != TREE else self
+
+    def number(self, args: Sequence[float]) -> float:
+        """Return the value for numbers, in float64."""
+        with np.errstate(all="ignore"):
+            return float(np.ravel(self.of_kind(SCALAR).numpy(*(np.full(1, a) for a in args)))[0])
+
+    def torch_code(self, args: Sequence[str]) -> str:
+        """Return a call as torch code over rows `[.., P]`, in which `leaf_sum` sums within parameter tensors."""
+        total = "leaf_sum({0} * {1})" if self.within_leaves else "torch.sum({0} * {1}, -1, keepdim=True)"
+        return self.torch.format(*args, *(total.format(args[i], args[j]) for i, j in self.sums))
 
 
 def _all(x: np.ndarray) -> Any:
@@ -100,7 +136,7 @@ def _log(log: np.ufunc) -> Callable[[np.ndarray], Any]:
 
 
 def _interp(x: np.ndarray, y: np.ndarray, a: np.ndarray) -> Any:
-    """(1 - a) x + a y from the nearer end, as torch.lerp does, so that infinities meet the same fate in both."""
+    """Return (1 - a) x + a y from the nearer end, as torch.lerp does, so that both treat infinities alike."""
     near_x = np.abs(a) < 0.5
     if near_x.size == 1:  # as nearly always, and quicker
         return x + a * (y - x) if near_x.item() else y - (y - x) * (1 - a)
@@ -166,9 +202,8 @@ _TABLE = (
     _unary("reciprocal", np.reciprocal, "torch.reciprocal({0})", "1.0f / {0}"),
     _unary("negative", np.negative, "-{0}", "-{0}"),
     # --- one argument, reducing --------------------------------------------------------------------------------
-    Op("norm", (ANY,), per_leaf, _leaf_norm, "leaf_norm({0})", "sqrtf(leaf_sum({0} * {0}))", uses_leaves=True),
-    Op("global_norm", (ANY,), one_number, _global_norm, "torch.sqrt(torch.sum({0} * {0}, -1, keepdim=True))",
-       "sqrtf(sum({0} * {0}))"),
+    Op("norm", (ANY,), per_leaf, _leaf_norm, "torch.sqrt({1})", "sqrtf({1})", sums=((0, 0),), of_numbers="abs"),
+    Op("global_norm", (ANY,), one_number, _global_norm, "torch.sqrt({1})", "sqrtf({1})", sums=((0, 0),)),
     # --- two arguments, elementwise ----------------------------------------------------------------------------
     _binary("add", np.add, "{0} + {1}", "{0} + {1}", infix="+", commutative=True),
     _binary("sub", np.subtract, "{0} - {1}", "{0} - {1}", infix="-"),
@@ -181,22 +216,20 @@ _TABLE = (
             "{0} <= {1} || {0} != {0} ? {0} : {1}", commutative=True),
     _binary("power", np.power, "torch.pow({0}, {1})", "powf({0}, {1})"),
     # --- two arguments, reducing: a tree is one long vector ----------------------------------------------------
-    Op("dot", ((TREE,), (TREE,)), one_number, lambda x, y: _all(x * y),
-       "torch.sum({0} * {1}, -1, keepdim=True)", "sum({0} * {1})", commutative=True),
+    Op("dot", ((TREE,), (TREE,)), one_number, lambda x, y: _all(x * y), "{2}", "{2}", commutative=True,
+       sums=((0, 1),)),
     Op("cosine_sim", ((TREE,), (TREE,)), one_number,
        lambda x, y: _all(x * y) / (_global_norm(x) * _global_norm(y)),
-       "torch.sum({0} * {1}, -1, keepdim=True) / (torch.sqrt(torch.sum({0} * {0}, -1, keepdim=True))"
-       " * torch.sqrt(torch.sum({1} * {1}, -1, keepdim=True)))",
-       "sum({0} * {1}) / (sqrtf(sum({0} * {0})) * sqrtf(sum({1} * {1})))", commutative=True),
+       "{2} / (torch.sqrt({3}) * torch.sqrt({4}))", "{2} / (sqrtf({3}) * sqrtf({4}))", commutative=True,
+       sums=((0, 1), (0, 0), (1, 1))),
     # --- clip by global norm, interpolation --------------------------------------------------------------------
-    Op("clip", (ANY, (SCALAR,)), like_first, _clip,
-       "{0} * torch.clamp({1} / torch.sqrt(torch.sum({0} * {0}, -1, keepdim=True)), max=1.0)",
-       "{0} * ({1} / sqrtf(sum({0} * {0})) >= 1.0f ? 1.0f : {1} / sqrtf(sum({0} * {0})))"),
+    Op("clip", (ANY, (SCALAR,)), like_first, _clip, "{0} * torch.clamp({1} / torch.sqrt({2}), max=1.0)",
+       "{0} * ({1} / sqrtf({2}) >= 1.0f ? 1.0f : {1} / sqrtf({2}))", sums=((0, 0),)),
     Op("interp", (ANY, ANY, (SCALAR,)), largest, _interp, "torch.lerp({0}, {1}, {2})",
        "fabsf({2}) < 0.5f ? {0} + {2} * ({1} - {0}) : {1} - ({1} - {0}) * (1.0f - {2})"),
 )  # fmt: skip
 
-# Functions of your own go here, as rows like those above: see docs/own_functions.md.
+# User-defined functions go here, as rows like those above: see docs/user_functions.md.
 USER_OPS: tuple[Op, ...] = ()
 
 OPS: dict[str, Op] = {op.name: op for op in (*_TABLE, *USER_OPS)}
@@ -204,7 +237,14 @@ INFIX: dict[str, Op] = {op.infix: op for op in OPS.values() if op.infix}
 
 
 def user_definitions() -> dict[str, str]:
-    """The functions of one's own by name, with a digest of what each means: what two people call by one name need not
-    be one function, so keys, histories and workers tell them apart by it."""
-    meanings = {op.name: (op.accepts, op.result.__name__, op.torch, op.c, op.commutative) for op in USER_OPS}
-    return {name: sha256(repr(meaning).encode()).hexdigest()[:32] for name, meaning in meanings.items()}
+    """Return a digest of what each user-defined function means, by name.
+
+    Functions that two people call by one name need not be the same, so keys, histories and workers tell them apart by
+    this digest.
+    """
+    return {op.name: sha256(repr(_meaning(op)).encode()).hexdigest()[:32] for op in USER_OPS}
+
+
+def _meaning(op: Op) -> tuple[object, ...]:
+    meaning = (op.accepts, op.result.__name__, op.torch, op.c, op.commutative)
+    return (*meaning, op.sums) if op.sums else meaning

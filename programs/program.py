@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from programs.dataflow import Dataflow, trace
 from programs.errors import InputError, StatementError
+from programs.graph import INPUTS, Dataflow, trace
 from programs.ops import INFIX, OPS
 
-INPUTS = ("w", "g", "m", "v", "lr")
 OUTPUTS = ("update", "m", "v")
 SIGNATURE = "def train(w, g, m, v, lr):"
 RETURN = "return update, m, v"
@@ -63,7 +62,7 @@ class Program:
         return Program, (self.statements,)  # the cached dataflow does not travel
 
     def as_function(self) -> str:
-        """The text as a whole function, the form in which people read it."""
+        """Return the text as a whole function, the form in which people read it."""
         return "\n".join([SIGNATURE, *(f"    {s}" for s in self.statements), f"    {RETURN}"])
 
 
@@ -123,7 +122,7 @@ def _function_body(function: ast.FunctionDef, source: str) -> list[ast.stmt]:
 
 
 def _statement(node: ast.stmt, source: str) -> tuple[Statement, list[ast.expr]]:
-    """The statement, and its arguments' places in the text."""
+    """Return the statement, and its arguments' places in the text."""
     if not isinstance(node, ast.Assign):
         raise _error(node, source, "expected an assignment such as 'update = update * lr'")
     target = node.targets[0]

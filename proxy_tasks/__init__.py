@@ -1,11 +1,11 @@
-"""What a candidate is trained on, and the trainer. Knows programs only as update rules."""
+"""What programs are trained on, and the trainer. Programs are known here only as update rules."""
 
 import os
 
-# Matrix products that do not depend, to the last bit, on alignment and on how many are computed together: with this the
-# outcome of a replica is the same whatever batch it is trained in. Read by MKL at its first call.
+# Matrix products that do not depend, to the last bit, on alignment and on how many are computed together: so a replica
+# has the same outcome in every batch. Read by MKL at its first call.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
-# The same product, the same order of sums: read by cuBLAS when it is first used.
+# Sums in the same order for the same product. Read by cuBLAS when it is first used.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 from proxy_tasks.named import args

@@ -1,6 +1,6 @@
-"""What training does in its own way on each kind of device, behind one interface.
+"""What training does differently on each kind of device, behind one interface.
 
-All of it is for the trainer alone: what a program comes to does not depend on the device but for rounding.
+All of it is for the trainer alone: outcomes do not depend on the device except by rounding.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from proxy_tasks.models import Model
 from proxy_tasks.models.chunks import Losses
 from proxy_tasks.task import CPU
 
-MEMORY_MIB = 2048.0  # what training may take on a CPU, where nothing else is said
+MEMORY_MIB = 2048.0  # for training on a CPU, if not set otherwise
 
 
 class Rules(Protocol):
     """The update rules of a cohort, bound to its rows."""
 
     def step(self, lr: Tensor) -> None:
-        """`w <- w - scale * update` in place, and the new states. `lr`: the schedule at this step, `[1]`."""
+        """Compute `w <- w - scale * update` in place, and the new states. `lr`: the schedule at this step, `[1]`."""
 
 
 Bind = Callable[[SharingTree, Layout, Rows, Tensor, float], Rules]
 """Binds the rules of a tree of programs to rows: `(tree, layout, rows, total, scale)`. `total` `[R]` is the sum of each
-row's losses so far; the rules may leave alone a row where it is not finite, since that row has diverged."""
+row's losses so far; the rules may skip a row where it is not finite, since that row has diverged."""
 
 
 class Backend(Protocol):
@@ -39,32 +39,32 @@ class Backend(Protocol):
 
     Attributes:
         device: where weights and data lie.
-        name: of the device, to be kept with outcomes.
+        name: the name of the device, which is kept with outcomes.
     """
 
     device: torch.device
     name: str
 
     def memory_mib(self) -> float:
-        """What training may take now."""
+        """Return the memory that training may take now."""
 
     def release(self) -> None:
-        """Give back memory that is kept for later."""
+        """Release memory that is kept for later."""
 
     def losses(self, model: Model) -> Losses:
-        """The losses of a model, in the way that is quickest to compute with their gradients."""
+        """Return the losses of a model in the form whose gradients are fastest to compute."""
 
     def losses_without_gradient(self, model: Model, in_training: int, samples: int) -> Losses:
-        """The losses of a model on so many samples for each replica, where training has room for `in_training`."""
+        """Return the losses of a model on `samples` samples a replica; memory is enough for `in_training` in all."""
 
     def compiled(self, skeletons: Skeletons) -> Bind:
-        """The update rules of these programs, ready to be bound to any rows of them."""
+        """Return the update rules of these programs, ready to be bound to rows."""
 
     def repeated(self, step: Callable[[], None]) -> Callable[[int], None]:
-        """A function that takes so many steps. A step works on tensors of fixed places alone, without a look at any."""
+        """Return a function that repeats a step, which works on tensors at fixed addresses and reads no value."""
 
     def is_worth_a_move(self, left: int, rows: int) -> bool:
-        """Whether to move the replicas left together, of so many rows, rather than to carry the others along."""
+        """Return whether to move the replicas left, of `rows` rows, together rather than keep the idle rows."""
 
 
 class Cpu:
@@ -74,26 +74,26 @@ class Cpu:
     name = "cpu"
 
     def memory_mib(self) -> float:
-        """What is said to be usual: how much is free is nobody's to say on a machine with other processes."""
+        """Return the default: how much is free cannot be known on a machine with other processes."""
         return MEMORY_MIB
 
     def release(self) -> None:
-        """Nothing is kept."""
+        """Do nothing, since nothing is kept."""
 
     def losses(self, model: Model) -> Losses:
-        """A few replicas at a time, whose activations stay in the cache."""
+        """Return the losses of a few replicas at a time, whose activations stay in the cache."""
         return model.losses_in_chunks
 
     def losses_without_gradient(self, model: Model, in_training: int, samples: int) -> Losses:  # noqa: ARG002
-        """The same way."""
+        """Return the same."""
         return model.losses_in_chunks
 
     def compiled(self, skeletons: Skeletons) -> Bind:
-        """Calls of torch, one for each statement that programs have in common."""
+        """Return calls of torch, one for each statement that programs share."""
         return lambda tree, layout, rows, _, scale: UpdateRules(skeletons, tree, layout, rows, scale)
 
     def repeated(self, step: Callable[[], None]) -> Callable[[int], None]:
-        """One step after another."""
+        """Return a function that takes one step after another."""
 
         def repeat(times: int) -> None:
             for _ in range(times):
@@ -102,5 +102,5 @@ class Cpu:
         return repeat
 
     def is_worth_a_move(self, left: int, rows: int) -> bool:
-        """Always: rows cost time, a move next to none."""
+        """Return True if any row is idle: rows cost time, a move hardly any."""
         return left < rows

@@ -46,7 +46,7 @@ class Cuda:
         configure_torch()
 
     def memory_mib(self) -> float:
-        """Most of what is free, or of what is left of this process's share."""
+        """Return most of what is free, or of what is left of this process's share."""
         self.release()  # what earlier batches have left
         free, total = torch.cuda.mem_get_info(self.device)
         ours = torch.cuda.memory_reserved(self.device)
@@ -54,39 +54,42 @@ class Cuda:
         return MEMORY_SHARE * min(free + unused, self._share * total - ours + unused) / 2**20
 
     def release(self) -> None:
-        """What torch keeps for tensors to come."""
+        """Release what torch keeps for later tensors."""
         gc.collect()
         torch.cuda.empty_cache()
 
     def losses(self, model: Model) -> Losses:
-        """All replicas together, compiled for any number of them where that can be."""
+        """Return the losses of all replicas together, compiled for any number of them where that is possible."""
         return compiled_losses(model) if model.is_traceable else model.losses
 
     def losses_without_gradient(self, model: Model, in_training: int, samples: int) -> Losses:
-        """As many replicas at a time as see no more samples than in a step of training."""
+        """Return the losses of as many replicas at a time as see no more samples than in a step of training."""
         return in_chunks(model.losses, max(1, in_training // samples))
 
     def compiled(self, skeletons: Skeletons) -> Bind:
-        """Kernels, compiled side by side where programs are long."""
+        """Return kernels, compiled in parallel where programs are long."""
         sources = shared_out(skeletons, PART_LENGTH)
         with ThreadPoolExecutor(len(sources)) as pool:  # compilers let go of Python's lock
             launches = list(pool.map(cuda.compiled, [source for source, _ in sources]))
         return bind_fused([(*source, launch) for source, launch in zip(sources, launches, strict=True)])
 
     def repeated(self, step: Callable[[], None]) -> Callable[[int], None]:
-        """The first step as it stands, the others from its recording."""
+        """Return a function that takes the first step normally and repeats its recording for the others."""
         return Recording(step)
 
     def is_worth_a_move(self, left: int, rows: int) -> bool:
-        """When enough rows are idle; those of replicas that are out cost time, but no recording. One alone stays with
-        another: for a single replica everything would be compiled anew."""
+        """Return whether enough rows are idle: they cost time, but a move costs a recording.
+
+        The last replica keeps an idle row beside it, since everything would be compiled again for a single one.
+        """
         return 1 < left <= MOVE_BELOW * rows
 
 
 def _check_compiler() -> None:
-    """
+    """Check that torch can compile here, before it counts as a program's failure.
+
     Raises:
-        InputError: torch will not be able to compile here, and programs would be blamed for it.
+        InputError: it cannot.
     """
     has_headers = Path(sysconfig.get_path("include"), "Python.h").exists()
     if not has_headers or not any(map(shutil.which, filter(None, (os.environ.get("CC"), "cc", "gcc", "clang")))):
@@ -97,7 +100,7 @@ def _check_compiler() -> None:
 
 
 def configure_torch() -> None:
-    """Have torch add up in an order of its own choice, not in that of time, wherever it can, and compile for all sizes.
+    """Have torch use a fixed order of summation wherever it can, and compile for all sizes.
 
     A search is to be repeatable on one device. cuBLAS reads the variable CUBLAS_WORKSPACE_CONFIG, which `proxy_tasks`
     sets when it is imported, before any context is made.
@@ -110,11 +113,11 @@ def configure_torch() -> None:
     compiler.recompile_limit, compiler.accumulated_recompile_limit = 256, 4096
 
 
-_compiled: dict[int, tuple[Model, Losses]] = {}  # by the model's identity: what users make need not be hashable
+_compiled: dict[int, tuple[Model, Losses]] = {}  # by the model's identity: models of users need not be hashable
 
 
 def compiled_losses(model: Model) -> Losses:
-    """The losses of a model with their backward pass compiled, once for any number of replicas above one."""
+    """Return the losses of a model with their backward pass compiled, once for any number of replicas above one."""
     if id(model) not in _compiled:
         _compiled[id(model)] = (model, _compiled_for_any_number(model.losses))
     return _compiled[id(model)][1]
@@ -125,7 +128,7 @@ def _compiled_for_any_number(of_model: Losses) -> Losses:
 
     def losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
         for tensor in (*params, x, y):
-            if len(tensor) > 1:  # one stays one: a minibatch shared by all replicas is another thing to compile
+            if len(tensor) > 1:  # a size of one stays one: a shared minibatch is compiled separately
                 torch._dynamo.maybe_mark_dynamic(tensor, 0)
         return compiled(params, x, y)
 
@@ -133,21 +136,21 @@ def _compiled_for_any_number(of_model: Losses) -> Losses:
 
 
 def shared_out(skeletons: Skeletons, length: int) -> list[tuple[Source, list[int]]]:
-    """Sources of about so many characters for all programs, and which programs each is for."""
+    """Return sources of about `length` characters for all programs, each with the numbers of its programs."""
     whole = Source(skeletons)
     parts = whole.parts(-(-len(whole.text(CUDA)) // length))
     return [(Source(skeletons.only(part)), part) for part in parts]
 
 
 def bind_fused(sources: Sequence[tuple[Source, Sequence[int], Launch]]) -> Bind:
-    """Binds rules whose sources, each for some programs, have been compiled; rows that have diverged are left alone."""
+    """Return how compiled rules, each for some programs, are bound to rows; rows that have diverged are skipped."""
 
     def bind(tree: SharingTree, layout: Layout, rows: Rows, total: Tensor, scale: float) -> Rules:
-        alive = torch.ones(len(tree.members), dtype=torch.bool, device=total.device)
+        alive = torch.ones(len(tree.programs), dtype=torch.bool, device=total.device)
         rules = []
         for source, programs, launch in sources:
             place = {program: number for number, program in enumerate(programs)}
-            members = [place.get(program) for program in tree.members]
+            members = [place.get(program) for program in tree.programs]
             if any(member is not None for member in members):
                 rules.append(FusedRules(source, members, layout, rows, alive, launch, scale))
         return _MaskedRules(rules, alive, total)
@@ -171,7 +174,7 @@ class Recording:
     """Repeats a step by a CUDA graph of it.
 
     Args:
-        step: works on tensors of fixed places alone, without a look at any.
+        step: works on tensors at fixed addresses, and reads no value of them.
     """
 
     def __init__(self, step: Callable[[], None]) -> None:
@@ -189,23 +192,23 @@ class Recording:
             self._graph.replay()  # type: ignore[union-attr]  # recorded above
 
     def _warm_up(self) -> None:
-        """A step like any other, which compiles what is to be compiled and sets libraries up, on a stream aside."""
-        here, aside = torch.cuda.current_stream(), _aside(torch.cuda.current_device())
-        aside.wait_stream(here)
-        with torch.cuda.stream(aside):
+        """Take a step, which also compiles what has to be compiled and sets libraries up, on another stream."""
+        here, other = torch.cuda.current_stream(), _recording_stream(torch.cuda.current_device())
+        other.wait_stream(here)
+        with torch.cuda.stream(other):
             self._step()
-        here.wait_stream(aside)
+        here.wait_stream(other)
         self._is_warm = True
 
     def _record(self) -> None:
-        """The recording takes memory of its own; `torch.cuda.graph` gives back what the step before has left."""
+        """Record a step, in memory of its own; `torch.cuda.graph` releases what the step before has left."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=_aside(torch.cuda.current_device())):
+        with torch.cuda.graph(graph, stream=_recording_stream(torch.cuda.current_device())):
             self._step()
         self._graph = graph
 
 
 @lru_cache
-def _aside(device: int) -> torch.cuda.Stream:
-    """One stream for all recordings: libraries keep working memory for each that they have seen, forever."""
+def _recording_stream(device: int) -> torch.cuda.Stream:
+    """Return one stream for all recordings, since libraries keep working memory for every stream that they see."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -17,7 +17,7 @@ def open_backend(device: str = "cpu", share: float = 1.0) -> Backend:
         share: of the memory of a GPU, for this process.
 
     Raises:
-        InputError: there is no such device here.
+        InputError: the device is missing or unknown.
     """
     if device == "cpu":
         return Cpu()

@@ -1,4 +1,4 @@
-"""The locked tasks, kept for a last proof: no funnel may touch them."""
+"""The locked tasks, which are kept for a final proof: no funnel may train on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LOCKED = ("mnist1d_cnn_short", "mnist1d_cnn_large_batch", "mnist1d_cnn", "pydoc_
 
 
 def is_locked(name: str) -> bool:
-    """Whether a task is of the locked families, in whatever variant."""
+    """Return whether a task, in whatever variant, belongs to the locked families."""
     if is_users(name):
         return False
     task = get_task(name)
@@ -22,4 +22,4 @@ def is_locked(name: str) -> bool:
 def refuse_locked(name: str) -> None:
     """Raise ValueError if a task is locked."""
     if is_locked(name):
-        raise ValueError(f"'{name}' is of the locked tasks, which are kept for a last proof; take another")
+        raise ValueError(f"'{name}' is one of the locked tasks, which are kept for a final proof; take another")

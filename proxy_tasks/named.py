@@ -1,6 +1,6 @@
 """Data sets, models and tasks by name: built in, or a user's own function as `module:function`.
 
-A user's code is imported only because a config or a call names it: nothing read from a database ever gets here.
+A user's code is imported only because a config or a call names it, never because a database does.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ Args = tuple[tuple[str, Any], ...]  # keyword arguments as immutable data
 
 
 def args(**keywords: Any) -> Args:
-    """Keyword arguments for a data set or a model, in the form that a task keeps."""
+    """Return keyword arguments for a data set or a model, in the form that a task keeps."""
     return frozen(keywords)
 
 
 def frozen(keywords: Mapping[str, Any]) -> Args:
-    """Keyword arguments with lists as tuples, in the order of their names."""
+    """Return keyword arguments with lists as tuples, in the order of their names."""
     return tuple((name, _immutable(value)) for name, value in sorted(keywords.items()))
 
 
@@ -31,17 +31,17 @@ def _immutable(value: Any) -> Any:
 
 
 def is_users(name: str) -> bool:
-    """Whether a name is `module:function` rather than something built in."""
+    """Return whether a name is `module:function` rather than something built in."""
     return ":" in name
 
 
 def find(name: str, builtin: Mapping[str, Callable[..., Any]], what: str) -> Callable[..., Any]:
-    """The function called `name`.
+    """Return the function called `name`.
 
     Args:
         name: a key of `builtin`, or `module:function` of something that can be imported.
-        builtin: what is built in.
-        what: what is being looked for, for the message: "data set", "model", "task".
+        builtin: the functions that are built in.
+        what: "data set", "model" or "task", for messages.
 
     Raises:
         InputError: there is none.
@@ -49,7 +49,7 @@ def find(name: str, builtin: Mapping[str, Callable[..., Any]], what: str) -> Cal
     if not is_users(name):
         if name not in builtin:
             known = ", ".join(sorted(builtin))
-            raise InputError(f"unknown {what} '{name}'; there are {known}, and your own as module:function")
+            raise InputError(f"unknown {what} '{name}'; there are {known}, and user-defined ones as module:function")
         return builtin[name]
     module_name, _, function_name = name.partition(":")
     try:
@@ -65,10 +65,10 @@ def find(name: str, builtin: Mapping[str, Callable[..., Any]], what: str) -> Cal
 
 
 def call(name: str, builtin: Mapping[str, Callable[..., Any]], what: str, *first: Any, args: Args = ()) -> Any:
-    """What the function called `name` returns for these arguments.
+    """Return what the function called `name` returns for these arguments.
 
     Raises:
-        InputError: there is none, or it does not take them.
+        InputError: there is no such function, or it does not take these arguments.
     """
     function = find(name, builtin, what)
     try:
@@ -81,7 +81,7 @@ def call(name: str, builtin: Mapping[str, Callable[..., Any]], what: str, *first
 
 
 def source_digest(name: str) -> str:
-    """SHA-256 of the file that defines `module:function`, so that edited code is another task; "" for what is built in.
+    """Return SHA-256 of the file that defines `module:function`, so that edited code is another task; else "".
 
     What that file imports is not covered.
     """

@@ -15,7 +15,7 @@ FILE = Path(__file__).with_name("references.json")
 
 
 class TunedReference(NamedTuple):
-    """A tuned optimizer: mean validation loss over `seeds` fresh seeds, their standard deviation, and the constants."""
+    """A tuned optimizer: mean validation loss over `seeds` fresh seeds, its standard deviation, and the constants."""
 
     loss: float
     sigma: float
@@ -25,7 +25,7 @@ class TunedReference(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """Losses on a task: of tuned AdamW, the best known (None: nothing is better), and every tuned optimizer by name."""
+    """Losses on a task: of tuned AdamW, of the best known (None if none is better), and of all tuned optimizers."""
 
     baseline: float
     best: float | None
@@ -33,7 +33,7 @@ class Reference(NamedTuple):
 
 
 def reference(task: Task) -> Reference | None:
-    """What is known of a task; None if it is not a built-in one, except for its scale."""
+    """Return what is recorded of a task; None unless it is a built-in one, whatever its update scale."""
     if TASKS.get(task.name) != replace(task, update_scale=1.0):
         return None
     return _references().get(task.name)

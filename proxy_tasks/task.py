@@ -18,7 +18,7 @@ from proxy_tasks.named import Args, source_digest
 
 CPU = torch.device("cpu")
 Matmul = Literal["float32", "tf32", "bf16"]
-TRAINER_VERSION = 2  # to be raised with every change that alters what training computes
+TRAINER_VERSION = 2  # increased with every change that alters what training computes
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Task:
     above `loss_bound` (nats, or the loss's own unit) has diverged. Fitness is minus the validation loss at the end.
 
     `update_scale` multiplies the update of every program: where one program is trained on several tasks, each of which
-    needs another learning rate, what it is good for shows only if these are not left to it.
+    needs another learning rate, programs can be compared only if the task sets this scale.
 
-    `matmul` is how precisely matrix products are computed in training: weights, states and update rules are float32 in
-    any case, and so is validation. `tf32` is for GPUs and changes nothing elsewhere.
+    `matmul` is the precision of matrix products in training: weights, states, update rules and validation are always
+    float32. `tf32` is for GPUs and changes nothing elsewhere.
     """
 
     name: str
@@ -50,18 +50,18 @@ class Task:
 
     @property
     def fingerprint(self) -> str:
-        """Equal for two tasks on which every program fares equally; 32 hex digits."""
+        """Equal for two tasks on which every program has the same outcomes; 32 hex digits."""
         return _fingerprint(self)
 
     def schedule(self) -> np.ndarray:
-        """[steps] values of `lr` in 0..1."""
+        """Return [steps] values of `lr` in 0..1."""
         warm = max(1, round(self.warmup * self.steps))
         step = np.arange(self.steps)
         cosine = 0.5 * (1 + np.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
         return np.where(step < warm, (step + 1) / warm, cosine).astype(np.float32)
 
     def minibatches(self, seed: int) -> np.ndarray:
-        """[steps, batch] indices into the training samples: shuffled epochs, a function of the seed alone."""
+        """Return [steps, batch] indices into the training samples: shuffled epochs, a function of the seed alone."""
         rng = np.random.default_rng((seed, 1))
         samples = len(load_dataset(self.dataset, self.dataset_args).train_x)
         epochs = math.ceil(self.steps * self.batch_size / samples)
@@ -69,7 +69,7 @@ class Task:
         return stream[: self.steps * self.batch_size].reshape(self.steps, self.batch_size)
 
     def load(self, device: torch.device = CPU) -> tuple[Dataset, Model]:
-        """Data and model on a device, built once for each process."""
+        """Return data and model on a device, built once for each process."""
         return _load(self.dataset, self.dataset_args, self.model, self.model_args, device)
 
 
@@ -90,9 +90,9 @@ def _fingerprint(task: Task) -> str:
         "trainer": TRAINER_VERSION,
         "torch": ".".join(torch.__version__.split(".")[:2]),
     }
-    for key in ("name", "dataset", "dataset_args"):  # two names for one task share their evaluations; data is data
+    for key in ("name", "dataset", "dataset_args"):  # names do not matter, only data
         del settings[key]
-    for key, usual in (("update_scale", 1.0), ("matmul", "float32")):  # as it was for all before there was another
+    for key, usual in (("update_scale", 1.0), ("matmul", "float32")):  # left out, as before these settings existed
         if settings[key] == usual:
             del settings[key]
     return sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""The built-in tasks: different regimes on purpose, since small-batch image tasks alone favour Adam-like rules.
+"""The built-in tasks: of different regimes, since small-batch image tasks alone favour Adam-like rules.
 
 Each has variants, `NAME_short` and so on: a quarter of the steps, four times the steps, eight times the batch over the
 same samples, and about ten times the parameters.
@@ -14,7 +14,7 @@ from programs.errors import InputError
 from proxy_tasks.named import Args, args, call, frozen, is_users
 from proxy_tasks.task import Task
 
-# Each task with what makes its model (for the quadratic, its data) about ten times as large.
+# Each task with the arguments that make its model (for the quadratic, its data) about ten times as large.
 _SUITE = (
     (Task("digits_mlp", "digits", "mlp", model_args=args(hidden=(32,))), args(hidden=(320,))),
     (
@@ -81,14 +81,15 @@ SUITE = tuple(base.name for base, _ in _SUITE)
 
 
 def get_task(name: str) -> Task:
-    """The built-in task called `name`, or what the user's `module:function` returns.
+    """Return the built-in task called `name`, or what the user's `module:function` returns.
 
     Raises:
         InputError: there is none.
     """
     if not is_users(name) and name not in TASKS:
         raise InputError(
-            f"unknown task '{name}'; `optsearch tasks` lists all: {', '.join(SUITE)}; your own is named module:function"
+            f"unknown task '{name}'; `optsearch tasks` lists all: {', '.join(SUITE)}; user-defined ones are"
+            " module:function"
         )
     task = TASKS[name] if name in TASKS else call(name, {}, "task")
     if not isinstance(task, Task):

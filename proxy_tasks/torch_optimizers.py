@@ -1,7 +1,7 @@
 """Optimizers of torch that cannot be written in the language, trained as programs are.
 
-One replica at a time, with the start, the minibatches, the schedule, the bound and the curve that the trainer gives to
-programs. The learning rates of all parameter groups follow the task's schedule.
+They are trained one replica at a time, with the initial weights, minibatches, schedule, bound and curve that programs
+get. The learning rates of all parameter groups follow the task's schedule.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from proxy_tasks.runtime import precision
 from proxy_tasks.task import Task
 from proxy_tasks.trainer import validation_losses
 
-TORCH_OPTIMIZERS_VERSION = 1  # to be raised with every change that alters what these optimizers do
-EMBEDDINGS = ("token", "position", "embed", "patch")  # parts of the names of leaves that look inputs up or cut them up
+TORCH_OPTIMIZERS_VERSION = 1  # increased with every change that alters what these optimizers do
+EMBEDDINGS = ("token", "position", "embed", "patch")  # parts of the names of leaves that embed inputs
 
 
 class TorchOptimizer(NamedTuple):
@@ -36,7 +36,7 @@ class TorchOptimizer(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Under which its evaluations are kept; 32 hex digits."""
+        """The key of its trainings; 32 hex digits."""
         return blake2b(json.dumps([TORCH_OPTIMIZERS_VERSION, *self]).encode(), digest_size=16).hexdigest()
 
     def __str__(self) -> str:
@@ -51,14 +51,14 @@ class TorchReplica(NamedTuple):
 
 
 class Weight(NamedTuple):
-    """A leaf of the model. What has three axes or more (kernels) is a matrix here, with a row for each channel."""
+    """A leaf of the model. Kernels, with three axes or more, are matrices here, with a row for each channel."""
 
     name: str
     value: Tensor
 
 
 def _as_matrix(value: Tensor) -> Tensor:
-    """A weight as optimizers get it: at most two axes."""
+    """Return a weight as optimizers get it, with at most two axes."""
     return (value.flatten(1) if value.ndim > 2 else value).requires_grad_()
 
 
@@ -66,7 +66,7 @@ Optimizers = Callable[[Sequence[Weight]], list[Optimizer]]
 
 
 def train_torch_optimizer(task: Task, replica: TorchReplica, device: str = "cpu") -> Outcome:
-    """Train one replica with the optimizer that its name stands for."""
+    """Train one replica with the optimizer that it names."""
     name, learning_rate, weight_decay = replica.program
     return train_with(
         task, replica.seed, lambda weights: TORCH_OPTIMIZERS[name](weights, learning_rate, weight_decay), device
@@ -74,10 +74,10 @@ def train_torch_optimizer(task: Task, replica: TorchReplica, device: str = "cpu"
 
 
 def train_with(task: Task, seed: int, optimizers: Optimizers, device: str = "cpu") -> Outcome:
-    """Train one replica with what `optimizers` makes for its weights; each weight belongs in one of them.
+    """Train one replica with the optimizers that `optimizers` makes; each weight belongs to one of them.
 
     Raises:
-        InputError: there is no such device here.
+        InputError: the device is missing.
     """
     started = time.perf_counter()
     backend = open_backend(device)
@@ -103,7 +103,7 @@ class _OptimizerTraining:
         self.indices = torch.from_numpy(task.minibatches(seed)).to(backend.device)
 
     def run(self) -> Outcome:
-        """The outcome, its curve apart."""
+        """Return the outcome without its curve."""
         steps, bound = self.task.steps, self.task.loss_bound
         for point in range(1, CURVE_POINTS + 1):
             first, last = checkpoint(point - 1, steps), checkpoint(point, steps)
@@ -118,11 +118,10 @@ class _OptimizerTraining:
         return validated(loss, bound, steps)
 
     def _parameters(self) -> list[Tensor]:
-        """The weights as the model takes them, `[1, *shape]`."""
+        """Return the weights as the model takes them, `[1, *shape]`."""
         return [p.view(shape) for p, shape in zip(self.values, self.shapes, strict=True)]
 
     def _segment(self, start: int, stop: int) -> float:
-        """Train from step `start` to `stop`; the mean training loss on the way."""
         x, y = self.dataset.train_x, self.dataset.train_y
         total = torch.zeros((), device=x.device)
         for step in range(start, stop):
@@ -140,11 +139,11 @@ class _OptimizerTraining:
         return float(total / (stop - start))
 
 
-def state_per_weight(task: Task, native: TorchOptimizer) -> float:
-    """Numbers that the optimizer keeps for each weight of the task's model; a counter of steps is none."""
+def state_per_weight(task: Task, chosen: TorchOptimizer) -> float:
+    """Return how many numbers the optimizer keeps for each weight of the task's model, without counters of steps."""
     weights = [Weight(leaf.name, _as_matrix(torch.ones(leaf.shape))) for leaf in task.load()[1].leaves]
     kept = 0
-    for optimizer in TORCH_OPTIMIZERS[native.name](weights, native.learning_rate, native.weight_decay):
+    for optimizer in TORCH_OPTIMIZERS[chosen.name](weights, chosen.learning_rate, chosen.weight_decay):
         for group in optimizer.param_groups:
             for p in group["params"]:
                 p.grad = torch.ones_like(p)
@@ -155,16 +154,16 @@ def state_per_weight(task: Task, native: TorchOptimizer) -> float:
 
 
 def hidden_matrices(weights: Sequence[Weight]) -> list[Tensor]:
-    """The weights that Muon is meant for: matrices, but no embeddings (told by their names), and not the last matrix.
+    """Return the weights that Muon is meant for: matrices, except embeddings (by their names) and the last matrix.
 
-    The last matrix is the output layer. Kernels of convolutions count, with the axes of the patch laid end to end.
+    The last matrix is the output layer. Kernels of convolutions count, with the axes of a patch flattened.
     """
     matrices = [weight for weight in weights if weight.value.ndim == 2][:-1]
     return [weight.value for weight in matrices if not any(part in weight.name.lower() for part in EMBEDDINGS)]
 
 
 def muon(weights: Sequence[Weight], learning_rate: float, weight_decay: float) -> list[Optimizer]:
-    """torch.optim.Muon for the hidden matrices, torch.optim.AdamW with its defaults for everything else.
+    """Return torch.optim.Muon for the hidden matrices, torch.optim.AdamW with its defaults for all other weights.
 
     Muon's rate is adjusted so that its updates are about as large as AdamW's (`match_rms_adamw`, arXiv 2502.16982): one
     learning rate and one weight decay, decoupled in both, serve all weights.
@@ -181,7 +180,7 @@ def muon(weights: Sequence[Weight], learning_rate: float, weight_decay: float) -
 
 
 def torch_adamw(weights: Sequence[Weight], learning_rate: float, weight_decay: float) -> list[Optimizer]:
-    """torch.optim.AdamW with its defaults; unlike the zoo's it corrects the bias of its averages."""
+    """Return torch.optim.AdamW with its defaults; unlike the zoo's it corrects the bias of its averages."""
     return [AdamW([weight.value for weight in weights], lr=learning_rate, weight_decay=weight_decay)]
 
 

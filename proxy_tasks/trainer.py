@@ -1,10 +1,10 @@
 """Training R replicas at once.
 
 A replica is a program with a seed. All weights, gradients and states of a cohort lie in flat buffers `[R, W]`; replicas
-of one seed start from the same weights and see the same minibatches (common random numbers). What happens to one
-replica never touches another: rows that diverge or fail a hurdle are dropped and the rest go on.
+of one seed start from the same weights and see the same minibatches (common random numbers). Replicas do not affect
+each other: rows that diverge or fail a hurdle are dropped and the rest go on.
 
-As many replicas are trained at once as fit the memory; what is left of several cohorts at a hurdle goes on as fewer.
+As many replicas are trained at once as fit the memory; at a hurdle the replicas left are regrouped into fewer cohorts.
 
 What differs between a CPU and a GPU is left to a `Backend`.
 """
@@ -45,18 +45,17 @@ from proxy_tasks.task import Task
 log = logging.getLogger("optsearch.trainer")
 
 VALIDATION_SAMPLES = 512  # in one pass; not a function of R, since the order of summation shows in the last bit
-SCRATCH_ROWS = 10  # rows of values that update rules keep for each replica, as a rule fewer
+SCRATCH_ROWS = 10  # the most rows of values that update rules usually keep for each replica
 
 
 class Resources(NamedTuple):
     """Where to train, and how much at once.
 
     Attributes:
-        rows: most replicas at once, None for as many as fit; the others wait for their turn, and join what hurdles
-            leave.
-        memory_mib: what training may take, about, None for what the device has; what does not fit waits too.
+        rows: the most replicas at once, None for as many as fit; the others wait.
+        memory_mib: approximate memory for training, None for what the device has; what does not fit waits.
         device: `cpu` or `cuda`.
-        share: of the memory of a GPU.
+        share: the share of the memory of a GPU.
     """
 
     rows: int | None = None
@@ -76,15 +75,15 @@ def train(
     Args:
         task: what to train on.
         replicas: what to train.
-        hurdles: by rising point; replicas that fail one are dropped there.
+        hurdles: in the order of their points; replicas that fail one are dropped there.
         resources: where to train, and how much at once.
 
     Returns:
         Outcomes in the order of the replicas.
 
     Raises:
-        InputError: there is no such device here.
-        torch.OutOfMemoryError: a GPU has no resources for a single replica.
+        InputError: the device is missing.
+        torch.OutOfMemoryError: a GPU lacks memory for a single replica.
     """
     if not replicas:
         return []
@@ -103,7 +102,7 @@ def train(
 def _outcomes(
     task: Task, replicas: Sequence[Replica], hurdles: Sequence[Hurdle], backend: Backend, most: int
 ) -> list[Outcome] | None:
-    """What became of the replicas; None where so many at once, and more than one, do not fit a GPU."""
+    """Return the outcomes of the replicas; None if `most`, more than one, do not fit a GPU at once."""
     try:
         return TrainingCohorts(task, replicas, hurdles, backend).run(most)
     except RuntimeError as error:
@@ -113,7 +112,7 @@ def _outcomes(
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether a GPU has said so; libraries have their own ways, and a recording that is broken off another error."""
+    """Return whether a GPU lacks memory: libraries have errors of their own, and so have recordings that end early."""
     while error is not None:
         if isinstance(error, torch.OutOfMemoryError) or "CUDA error: out of memory" in str(error):
             return True
@@ -124,13 +123,13 @@ def _is_out_of_memory(error: BaseException | None) -> bool:
 
 
 def replicas_within(memory_mib: float, task: Task) -> int:
-    """How many replicas of a task can be trained at once in so much memory; at least one."""
+    """Return how many replicas of a task can be trained at once in this memory; at least one."""
     return max(1, int(memory_mib * 2**20 / _bytes_of_replica(task)))
 
 
 @lru_cache
 def _bytes_of_replica(task: Task) -> int:
-    """Its rows, and twice what autograd keeps for the backward pass, whose results have about the same size."""
+    """Return the bytes of its rows and twice what autograd keeps; results of the backward pass are as large."""
     data, model = task.load()
     kept: dict[int, int] = {}
 
@@ -147,7 +146,7 @@ def _bytes_of_replica(task: Task) -> int:
 
 
 class TrainingCohorts:
-    """What the cohorts of one call have in common, and what has become of the replicas."""
+    """What the cohorts of one call share, and the outcomes of the replicas."""
 
     def __init__(self, task: Task, replicas: Sequence[Replica], hurdles: Sequence[Hurdle], backend: Backend) -> None:
         self.task = task
@@ -166,7 +165,7 @@ class TrainingCohorts:
         self.outcomes: list[Outcome | None] = [None] * len(replicas)
 
     def run(self, most: int) -> list[Outcome]:
-        """Train all, at most so many at once, up to each hurdle in turn."""
+        """Train all, at most `most` at once, up to each hurdle in turn."""
         cohorts = [self._start(numbers) for numbers in _parts(range(len(self.seeds)), most)]
         stops = sorted({*self.hurdles, CURVE_POINTS})
         for start, stop in zip([0, *stops], stops, strict=False):
@@ -183,7 +182,7 @@ class TrainingCohorts:
         return _Cohort(self, list(numbers), Rows(w, *(torch.zeros_like(w) for _ in range(3))))
 
     def _regrouped(self, cohorts: list[_Cohort], most: int) -> list[_Cohort]:
-        """The replicas left, in as few cohorts as possible."""
+        """Return the replicas left, in as few cohorts as possible."""
         cohorts = [cohort for cohort in cohorts if cohort.left]
         left = sum(len(cohort.left) for cohort in cohorts)
         if not left or math.ceil(left / most) == len(cohorts):
@@ -193,7 +192,7 @@ class TrainingCohorts:
         return [_Cohort(self, [numbers[i] for i in part], _picked(rows, part)) for part in _parts(range(left), most)]
 
     def judge(self, number: int, loss: float, point: int) -> bool:
-        """Take in the mean loss of a replica over the last twentieth; whether it goes on."""
+        """Take in the mean loss of a replica over the last twentieth; return whether it goes on."""
         diverged = diverged_outcome(loss, self.task.loss_bound, checkpoint(point, self.task.steps))
         if diverged is not None:
             self.finish(number, diverged)
@@ -206,18 +205,17 @@ class TrainingCohorts:
         return True
 
     def finish(self, number: int, outcome: Outcome) -> None:
-        """What became of a replica; its curve is added."""
+        """Keep the outcome of a replica, with its curve."""
         self.outcomes[number] = outcome._replace(curve=self.curves[number])
 
 
 def _parts(numbers: Sequence[int], most: int) -> Iterable[Sequence[int]]:
-    """The numbers in parts of nearly equal size, none larger than `most`."""
+    """Return the numbers in parts of nearly equal size, none larger than `most`."""
     parts = math.ceil(len(numbers) / most)
     return (numbers[len(numbers) * i // parts : len(numbers) * (i + 1) // parts] for i in range(parts))
 
 
 def _picked(rows: Rows, which: Sequence[int]) -> Rows:
-    """Copies of some rows."""
     index = torch.tensor(which).to(rows.w.device)
     return Rows(*(buffer.index_select(0, index) for buffer in rows))
 
@@ -226,8 +224,8 @@ class _Cohort:
     """Replicas trained together.
 
     Attributes:
-        numbers: of the one in each row, among all replicas.
-        left: rows of those that are still in; the others are carried along until a move is worth while.
+        numbers: of the replica in each row, among all replicas.
+        left: the rows of replicas that are still trained; the other rows are idle until a move is worth it.
     """
 
     def __init__(self, training: TrainingCohorts, numbers: list[int], rows: Rows) -> None:
@@ -237,11 +235,11 @@ class _Cohort:
         self._bind(rows, numbers)
 
     def _bind(self, rows: Rows, keep: Sequence[int]) -> None:
-        """Go on with the replicas numbered `keep`, arranged so that those that have much in common lie together."""
+        """Go on with the replicas numbered `keep`, arranged so that programs that share statements lie together."""
         training, device = self.training, rows.w.device
         tree = share(training.skeletons, keep)
         row_of = {number: row for row, number in enumerate(self.numbers)}
-        self.numbers = tree.members
+        self.numbers = tree.programs
         self.left = list(range(len(self.numbers)))
         self.rows = _picked(rows, [row_of[number] for number in self.numbers])
         self.gradient = self.rows.g[:, : self.model.layout.total]
@@ -254,13 +252,13 @@ class _Cohort:
         self.now = torch.zeros(1, dtype=torch.int64, device=device)
 
     def survivors(self) -> Rows:
-        """The rows of those left."""
+        """Return the rows of the replicas left."""
         return _picked(self.rows, self.left)
 
     def advance(self, start: int, stop: int) -> None:
-        """Train from twentieth `start` to `stop`, or until nobody is left.
+        """Train from twentieth `start` to `stop`, or until no replica is left.
 
-        What repeats the steps may hold the memory of a step: only the cohort that is being trained has one.
+        What repeats the steps may hold the memory of a step, so only the cohort that is being trained has it.
         """
         backend = self.training.backend
         repeat = backend.repeated(self._step)
@@ -275,7 +273,7 @@ class _Cohort:
                 repeat = backend.repeated(self._step)
 
     def _segment(self, start: int, stop: int, repeat: Callable[[int], None]) -> list[float]:
-        """Train from step `start` to `stop`; mean training losses on the way, one for each row."""
+        """Train from step `start` to `stop`; return mean training losses, one for each row."""
         is_out = torch.ones(len(self.numbers), dtype=torch.bool)
         is_out[self.left] = False
         self.total.copy_(torch.where(is_out, torch.inf, 0.0))
@@ -284,7 +282,7 @@ class _Cohort:
         return (self.total / (stop - start)).tolist()
 
     def _step(self) -> None:
-        """One step, from and to tensors of fixed places alone: it can be recorded."""
+        """Take one step, on tensors at fixed addresses, so that it can be recorded."""
         index = self.training.minibatches.index_select(0, self.now)[0].index_select(0, self.streams)  # [1 or R, B]
         x, y = self.dataset.train_x[index], self.dataset.train_y[index]
         with precision(self.task.matmul, x.device):
@@ -310,7 +308,7 @@ class _Cohort:
 
 @torch.no_grad()
 def validation_losses(dataset: Dataset, losses: Losses, parameters: Sequence[Tensor]) -> list[float]:
-    """Mean losses over all validation samples, one for each replica of the parameters `[R, *shape]`."""
+    """Return mean losses over all validation samples, one for each replica of the parameters `[R, *shape]`."""
     x, y = dataset.valid_x, dataset.valid_y
     total = torch.zeros(len(parameters[0]), dtype=torch.float64, device=x.device)
     for start in range(0, len(x), VALIDATION_SAMPLES):

@@ -1,9 +1,10 @@
-"""Dependencies point one way, `programs <- proxy_tasks <- search`, and everything public says what it is."""
+"""Dependencies point one way, between packages and between files, and everything public says what it is."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,25 @@ MAY_IMPORT = {
     "proxy_tasks": {"programs", "proxy_tasks"},
     "search": {"programs", "proxy_tasks", "search"},
 }
+# What each part of `search/` may import of the others; each may also import what these may.
+SEARCH = {
+    "errors": set(),
+    "settings": set(),
+    "store": {"settings", "errors"},
+    "training": {"store"},
+    "evolution": {"training"},
+    "evidence": {"training"},
+    "results": {"store"},
+    "report": {"results"},
+    "commands": {"evolution", "evidence", "report"},
+    "api": {"commands"},
+    "__init__": {"api"},
+}
 ENGINE_ONLY = {"sqlalchemy", "alembic", "ray", "pydantic", "yaml", "typer", "rich", "tqdm"}
-NO_TORCH = {"ops.py", "program.py", "dataflow.py", "liveness.py", "hashing.py", "mutation.py", "run/reference.py"}
+NO_TORCH = {
+    "ops.py", "graph.py", "program.py", "liveness.py", "hashing.py", "mutation.py", "lowering.py", "phases.py",
+    "run/reference.py",
+}  # fmt: skip
 
 
 def modules(package: str) -> list[Path]:
@@ -24,14 +42,39 @@ def modules(package: str) -> list[Path]:
     return [f for f in files if f.parent.name != "zoo" or f.name == "__init__.py"]
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Top-level names of everything imported, anywhere in the file."""
+def imported(path: Path) -> Iterator[str]:
+    """Yield the full names of everything imported, anywhere in the file."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield (node.module or "").split(".")[0]
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the top-level names of everything imported."""
+    return (name.split(".")[0] for name in imported(path))
+
+
+def file_of(name: str) -> Path | None:
+    """Return the file of this project that an imported name stands for or lies in, None for other projects."""
+    for parts in (name.split("."), name.split(".")[:-1]):
+        base = ROOT.joinpath(*parts)
+        for file in (base.with_suffix(".py"), base / "__init__.py"):
+            if parts and file.is_file():
+                return file
+    return None
+
+
+def part_of(path: Path) -> str:
+    """Return the part of `search/` that a file belongs to."""
+    return path.relative_to(ROOT / "search").parts[0].removesuffix(".py")
+
+
+def below(part: str) -> set[str]:
+    """Return the parts that a part of `search/` may import."""
+    return SEARCH[part].union(*(below(other) for other in SEARCH[part]))
 
 
 ALL = [(package, path) for package in MAY_IMPORT for path in modules(package)]
@@ -49,6 +92,24 @@ def test_the_packages_are_found() -> None:
 def test_imports_point_one_way(package: str, path: Path) -> None:
     ours = {name for name in imports(path) if name in {*MAY_IMPORT, "tests", "scripts"}}
     assert ours <= MAY_IMPORT[package]
+
+
+def test_search_has_these_parts_and_no_others() -> None:
+    entries = {path.name for path in (ROOT / "search").iterdir() if path.name != "__pycache__"}
+    assert {entry.removesuffix(".py") for entry in entries} - {"py.typed"} == set(SEARCH)
+
+
+@pytest.mark.parametrize("path", modules("search"), ids=_name)
+def test_parts_of_search_import_one_way(path: Path) -> None:
+    files = {file_of(name) for name in imported(path) if name.startswith("search.")}
+    parts = {part_of(file) for file in files if file is not None} - {part_of(path)}
+    assert parts <= below(part_of(path))
+
+
+def test_no_two_files_import_each_other_in_a_circle() -> None:
+    files = [path for _, path in ALL]
+    graph = {path: {file for name in imported(path) if (file := file_of(name)) in files} for path in files}
+    TopologicalSorter(graph).prepare()  # raises for a circle, and names its files
 
 
 @pytest.mark.parametrize(("package", "path"), [(p, f) for p, f in ALL if p != "search"], ids=_name)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from programs.export.parts import STATE_NAMES, Parts, number
-from programs.ops import USER_OPS
+from programs.export.parts import Parts, number
+from programs.graph import INPUTS
+from programs.liveness import live_functions
+from programs.ops import OPS, USER_OPS
 
 WIDTH = 108
 
@@ -20,13 +22,15 @@ _ARGUMENTS = {
     " at each step (default: False)",
     "differentiable": "whether autograd should occur through the optimizer step (default: False)",
 }
+_SUMMING = [op.name for op in OPS.values() if op.reduces and not op.within_leaves]
+_SUMMING_FUNCTIONS = f"The functions {', '.join(_SUMMING[:-1])} and {_SUMMING[-1]} run over"
 _GLOBAL = (
-    "The functions global_norm, dot, cosine_sim and clip run over the parameters of all groups that have a gradient, as"
+    f"{_SUMMING_FUNCTIONS} the parameters of all groups that have a gradient, as"
     " one long vector; everything else is computed for each parameter with the hyperparameters of its group. They see"
     " the tensors of this process: where parameters are sharded (ZeRO, FSDP) without being DTensors, each rank reduces"
     " its own shard, and the updates differ from those of an unsharded model."
 )
-_OVER_TREE = "The functions global_norm, dot, cosine_sim and clip run over the whole tree, as one long vector."
+_OVER_TREE = f"{_SUMMING_FUNCTIONS} the whole tree, as one long vector."
 _NORM = "The function norm gives one number for each parameter tensor; of a sharded tensor it sees the local shard."
 _MEANINGS = {
     "div": "x / y is x / (y + 1e-8)",
@@ -41,15 +45,15 @@ _MEANINGS = {
 
 
 def docstring(parts: Parts) -> str:
-    """The docstring with its quotes, not indented."""
+    """Return the docstring with its quotes, not indented."""
     sections = [f'r"""{_summary(parts)}', _equations(parts), *_notes(parts), _arguments(parts), _provenance(parts)]
     return "\n\n".join(section for section in sections if section) + '\n"""'
 
 
 def optax_docstring(parts: Parts) -> str:
-    """The docstring of the optax function with its quotes, not indented."""
+    """Return the docstring of the optax function with its quotes, not indented."""
     rows = [("learning_rate", f"a number, or a schedule from the count of steps to one; {_lr_meaning(parts)}")]
-    rows += [(h.name, f"{h.meaning} (default: {number(h.default)})") for h in parts.hypers.values()]
+    rows += [(h.name, f"{h.meaning} (default: {number(h.default)})") for h in parts.hyperparameters.values()]
     arguments = "\n".join(["Args:", *(_wrap(f"{head}: {text}", "    ", "        ") for head, text in rows)])
     returns = "Returns:\n    The transformation. Its updates are negative: optax.apply_updates adds them."
     over_all = _wrap(_OVER_TREE) if parts.rule.is_global else ""
@@ -62,7 +66,7 @@ def _summary(parts: Parts) -> str:
 
 
 def _equations(parts: Parts) -> str:
-    states = [f"``{STATE_NAMES[s]}``" for s in parts.rule.states]
+    states = [f"``{INPUTS[s]}``" for s in parts.rule.states]
     text = "At each step, for each parameter tensor ``w`` with gradient ``g``"
     if states:
         text += f" and with {' and '.join(states)}, zero before the first step"
@@ -73,15 +77,22 @@ def _notes(parts: Parts) -> Iterator[str]:
     yield _meanings(parts)
     if parts.rule.is_global:
         yield _wrap(_GLOBAL)
-    if "norm" in parts.functions():
+    if "norm" in live_functions(parts.program):
         yield _wrap(_NORM)
 
 
 def _meanings(parts: Parts) -> str:
-    """What the functions of the rule mean that need saying."""
-    own = {op.name: f"{op.name}(x{', y' * (op.arity > 1)}) is {op.torch.format('x', 'y')}" for op in USER_OPS}
-    meanings = [meaning for name, meaning in (_MEANINGS | own).items() if name in parts.functions()]
+    """Return what those functions of the rule mean that need an explanation."""
+    functions = live_functions(parts.program)
+    meanings = [meaning for name, meaning in (_MEANINGS | _user_meanings()).items() if name in functions]
     return _wrap(f"Here {', '.join(meanings)}.") if meanings else ""
+
+
+def _user_meanings() -> dict[str, str]:
+    arguments = {op.name: "xyz"[: op.arity] for op in USER_OPS}
+    return {
+        op.name: f"{op.name}({', '.join(arguments[op.name])}) is {op.torch_code(arguments[op.name])}" for op in USER_OPS
+    }
 
 
 def _arguments(parts: Parts) -> str:
@@ -90,7 +101,8 @@ def _arguments(parts: Parts) -> str:
     ]
     rows.append(("lr (float, Tensor, optional)", _lr_meaning(parts)))
     rows += [
-        (f"{h.name} (float, optional)", f"{h.meaning} (default: {number(h.default)})") for h in parts.hypers.values()
+        (f"{h.name} (float, optional)", f"{h.meaning} (default: {number(h.default)})")
+        for h in parts.hyperparameters.values()
     ]
     kinds = {"state_dtype": "torch.dtype, optional"}
     rows += [(f"{name} ({kinds.get(name, 'bool, optional')})", meaning) for name, meaning in _ARGUMENTS.items()]

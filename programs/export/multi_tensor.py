@@ -13,18 +13,19 @@ from typing import NamedTuple
 
 import torch
 
-from programs.dataflow import LR, G, M, V, W
-from programs.export.lowering import INPUT, LEAF, RATE, SUM, TOTAL, TREE, Phase, Rule, Value, phases
-from programs.export.names import Scope
-from programs.export.single_tensor import group_values, in_order, loop_over_entries, shares, tidy
+from programs.export.function import Function, comprehension, in_order, loop_over_entries, shares, tidy
+from programs.export.parts import LIST_NAMES
+from programs.export.variables import Scope
+from programs.graph import N_INPUTS
+from programs.lowering import Rule
+from programs.phases import LEAF, RATE, SUM, TOTAL, TREE, Phase, Value
 
-LIST_NAMES = {W: "weights", G: "grads", M: "ms", V: "vs"}
 _BINARY = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div", "maximum": "maximum", "minimum": "minimum"}
 _COMMUTE = ("add", "mul", "maximum", "minimum")
 
 
 class _UnsupportedError(Exception):
-    """There is no foreach form."""
+    """An expression has no foreach form."""
 
 
 class _Operand(NamedTuple):
@@ -37,35 +38,30 @@ class _Operand(NamedTuple):
 
 
 def multi_tensor(rule: Rule, constants: dict[int, str]) -> list[str]:
-    """The body of the function. `constants` are the texts of the constants, names or numbers."""
+    """Return the body of the function. `constants` are the texts of the constants, names or numbers."""
     return list(_MultiTensor(rule, constants).lines())
 
 
-class _MultiTensor:
+class _MultiTensor(Function):
     def __init__(self, rule: Rule, constants: dict[int, str]) -> None:
-        self.rule, self.constants, self._phases = rule, constants, phases(rule)
-        self.texts: dict[int, str] = LIST_NAMES | {LR: "lr"} | constants
-        self.scope = Scope(constants.values())
-        self.kept = {n: self.scope.fix(f"all_{rule.values[n].name}") for phase in self._phases for n in phase.kept}
-        sums = [n for n, value in enumerate(rule.values) if value.function == SUM]
-        self.sums = {n: self.scope.fix(rule.values[n].name) for n in sums}
-        self.positions = {n: now for now, n in enumerate(n for phase in self._phases for n in phase.order)}
+        super().__init__(rule, constants, LIST_NAMES, Scope(constants.values()))
+        self.positions = {n: now for now, n in enumerate(n for phase in self.phases for n in phase.order)}
         self.last_use = self._last_uses()
         self.chain = {n: slot for slot in rule.states for n in self._chain(slot)}
 
     def lines(self) -> Iterator[str]:
         if self.rule.needs_tensor_lr and not self.rule.is_global:
             yield "lr = torch.as_tensor(lr, dtype=torch.float64, device=params[0].device)"
-        for number, phase in enumerate(self._phases):
+        for number, phase in enumerate(self.phases):
             yield from self._loop(number, phase)
 
     def _loop(self, number: int, phase: Phase) -> Iterator[str]:
         self.scope.next_loop()
-        body = [*_Body(self, phase).lines(), *(self._writes() if number == len(self._phases) - 1 else ())]
+        body = [*_Body(self, phase).lines(), *(self._writes() if number == len(self.phases) - 1 else ())]
         if not self.rule.is_global:
             yield from body
             return
-        sums = [self.sums[n] for n in phase.order if self.rule.values[n].function == SUM]
+        sums = self.sums_of(phase)
         yield from (f"{name}: list[Tensor] = []" for name in map(shares, sums))
         yield from (f"{self.kept[n]}: list[Any] = []" for n in phase.kept)
         yield loop_over_entries(["params", *(LIST_NAMES[n] for n in in_order(self.rule))], body)
@@ -81,7 +77,7 @@ class _MultiTensor:
     # --- which lists may be overwritten ----------------------------------------------------------------------------
 
     def _last_uses(self) -> dict[int, float]:
-        """The position of the last reader of each value; never for what the step hands on."""
+        """Return the position of the last reader of each value; infinity for what the step returns."""
         last: dict[int, float] = {}
         for n, now in self.positions.items():
             for arg in self.rule.values[n].args:
@@ -89,7 +85,7 @@ class _MultiTensor:
         return last | dict.fromkeys([self.rule.update, *self.rule.states.values(), *self.kept], math.inf)
 
     def _chain(self, slot: int) -> list[int]:
-        """The values that may be computed in the memory of a state: from its first change to its next value."""
+        """Return the values that may be computed in the memory of a state: from its first change to its next value."""
         chain, n = [self.rule.states[slot]], self.rule.states[slot]
         while slot not in self.rule.values[n].args:
             links = [a for a in self.rule.values[n].args if self._feeds_only(a, n)]
@@ -100,8 +96,7 @@ class _MultiTensor:
         return chain if self.last_use[slot] == self.positions[n] else []
 
     def _feeds_only(self, n: int, user: int) -> bool:
-        value = self.rule.values[n]
-        is_temporary = value.rank == TREE and value.function != INPUT and n not in self.kept
+        is_temporary = self.rule.values[n].rank == TREE and n >= N_INPUTS and n not in self.kept
         return is_temporary and {u for u, _ in self.rule.users()[n]} == {user} and self.last_use[n] < math.inf
 
 
@@ -123,7 +118,7 @@ class _Body:
 
     def _open(self) -> None:
         values = [self._rule.values[n] for n in self._phase.order]
-        self._out += group_values(self._rule, values, self._function.constants)
+        self._out += self._function.group_values(values)
         read = {arg for value in values for arg in value.args}
         totals = read & set(self._function.sums)
         self._texts |= {n: f"{self._function.sums[n]}[device]" for n in totals}
@@ -141,7 +136,7 @@ class _Body:
             return
         if value.rank <= TOTAL:
             self._texts[n] = self._scope.assign(value.name, now, self._function.last_use.get(n, now))
-            self._out.append(f"{self._texts[n]} = {self._expression(value, self._texts)}")
+            self._out.append(f"{self._texts[n]} = {self._function.code(value)}")
             return
         self._texts[n] = self._list(n, value, now)
         self._scope.hold(self._texts[n], self._function.last_use.get(n, now))
@@ -153,7 +148,7 @@ class _Body:
         if value.rank == TREE and all(self._rule.values[a].rank != LEAF for a in value.args):
             lowering = _Foreach(self, n, value, now)
             try:
-                result = lowering.lower(ast.parse(self._expression(value, self._texts), mode="eval").body)
+                result = lowering.lower(ast.parse(self._function.code(value), mode="eval").body)
             except _UnsupportedError:
                 self._scope = self._function.scope
             else:
@@ -168,22 +163,13 @@ class _Body:
     def _new_name(self, value: Value, now: float) -> str:
         return self._scope.assign(value.name, now - 0.5, now)
 
-    def _expression(self, value: Value, texts: dict[int, str]) -> str:
-        return tidy(value.template.format(*(f"({texts[a]})" for a in value.args)))
-
     def _comprehension(self, value: Value) -> str:
-        """The single-tensor expression over the elements of the lists that it reads."""
-        lists = sorted({a for a in value.args if self._rule.values[a].rank >= LEAF})
-        elements = dict(zip(lists, "xyz", strict=False))
-        expression = self._expression(value, self._texts | elements)
-        names = [self._texts[a] for a in lists]
-        source = names[0] if len(names) == 1 else f"zip({', '.join(names)}, strict=True)"
-        return f"{expression} for {', '.join(elements.values())} in {source}"
+        return comprehension(self._rule, value, self._texts, value.template)
 
     # --- what the lowering of one expression asks for ----------------------------------------------------------------
 
     def operand(self, name: str, n: int, value: Value, now: int, occurrences: int) -> _Operand:
-        """A variable of the expression of value n, by its name."""
+        """Return a variable of the expression of value n, by its name."""
         arg = next(a for a in value.args if self._texts[a] == name)
         rank = self._rule.values[arg].rank
         if rank < LEAF:
@@ -207,7 +193,7 @@ class _Foreach:
         self._counts: dict[str, int] = {}
 
     def lower(self, node: ast.expr) -> _Operand:
-        """The operand that an expression comes to; its code is appended to `out`."""
+        """Return the operand that an expression comes to; its code is appended to `out`."""
         if not self._counts:
             names = [x.id for x in ast.walk(node) if isinstance(x, ast.Name)]
             self._counts = {name: names.count(name) for name in names}

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import keyword
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
 
-from programs.dataflow import LR, G, M, V, W
-from programs.errors import InputError
 from programs.export.docstring import optax_docstring
-from programs.export.lowering import INPUT, LEAF, SUM, Value
-from programs.export.names import Scope
-from programs.export.parts import STATE_NAMES, Parts, number
-from programs.export.single_tensor import tidy
+from programs.export.function import comprehension
+from programs.export.parts import Parts, check_name, number
+from programs.export.variables import Scope
+from programs.graph import INPUTS, LR, N_INPUTS, G, M, V, W
+from programs.phases import LEAF, SUM, Value
 from programs.program import Program
 
 # The templates of torch that jax.numpy has no function of the same name for.
@@ -28,7 +26,7 @@ _OWN_NAMES = ("ws", "gs", "jnp", "jax", "optax", "init", "update_fn", "updates",
 
 
 def optax_source(program: Program, name: str, provenance: Mapping[str, str] | None = None) -> str:
-    """The text of the file; it defines the function `name`, which makes the transformation.
+    """Return the text of the file; it defines the function `name`, which makes the transformation.
 
     Args:
         program: only its live statements are exported.
@@ -38,10 +36,7 @@ def optax_source(program: Program, name: str, provenance: Mapping[str, str] | No
     Raises:
         InputError: `name` cannot be the name of a function.
     """
-    if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name) or name.startswith("_"):
-        raise InputError(f"'{name}' cannot name a function; expected letters, digits and '_', such as 'my_optimizer'")
-    if name in (*_OWN_NAMES, "Any", "NamedTuple"):
-        raise InputError(f"'{name}' is a name that the exported file uses itself; choose another one")
+    check_name(name, "function", "my_optimizer", (*_OWN_NAMES, "Any", "NamedTuple"))
     parts = Parts.of(program, name, provenance)
     sections = [_head(parts), _state(parts), *_helpers(parts), _function(parts)]
     return "\n\n\n".join(section.strip("\n") for section in sections) + "\n"
@@ -66,7 +61,7 @@ __all__ = ["{parts.name}"]'''
 
 
 def _state(parts: Parts) -> str:
-    fields = ["count: Any", *(f"{STATE_NAMES[s]}: Any" for s in parts.rule.states)]
+    fields = ["count: Any", *(f"{INPUTS[s]}: Any" for s in parts.rule.states)]
     return "\n".join([f"class {_state_name(parts)}(NamedTuple):", *(f"    {field}" for field in fields)])
 
 
@@ -88,7 +83,7 @@ def _norm(x: Any) -> Any:
 
 def _function(parts: Parts) -> str:
     arguments = [f"learning_rate: optax.ScalarOrSchedule = {number(parts.rule.lr)}"]
-    arguments += [f"{h.name}: float = {number(h.default)}" for h in parts.hypers.values()]
+    arguments += [f"{h.name}: float = {number(h.default)}" for h in parts.hyperparameters.values()]
     listed = "".join(f"    {argument},\n" for argument in arguments)
     body = "\n\n".join([optax_docstring(parts), _init(parts), _update(parts), _RETURN])
     return f"def {parts.name}(\n{listed}) -> optax.GradientTransformation:\n{textwrap.indent(body, '    ')}"
@@ -110,7 +105,7 @@ def _update(parts: Parts) -> str:
         lines += ["    if params is None:", '        raise ValueError("this transformation needs params")']
     lines.append("    gs, structure = jax.tree.flatten(updates)")
     lines += ["    ws = jax.tree.leaves(params)"] * rule.is_read(W)
-    lines += [f"    {STATE_NAMES[s]}s = jax.tree.leaves(state.{STATE_NAMES[s]})" for s in rule.states]
+    lines += [f"    {INPUTS[s]}s = jax.tree.leaves(state.{INPUTS[s]})" for s in rule.states]
     if parts.reads_lr:
         lines.append("    lr = learning_rate(state.count) if callable(learning_rate) else learning_rate")
     lines += [f"    {line}" for line in _Body(parts).lines()]
@@ -127,7 +122,7 @@ class _Body:
 
     def lines(self) -> Iterator[str]:
         for n, value in enumerate(self._rule.values):
-            if value.function != INPUT and n not in self._rule.constants:
+            if n >= N_INPUTS and n not in self._rule.constants:
                 text = self._code(value)
                 self._texts[n] = self._scope.fix(value.name)
                 yield f"{self._texts[n]} = {text}"
@@ -135,25 +130,16 @@ class _Body:
         yield f"updates = [-(x.astype(g.dtype)) for x, g in zip({update}, gs, strict=True)]"
         states = ["optax.safe_increment(state.count)"]
         for slot, n in self._rule.states.items():
-            name = f"{STATE_NAMES[slot]}s"
+            name = f"{INPUTS[slot]}s"
             yield f"{name} = [x.astype(s.dtype) for x, s in zip({self._texts[n]}, {name}, strict=True)]"
             states.append(f"structure.unflatten({name})")
         yield f"return structure.unflatten(updates), type(state)({', '.join(states)})"
 
     def _code(self, value: Value) -> str:
-        lists = sorted({a for a in value.args if self._rule.values[a].rank >= LEAF})
-        elements = dict(zip(lists, "xyz", strict=False))
-        texts = self._texts | elements
-        expression = tidy(_of_jax(value.template).format(*(f"({texts[a]})" for a in value.args)))
-        if not lists:
-            return expression
-        names = [self._texts[a] for a in lists]
-        source = names[0] if len(names) == 1 else f"zip({', '.join(names)}, strict=True)"
-        items = f"{expression} for {', '.join(elements.values())} in {source}"
+        code = comprehension(self._rule, value, self._texts, _of_jax(value.template))
         if value.rank >= LEAF:
-            return f"[{items}]"
-        assert value.function == SUM
-        return f"sum({items})"
+            return f"[{code}]"
+        return f"sum({code})" if value.function == SUM else code
 
 
 def _of_jax(template: str) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import keyword
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from programs.dataflow import LR, N_INPUTS
-from programs.export.lowering import Rule, lower
-from programs.export.naming import Hyperparameter, hyperparameters
+from programs.errors import InputError
+from programs.export.named_constants import NamedConstant, named_constants
+from programs.graph import INPUTS, LR, G, M, V, W
 from programs.liveness import live
+from programs.lowering import Rule, lower
 from programs.program import Program, Statement
 
-STATE_NAMES = {2: "m", 3: "v"}
+LIST_NAMES = {W: "weights", G: "grads", M: "ms", V: "vs"}  # in generated functions
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,13 @@ class Parts:
     program: Program
     rule: Rule
     name: str
-    hypers: dict[int, Hyperparameter]
+    hyperparameters: dict[int, NamedConstant]
     provenance: Mapping[str, str]
 
     @staticmethod
     def of(program: Program, name: str, provenance: Mapping[str, str] | None) -> Parts:
         rule = lower(program)
-        return Parts(program, rule, name, hyperparameters(rule), provenance or {})
+        return Parts(program, rule, name, named_constants(rule), provenance or {})
 
     @property
     def snake_name(self) -> str:
@@ -39,40 +41,46 @@ class Parts:
     def reads_lr(self) -> bool:
         return self.rule.is_read(LR)
 
-    def functions(self) -> set[str]:
-        """The functions of the live statements."""
-        flow = self.program.dataflow
-        return {flow.ops[n - N_INPUTS].name for n in live(flow).nodes if n >= N_INPUTS}
-
     def constants(self) -> dict[int, str]:
-        """The constants in code: names of hyperparameters, or numbers."""
-        return {n: self.hypers[n].name if n in self.hypers else number(c) for n, c in self.rule.constants.items()}
+        """Return the constants in code: names of hyperparameters, or numbers."""
+        return {
+            n: self.hyperparameters[n].name if n in self.hyperparameters else number(c)
+            for n, c in self.rule.constants.items()
+        }
 
     def equations(self) -> list[str]:
-        """The live statements with hyperparameters in place of their constants."""
+        """Return the live statements with hyperparameters in place of their constants."""
         flow, constants = self.program.dataflow, self.constants()
-        shown = dict(enumerate(("w", "g", "m", "v", "lr")))
+        statements = dict(zip(flow.statements, self.program.statements, strict=True))
+        shown = dict(enumerate(INPUTS))
         lines = []
-        for node in live(flow).nodes:
-            if node < N_INPUTS:
-                continue
-            value, statement = self.rule.of_node[node], self.program.statements[node - N_INPUTS]
-            if value == LR or value in constants:  # lr * c, or what constants come to
-                shown[node] = constants.get(value, "lr")
-                continue
-            literals = (constants[n] for n in self.rule.literals[node])
-            args = [next(literals) if type(a) is float else shown[int(a)] for a in flow.args[node - N_INPUTS]]
-            shown[node] = self._shown_target(statement.target)
-            lines.append(str(Statement(shown[node], statement.function, tuple(args))))
+        for n in live(flow).nodes:
+            value = self.rule.of_node.get(n)
+            if value in constants:
+                shown[n] = constants[value]
+            elif value == LR:  # lr, or lr * c
+                shown[n] = "lr"
+            elif n in statements:
+                args = tuple(shown[a] for a in flow.nodes[n].args)
+                shown[n] = self._shown_target(statements[n].target)
+                lines.append(str(Statement(shown[n], statements[n].function, args)))
         return [*lines, f"w = w - {shown[flow.update]}"]
 
     def _shown_target(self, target: str) -> str:
-        names = {"lr", *(h.name for h in self.hypers.values())}
+        names = {"lr", *(h.name for h in self.hyperparameters.values())}
         while target in names:
             target += "_"
         return target
 
 
+def check_name(name: str, what: str, example: str, reserved: Collection[str]) -> None:
+    """Raise an InputError if a generated class or function cannot have this name."""
+    if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name) or name.startswith("_"):
+        raise InputError(f"'{name}' cannot name a {what}; expected letters, digits and '_', such as '{example}'")
+    if name in reserved:
+        raise InputError(f"'{name}' is a name that the exported file uses itself; choose another one")
+
+
 def number(value: float) -> str:
-    """A number as Python source."""
+    """Return a number as Python source."""
     return repr(value) if math.isfinite(value) else f'float("{value!r}")'

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ast
-import re
 from collections.abc import Iterator
 
-from programs.dataflow import LR, G, M, V, W
-from programs.export.lowering import CONSTANT, RATE, SUM, Phase, Rule, Value, phases
-from programs.export.names import Scope
-from programs.export.parts import STATE_NAMES
+from programs.export.function import Function, in_order, loop_over_entries, loop_over_lists, shares, tidy
+from programs.export.variables import Scope
+from programs.graph import INPUTS, G, M, V, W
+from programs.lowering import Rule
+from programs.phases import CONSTANT, RATE, SUM, Phase, Value
 
 WIDEST_INLINED = 44  # characters: an expression above this gets a line and a name of its own
 
@@ -18,36 +17,8 @@ _PLAIN = ("add", "sub", "negative")  # functions whose arguments autograd does n
 
 
 def single_tensor(rule: Rule, constants: dict[int, str]) -> list[str]:
-    """The body of the function. `constants` are the texts of the constants, names or numbers."""
+    """Return the body of the function. `constants` are the texts of the constants, names or numbers."""
     return list(_SingleTensor(rule, constants).lines())
-
-
-def shares(total: str) -> str:
-    """The name of the list of what each parameter adds to a total."""
-    return f"{total}_shares"
-
-
-def loop_over_lists(names: list[str], inputs: list[int]) -> str:
-    """The head of a loop over the lists of one group."""
-    lists = ["params", *(("weights", "grads", "ms", "vs")[n] for n in inputs)]
-    return f"for {', '.join(names)} in zip({', '.join(lists)}, strict=True):"
-
-
-def loop_over_entries(names: list[str], body: list[str]) -> str:
-    """The head of a loop over (group, parameter, inputs), which names what its body reads."""
-    read = set(re.findall(r"\w+", " ".join(body)))
-    entry = ", ".join(name if name in read else "_" for name in ("group", *names))
-    return f"for i, ({entry}) in enumerate(entries):" if "i" in read else f"for {entry} in entries:"
-
-
-def in_order(rule: Rule) -> list[int]:
-    """The inputs that come as lists beside the parameters: w and g where they are read, and the states in use."""
-    return [n for n in (W, G, M, V) if (n in rule.states or (n in (W, G) and rule.is_read(n)))]
-
-
-def tidy(expression: str) -> str:
-    """Without parentheses that are not needed."""
-    return ast.unparse(ast.parse(expression, mode="eval"))
 
 
 def kept_by_autograd(rule: Rule, slot: int) -> bool:
@@ -62,66 +33,56 @@ def _is_linear(rule: Rule, value: Value, place: int) -> bool:
     return value.function in _PLAIN or (value.function == "mul" and others == [CONSTANT])
 
 
-class _SingleTensor:
+class _SingleTensor(Function):
     def __init__(self, rule: Rule, constants: dict[int, str]) -> None:
-        self._rule, self._phases = rule, phases(rule)
-        self._texts: dict[int, str] = {W: "w", G: "g", M: "m", V: "v", LR: "lr"} | constants
-        self._texts |= {slot: f"{name}_in" for slot, name in STATE_NAMES.items() if kept_by_autograd(rule, slot)}
-        self._constants = constants
-        self._scope = Scope([*constants.values(), *(STATE_NAMES[s] for s in rule.states)], "wg")
-        self._kept = {n: self._scope.fix(f"all_{rule.values[n].name}") for phase in self._phases for n in phase.kept}
-        sums = [n for n, value in enumerate(rule.values) if value.function == SUM]
-        self._sums = {n: self._scope.fix(rule.values[n].name) for n in sums}
-        self._hoisted: set[int] = set()
+        scope = Scope([*constants.values(), *(INPUTS[s] for s in rule.states)], "wg")
+        copied = {slot: f"{INPUTS[slot]}_in" for slot in (M, V) if kept_by_autograd(rule, slot)}
+        super().__init__(rule, constants, dict(enumerate(INPUTS)) | copied, scope)
+        self.hoisted: set[int] = set()
 
     def lines(self) -> Iterator[str]:
-        if self._rule.needs_tensor_lr and not self._rule.is_global:
+        if self.rule.needs_tensor_lr and not self.rule.is_global:
             yield "lr = torch.as_tensor(lr, dtype=torch.float64)"
         yield from self._numbers_first()
-        for number, phase in enumerate(self._phases):
+        for number, phase in enumerate(self.phases):
             yield from self._loop(number, phase)
 
     def _numbers_first(self) -> Iterator[str]:
-        """Functions of the learning rate, which are the same for all parameters of a group."""
-        if self._rule.is_global:
+        """Yield functions of the learning rate, which are the same for all parameters of a group."""
+        if self.rule.is_global:
             return
-        for n in self._phases[0].order:
-            value = self._rule.values[n]
+        for n in self.phases[0].order:
+            value = self.rule.values[n]
             if value.rank == RATE:
-                self._texts[n] = self._scope.fix(value.name)
-                self._hoisted.add(n)
-                yield f"{self._texts[n]} = {self._render(value)}"
+                self.texts[n] = self.scope.fix(value.name)
+                self.hoisted.add(n)
+                yield f"{self.texts[n]} = {self.code(value)}"
 
     def _loop(self, number: int, phase: Phase) -> Iterator[str]:
-        self._scope.next_loop()
-        sums = [self._sums[n] for n in phase.order if self._rule.values[n].function == SUM]
-        yield from (f"{name}: list[Tensor] = []" for name in [*map(shares, sums), *(self._kept[n] for n in phase.kept)])
+        self.scope.next_loop()
+        sums = self.sums_of(phase)
+        yield from (f"{name}: list[Tensor] = []" for name in [*map(shares, sums), *(self.kept[n] for n in phase.kept)])
         body = list(_Body(self, number, phase).lines())
-        inputs = in_order(self._rule)
-        names = ["param", *("wgmv"[n] for n in inputs)]
-        yield loop_over_entries(names, body) if self._rule.is_global else loop_over_lists(names, inputs)
+        inputs = in_order(self.rule)
+        names = ["param", *(INPUTS[n] for n in inputs)]
+        yield loop_over_entries(names, body) if self.rule.is_global else loop_over_lists(names, inputs)
         yield from (f"    {line}" for line in body)
         yield from (f"{name} = _totals({shares(name)})" for name in sums)
-
-    def _render(self, value: Value) -> str:
-        return tidy(value.template.format(*(f"({self._texts[a]})" for a in value.args)))
 
 
 class _Body:
     """One loop. Values that are read once, nearby, and are short stand inside the expression that reads them."""
 
     def __init__(self, function: _SingleTensor, number: int, phase: Phase) -> None:
-        self._function, self._rule, self._phase, self._number = function, function._rule, phase, number
-        self._texts = function._texts
-        self._values = {n: self._rule.values[n] for n in phase.order if n not in function._hoisted}
-        if number == len(function._phases) - 1:
+        self._function, self._rule, self._phase, self._number = function, function.rule, phase, number
+        self._texts = function.texts
+        self._values = {n: self._rule.values[n] for n in phase.order if n not in function.hoisted}
+        if number == len(function.phases) - 1:
             self._values |= dict(enumerate(self._writes(), len(self._rule.values)))
         self._inlined = self._choose_inlined()
 
     def _writes(self) -> list[Value]:
-        writes = [
-            Value(_WRITE, f"{STATE_NAMES[s]}.copy_({{0}})", (n,), CONSTANT, "") for s, n in self._rule.states.items()
-        ]
+        writes = [Value(_WRITE, f"{INPUTS[s]}.copy_({{0}})", (n,), CONSTANT, "") for s, n in self._rule.states.items()]
         return [*writes, Value(_WRITE, "param.sub_({0})", (self._rule.update,), CONSTANT, "")]
 
     def lines(self) -> Iterator[str]:
@@ -130,20 +91,20 @@ class _Body:
         last_use = {arg: now for now, n in enumerate(units) for arg in self._leaves(n)}
         for n in in_order(self._rule):
             if n in (W, G):
-                self._function._scope.hold("wg"[n], last_use.get(n, -1))
+                self._function.scope.hold("wg"[n], last_use.get(n, -1))
         for n in self._rule_inputs_of_earlier_loops():
-            self._texts[n] = self._function._scope.assign(self._rule.values[n].name, -1, last_use.get(n, 0))
-            yield f"{self._texts[n]} = {self._function._kept[n]}[i]"
+            self._texts[n] = self._function.scope.assign(self._rule.values[n].name, -1, last_use.get(n, 0))
+            yield f"{self._texts[n]} = {self._function.kept[n]}[i]"
         for now, n in enumerate(units):
             yield from self._unit(n, now, last_use)
 
     def _opening(self) -> Iterator[str]:
-        """Hyperparameters of the group, and copies of states that autograd keeps."""
+        """Yield the hyperparameters of the group, and copies of states that autograd keeps."""
         if self._rule.is_global:
             yield from self._group_values()
         for slot in self._rule.states:
             if self._texts[slot].endswith("_in") and any(slot in v.args for v in self._values.values()):
-                name = STATE_NAMES[slot]
+                name = INPUTS[slot]
                 yield (
                     f"{name}_in = {name}.clone() if group['differentiable'] else {name}"
                     if self._rule.is_global
@@ -151,27 +112,27 @@ class _Body:
                 )
 
     def _group_values(self) -> Iterator[str]:
-        yield from group_values(self._rule, self._values.values(), self._function._constants)
-        for n in sorted({a for v in self._values.values() for a in v.args if self._rule_value(a).function == SUM}):
-            self._texts[n] = f"{self._function._sums[n]}[param.device]"
+        yield from self._function.group_values(self._values.values())
+        for n in sorted({a for v in self._values.values() for a in v.args if self._rule.values[a].function == SUM}):
+            self._texts[n] = f"{self._function.sums[n]}[param.device]"
 
     def _rule_inputs_of_earlier_loops(self) -> list[int]:
         read = {a for v in self._values.values() for a in v.args}
-        return [n for n in self._function._kept if n in read and n not in self._values]
+        return [n for n in self._function.kept if n in read and n not in self._values]
 
     def _unit(self, n: int, now: int, last_use: dict[int, int]) -> Iterator[str]:
         value = self._values[n]
         if value.function == SUM:
-            yield f"{shares(self._function._sums[n])}.append({self._text(value)})"
+            yield f"{shares(self._function.sums[n])}.append({self._text(value)})"
         elif value.function == _WRITE:
             yield self._write(value)
         else:
             text = self._text(value)
-            name = self._function._scope.assign(self._wanted(value), now, last_use.get(n, now))
+            name = self._function.scope.assign(self._wanted(value), now, last_use.get(n, now))
             self._texts[n] = name
             yield f"{name} = {text}"
             if n in self._phase.kept:
-                yield f"{self._function._kept[n]}.append({name})"
+                yield f"{self._function.kept[n]}.append({name})"
 
     def _write(self, value: Value) -> str:
         (n,) = value.args
@@ -188,11 +149,8 @@ class _Body:
         return self._text(self._values[n]) if n in self._inlined else self._texts[n]
 
     def _wanted(self, value: Value) -> str:
-        """The name in the program; where that is a state, which is written at the end only, its new value."""
-        return f"new_{value.name}" if value.name in (STATE_NAMES[s] for s in self._rule.states) else value.name
-
-    def _rule_value(self, n: int) -> Value:
-        return self._rule.values[n]
+        """Return the name in the program; for the next value of a state, which is written at the end, a new name."""
+        return f"new_{value.name}" if value.name in (INPUTS[s] for s in self._rule.states) else value.name
 
     # --- what stands inside other expressions ----------------------------------------------------------------------
 
@@ -205,12 +163,10 @@ class _Body:
                 if n in self._values and self._may_stand_inside(n, value, users, written):
                     self._inlined.add(n)
             if value.function == _WRITE:
-                written |= {s for s, name in STATE_NAMES.items() if value.template.startswith(f"{name}.")}
+                written |= {s for s in (M, V) if value.template.startswith(f"{INPUTS[s]}.")}
         return self._inlined
 
-    def _may_stand_inside(
-        self, n: int, value: Value, users: dict[int, list[tuple[int, int]]], written: set[int]
-    ) -> bool:
+    def _may_stand_inside(self, n: int, value: Value, users: list[list[tuple[int, int]]], written: set[int]) -> bool:
         inner = self._values[n]
         reads = len(users[n]) + (n == self._rule.update) + (n in self._rule.states.values())
         once = reads == 1 and value.template.count(f"{{{value.args.index(n)}}}") == 1
@@ -220,7 +176,7 @@ class _Body:
         )  # fmt: skip
 
     def _width_text(self, value: Value) -> str:
-        """The expression with the names that the program uses, to see how long it is."""
+        """Return the expression with the names that the program uses, to see how long it is."""
         args = [self._width_text(self._values[a]) if a in self._inlined else self._wanted_name(a) for a in value.args]
         return value.template.format(*args)
 
@@ -231,19 +187,8 @@ class _Body:
         return self._leaves_of(self._values[n])
 
     def _leaves_of(self, value: Value) -> set[int]:
-        """The variables that an expression reads."""
+        """Return the variables that an expression reads."""
         leaves: set[int] = set()
         for arg in value.args:
             leaves |= self._leaves(arg) if arg in self._inlined else {arg}
         return leaves
-
-
-def group_values(rule: Rule, values: object, constants: dict[int, str]) -> Iterator[str]:
-    """The line that reads the hyperparameters of a group, those that `values` mention."""
-    read = {arg for value in values for arg in value.args}  # type: ignore[attr-defined]
-    if LR in read:
-        rate = "_rate(group)"
-        yield f"lr = torch.as_tensor({rate}, dtype=torch.float64)" if rule.needs_tensor_lr else f"lr = {rate}"
-    names = [constants[n] for n in sorted(read) if n in constants and constants[n].isidentifier()]
-    if names:
-        yield f"{', '.join(names)} = {', '.join(f'group[{name!r}]' for name in names)}"

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import keyword
 import textwrap
 from collections.abc import Iterator, Mapping
 
-from programs.dataflow import G, M, V, W
-from programs.errors import InputError
 from programs.export.docstring import docstring
+from programs.export.function import in_order
 from programs.export.multi_tensor import multi_tensor
-from programs.export.names import RESERVED
-from programs.export.parts import STATE_NAMES, Parts, number
-from programs.export.single_tensor import in_order, kept_by_autograd, single_tensor
+from programs.export.parts import LIST_NAMES, Parts, check_name, number
+from programs.export.single_tensor import kept_by_autograd, single_tensor
+from programs.export.variables import RESERVED
+from programs.graph import INPUTS, G, M, V, W
 from programs.program import Program
-
-_LISTS = {W: "weights", G: "grads", M: "ms", V: "vs"}
 
 
 def torch_source(program: Program, class_name: str, provenance: Mapping[str, str] | None = None) -> str:
-    """The text of the file.
+    """Return the text of the file.
 
     Args:
         program: only its live statements are exported.
@@ -29,17 +26,10 @@ def torch_source(program: Program, class_name: str, provenance: Mapping[str, str
     Raises:
         InputError: `class_name` cannot be the name of a class.
     """
-    _check_class_name(class_name)
+    check_name(class_name, "class", "MyOptimizer", RESERVED)
     parts = Parts.of(program, class_name, provenance)
     body = "\n\n\n".join(section.strip("\n") for section in [_class(parts), *_functions(parts)])
     return f"{_head(parts, body)}\n\n\n{body}\n"
-
-
-def _check_class_name(name: str) -> None:
-    if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name) or name.startswith("_"):
-        raise InputError(f"'{name}' cannot name a class; expected letters, digits and '_', such as 'MyOptimizer'")
-    if name in RESERVED:
-        raise InputError(f"'{name}' is a name that the exported file uses itself; choose another one")
 
 
 # --- the head of the file: docstring and imports ----------------------------------------------------------------------
@@ -88,7 +78,7 @@ def _class(parts: Parts) -> str:
 
 
 def _init(parts: Parts) -> str:
-    hypers = list(parts.hypers.values())
+    hypers = list(parts.hyperparameters.values())
     lines = ["def __init__(", "    self,", "    params: ParamsT,", f"    lr: float | Tensor = {number(parts.rule.lr)},"]
     lines += [f"    {h.name}: float = {number(h.default)}," for h in hypers]
     lines += ["    *,", "    state_dtype: torch.dtype | None = None,", "    foreach: bool | None = None,"]
@@ -104,7 +94,7 @@ def _checks(parts: Parts) -> Iterator[str]:
     yield "if isinstance(lr, Tensor) and lr.numel() != 1:"
     yield '    raise ValueError("Tensor lr must be 1-element")'
     checks = [("lr >= 0.0", "learning rate", "lr")]
-    checks += [(h.check, f"{h.name} value", h.name) for h in parts.hypers.values() if h.check]
+    checks += [(h.check, f"{h.name} value", h.name) for h in parts.hyperparameters.values() if h.check]
     for check, what, name in checks:
         yield f"if not {check}:"
         yield f'    raise ValueError(f"Invalid {what}: {{{name}}}")'
@@ -133,11 +123,11 @@ def load_state_dict(self, state_dict: dict[str, Any]) -> None:
 
 def _tensors(parts: Parts) -> str:
     inputs = in_order(parts.rule)
-    states = [STATE_NAMES[s] for s in parts.rule.states]
+    states = [INPUTS[s] for s in parts.rule.states]
     lines = [
         "def _tensors(self, group: dict[str, Any]) -> tuple[list[Tensor], ...]:",
         f'    """For the parameters that have a gradient: {_what(inputs)}."""',
-        *(f"    {name}: list[Tensor] = []" for name in ("params", *(_LISTS[n] for n in inputs))),
+        *(f"    {name}: list[Tensor] = []" for name in ("params", *(LIST_NAMES[n] for n in inputs))),
         '    for p in group["params"]:',
         "        if p.grad is None:",
         "            continue",
@@ -167,7 +157,7 @@ def _tensors(parts: Parts) -> str:
             '        grads.append(-grad if group["maximize"] else grad)',
         ]
     lines += [f'        {s}s.append(_vector(state["{s}"]))' for s in states]
-    return "\n".join([*lines, f"    return {', '.join(['params', *(_LISTS[n] for n in inputs)])}"])
+    return "\n".join([*lines, f"    return {', '.join(['params', *(LIST_NAMES[n] for n in inputs)])}"])
 
 
 def _what(inputs: list[int]) -> str:
@@ -192,7 +182,9 @@ def step(self, closure: Callable[[], Any] | None = None) -> Any:
 
 
 def _step(parts: Parts) -> str:
-    keywords = ["lr=_rate(group)"] * parts.reads_lr + [f'{h.name}=group["{h.name}"]' for h in parts.hypers.values()]
+    keywords = ["lr=_rate(group)"] * parts.reads_lr + [
+        f'{h.name}=group["{h.name}"]' for h in parts.hyperparameters.values()
+    ]
     keywords += ['differentiable=group["differentiable"]'] * _takes_differentiable(parts)
     arguments = "".join(f"                {k},\n" for k in keywords)
     return (
@@ -306,8 +298,8 @@ def _function(parts: Parts, name: str, body: list[str]) -> str:
     lines = "\n".join(f"    {line}" for line in body).replace("'", '"')
     if parts.rule.is_global:
         return f"def {name}(entries: list[tuple[Any, ...]]) -> None:\n{lines}"
-    arguments = [f"{name}: list[Tensor]" for name in ("params", *(_LISTS[n] for n in in_order(parts.rule)))]
-    keywords = ["lr: float | Tensor"] * parts.reads_lr + [f"{h.name}: float" for h in parts.hypers.values()]
+    arguments = [f"{name}: list[Tensor]" for name in ("params", *(LIST_NAMES[n] for n in in_order(parts.rule)))]
+    keywords = ["lr: float | Tensor"] * parts.reads_lr + [f"{h.name}: float" for h in parts.hyperparameters.values()]
     keywords += ["differentiable: bool"] * _takes_differentiable(parts)
     arguments += ["*", *keywords] if keywords else []
     listed = "".join(f"    {a},\n" for a in arguments)

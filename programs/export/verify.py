@@ -1,4 +1,4 @@
-"""Running exported source against the NumPy reference before anybody relies on it.
+"""Exported source is run against the NumPy reference before it is handed out.
 
 Both compute in float64, so that nothing but rounding parts them. They meet recorded gradients of mixed magnitudes with
 exact zeros, and a learning-rate schedule that rises and falls.
@@ -7,18 +7,17 @@ exact zeros, and a learning-rate schedule that rises and falls.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
-from programs.dataflow import N_INPUTS
 from programs.errors import InputError
 from programs.export.torch_source import torch_source
 from programs.layout import Layout
-from programs.liveness import live
+from programs.liveness import live_functions
 from programs.program import Program
-from programs.run.reference import State, initial_state, numpy_step
+from programs.run.reference import Recording, State, initial_state, numpy_step
 
 STEPS = 60
 SHAPES = ((4, 3), (5,), (), (2, 3, 2), (1,))
@@ -30,17 +29,8 @@ HIDDEN = 2e-9  # of a weight: movement below this is lost in the rounding of the
 _LAX = ("sign", "interp")
 
 
-class _Recording(NamedTuple):
-    """Weights at the start `[P]`, and for each step the gradients `[P]` and the value of the schedule."""
-
-    layout: Layout
-    w: np.ndarray
-    gradients: np.ndarray
-    rates: np.ndarray
-
-
 def export_torch(program: Program, class_name: str, provenance: Mapping[str, str] | None = None) -> str:
-    """The source of the optimizer, checked against the program; the largest difference stands in its docstring.
+    """Return the source of the optimizer, checked against the program; its docstring states the difference.
 
     Raises:
         InputError: the class name is no identifier, or the source does not move weights as the program does.
@@ -57,7 +47,7 @@ def export_torch(program: Program, class_name: str, provenance: Mapping[str, str
 
 
 def verify_torch(source: str, class_name: str, program: Program) -> float:
-    """The largest relative difference between the movements of the weights by the source and by the program.
+    """Return the largest relative difference between the weights moved by the source and by the program.
 
     First both run freely, and the way from the start is compared. Rules that amplify rounding drift apart in this; they
     are run again with the optimizer put back to the weights and states of the program before each step, and single
@@ -70,17 +60,18 @@ def verify_torch(source: str, class_name: str, program: Program) -> float:
     return _largest_difference(source, class_name, program, recording, put_back=True)
 
 
-def _record() -> _Recording:
+def _record() -> Recording:
     layout = Layout.of_shapes(SHAPES)
     rng = np.random.default_rng(0)
     gradients = rng.normal(size=(STEPS, layout.total)) * np.asarray(MAGNITUDES)[layout.leaf_of]
     gradients[rng.random(gradients.shape) < 0.1] = 0.0
     rates = np.sin(np.linspace(0.05, 3.1, STEPS))
-    return _Recording(layout, rng.normal(size=layout.total), gradients, rates)
+    return Recording(layout, rng.normal(size=layout.total), gradients, rates)
 
 
-def _largest_difference(source: str, class_name: str, program: Program, recording: _Recording, put_back: bool) -> float:
-    layout, is_lax, origin = recording.layout, _is_lax(program), np.zeros_like(recording.w)
+def _largest_difference(source: str, class_name: str, program: Program, recording: Recording, put_back: bool) -> float:
+    layout, origin = recording.layout, np.zeros_like(recording.w)
+    is_lax = not live_functions(program).isdisjoint(_LAX)
     exported = _Exported(source, class_name, recording)
     step, state, w = numpy_step(program, layout), initial_state(layout), recording.w
     of_weights, of_states = -np.inf, 0.0
@@ -101,7 +92,7 @@ def _largest_difference(source: str, class_name: str, program: Program, recordin
 
 
 def _difference(start: np.ndarray, expected: np.ndarray, found: np.ndarray, layout: Layout, is_lax: bool) -> float:
-    """Largest error in a leaf, relative to its largest movement; -inf if no number is finite."""
+    """Return the largest error in a leaf, relative to its largest movement; -inf if no number is finite."""
     finite = np.isfinite(expected) & np.isfinite(found)
     if not is_lax and not np.array_equal(np.isfinite(expected), np.isfinite(found)):
         return np.inf
@@ -116,7 +107,7 @@ def _difference(start: np.ndarray, expected: np.ndarray, found: np.ndarray, layo
 class _Exported:
     """The generated optimizer on the leaves of a recording."""
 
-    def __init__(self, source: str, class_name: str, recording: _Recording) -> None:
+    def __init__(self, source: str, class_name: str, recording: Recording) -> None:
         namespace: dict[str, Any] = {}
         exec(compile(source, f"<{class_name}>", "exec"), namespace)  # noqa: S102 - generated by `torch_source`
         self._layout = recording.layout
@@ -134,7 +125,7 @@ class _Exported:
         return torch.cat([p.flatten() for p in self._params]).numpy()
 
     def state(self, name: str, otherwise: np.ndarray) -> np.ndarray:
-        """A state slot as a row, or `otherwise` if the optimizer has no such slot."""
+        """Return a state slot as a row, or `otherwise` if the optimizer has no such slot."""
         slots = [self._optimizer.state[p].get(name) for p in self._params]
         return otherwise if slots[0] is None else torch.cat([s.flatten() for s in slots]).numpy()
 
@@ -150,8 +141,3 @@ class _Exported:
     def _leaves(self, row: np.ndarray) -> list[np.ndarray]:
         leaves = np.split(row, self._layout.starts[1:])
         return [leaf.reshape(shape) for leaf, shape in zip(leaves, SHAPES, strict=True)]
-
-
-def _is_lax(program: Program) -> bool:
-    flow = program.dataflow
-    return any(flow.ops[n - N_INPUTS].name in _LAX for n in live(flow).nodes if n >= N_INPUTS)

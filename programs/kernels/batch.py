@@ -29,7 +29,7 @@ class Slices(NamedTuple):
 
 
 def slices(layout: Layout) -> Slices:
-    """Rows cut into slices of nearly equal length, none of which reaches over the border of a leaf."""
+    """Cut rows into slices of nearly equal length, none of which reaches over the border of a leaf."""
     length = max(SLICE, -(-layout.total // MOST_SLICES))
     cut = Slices([], [], [])
     for leaf, (start, size) in enumerate(zip(layout.starts.tolist(), layout.sizes, strict=True)):
@@ -93,7 +93,7 @@ class FusedRules:
         self._batch = torch.tensor([fields[name] for _, name in BATCH], dtype=torch.int64, device=alive.device)
 
     def step(self, lr: Tensor) -> None:
-        """`w <- w - scale * update` in place, and the new states. `lr`: the schedule at this step, `[1]`."""
+        """Do `w <- w - scale * update` in place, and write the new states. `lr`: the schedule at this step, `[1]`."""
         self._rates[:1].copy_(lr)
         for phase, blocks in enumerate(self._blocks):
             self._launch(self._batch, phase, blocks)

@@ -19,7 +19,7 @@ COMMAND = ("cc", "-O2", "-shared", "-fPIC", "-ffp-contract=off")
 
 
 def compiled(source: Source, folder: Path, order: Callable[[int], Sequence[int]] = range) -> Launch:
-    """The source as a function of batches.
+    """Return the source as a function of batches.
 
     Args:
         source: what to compile.

@@ -22,7 +22,7 @@ _kernels: dict[str, Any] = {}  # those used last at the end
 
 
 def compiled(source: Source) -> Launch:
-    """The source as a function of batches, for the current device.
+    """Return the source as a function of batches, for the current device.
 
     A source is compiled once, unless many others have been since. What is launched must be one of the last 32.
     """
@@ -43,6 +43,6 @@ def compiled(source: Source) -> Launch:
 
 
 def _unload(kernel: Any) -> None:
-    """torch loads modules and never unloads them."""
+    """Unload the module of a kernel; torch itself never does."""
     torch.cuda.synchronize()
     _check_cuda(_get_gpu_runtime_library().cuModuleUnload(kernel.module))

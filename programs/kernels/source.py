@@ -9,8 +9,9 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import NamedTuple
 
-from programs.kernels.phases import Rule
-from programs.ops import TREE
+from programs.graph import INPUTS, W
+from programs.kernels.rule import Rule
+from programs.phases import TREE
 from programs.run.sharing import Skeletons
 
 THREADS = 256  # of a block on the GPU
@@ -180,7 +181,7 @@ class Source:
         self.accesses = [touched[rule] for rule in self.rules]
 
     def text(self, dialect: Dialect) -> str:
-        """The whole source, whose entry is `run_phase`."""
+        """Return the whole source, whose entry is `run_phase`."""
         names = {(r, p): f"rule{r}_phase{p}" for r, body in enumerate(self._bodies) for p in range(len(body))}
         functions = [f"RULE({name}) {{\n{self._bodies[r][p]}\n}}\n" for (r, p), name in names.items()]
         most = max(self.phases)
@@ -190,7 +191,7 @@ class Source:
         return "\n".join([dialect.prologue + _COMMON, *functions]) + dispatch + dialect.entry
 
     def parts(self, number: int) -> list[list[int]]:
-        """Programs shared out among so many sources, of about equal length; fewer where there are fewer rules."""
+        """Share programs out among a number of sources of about equal length; fewer where there are fewer rules."""
         length = [sum(map(len, body)) for body in self._bodies]
         rules: list[list[int]] = [[] for _ in range(min(number, len(length)))]
         for rule in sorted(range(len(length)), key=lambda r: -length[r]):
@@ -198,27 +199,29 @@ class Source:
         return [[i for i, rule in enumerate(self.rules) if rule in part] for part in rules]
 
     def key(self, dialect: Dialect, *options: str) -> str:
-        """A name for what a compiler with these options makes of the text: equal for equal text, in any process."""
+        """Return a name for the text compiled with these options: equal for equal text, in any process."""
         return sha256("\0".join([self.text(dialect), *options]).encode()).hexdigest()[:32]
 
 
 def _body(rule: Rule, phase: int) -> str:
-    """What one phase of a rule does with a slice: numbers first, then place by place, then sums."""
-    needed = rule.needed(phase)
-    terms = [(name, term) for name, term in rule.terms.items() if name in needed]
-    sums = [(n, summed) for n, summed in enumerate(rule.sums) if summed.phase == phase]
-    before = [f"const float {name} = {term.text};" for name, term in terms if term.kind < TREE]
-    inside = [f"const float {name} = {term.text};" for name, term in terms if term.kind == TREE]
-    after = []
-    for n, summed in sums:
-        if summed.kind == TREE:
+    """Return what one phase of a rule does with a slice: numbers first, then place by place, then sums."""
+    before, inside, after = list[str](), list[str](), list[str]()
+    for number in rule.needed(phase):
+        value = rule.values[number]
+        line = f"const float {value.name} = {rule.text(value.template, value.args)};"
+        (inside if value.rank == TREE else before).append(line)
+    for n in rule.sums_of(phase):
+        pair = rule.sums[n]
+        product = rule.text("{0} * {1}", pair)
+        if any(rule.values[number].rank == TREE for number in pair):
             before.append(f"double sum{n} = 0.0;")
-            inside.append(f"sum{n} += {summed.text};")
+            inside.append(f"sum{n} += {product};")
             after.append(f"give(at, {n}, BLOCK_SUM(sum{n}));")
         else:  # one number for each leaf
-            after.append(f"give(at, {n}, at.slice == at.head ? {summed.text} : 0.0f);")
+            after.append(f"give(at, {n}, at.slice == at.head ? {product} : 0.0f);")
     if phase == rule.phases - 1:
-        written = rule.outputs | {"w": f"w - scale * {rule.outputs['w']}"}
-        inside += [f"{name}_row[i] = {value};" for name, value in written.items()]
+        for slot, number in rule.outputs.items():
+            name = rule.values[number].name
+            inside.append(f"{INPUTS[slot]}_row[i] = {f'w - scale * {name}' if slot == W else name};")
     loop = ["EACH(i, at.first, at.end) {", *(f"    {line}" for line in inside), "}"] if inside else []
     return "\n".join(f"    {line}" for line in [*before, *loop, *after])

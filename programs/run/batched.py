@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from programs.dataflow import LR, N_INPUTS, G, M, V, W
+from programs.graph import LR, G, M, V, W
 from programs.layout import Layout
-from programs.ops import EPS, LEAF, OPS, TREE
-from programs.run.sharing import Expression, SharingTree, Skeletons
+from programs.ops import EPS, LEAF, OPS, TREE, Op
+from programs.run.sharing import OPEN, SharingTree, Skeletons
 
 
 class Rows(NamedTuple):
@@ -39,7 +39,7 @@ class UpdateRules:
 
     Args:
         skeletons: of the programs.
-        tree: how they are arranged; the rows stand in the order of `tree.members`.
+        tree: how they are arranged; the rows stand in the order of `tree.programs`.
         layout: how the leaves lie in a row.
         rows: the buffers that `step` reads and writes.
         scale: factor on the updates of all.
@@ -56,40 +56,49 @@ class UpdateRules:
         self._lr = rows.w.new_empty(1, 1)
         self._scratch = _Scratch(rows.w)
         self.calls: list[Callable[[], Any]] = []
-        self._fixed = {LR: False, W: False, G: False, M: False, V: False}
-        self._per_row = {LR: False, W: True, G: True, M: True, V: True}
-        for number, expression in enumerate(skeletons.expressions, start=N_INPUTS):
-            self._fixed[number] = all(arg is None or self._fixed[arg] for arg in expression.args)
-            self._per_row[number] = any(arg is None or self._per_row[arg] for arg in expression.args)
+        self._fixed: list[bool] = []
+        self._per_row: list[bool] = []
+        for number, node in enumerate(skeletons.nodes):
+            self._fixed.append(number == OPEN or (node.is_call and all(self._fixed[a] for a in node.args)))
+            self._per_row.append(
+                number in (W, G, M, V, OPEN) or (node.is_call and any(self._per_row[a] for a in node.args))
+            )
         with torch.no_grad():
             self._emit(tree, 0, {LR: self._lr}, frozenset())
 
     def step(self, lr: Tensor) -> None:
-        """`w <- w - scale * update` in place, and the new states. `lr`: the schedule at this step, `[1]`."""
+        """Do `w <- w - scale * update` in place, and write the new states. `lr`: the schedule at this step, `[1]`."""
         self._lr.copy_(lr)
         for call in self.calls:
             call()
 
     def _emit(self, branch: SharingTree, start: int, known: dict[int, Tensor], written: frozenset[int]) -> None:
-        """The calls for the rows of a branch, which begin at `start`; `known` is at hand, `written` done with."""
-        rows = Rows(*(buffer[start : start + len(branch.members)] for buffer in self._rows))
+        """Emit the calls for the rows of a branch, which begin at `start`.
+
+        Args:
+            branch: the branch.
+            start: its first row.
+            known: the values that are computed already.
+            written: the outputs that are written already.
+        """
+        rows = Rows(*(buffer[start : start + len(branch.programs)] for buffer in self._rows))
         known |= {W: rows.w, G: rows.g, M: rows.m, V: rows.v}
-        outputs = self._common_outputs(branch, known.keys() | set(branch.shared), written)
+        outputs = self._common_outputs(branch, known.keys() | set(branch.expressions), written)
         taken = []
-        for number in branch.shared:
+        for number in branch.expressions:
             slot = next(
                 (p for p in (M, V) if outputs.get(p) == number and self._reads_no_other(p, number, branch)), None
             )
             known[number] = self._new(number, len(rows.w)) if slot is None else known[slot]
             if slot is None:
                 taken.append(known[number])
-            self._compute(number, branch.members, known)
+            self._compute(number, branch.programs, known)
         offset = 0
         for child in branch.branches:
-            part = slice(offset, offset + len(child.members))
+            part = slice(offset, offset + len(child.programs))
             of_child = {n: value[part] if self._per_row[n] else value for n, value in known.items()}
             self._emit(child, start + offset, of_child, written | outputs.keys())
-            offset += len(child.members)
+            offset += len(child.programs)
         for place, number in outputs.items():
             if known[number] is not known[place]:
                 write = partial(rows.w.sub_, alpha=self._scale) if place == W else known[place].copy_
@@ -97,8 +106,8 @@ class UpdateRules:
         self._scratch.give_back(taken)
 
     def _common_outputs(self, branch: SharingTree, known: Set[int], written: frozenset[int]) -> dict[int, int]:
-        """What can be written for all rows of the branch at once: places and numbers of values."""
-        first, *others = (self._skeletons.of_program[i].outputs for i in branch.members)
+        """Return what can be written for all rows of the branch at once: places and numbers of values."""
+        first, *others = (self._skeletons.of_program[i].outputs for i in branch.programs)
         return {
             place: number
             for place, number in first.items()
@@ -108,32 +117,32 @@ class UpdateRules:
     def _reads_no_other(self, place: int, number: int, branch: SharingTree) -> bool:
         """Whether this expression is the only one that reads the state, so that it may overwrite it."""
         return not any(
-            place in self._skeletons[e].args
-            for member in branch.members
-            for e in self._skeletons.of_program[member].constants
+            place in self._skeletons.nodes[e].args
+            for program in branch.programs
+            for e in self._skeletons.of_program[program].constants
             if e != number
         )
 
     def _new(self, number: int, rows: int) -> Tensor:
-        """Memory for the value of an expression."""
-        kind = self._skeletons[number].kinds[-1]
+        """Return memory for the value of an expression."""
+        kind = self._skeletons.nodes[number].kind
         if kind == TREE:
             return self._scratch.take(rows, self._layout.width)
         length = len(self._layout.sizes) if kind == LEAF else 1
         return self._lr.new_empty(rows if self._per_row[number] else 1, length)
 
-    def _compute(self, number: int, members: Sequence[int], known: dict[int, Tensor]) -> None:
+    def _compute(self, number: int, programs: Sequence[int], known: dict[int, Tensor]) -> None:
         """Have the value of an expression computed for the rows of these programs: at each step, or now."""
-        expression = self._skeletons[number]
-        op, kinds, result = expression.op, expression.kinds[:-1], known[number]
-        constants = [self._skeletons.of_program[i].constants[number] for i in members]
+        node, kinds, result = self._skeletons.nodes[number], self._skeletons.kinds(number), known[number]
+        constants = [self._skeletons.of_program[i].constants[number] for i in programs]
         columns = iter(torch.tensor(constants, dtype=torch.float32, device=result.device).unsqueeze(-1).unbind(1))
-        args = [next(columns) if arg is None else known[arg] for arg in expression.args]
-        if op.reduces:  # padding is kept out
+        args = [next(columns) if arg == OPEN else known[arg] for arg in node.args]
+        if OPS[node.function].reduces:  # padding is kept out
             total = self._layout.total
             args = [arg[:, :total] if kind == TREE else arg for arg, kind in zip(args, kinds, strict=True)]
-            result = result[:, :total] if expression.kinds[-1] == TREE else result
-        call = partial(_compile(_source(expression), self._layout, result.device), *args, out=result)
+            result = result[:, :total] if node.kind == TREE else result
+        code = _code(OPS[node.function], kinds, node.kind)
+        call = partial(_compile(code, self._layout, result.device), *args, out=result)
         if self._fixed[number]:
             call()
         else:
@@ -148,25 +157,24 @@ class _Scratch:
         self._free: list[Tensor] = []
 
     def take(self, rows: int, width: int) -> Tensor:
-        """[rows, width] of the last block that is large enough, or of a new one."""
+        """Return [rows, width] of the last block that is large enough, or of a new one."""
         place = next((i for i in reversed(range(len(self._free))) if self._free[i].numel() >= rows * width), None)
         block = self._like.new_empty(rows * width) if place is None else self._free.pop(place)
         return block.as_strided((rows, width), (width, 1))
 
     def give_back(self, values: Sequence[Tensor]) -> None:
-        """Take values that nobody will read any more."""
+        """Take back the memory of values that are not read any more."""
         self._free += [v.as_strided((v.untyped_storage().nbytes() // v.element_size(),), (1,)) for v in values]
 
 
-def _source(expression: Expression) -> str:
-    """Torch code that writes the value to `out`; leaf-kind arguments of trees are spread."""
-    op, kinds = expression.op, expression.kinds[:-1]
+def _code(op: Op, kinds: Sequence[int], result: int) -> str:
+    """Return torch code that writes the value to `out`; leaf-kind arguments of trees are spread."""
     names = [f"a{i}" for i in range(len(kinds))]
-    spread = expression.kinds[-1] == TREE and not op.reduces
+    spread = result == TREE and not op.reduces
     args = [f"spread({n})" if spread and kind == LEAF else n for n, kind in zip(names, kinds, strict=True)]
-    template = OPS["abs"].torch if op.uses_leaves and kinds[0] != TREE else op.torch  # the norm of single numbers
+    code = (op.of_kind(kinds[0]) if kinds else op).torch_code(args)
     # A number takes torch twice the time of a tensor.
-    code = ast.unparse(_into_out(ast.parse(template.replace(repr(EPS), "guard").format(*args), mode="eval").body))
+    code = ast.unparse(_into_out(ast.parse(code.replace(repr(EPS), "guard"), mode="eval").body))
     return f"lambda {', '.join([*names, 'out'])}: {code}"
 
 
@@ -174,7 +182,7 @@ _INFIX = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div"}
 
 
 def _into_out(node: ast.expr) -> ast.expr:
-    """The outermost operation, as a call of torch that writes to `out`."""
+    """Return the outermost operation as a call of torch that writes to `out`."""
     out = [ast.keyword("out", ast.Name("out"))]
     if isinstance(node, ast.BinOp):
         return ast.Call(ast.Attribute(ast.Name("torch"), _INFIX[type(node.op)]), [node.left, node.right], out)
@@ -187,18 +195,18 @@ def _into_out(node: ast.expr) -> ast.expr:
 
 @lru_cache(maxsize=4096)
 def _compile(source: str, layout: Layout, device: torch.device) -> Callable[..., Tensor]:
-    """The source is made above from the table of functions, never from a stored text."""
+    """Compile source that is made above from the table of functions, never from a stored text."""
     padding = layout.width - layout.total
     leaf_of = torch.as_tensor(np.pad(layout.leaf_of, (0, padding)), device=device)
     sizes = torch.as_tensor(layout.sizes, device=device)
 
-    def leaf_norm(x: Tensor) -> Tensor:  # [K, P] -> [K, L]
-        return torch.sqrt(torch.segment_reduce(torch.square(x), "sum", lengths=sizes.expand(len(x), -1), axis=1))
+    def leaf_sum(x: Tensor) -> Tensor:  # [K, P] -> [K, L]
+        return torch.segment_reduce(x, "sum", lengths=sizes.expand(len(x), -1), axis=1)
 
     namespace: dict[str, Any] = {
         "torch": torch,
         "guard": torch.tensor(EPS, device=device),
-        "leaf_norm": leaf_norm,
+        "leaf_sum": leaf_sum,
         "spread": lambda x: x.index_select(1, leaf_of),  # [K, L] -> [K, W]
     }
     return eval(source, namespace)  # type: ignore[no-any-return]  # noqa: S307 - made above, see the docstring

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from programs.dataflow import LR, N_INPUTS, Dataflow, G, M, V, W
+from programs.graph import LR, Dataflow, G, M, Node, V, W
 from programs.layout import Layout
 from programs.liveness import live
-from programs.ops import LEAF, TREE, Op
+from programs.ops import LEAF, OPS, TREE
 from programs.program import Program
 
 
@@ -22,87 +22,81 @@ class State(NamedTuple):
     v: np.ndarray
 
 
+class Recording(NamedTuple):
+    """What programs are compared on: weights `w` [P] at the start, `gradients` [T, P], `rates` [T] of the schedule."""
+
+    layout: Layout
+    w: np.ndarray
+    gradients: np.ndarray
+    rates: np.ndarray
+
+
 Step = Callable[[np.ndarray, np.ndarray, State, float], tuple[np.ndarray, State]]
 
 
 def initial_state(layout: Layout, dtype: DTypeLike = np.float64) -> State:
-    """Both slots at zero."""
+    """Return both slots at zero."""
     return State(np.zeros(layout.total, dtype), np.zeros(layout.total, dtype))
 
 
 def numpy_step(
     program: Program, layout: Layout, dtype: DTypeLike = np.float64, infinitesimal_guard: bool = False
 ) -> Step:
-    """The program as `step(w, g, state, lr) -> update, state`.
+    """Return the program as `step(w, g, state, lr) -> update, state`.
 
-    `w`, `g`, the states and the update are rows `[..., P]`, `lr` a number. Only live statements are executed; the
-    caller applies `w - update`. A slot that is not live stays as it is. Floating-point warnings are the caller's to
-    silence.
-    With `infinitesimal_guard`, divisions add hardly anything to the divisor.
+    `w`, `g`, the states and the update are rows `[..., P]`, `lr` is a number. Only live statements are executed; the
+    caller applies `w - update`. A slot that is not live stays as it is. Floating-point warnings are left to the caller
+    to silence. With `infinitesimal_guard`, divisions add hardly anything to the divisor.
     """
     flow = program.dataflow
-    nodes, states = live(flow)
+    alive, states = live(flow)
     plan = _Plan(flow, layout, dtype, infinitesimal_guard)
-    instructions = [plan.instruction(node) for node in nodes if node >= N_INPUTS]
-    values = plan.values
-    next_m, next_v = (flow.m if M in states else M), (flow.v if V in states else V)
+    values: list[Any] = [None] * len(flow.nodes)
+    instructions = []
+    for number in alive:
+        node = flow.nodes[number]
+        if node.is_constant:
+            values[number] = np.full(1, node.value, dtype)
+        elif node.is_call:
+            instructions.append((plan.function(node), node.args, number))
+    next_m, next_v = states.get(M, M), states.get(V, V)
 
     def step(w: np.ndarray, g: np.ndarray, state: State, lr: float) -> tuple[np.ndarray, State]:
         values[W], values[G], values[M], values[V] = w, g, state.m, state.v
         values[LR] = np.full(1, lr, dtype)
-        for function, args, node in instructions:
-            values[node] = function(*[values[a] for a in args])
+        for function, args, number in instructions:
+            values[number] = function(*[values[a] for a in args])
         return values[flow.update], State(values[next_m], values[next_v])
 
     return step
 
 
-class _Instruction(NamedTuple):
-    """A function, the places of its arguments among the values, and the place of its result."""
+class _Plan(NamedTuple):
+    """What nodes are computed with."""
 
-    function: Callable[..., Any]
-    args: list[int]
-    result: int
+    flow: Dataflow
+    layout: Layout
+    dtype: DTypeLike
+    infinitesimal_guard: bool
 
-
-class _Plan:
-    """Turns nodes into instructions on `values`: nodes have the places of their numbers, constants the places after."""
-
-    def __init__(self, flow: Dataflow, layout: Layout, dtype: DTypeLike, infinitesimal_guard: bool) -> None:
-        self._flow = flow
-        self._layout = layout
-        self._dtype = dtype
-        self._infinitesimal_guard = infinitesimal_guard
-        self.values: list[Any] = [None] * len(flow.kinds)
-
-    def instruction(self, node: int) -> _Instruction:
-        op, args = self._flow.ops[node - N_INPUTS], self._flow.args[node - N_INPUTS]
-        places = [self._constant(arg) if type(arg) is float else int(arg) for arg in args]
-        function = self._function(op, places)
-        spread = [
-            i for i, arg in enumerate(args)
-            if type(arg) is int and self._flow.kinds[arg] == LEAF and self._flow.kinds[node] == TREE
-        ]  # fmt: skip
-        return _Instruction(self._spreading(function, spread) if spread else function, places, node)
-
-    def _constant(self, value: float) -> int:
-        self.values.append(np.full(1, value, self._dtype))
-        return len(self.values) - 1
-
-    def _function(self, op: Op, places: list[int]) -> Callable[..., Any]:
-        if op.arity == 0:
-            constant = np.full(1, op.numpy(), self._dtype)
-            return lambda: constant
-        if op.uses_leaves:
-            is_tree = places[0] < len(self._flow.kinds) and self._flow.kinds[places[0]] == TREE
-            return (lambda x: op.numpy(self._layout.starts, x)) if is_tree else np.abs
-        return op.unguarded if op.unguarded and self._infinitesimal_guard else op.numpy
-
-    def _spreading(self, function: Callable[..., Any], spread: list[int]) -> Callable[..., Any]:
-        """The function with leaf-kind arguments spread over the row first."""
-        leaf_of = self._layout.leaf_of
+    def function(self, node: Node) -> Callable[..., Any]:
+        """Return the function of the arguments of a node; leaf-kind arguments of trees are spread over the row."""
+        meaning, kinds = self._meaning(node), [self.flow.nodes[a].kind for a in node.args]
+        if node.kind != TREE or LEAF not in kinds:
+            return meaning
+        leaf_of = self.layout.leaf_of
 
         def spread_first(*args: np.ndarray) -> Any:
-            return function(*[arg[..., leaf_of] if i in spread else arg for i, arg in enumerate(args)])
+            return meaning(*[arg[..., leaf_of] if kind == LEAF else arg for arg, kind in zip(args, kinds, strict=True)])
 
         return spread_first
+
+    def _meaning(self, node: Node) -> Callable[..., Any]:
+        op = OPS[node.function]
+        if op.arity == 0:
+            constant = np.full(1, op.numpy(), self.dtype)
+            return lambda: constant
+        op = op.of_kind(self.flow.nodes[node.args[0]].kind)
+        if op.within_leaves:
+            return lambda x: op.numpy(self.layout.starts, x)
+        return op.unguarded if op.unguarded and self.infinitesimal_guard else op.numpy

@@ -13,23 +13,12 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import NamedTuple
 
-from programs.dataflow import N_INPUTS, M, V, W
+from programs.graph import CONSTANT, INPUT_NODES, Node, W
 from programs.liveness import live
-from programs.ops import SCALAR, Op
+from programs.ops import SCALAR
 from programs.program import Program
 
-
-class Expression(NamedTuple):
-    """A function of inputs and other expressions, given by number, and of constants, which are None and left open.
-
-    `kinds` are those of the arguments and of the result. `repeat` tells apart statements of one program that differ in
-    constants alone.
-    """
-
-    op: Op
-    args: tuple[int | None, ...]
-    kinds: tuple[int, ...]
-    repeat: int
+OPEN = len(INPUT_NODES)  # the node that stands for every constant
 
 
 class Skeleton(NamedTuple):
@@ -44,52 +33,53 @@ class Skeleton(NamedTuple):
 
 
 class Skeletons:
-    """Skeletons of programs, with expressions numbered for all of them together, from N_INPUTS on."""
+    """Skeletons of programs, over one graph of expressions for all of them together.
+
+    Attributes:
+        nodes: the inputs, the node `OPEN` and the expressions; the `value` of an expression tells apart statements of
+            one program that differ in constants alone.
+        of_program: the skeleton of each program.
+    """
 
     def __init__(self, programs: Sequence[Program]) -> None:
-        self._numbers: dict[Expression, int] = {}
+        self._numbers: dict[Node, int] = {}
+        self.nodes: list[Node] = [*INPUT_NODES, Node(CONSTANT, (), SCALAR)]
         self.of_program = [self._skeleton(program) for program in programs]
-        self.expressions = list(self._numbers)
 
     def only(self, programs: Sequence[int]) -> Skeletons:
-        """Those of some programs, with the same numbers of expressions."""
+        """Return those of some programs, with the same numbers of expressions."""
         some = Skeletons([])
-        some.of_program, some.expressions = [self.of_program[i] for i in programs], self.expressions
+        some.of_program, some.nodes = [self.of_program[i] for i in programs], self.nodes
         return some
 
-    def __getitem__(self, number: int) -> Expression:
-        return self.expressions[number - N_INPUTS]
+    def kinds(self, number: int) -> list[int]:
+        """Return the kinds of the arguments of an expression."""
+        return [self.nodes[a].kind for a in self.nodes[number].args]
 
     def _skeleton(self, program: Program) -> Skeleton:
-        flow = program.dataflow
-        nodes, states = live(flow)
-        numbers = dict(zip(range(N_INPUTS), range(N_INPUTS), strict=True))
+        nodes = program.dataflow.nodes
+        alive, states = live(program.dataflow)
+        numbers: dict[int, int] = {}
         constants: dict[int, tuple[float, ...]] = {}
-        for node in nodes:
-            if node < N_INPUTS:
-                continue
-            refs = flow.args[node - N_INPUTS]
-            args = tuple(None if type(ref) is float else numbers[int(ref)] for ref in refs)
-            kinds = tuple(SCALAR if type(ref) is float else flow.kinds[int(ref)] for ref in refs)
-            values = tuple(ref for ref in refs if type(ref) is float)
-            number = self._number(flow.ops[node - N_INPUTS], args, (*kinds, flow.kinds[node]), values, constants)
-            numbers[node] = number
-            constants[number] = values
-        outputs = {W: numbers[flow.update]} | {s: numbers[n] for s, n in ((M, flow.m), (V, flow.v)) if s in states}
+        for number in alive:
+            node = nodes[number]
+            if node.is_call:
+                open_node = node._replace(args=tuple(numbers[a] for a in node.args))
+                values = tuple(nodes[a].value for a in node.args if nodes[a].is_constant)
+                numbers[number] = self._number(open_node, values, constants)
+                constants[numbers[number]] = values
+            else:
+                numbers[number] = OPEN if node.is_constant else number
+        outputs = {W: numbers[program.dataflow.update]} | {slot: numbers[n] for slot, n in states.items()}
         return Skeleton(constants, outputs)
 
-    def _number(
-        self,
-        op: Op,
-        args: tuple[int | None, ...],
-        kinds: tuple[int, ...],
-        values: tuple[float, ...],
-        before: dict[int, tuple[float, ...]],
-    ) -> int:
-        """The number of a statement with these constants, of a program in which those `before` are taken."""
+    def _number(self, node: Node, values: tuple[float, ...], before: dict[int, tuple[float, ...]]) -> int:
+        """Return the number of a call with these constants, in a program in which those `before` are taken."""
         for repeat in count():
-            expression = Expression(op, args, kinds, repeat)
-            number = self._numbers.setdefault(expression, len(self._numbers) + N_INPUTS)
+            expression = node._replace(value=float(repeat))
+            number = self._numbers.setdefault(expression, len(self.nodes))
+            if number == len(self.nodes):
+                self.nodes.append(expression)
             if before.get(number, values) == values:
                 return number
         raise AssertionError("unreachable")
@@ -97,17 +87,20 @@ class Skeletons:
 
 @dataclass
 class SharingTree:
-    """Programs, in the order of their rows, that have `shared` in common beyond the branches around this one.
+    """A branch: programs, in the order of their rows, and what they have in common.
 
-    Without branches inside, they compute the same and write the same, up to constants.
+    Attributes:
+        programs: their numbers.
+        expressions: what they share beyond the expressions of the branches around this one.
+        branches: those inside; without any, all programs compute and write the same, up to constants.
     """
 
-    members: list[int]
-    shared: list[int]
+    programs: list[int]
+    expressions: list[int]
     branches: list[SharingTree] = field(default_factory=list)
 
 
-def share(skeletons: Skeletons, members: Sequence[int], known: frozenset[int] = frozenset()) -> SharingTree:
+def share(skeletons: Skeletons, programs: Sequence[int], known: frozenset[int] = frozenset()) -> SharingTree:
     """Arrange programs by what they have in common.
 
     Whatever contains an expression contains its arguments too, so the most common expression of those left can always
@@ -115,28 +108,27 @@ def share(skeletons: Skeletons, members: Sequence[int], known: frozenset[int] = 
 
     Args:
         skeletons: of all programs.
-        members: numbers of the programs to arrange.
-        known: expressions that branches around this one execute.
+        programs: the numbers of the programs to arrange.
+        known: the expressions that branches around this one execute.
     """
-    left = {member: [e for e in skeletons.of_program[member].constants if e not in known] for member in members}
+    left = {p: [e for e in skeletons.of_program[p].constants if e not in known] for p in programs}
     common = set.intersection(*(set(expressions) for expressions in left.values()))
-    shared = [e for e in left[members[0]] if e in common]
-    branch = SharingTree(list(members), shared)
+    branch = SharingTree(list(programs), [e for e in left[programs[0]] if e in common])
     known = known | common
-    pool = {member: [e for e in expressions if e not in common] for member, expressions in left.items()}
-    outputs = {member: skeletons.of_program[member].outputs for member in members}
-    if not any(pool.values()) and all(o == outputs[members[0]] for o in outputs.values()):
+    pool = {p: [e for e in expressions if e not in common] for p, expressions in left.items()}
+    outputs = {p: skeletons.of_program[p].outputs for p in programs}
+    if not any(pool.values()) and all(o == outputs[programs[0]] for o in outputs.values()):
         return branch
     while pool:
         counts = Counter(e for expressions in pool.values() for e in expressions)
         if counts:
             most, _ = max(counts.items(), key=lambda item: item[1])
-            group = [member for member, expressions in pool.items() if most in expressions]
+            group = [p for p, expressions in pool.items() if most in expressions]
         else:  # programs that compute the same but keep other states
             like = outputs[next(iter(pool))]
-            group = [member for member in pool if outputs[member] == like]
+            group = [p for p in pool if outputs[p] == like]
         branch.branches.append(share(skeletons, group, known))
-        for member in group:
-            del pool[member]
-    branch.members = [member for child in branch.branches for member in child.members]
+        for p in group:
+            del pool[p]
+    branch.programs = [p for child in branch.branches for p in child.programs]
     return branch

@@ -1,4 +1,4 @@
-"""Simplification by algebra alone: a sequence of steps, each with what it changed, why it may, and what was checked.
+"""Simplification by algebra alone: a sequence of steps, each with its change, its reason, and what was checked.
 
 Programs become simpler with every step (`programs.simplify.cost`), so the sequence ends. A step after which the program
 no longer moves weights as before is undone, kept in the record, and not tried again.
@@ -12,13 +12,14 @@ from itertools import chain
 
 from programs.liveness import live_program
 from programs.program import Program
-from programs.simplify import states
+from programs.run.reference import Recording
 from programs.simplify.cost import Cost, cost, is_simpler
-from programs.simplify.evidence import Checker, Evidence, Recording, sample_recordings
+from programs.simplify.evidence import Checker, Evidence, sample_recordings
 from programs.simplify.graph import Graph, Roots, read
 from programs.simplify.linear import Forms, extractions
 from programs.simplify.rewriting import Candidate, rewritings
 from programs.simplify.rules import DOMAIN, EXACT, ROUNDING, TAGS
+from programs.simplify.states import combinations, multiples, same_states, units, unwritten_states, zero_values
 from programs.simplify.writing import write
 
 DEAD, COPIES = "dead", "copies"
@@ -97,7 +98,7 @@ class _Simplification:
         return Simplified(program, tuple(self._steps))
 
     def _tidied(self) -> Program:
-        """Without dead statements, and with equal expressions computed once."""
+        """Return the program without dead statements, and with equal expressions computed once."""
         alive = live_program(self._original)
         if len(alive) < len(self._original):
             self._record(self._original, alive, Candidate(DEAD, EXACT, self._roots))
@@ -108,7 +109,7 @@ class _Simplification:
         return alive
 
     def _next(self, program: Program) -> Step | None:
-        """The next step that stands."""
+        """Return the next step that is kept."""
         now = cost(self._graph, self._roots)
         for candidate in self._candidates(now):
             change = (self._roots, candidate.roots)
@@ -127,7 +128,7 @@ class _Simplification:
         return self._steps[-1]
 
     def _candidates(self, now: Cost) -> Iterator[Candidate]:
-        """Simpler programs, those that are sure to be alike first."""
+        """Yield simpler programs, those that are sure to do the same first."""
         better = self._better.get(self._roots) if self._tried_units else None
         if better is not None:
             yield better
@@ -148,8 +149,8 @@ class _Simplification:
             yield from _simpler(graph, now, extractions(graph, roots, forms, now.statements))
 
     def _in_other_units(self) -> Iterator[Candidate]:
-        """States in other units, with all that follows, where this saves more statements than what is left to do."""
-        candidates = list(states.units(self._graph, self._roots, self._forms))
+        """Yield states in other units, with all that follows, where this saves more statements than other steps."""
+        candidates = list(units(self._graph, self._roots, self._forms))
         if candidates and cost(self._graph, self._roots).statements <= _FEW:
             otherwise = cost(self._graph, self._settled(self._roots))
             for candidate in candidates:
@@ -159,7 +160,7 @@ class _Simplification:
                     yield candidate._replace(roots=roots)
 
     def _worthwhile(self, now: Cost) -> Iterator[Candidate]:
-        """Uses of rules with a domain that save a statement or a slot, in the end."""
+        """Yield uses of rules with a domain that save a statement or a slot in the end."""
         for candidate in rewritings(self._graph, self._roots, {DOMAIN}):
             if is_simpler(self._graph, candidate.roots, now):
                 roots = self._settled(candidate.roots)
@@ -167,7 +168,7 @@ class _Simplification:
                     yield candidate
 
     def _settled(self, roots: Roots) -> Roots:
-        """What becomes of a program if every simplification that is sure to be alike is made as it presents itself."""
+        """Return the program after every simplification that is sure to do the same, taken in order."""
         while True:
             if roots not in self._better:
                 self._better[roots] = self._first_sure(roots)
@@ -190,12 +191,12 @@ def _simpler(graph: Graph, now: Cost, candidates: Iterable[Candidate]) -> Iterat
 
 
 def _by_rules(graph: Graph, roots: Roots, forms: Forms, tags: Collection[str]) -> Iterator[Candidate]:
-    """What rules and inductions over the steps offer."""
-    yield from states.unwritten_states(graph, roots)
-    yield from states.same_states(graph, roots)
+    """Yield what rules and inductions over the steps offer."""
+    yield from unwritten_states(graph, roots)
+    yield from same_states(graph, roots)
     if ROUNDING in tags:
-        yield from states.zero_values(graph, roots)
+        yield from zero_values(graph, roots)
     yield from rewritings(graph, roots, tags)
     if ROUNDING in tags:
-        yield from states.multiples(graph, roots, forms)
-        yield from states.combinations(graph, roots, forms)
+        yield from multiples(graph, roots, forms)
+        yield from combinations(graph, roots, forms)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from programs.dataflow import M, V, W
+from programs.graph import M, V, W
 from programs.ops import SCALAR, TREE
 from programs.simplify.graph import Graph, Roots, depths, heights
 from programs.simplify.writing import writable
@@ -20,7 +20,7 @@ _UNUSUAL = 1  # more for interpolations beyond 0..1, or from a state to somethin
 
 
 class Cost(NamedTuple):
-    """What is compared first comes first: state slots, statements, and among as many of these the finer points.
+    """What is compared first comes first: state slots, then statements, then the finer points.
 
     `trees`: statements whose value is not a scalar, those for each parameter tensor counted half. `inner`: how far the
     factors stand from the end, where they meet others and the learning rate. `functions`: a price for each. `chains`:
@@ -38,7 +38,7 @@ class Cost(NamedTuple):
 
 
 def cost(graph: Graph, roots: Roots) -> Cost:
-    """The cost of a program; smaller is simpler."""
+    """Return the cost of a program; smaller is simpler."""
     nodes = graph.live(writable(graph, roots))
     calls = [n for n in nodes if graph.is_call(n)]
     depth, height = depths(graph, nodes), heights(graph, nodes)
@@ -64,7 +64,7 @@ def is_simpler(graph: Graph, roots: Roots, now: Cost) -> bool:
 
 
 def _scales(graph: Graph, node: int) -> int:
-    """How much it matters that a node stands far out: most for a number times a tree; 0 where it does not scale.
+    """Return how much it matters that a node stands far out: most for a number times a tree, 0 for no factor.
 
     A weight decay is where it should be.
     """

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from typing import NamedTuple
 
-from programs.dataflow import LR, N_INPUTS, G, M, V, W
-from programs.export.lowering import Rule, lower
-from programs.export.naming import hyperparameters
+from programs.export.named_constants import named_constants
+from programs.graph import LR, G, M, V, W
 from programs.liveness import live
+from programs.lowering import lower
 from programs.program import Program
 
 _INPUTS = {W: "w_t", G: "g_t", M: "m_{t-1}", V: "v_{t-1}"}
@@ -65,12 +66,12 @@ class _Text(NamedTuple):
     binding: int
 
     def within(self, binding: int) -> str:
-        """In brackets where the place asks for more."""
+        """Return the expression, in brackets where the place asks for more."""
         return self.latex if self.binding >= binding else rf"\left({self.latex}\right)"
 
 
 def equations(program: Program) -> str:
-    r"""The live statements of a program as LaTeX, an `aligned` block followed by the values of the hyperparameters.
+    r"""Return the live statements of a program as LaTeX: an `aligned` block and the values of hyperparameters.
 
     Args:
         program: a checked program; names of constants are those of its export.
@@ -84,65 +85,53 @@ def equations(program: Program) -> str:
 class _Equations:
     def __init__(self, program: Program) -> None:
         self._flow = program.dataflow
-        self._nodes, self._slots = live(self._flow)
-        self._rule: Rule = lower(program)
-        self._hypers = {n: h.name for n, h in hyperparameters(self._rule).items()}
-        self._texts: dict[int, _Text] = {n: _Text(_INPUTS.get(n, r"s_t"), _ATOM) for n in range(N_INPUTS)}
+        self._alive, self._states = live(self._flow)
+        self._rule = lower(program)
+        self._names = {n: constant.name for n, constant in named_constants(self._rule).items()}
+        self._texts = {n: _Text(latex, _ATOM) for n, latex in _INPUTS.items()}
         for slot in (M, V):
-            if slot not in self._slots:
+            if slot not in self._states:
                 self._texts[slot] = _Text("0", _ATOM)
         self._texts[LR] = _Text(r"\eta_t" if self._rule.lr == 1.0 else "s_t", _ATOM)
-        following = {M: self._flow.m, V: self._flow.v}
-        self._named = {following[slot]: {M: "m_t", V: "v_t"}[slot] for slot in self._slots}
 
     def rows(self) -> list[str]:
-        """`symbol &= expression` for outputs, and for whatever is used more than once."""
-        uses = self._uses()
+        """Return `symbol &= expression` for outputs, and for whatever is used more than once."""
+        uses = Counter(a for n in self._alive for a in self._flow.nodes[n].args)
+        named = {n: {M: "m_t", V: "v_t"}[slot] for slot, n in self._states.items()}
         extra = 0
         rows = []
-        for node in self._nodes:
-            if node < N_INPUTS:
+        for n in self._alive:
+            if not self._flow.nodes[n].is_call:
                 continue
-            text = self._expression(node)
-            symbol = self._named.get(node)
-            if symbol is None and uses[node] > 1 and len(text.latex) > _SHORT:
+            text = self._expression(n)
+            symbol = named.get(n)
+            if symbol is None and uses[n] > 1 and len(text.latex) > _SHORT:
                 extra += 1
                 symbol = f"x^{{({extra})}}_t"
             if symbol is not None:
                 rows.append(f"{symbol} &= {text.latex}")
                 text = _Text(symbol, _ATOM)
-            self._texts[node] = text
+            self._texts[n] = text
         return [*rows, f"u_t &= {self._texts[self._flow.update].latex}"]
 
-    def _uses(self) -> dict[int, int]:
-        uses = dict.fromkeys(self._nodes, 0)
-        for node in self._nodes:
-            for arg in self._flow.args[node - N_INPUTS] if node >= N_INPUTS else ():
-                if type(arg) is int:
-                    uses[arg] += 1
-        return uses
-
-    def _expression(self, node: int) -> _Text:
-        value = self._rule.of_node[node]
-        if value == LR and node != LR:
+    def _expression(self, n: int) -> _Text:
+        value, node = self._rule.of_node[n], self._flow.nodes[n]
+        if value == LR:
             return _Text(r"\eta_t", _ATOM)
         if value in self._rule.constants:
             return self._constant(value)
-        function = self._flow.ops[node - N_INPUTS].name
-        literals = iter(self._rule.literals[node])
-        args = [
-            self._constant(next(literals)) if type(arg) is float else self._texts[int(arg)]
-            for arg in self._flow.args[node - N_INPUTS]
-        ]
-        return _call(function, args)
+        return _call(node.function, [self._argument(a) for a in node.args])
+
+    def _argument(self, n: int) -> _Text:
+        return self._constant(self._rule.of_node[n]) if self._flow.nodes[n].is_constant else self._texts[n]
 
     def _constant(self, value: int) -> _Text:
-        name = self._hypers.get(value)
+        name = self._names.get(value)
         return _number(self._rule.constants[value]) if name is None else _Text(_symbol(name), _ATOM)
 
     def values(self) -> list[str]:
-        """The line that gives the hyperparameters their values, if there are any."""
-        shown = [(_symbol(name), self._rule.constants[n]) for n, name in self._hypers.items()]
+        """Return the line that gives the hyperparameters their values, if there are any."""
+        shown = [(_symbol(name), self._rule.constants[n]) for n, name in self._names.items()]
         if self._rule.is_read(LR) and self._rule.lr != 1.0:
             shown.insert(0, (r"\eta_t = s_t \cdot \eta,\ \eta", self._rule.lr))
         text = r",\quad ".join(f"{symbol} = {_number(value).latex}" for symbol, value in shown)
@@ -163,7 +152,7 @@ def _call(function: str, args: list[_Text]) -> _Text:
 
 
 def _symbol(name: str) -> str:
-    """beta2 as \\beta_{2}."""
+    """Return the LaTeX of a name: beta2 becomes \\beta_{2}."""
     base, number = re.fullmatch(r"(\w*?)(\d*)", name).groups()  # type: ignore[union-attr]
     latex = _GREEK.get(base, base.replace("_", r"\_"))
     return latex + (f"_{{{number}}}" if number else "")

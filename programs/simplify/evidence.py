@@ -1,4 +1,4 @@
-"""Does a rewritten program move weights as the program before it did?
+"""Tests whether a rewritten program moves weights as the program before it did.
 
 Both run with the NumPy reference over the same gradients from the same weights, each with its own states and weights,
 and the updates of every step are compared.
@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 
 from programs.layout import Layout
 from programs.program import Program
-from programs.run.reference import initial_state, numpy_step
+from programs.run.reference import Recording, initial_state, numpy_step
 from programs.simplify.rules import DOMAIN, EXACT, ROUNDING
 
 TOLERANCE = 1e-8
@@ -24,15 +24,6 @@ TOLERANCE = 1e-8
 _LAYOUT = Layout((24, 12, 1))
 _STEPS = 8
 _SCALES = (1.0, 30.0, 1e-3)
-
-
-class Recording(NamedTuple):
-    """What programs meet: `w` [P] weights at the start, `gradients` [T, P] and the schedule's `rates` [T]."""
-
-    layout: Layout
-    w: np.ndarray
-    gradients: np.ndarray
-    rates: np.ndarray
 
 
 class Evidence(NamedTuple):
@@ -52,7 +43,7 @@ class Evidence(NamedTuple):
 
 @cache
 def sample_recordings() -> tuple[Recording, ...]:
-    """Random gradients of ordinary, large and small magnitude; a tenth of them, and some weights, are exactly zero."""
+    """Return random gradients of ordinary, large and small magnitude; a tenth of them, and some weights, are zero."""
     rng = np.random.default_rng(7)
     recordings = []
     for scale in _SCALES:
@@ -64,7 +55,7 @@ def sample_recordings() -> tuple[Recording, ...]:
 
 
 class Checker:
-    """Compares programs on the same recordings again and again; remembers the updates of the last ones."""
+    """Compares programs on the same recordings; remembers the updates of the last ones."""
 
     def __init__(self, recordings: Sequence[Recording]) -> None:
         self._recordings = recordings
@@ -97,7 +88,7 @@ class Checker:
 def updates(
     program: Program, recording: Recording, dtype: DTypeLike = np.float64, infinitesimal_guard: bool = False
 ) -> np.ndarray:
-    """[T, P] the updates of all steps, weights and states moving freely."""
+    """Return the updates of all steps, [T, P], weights and states moving freely."""
     layout = recording.layout
     step = numpy_step(program, layout, dtype, infinitesimal_guard)
     w, state = recording.w.astype(dtype), initial_state(layout, dtype)
@@ -111,7 +102,7 @@ def updates(
 
 
 def largest_difference(before: np.ndarray, after: np.ndarray, layout: Layout, lax: bool = False) -> float:
-    """The largest error of a leaf over its largest update at that step, of updates [T, P].
+    """Return the largest error of a leaf over its largest update at that step, of updates [T, P].
 
     Infinite where one is finite and the other is not; with `lax` only the places count where `before` is finite.
     """

@@ -1,12 +1,12 @@
-"""What is known of values whatever the inputs, by induction over the steps: their sign, and which are always zero."""
+"""What is known of values for all inputs, by induction over the steps: their sign, and which are always zero."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from programs.dataflow import LR, M, V
+from programs.graph import LR, M, V
+from programs.ops import OPS
 from programs.simplify.graph import Graph, Roots
-from programs.simplify.patterns import number
 
 POSITIVE, NOT_NEGATIVE, UNKNOWN = range(3)
 
@@ -20,7 +20,7 @@ _OF_FIRST = ("cube", "cbrt", "arctan", "tanh", "sinh", "arcsinh", "expm1", "sign
 
 
 def signs(graph: Graph, roots: Roots) -> dict[int, int]:
-    """POSITIVE, NOT_NEGATIVE or UNKNOWN for each live node. Values that are not a number have any sign.
+    """Return POSITIVE, NOT_NEGATIVE or UNKNOWN for each live node. NaN may have any sign.
 
     States start at zero; one that no step makes negative, if it was not before, never is.
     """
@@ -68,7 +68,7 @@ _ZERO_IF_FIRST = ("div", "clip")
 
 
 def zeros(graph: Graph, roots: Roots) -> set[int]:
-    """The live nodes that are zero at every step, over the reals; states are, if steps leave them at zero."""
+    """Return the live nodes that are zero at every step, over the reals; states are, if steps leave them at zero."""
     nodes = graph.live(roots)
     following = dict(roots.states)
     assumed = {s for s in (M, V) if s in nodes}
@@ -92,4 +92,4 @@ def _is_zero(graph: Graph, node: int, zero: set[int]) -> bool:
         return is_zero[0]
     if function == "interp":
         return is_zero[0] and is_zero[1]
-    return bool(args) and all(is_zero) and number(function, [0.0] * len(args)) == 0.0
+    return bool(args) and all(is_zero) and OPS[function].number([0.0] * len(args)) == 0.0

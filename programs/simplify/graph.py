@@ -10,21 +10,10 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from programs.dataflow import LR, N_INPUTS, M, V
+from programs.graph import CONSTANT, INPUT_NODES, N_INPUTS, Dataflow, M, Node, V
 from programs.liveness import live
 from programs.ops import OPS, SCALAR, TREE
 from programs.program import Program
-
-INPUT, CONSTANT = "input", "constant"  # in place of the name of a function
-
-
-class Node(NamedTuple):
-    """`function` of other nodes, with its kind; `value` is that of a constant."""
-
-    function: str
-    args: tuple[int, ...]
-    kind: int
-    value: float = 0.0
 
 
 class Roots(NamedTuple):
@@ -34,7 +23,7 @@ class Roots(NamedTuple):
     states: tuple[tuple[int, int], ...]
 
     def nodes(self) -> tuple[int, ...]:
-        """Update and next states."""
+        """Return the update and the next states."""
         return (self.update, *(node for _, node in self.states))
 
 
@@ -44,19 +33,17 @@ class KindError(Exception):
 
 @dataclass
 class Graph:
-    """All expressions met so far; arguments have smaller numbers. Nodes 0..4 are the inputs w, g, m, v, lr."""
+    """All expressions met so far; arguments have smaller numbers, and the inputs come first."""
 
-    nodes: list[Node] = field(
-        default_factory=lambda: [Node(INPUT, (), SCALAR if n == LR else TREE) for n in range(N_INPUTS)]
-    )
+    nodes: list[Node] = field(default_factory=lambda: list(INPUT_NODES))
     _numbers: dict[tuple[object, ...], int] = field(default_factory=dict)
 
     def constant(self, value: float) -> int:
-        """The node of a number; zeros of different sign differ."""
+        """Return the node of a number; zeros of different sign differ."""
         return self._intern((CONSTANT, value.hex()), Node(CONSTANT, (), SCALAR, value))
 
     def call(self, function: str, args: Iterable[int]) -> int:
-        """The node of a call.
+        """Return the node of a call.
 
         Raises:
             KindError: the arguments do not fit.
@@ -67,10 +54,10 @@ class Graph:
         known = self._numbers.get((function, args))
         if known is not None:
             return known
-        kinds = [self.nodes[a].kind for a in args]
-        if any(kind not in accepted for kind, accepted in zip(kinds, op.accepts, strict=True)):
+        kind = op.results.get(tuple(self.nodes[a].kind for a in args))
+        if kind is None:
             raise KindError(function)
-        return self._intern((function, args), Node(function, args, op.result(kinds)))
+        return self._intern((function, args), Node(function, args, kind))
 
     def _intern(self, key: tuple[object, ...], node: Node) -> int:
         number = self._numbers.setdefault(key, len(self.nodes))
@@ -80,14 +67,14 @@ class Graph:
 
     def is_call(self, number: int) -> bool:
         """Whether the node is a statement when written down."""
-        return self.nodes[number].function not in (INPUT, CONSTANT)
+        return self.nodes[number].is_call
 
     def is_constant(self, number: int) -> bool:
         """Whether the node is a number."""
-        return self.nodes[number].function == CONSTANT
+        return self.nodes[number].is_constant
 
     def below(self, starts: Iterable[int], known: Set[int] = frozenset()) -> set[int]:
-        """The nodes that these need, themselves included, without what is `known` and what only that needs."""
+        """Return the nodes that these need, themselves included, without what is `known` and what only that needs."""
         nodes = self.nodes
         seen: set[int] = set()
         stack = [n for n in starts if n not in known]
@@ -99,11 +86,11 @@ class Graph:
         return seen
 
     def rest(self, node: int, roots: Roots) -> set[int]:
-        """The nodes that a program would still need if it did not need this one."""
+        """Return the nodes that a program would still need if it did not need this one."""
         return self.below(roots.nodes(), {node})
 
     def above(self, node: int, nodes: Iterable[int]) -> set[int]:
-        """Those of the nodes, which stand in order of computation, that need this one, itself included."""
+        """Return those of the nodes, given in order of computation, that need this one, itself included."""
         found = {node}
         for n in nodes:
             if not found.isdisjoint(self.nodes[n].args):
@@ -111,7 +98,7 @@ class Graph:
         return found
 
     def live(self, roots: Roots) -> list[int]:
-        """The nodes of a program in order of computation."""
+        """Return the nodes of a program in order of computation."""
         return sorted(self.below(roots.nodes()))
 
 
@@ -124,25 +111,26 @@ class Reading(NamedTuple):
 
 
 def read(program: Program) -> Reading:
-    """The live part of a program as a graph."""
+    """Return the live part of a program as a graph."""
     flow = program.dataflow
-    nodes, slots = live(flow)
+    alive, states = live(flow)
+    targets = {number: s.target for number, s in zip(flow.statements, program.statements, strict=True)}
     graph = Graph()
     numbers = {n: n for n in range(N_INPUTS)}
     names: dict[int, str] = {}
-    for node in nodes:
-        if node >= N_INPUTS:
-            refs = flow.args[node - N_INPUTS]
-            args = [graph.constant(a) if type(a) is float else numbers[int(a)] for a in refs]
-            numbers[node] = graph.call(flow.ops[node - N_INPUTS].name, args)
-            names.setdefault(numbers[node], program.statements[node - N_INPUTS].target)
-    following = {M: flow.m, V: flow.v}
-    states = tuple((s, _original(graph, numbers[following[s]])) for s in slots)
-    return Reading(graph, Roots(_original(graph, numbers[flow.update]), states), names)
+    for n in alive:
+        node = flow.nodes[n]
+        if node.is_constant:
+            numbers[n] = graph.constant(node.value)
+        elif node.is_call:
+            numbers[n] = graph.call(node.function, [numbers[a] for a in node.args])
+            names.setdefault(numbers[n], targets[n])
+    after = tuple((slot, _original(graph, numbers[n])) for slot, n in states.items())
+    return Reading(graph, Roots(_original(graph, numbers[flow.update]), after), names)
 
 
 def _original(graph: Graph, node: int) -> int:
-    """What an output is a copy of; the language has no copies but by functions that give back what they get."""
+    """Return what an output is a copy of: copies are made by functions that give back what they get."""
     function, args, _, _ = graph.nodes[node]
     one = graph.constant(1.0)
     if function == "mul" and one in args and args != (one, one):
@@ -153,15 +141,8 @@ def _original(graph: Graph, node: int) -> int:
 
 
 def trimmed(graph: Graph, roots: Roots) -> Roots:
-    """Without the slots that no update needs any more, now or later; the only slot left is `M`."""
-    following = dict(roots.states)
-    needed: set[int] = set()
-    todo = [roots.update]
-    while todo:
-        reached = graph.below(todo) & following.keys() - needed
-        needed |= reached
-        todo = [following[s] for s in reached]
-    states = tuple((s, n) for s, n in roots.states if s in needed and n != s)
+    """Return the roots without slots that no update needs any more, now or later; the only slot left is `M`."""
+    states = tuple(live(Dataflow(graph.nodes, roots.update, dict(roots.states), [])).states.items())
     if len(states) == 1 and states[0][0] == V and M not in graph.below((roots.update, states[0][1])):
         renamed = replaced(graph, Roots(roots.update, states), {V: M})
         assert renamed is not None
@@ -170,7 +151,7 @@ def trimmed(graph: Graph, roots: Roots) -> Roots:
 
 
 def replaced(graph: Graph, roots: Roots, mapping: Mapping[int, int]) -> Roots | None:
-    """The program with nodes replaced by others; None where a reduction or the caller would see another kind.
+    """Return the program with nodes replaced by others; None where a reduction or the caller would see another kind.
 
     The nodes replaced may be read below those that replace them: what stands in `mapping` is put in as it is.
     """
@@ -198,7 +179,7 @@ def _k(graph: Graph, node: int) -> int:
 
 
 def depths(graph: Graph, nodes: Iterable[int]) -> dict[int, int]:
-    """For each of these nodes, in order of computation, the longest chain of calls that leads to it."""
+    """Return, for each of these nodes in order of computation, the longest chain of calls that leads to it."""
     depth: dict[int, int] = {}
     for node in nodes:
         depth[node] = max((depth[a] + 1 for a in graph.nodes[node].args), default=0)
@@ -206,7 +187,7 @@ def depths(graph: Graph, nodes: Iterable[int]) -> dict[int, int]:
 
 
 def heights(graph: Graph, nodes: Iterable[int]) -> dict[int, int]:
-    """For each of these nodes, in order of computation, the longest chain of calls that it leads to."""
+    """Return, for each of these nodes in order of computation, the longest chain of calls that it leads to."""
     height = dict.fromkeys(nodes, 0)
     for node in sorted(height, reverse=True):
         for arg in graph.nodes[node].args:

@@ -5,8 +5,8 @@ functions that are not linear. Coefficients are exact fractions of the decimal n
 that 0.1 + 0.2 - 0.3 vanishes and 0.899 * 1.109 is 0.996991.
 
 Any sum of n different terms can be had with n statements, and with n - 1 if nothing is left to scale: two terms are an
-addition, a subtraction or an interpolation times a factor. A value that the program has anyhow may stand for some of
-the terms. Nothing is interpolated with the weights themselves: that would hide the weight decay.
+addition, a subtraction or an interpolation times a factor. A value that the program computes in any case may stand for
+some of the terms. Nothing is interpolated with the weights themselves: that would hide the weight decay.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fractions import Fraction
 from itertools import islice
 from typing import NamedTuple
 
-from programs.dataflow import M, V, W
+from programs.graph import M, V, W
 from programs.ops import EPS
 from programs.simplify.graph import Graph, Roots, replaced, trimmed
 from programs.simplify.rewriting import Candidate
@@ -32,14 +32,14 @@ _MOST_BITS = 512  # of a fraction; beyond it a value counts as an atom
 _MOST_PLANS = 24
 _FEW = 3  # statements; longer sums must become shorter, not just look better
 _DIGITS, _DENOMINATOR = 14, 10**6
-_ROUNDING = 1e-14  # a sum that is smaller than this beside its largest term is zero
+_ROUNDING = 1e-14  # a sum that is smaller than this share of its largest term is zero
 _TINY, _HUGE = 1e-30, 1e30  # of factors that are written down
 _CANCELS = 1e-5  # an interpolation of terms that cancel to less than this amplifies rounding
 _TERMS_IN_ANY_ORDER = 3  # for longer sums, fewer ways are tried
 
 
 def fraction(value: float) -> Fraction:
-    """The number that a float stands for: the decimal as which it is written, or a quotient such as 1/3 where long."""
+    """Return the number that a float stands for: the decimal that is written, or a quotient such as 1/3 if long."""
     text = repr(value)
     if sum(map(str.isdigit, text.split("e")[0])) > _DIGITS:
         quotient = Fraction(value).limit_denominator(_DENOMINATOR)
@@ -56,7 +56,7 @@ class Forms:
         self._known: dict[int, Form] = {}
 
     def of(self, node: int) -> Form:
-        """The form of a node; not to be changed."""
+        """Return the form of a node; not to be changed."""
         if node not in self._known:
             self._known[node] = self._form(node)
         return self._known[node]
@@ -103,12 +103,12 @@ class Forms:
 
 
 def _number(form: Form) -> Fraction | None:
-    """The number that a form is, if it has no atoms."""
+    """Return the number that a form is, if it has no atoms."""
     return form.get(ONE, Fraction(0)) if form.keys() <= {ONE} else None
 
 
 def combined(*parts: tuple[Fraction | int, Mapping[int, Fraction]]) -> Form:
-    """The sum of multiples of forms."""
+    """Return the sum of multiples of forms."""
     total: Form = {}
     for factor, form in parts:
         for atom, coefficient in form.items():
@@ -133,7 +133,7 @@ Terms = tuple[Term, ...]
 
 
 def extractions(graph: Graph, roots: Roots, forms: Forms, most: int) -> Iterator[Candidate]:
-    """The programs in which one linear value is computed in another way, with at most so many statements."""
+    """Yield the programs in which one linear value is computed in another way, with at most `most` statements."""
     nodes = graph.live(roots)
     within = _only_for_sums(graph, roots, forms, nodes)
     calls = sum(map(graph.is_call, nodes))
@@ -153,7 +153,7 @@ def extractions(graph: Graph, roots: Roots, forms: Forms, most: int) -> Iterator
 
 
 def _is_larger(graph: Graph, roots: Roots, new: int, rest: Set[int], room: int) -> bool:
-    """Whether a new node surely needs more calls than there is room for beside the `rest` of the program.
+    """Whether a new node surely needs more calls than the `rest` of the program leaves room for.
 
     Not if the node is there already, which may make calls equal, or if a slot is no longer read, and may go.
     """
@@ -163,7 +163,7 @@ def _is_larger(graph: Graph, roots: Roots, new: int, rest: Set[int], room: int) 
 
 
 def _only_for_sums(graph: Graph, roots: Roots, forms: Forms, nodes: Sequence[int]) -> set[int]:
-    """Values that nothing uses but one other linear value, which is not long: it will be written as a whole."""
+    """Return values that are used by one other linear value alone, which is short: it is written as a whole."""
     users: dict[int, list[int]] = {n: [] for n in nodes}
     for node in nodes:
         for arg in set(graph.nodes[node].args):
@@ -177,7 +177,7 @@ def _only_for_sums(graph: Graph, roots: Roots, forms: Forms, nodes: Sequence[int
 
 
 def _decompositions(forms: Forms, form: Form, available: Sequence[int]) -> Iterator[Terms]:
-    """Ways to write a form as a sum of few multiples of nodes."""
+    """Yield ways to write a form as a sum of few multiples of nodes."""
     yield _terms(form)
     others = {n: f for n in available if not forms.is_atom(n) and (f := forms.of(n)).keys() - {ONE}}
     for node, part in others.items():
@@ -189,7 +189,7 @@ def _decompositions(forms: Forms, form: Form, available: Sequence[int]) -> Itera
 
 
 def _with_second(node: int, factor: Fraction, rest: Form, others: Mapping[int, Form]) -> Iterator[Terms]:
-    """Two available nodes that make up all of a form."""
+    """Yield pairs of available nodes that make up all of a form."""
     for other, part in others.items():
         if other != node and rest and part.keys() == rest.keys():
             ratio = next(rest[a] / part[a] for a in rest)
@@ -202,9 +202,9 @@ def _terms(form: Form) -> Terms:
 
 
 class _Writer(NamedTuple):
-    """Writes forms with nodes that are `available` for nothing, and at most `budget` others.
+    """Writes forms with nodes that are `available` at no cost, and at most `budget` others.
 
-    What is available but not in the `rest` of the program takes of the `room` that there is beside it.
+    What is available but not in the `rest` of the program takes up `room`, the calls that may be added to the rest.
     """
 
     graph: Graph
@@ -215,7 +215,7 @@ class _Writer(NamedTuple):
     room: int
 
     def realisations(self, form: Form) -> Iterator[int]:
-        """Nodes that have a form."""
+        """Yield nodes that have a form."""
         for terms in _decompositions(self.forms, form, sorted(self.available)):
             if len(terms) <= self.budget + 1:
                 kept = self.graph.below((t.node for t in terms if t.node != ONE), self.rest)
@@ -224,7 +224,7 @@ class _Writer(NamedTuple):
                     yield from islice(self._plans(terms, budget), _MOST_PLANS)
 
     def _plans(self, terms: Terms, budget: int) -> Iterator[int]:
-        """Nodes that are the sum of these terms."""
+        """Yield nodes that are the sum of these terms."""
         if not terms:
             yield self.graph.constant(0.0)
         elif len(terms) == 1:
@@ -241,7 +241,7 @@ class _Writer(NamedTuple):
                         yield from self._plans((merged, *rest), left)
 
     def _price(self, node: int) -> int:
-        """The statements that a node made here from terms needs, itself and a multiple below it."""
+        """Return how many statements a node made here needs, itself and a multiple below it."""
         if node in self.available or not self.graph.is_call(node):
             return 0
         function, args, _, _ = self.graph.nodes[node]
@@ -260,7 +260,7 @@ def _pairs(terms: Terms) -> list[tuple[int, int]]:
 
 
 def _scaled(graph: Graph, term: Term) -> int | None:
-    """A multiple of a node, as a node."""
+    """Return a multiple of a node, as a node."""
     node, factor = term.node, float(term.factor)
     if not _TINY < abs(factor) < _HUGE:
         return None
@@ -274,7 +274,7 @@ def _scaled(graph: Graph, term: Term) -> int | None:
 
 
 def _merged(graph: Graph, x: Term, y: Term, thorough: bool) -> Iterator[Term]:
-    """The sum of two terms as a multiple of a new node, in several ways."""
+    """Yield the sum of two terms as a multiple of a new node, in several ways."""
     if ONE in (x.node, y.node):
         yield from _shifted(graph, *((x, y) if y.node == ONE else (y, x)))
         return
@@ -293,7 +293,7 @@ def _merged(graph: Graph, x: Term, y: Term, thorough: bool) -> Iterator[Term]:
 
 
 def _with_multiple(graph: Graph, x: Term, y: Term) -> Iterator[Term]:
-    """A multiple of x plus or minus a multiple of y."""
+    """Yield a multiple of x plus or minus a multiple of y."""
     ratio = y.factor / x.factor
     small = _scaled(graph, Term(abs(ratio), y.node))
     if small is not None:
@@ -316,7 +316,7 @@ def _shifted(graph: Graph, x: Term, constant: Term) -> Iterator[Term]:
 
 
 def _interpolated(graph: Graph, x: Term, y: Term) -> Term | None:
-    """The two as an interpolation times the sum of their factors, a state or the larger one last."""
+    """Return the two as an interpolation times the sum of their factors, a state or the larger one last."""
     total = x.factor + y.factor
     largest = max(abs(float(x.factor)), abs(float(y.factor)))
     if abs(float(total)) < largest * _CANCELS or _is_weight(graph, x) or _is_weight(graph, y):

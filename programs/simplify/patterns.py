@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 
 from programs.ops import INFIX, LEAF, OPS, SCALAR, TREE
-from programs.simplify.graph import CONSTANT, Graph
+from programs.simplify.graph import Graph
 
 NUMBERS, SCALARS, SMALL = "abc", "st", "k"
 _LARGEST_KIND = {**dict.fromkeys(NUMBERS + SCALARS, SCALAR), SMALL: LEAF}
@@ -27,7 +27,7 @@ Bindings = dict[str, int]
 
 @cache
 def pattern(text: str) -> Pattern:
-    """The pattern that a text stands for."""
+    """Return the pattern that a text stands for."""
     return _read(ast.parse(text, mode="eval").body)
 
 
@@ -42,7 +42,7 @@ def _read(node: ast.expr) -> Pattern:
 
 
 def matches(graph: Graph, shape: Pattern, node: int, bindings: Bindings) -> Iterator[Bindings]:
-    """All ways in which a node is of this shape, the letters bound as they are in `bindings`."""
+    """Yield all ways in which a node has this shape, the letters bound as they are in `bindings`."""
     if isinstance(shape, str):
         if shape in bindings:
             yield from [bindings] * (bindings[shape] == node)
@@ -77,7 +77,7 @@ def _same_number(a: float, b: float) -> bool:
 
 
 def build(graph: Graph, shape: Pattern, bindings: Bindings, fold: bool = True) -> int | None:
-    """The node of this shape. With `fold`, functions of numbers become numbers; None if one is none in float32."""
+    """Return the node of this shape. With `fold`, functions of numbers become numbers; None if one is not finite."""
     if isinstance(shape, str):
         return bindings[shape]
     if isinstance(shape, float):
@@ -92,17 +92,9 @@ def build(graph: Graph, shape: Pattern, bindings: Bindings, fold: bool = True) -
 
 
 def folded_call(graph: Graph, function: str, args: Sequence[int]) -> int | None:
-    """The number that a function of numbers is; None if it is not one in float32 too, or an argument is no number."""
-    if any(graph.nodes[a].function != CONSTANT for a in args):
+    """Return a function of numbers as a number; None if it is not finite in float32, or an argument is no number."""
+    if not all(map(graph.is_constant, args)):
         return None
-    value = number(function, [graph.nodes[a].value for a in args])
+    value = OPS[function].number([graph.nodes[a].value for a in args])
     in_float32 = np.abs(np.float32(value)) if np.isfinite(value) and abs(value) < 1e38 else np.inf
     return graph.constant(value) if value == 0.0 or 1e-37 < in_float32 < 1e38 else None
-
-
-def number(function: str, args: Sequence[float]) -> float:
-    """A function of numbers, in float64."""
-    op = OPS[function]
-    meaning = np.abs if op.uses_leaves else op.numpy  # the norm of a number
-    with np.errstate(all="ignore"):
-        return float(np.ravel(meaning(*(np.full(1, a) for a in args)))[0])

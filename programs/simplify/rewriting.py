@@ -37,7 +37,7 @@ def _by_function(tags: frozenset[str]) -> dict[str, list[Rule]]:
 
 
 def rewritings(graph: Graph, roots: Roots, tags: Collection[str]) -> Iterator[Candidate]:
-    """The programs that one use of a rule with one of these tags leads to, innermost expressions first."""
+    """Yield the programs that one use of a rule with one of these tags leads to, innermost expressions first."""
     rules = _by_function(frozenset(tags))
     known = signs(graph, roots)
     for node in graph.live(roots):
@@ -66,7 +66,7 @@ def _with(graph: Graph, roots: Roots, node: int, by: int, candidate: Candidate) 
 
 
 def _holds(graph: Graph, condition: str, bindings: Bindings, known: dict[int, int]) -> bool:
-    """`x > 0`, `x >= 0`, or for numbers `a < 0` and `a <= 0` too; `x is tree`."""
+    """Whether `x > 0`, `x >= 0`, or for numbers `a < 0` and `a <= 0` too, or `x is tree`."""
     letter, relation, bound = condition.split()
     node = bindings[letter]
     if relation == "is":

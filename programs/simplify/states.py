@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from programs.dataflow import M, V, W
+from programs.graph import M, V, W
 from programs.simplify.facts import zeros
 from programs.simplify.graph import Graph, KindError, Roots, replaced, trimmed
 from programs.simplify.linear import Form, Forms, combined
@@ -22,7 +22,7 @@ ZERO, SAME, MULTIPLE, COMBINATION, UNITS = "zero", "same state", "multiple state
 
 
 def unwritten_states(graph: Graph, roots: Roots) -> Iterator[Candidate]:
-    """Slots that are read but never written are zero."""
+    """Yield the program in which a slot that is read but never written is zero."""
     for slot in (M, V):
         if slot in graph.live(roots) and slot not in dict(roots.states):
             changed = replaced(graph, roots, {slot: graph.constant(0.0)})
@@ -31,7 +31,7 @@ def unwritten_states(graph: Graph, roots: Roots) -> Iterator[Candidate]:
 
 
 def zero_values(graph: Graph, roots: Roots) -> Iterator[Candidate]:
-    """Whatever is zero at every step, states among it."""
+    """Yield the program in which everything that is zero at every step, states too, is written as zero."""
     zero = zeros(graph, roots)
     left = Roots(roots.update, tuple((s, n) for s, n in roots.states if s not in zero))
     changed = replaced(graph, left, dict.fromkeys(zero, graph.constant(0.0))) if zero else None
@@ -40,7 +40,7 @@ def zero_values(graph: Graph, roots: Roots) -> Iterator[Candidate]:
 
 
 def same_states(graph: Graph, roots: Roots) -> Iterator[Candidate]:
-    """Both slots hold the same after each step if they did before."""
+    """Yield the program with one slot where both hold the same after each step if they did before."""
     if len(roots.states) == 2:
         one = replaced(graph, roots, {V: M})
         if one is not None and one.states[0][1] == one.states[1][1]:
@@ -48,7 +48,7 @@ def same_states(graph: Graph, roots: Roots) -> Iterator[Candidate]:
 
 
 def multiples(graph: Graph, roots: Roots, forms: Forms) -> Iterator[Candidate]:
-    """One slot is always the same multiple of the other."""
+    """Yield the programs with one slot where one is always the same multiple of the other."""
     following = dict(roots.states)
     for slot, other in ((V, M), (M, V)) if len(following) == 2 else ():
         form, base = forms.of(following[slot]), forms.of(following[other])
@@ -63,7 +63,7 @@ def _is_multiple(forms: Forms, following: dict[int, int], slot: int, other: int,
 
 
 def _substituted(graph: Graph, roots: Roots, slots: dict[int, tuple[Fraction, int]]) -> Roots | None:
-    """The program in which each of the slots is read as a multiple of another."""
+    """Return the program in which each of the slots is read as a multiple of another."""
     try:
         mapping = {slot: _times(graph, factor, other) for slot, (factor, other) in slots.items()}
     except OverflowError:
@@ -82,7 +82,7 @@ def _without(roots: Roots, slot: int) -> Roots:
 
 
 def combinations(graph: Graph, roots: Roots, forms: Forms) -> Iterator[Candidate]:
-    """Only one combination z = a m + b v of the states is ever looked at: z takes the place of both."""
+    """Yield the program in which z = a m + b v takes the place of both states, if nothing else reads them."""
     if len(roots.states) < 2:
         return
     following = dict(roots.states)
@@ -103,7 +103,7 @@ def combinations(graph: Graph, roots: Roots, forms: Forms) -> Iterator[Candidate
 
 
 def _looked_at(graph: Graph, roots: Roots, forms: Forms) -> set[int]:
-    """The values that the update and functions that are not linear make use of."""
+    """Return the values that the update and functions that are not linear make use of."""
     nodes = graph.live(roots)
     return {roots.update} | {a for n in nodes if graph.is_call(n) and forms.is_atom(n) for a in graph.nodes[n].args}
 
@@ -117,7 +117,7 @@ def _parallel(form: Form, direction: Form) -> bool:
 
 
 def units(graph: Graph, roots: Roots, forms: Forms) -> Iterator[Candidate]:
-    """A slot in other units, so that its rule becomes an interpolation or takes what it adds as it is."""
+    """Yield programs with a slot in other units, so that its rule becomes an interpolation or a plain sum."""
     for slot, node in roots.states:
         for unit in _units(forms.of(node), slot):
             changed = _substituted(graph, roots, {slot: (unit, slot)})

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from math import inf
 from typing import NamedTuple
 
-from programs.dataflow import LR, N_INPUTS, M, V, W
+from programs.graph import LR, N_INPUTS, M, V, W
 from programs.ops import OPS, TREE
 from programs.program import Program, Statement
 from programs.simplify.graph import Graph, Roots, depths
@@ -35,17 +35,17 @@ class _Order(NamedTuple):
 
 
 def write(graph: Graph, roots: Roots, hints: Hints | None = None) -> Program:
-    """The program of these roots; `hints` are the names that nodes should have where nothing better offers."""
+    """Return the program of these roots; `hints` are names for nodes that get no better one."""
     return Program(tuple(_Writer(graph, _order(graph, roots), hints or {}).statements()))
 
 
 def writable(graph: Graph, roots: Roots) -> Roots:
-    """The roots with the copies that `write` needs: every output a call of its own."""
+    """Return the roots with the copies that `write` needs: every output a call of its own."""
     return _order(graph, roots, in_good_order=False).roots
 
 
 def _order(graph: Graph, roots: Roots, in_good_order: bool = True) -> _Order:
-    """Any order will do to see which copies are needed."""
+    """Return the calls in order; any order will do to see which copies are needed."""
     slots = [slot for slot, _ in roots.states]
     choices: list[Collection[int]] = [(), *((s,) for s in slots), slots]
     for copied in choices:
@@ -59,7 +59,7 @@ def _order(graph: Graph, roots: Roots, in_good_order: bool = True) -> _Order:
 
 
 def _told_apart(graph: Graph, roots: Roots, copied: Collection[int]) -> Roots:
-    """Outputs that are inputs, or other outputs too, or states in `copied`, copied."""
+    """Return the roots with copies of outputs that are inputs, other outputs, or states in `copied`."""
     copies, taken = iter(_COPIES), set()
 
     def output(node: int, must: bool) -> int:
@@ -75,7 +75,7 @@ def _told_apart(graph: Graph, roots: Roots, copied: Collection[int]) -> Roots:
 
 
 def _postorder(graph: Graph, roots: Roots) -> dict[int, int]:
-    """Places of the nodes if each were computed right before it is first needed."""
+    """Return the places of the nodes if each were computed right before it is first needed."""
     places: dict[int, int] = {}
     depth = depths(graph, graph.live(roots))
 
@@ -91,7 +91,7 @@ def _postorder(graph: Graph, roots: Roots) -> dict[int, int]:
 
 
 def _sorted(graph: Graph, calls: list[int], held: Mapping[int, int], place: Mapping[int, int]) -> list[int] | None:
-    """The calls so that each stands after its arguments, and what a slot holds next after all readers of the slot."""
+    """Return the calls in an order in which a slot is written after all that reads it; None if there is none."""
     before = {n: {a for a in graph.nodes[n].args if graph.is_call(a)} for n in calls}
     for node, slot in held.items():
         before[node] |= {n for n in calls if slot in graph.nodes[n].args and n != node}
@@ -114,7 +114,7 @@ def _sorted(graph: Graph, calls: list[int], held: Mapping[int, int], place: Mapp
 
 
 class _Writer:
-    """Gives names in the order of the statements; a name is used again once nobody needs what it stood for."""
+    """Gives names in the order of the statements; a name is used again once its value is no longer needed."""
 
     def __init__(self, graph: Graph, order: _Order, hints: Hints) -> None:
         self._graph, self._order, self._roots, self._hints = graph, order.nodes, order.roots, hints
@@ -135,7 +135,7 @@ class _Writer:
         return self._graph.nodes[node].value if self._graph.is_constant(node) else self._names[node]
 
     def _in_order(self, node: int) -> tuple[int, ...]:
-        """Arguments; those of commutative functions with trees first, then what takes longest to compute."""
+        """Return the arguments; of commutative functions trees come first, then what takes longest to compute."""
         function, args, _, _ = self._graph.nodes[node]
         if not OPS[function].commutative:
             return args
@@ -144,7 +144,7 @@ class _Writer:
         )
 
     def _last_uses(self) -> dict[int, float]:
-        """The place of the last statement that reads each node; never for outputs still to be returned."""
+        """Return the place of the last statement that reads each node; never for outputs still to be returned."""
         uses: dict[int, float] = dict.fromkeys(range(N_INPUTS), -1)
         for place, node in enumerate(self._order):
             uses[node] = place
@@ -155,7 +155,7 @@ class _Writer:
         return uses
 
     def _update_chain(self) -> dict[int, float]:
-        """What the update is made of step by step, each with the place up to which it may be called the update."""
+        """Return what the update is made of, each with the place up to which it may be called the update."""
         chain: dict[int, float] = {}
         node, until = self._roots.update, inf
         while (

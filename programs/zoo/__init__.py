@@ -15,14 +15,14 @@ from programs.program import Program, parse
 
 
 def names() -> list[str]:
-    """Names of all programs of the zoo, sorted."""
+    """Return the names of all programs of the zoo, sorted."""
     files = (f.name for f in resources.files(__package__).iterdir())
     return sorted(name[:-3] for name in files if name.endswith(".py") and not name.startswith("_"))
 
 
 @lru_cache
 def load(name: str) -> Program:
-    """The program called `name`.
+    """Return the program called `name`.
 
     Raises:
         InputError: there is none.
@@ -31,7 +31,7 @@ def load(name: str) -> Program:
 
 
 def describe(name: str) -> str:
-    """The program's own description, its docstring."""
+    """Return the program's own description, its docstring."""
     function = ast.parse(_text(name)).body[0]
     assert isinstance(function, ast.FunctionDef)
     return ast.get_docstring(function) or ""

@@ -28,7 +28,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
 
 @lru_cache
 def load_dataset(name: str, args: Args = ()) -> Dataset:
-    """The data set called `name`, loaded once for each process."""
+    """Return the data set called `name`, loaded once for each process."""
     return call(name, DATASETS, "data set", args=args)  # type: ignore[no-any-return]
 
 

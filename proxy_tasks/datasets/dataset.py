@@ -1,4 +1,4 @@
-"""What every data set looks like to the trainer."""
+"""The form of all data sets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Dataset:
     """Samples on the first axis.
 
     `classes` is the number of labels that a classifier must tell apart, or of tokens in a vocabulary; 0 without labels.
-    `floor` is the lowest validation loss that any model can reach, where theory tells it. `content` is what the digest
+    `floor` is the lowest validation loss that any model can reach, where it is known. `content` is what the digest
     covers where the samples are overlapping views of something smaller, such as windows of a text.
     """
 
@@ -28,7 +28,7 @@ class Dataset:
     content: tuple[Tensor, ...] = ()
 
     def on(self, device: torch.device) -> Dataset:
-        """The same samples on a device."""
+        """Return the same samples on a device."""
         return replace(
             self,
             train_x=_moved(self.train_x, device),
@@ -51,7 +51,7 @@ class Dataset:
 
 
 def _moved(x: Tensor, device: torch.device) -> Tensor:
-    """A copy on the device; overlapping windows stay views of one copy of what they are cut from."""
+    """Return a copy on the device; overlapping windows stay views of one copy of their text."""
     held = x.untyped_storage().nbytes() // x.element_size()
     if held >= x.numel():
         return x.to(device)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from proxy_tasks.datasets.checks import whole
+from proxy_tasks.checks import whole
 from proxy_tasks.datasets.dataset import Dataset
 
 IMAGES = 1_797
 
 
 def load_digits(train: int = 1000) -> Dataset:
-    """Pixels scaled to 0..1, `[N, 64]`; a fixed shuffled split, since the file is ordered by writer.
+    """Return pixels scaled to 0..1, `[N, 64]`, in a fixed shuffled split, since the file is ordered by writer.
 
     Args:
         train: images for training; the rest of the 1,797 are for validation.

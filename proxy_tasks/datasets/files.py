@@ -1,4 +1,4 @@
-"""Files of the user's: found, told apart by their part in training, and read row by row. Nothing is fetched."""
+"""The user's files: finding them, telling training from validation, reading rows. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PARTS = {"train": "train", "training": "train", "valid": "valid", "val": "valid"
 
 
 def extra(module: str, what: str) -> Any:
-    """A module of the extra `data`.
+    """Return a module of the extra `data`.
 
     Raises:
         InputError: it is not installed.
@@ -30,33 +30,33 @@ def extra(module: str, what: str) -> Any:
 
 
 def existing(path: Any, what: str) -> Path:
-    """`path` as an absolute path of something that is there.
+    """Return `path` as an absolute path of something that exists.
 
     Raises:
-        InputError: it is no path, or nothing is there.
+        InputError: it is not a path, or nothing exists there.
     """
     if not isinstance(path, str | Path) or not str(path):
         raise InputError(f"{what}: 'path' is {path!r}; give a file or a folder")
     found = Path(path).expanduser().absolute()
     if not found.exists():
-        raise InputError(f"{what}: there is nothing at '{path}'; give a file or a folder that exists")
+        raise InputError(f"{what}: nothing exists at '{path}'; give a file or a folder that exists")
     return found
 
 
 def files_of(root: Path, suffixes: Collection[str]) -> list[Path]:
-    """The file itself, or all files in the folder and below, in alphabetical order; hidden ones are left out."""
+    """Return the file itself, or all files in and below the folder, in alphabetical order, without hidden ones."""
     found = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
     return [p for p in found if p.suffix.lower() in suffixes and not p.name.startswith(".")]
 
 
 def part_of(name: str) -> str:
-    """What a file or folder is for, by the first word of its name: "train", "valid", "test", or "" if none of these."""
+    """Return what a file or folder is for, by the first word of its name: "train", "valid", "test", or ""."""
     word = re.match(r"[a-z]*", name.lower())
     return PARTS.get(word[0], "") if word else ""
 
 
 def divide(files: Sequence[Path], part: Callable[[Path], str], what: str) -> tuple[list[Path], list[Path]]:
-    """Files for training, and those for validation, or none where no name says so; without `valid`, `test` will do.
+    """Return files for training, and files for validation, named `valid` or else `test`, if there are any.
 
     Raises:
         InputError: there are files for validation only.
@@ -66,20 +66,20 @@ def divide(files: Sequence[Path], part: Callable[[Path], str], what: str) -> tup
         parts[part(file)].append(file)
     train = parts["train"] or parts[""]
     if not train:
-        raise InputError(f"{what}: all is named for validation ({files[0]}); name something 'train'")
+        raise InputError(f"{what}: all files are named for validation ({files[0]}); name some 'train'")
     return train, parts["valid"] or parts["test"]
 
 
 def named_part(root: Path) -> Callable[[Path], str]:
-    """The part of a file below `root`, by the outermost name that says so."""
+    """Return a function that gives the part of a file below `root`, by the outermost name that says so."""
     return lambda file: next(filter(None, map(part_of, file.relative_to(root).parts)), "")
 
 
 def parquet_rows(file: Path, columns: Sequence[str], what: str) -> int:
-    """Number of rows of a parquet file that has all of the columns.
+    """Return the number of rows of a parquet file that has all of the columns.
 
     Raises:
-        InputError: it is no parquet file, or lacks a column.
+        InputError: it is not a parquet file, or lacks a column.
     """
     parquet = extra("pyarrow.parquet", what)
     try:
@@ -94,7 +94,7 @@ def parquet_rows(file: Path, columns: Sequence[str], what: str) -> int:
 
 
 def read_rows(file: Path, columns: Sequence[str], what: str) -> Iterator[dict[str, Any]]:
-    """Rows of a .parquet or .jsonl file, or the lines of a .txt file as the column "text"; read as they are needed.
+    """Yield rows of a .parquet or .jsonl file, or the lines of a .txt file as the column "text".
 
     Raises:
         InputError: the file is broken, or a row lacks one of the columns.
@@ -125,7 +125,7 @@ def _unreadable(file: Path, error: Exception, what: str) -> InputError:
 
 @contextmanager
 def _one_message_only() -> Iterator[None]:
-    """The package logs what it raises as well."""
+    """Silence the package's log, since it logs what it raises as well."""
     logger = logging.getLogger("datasets")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

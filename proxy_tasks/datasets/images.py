@@ -16,7 +16,7 @@ from torch import Tensor
 
 from programs.errors import InputError
 
-from proxy_tasks.datasets.checks import real, whole
+from proxy_tasks.checks import real, whole
 from proxy_tasks.datasets.dataset import Dataset
 from proxy_tasks.datasets.files import divide, existing, extra, files_of, named_part, parquet_rows, part_of, read_rows
 
@@ -29,7 +29,7 @@ Indices = NDArray[np.int64]
 def load_images(
     path: str, size: int = 32, share: float = 1.0, valid: int = 10_000, image: str = "image", label: str = "label"
 ) -> Dataset:
-    """Images squeezed to `size` x `size` pixels by averaging, values in -1..1, `[N, 3, size, size]`.
+    """Return images resized to `size` x `size` pixels by averaging, values in -1..1, `[N, 3, size, size]`.
 
     `path` is a folder whose sub-folders are the classes, such a folder for `train` and one for `valid` (or `val`,
     `validation`, `test`), a parquet file, or a folder of parquet files. Without images for validation some of those for
@@ -40,7 +40,7 @@ def load_images(
         path: file or folder.
         size: height and width in pixels.
         share: share of the images for training that are used, always the same ones.
-        valid: most images for validation that are used; as many are set aside where there are none.
+        valid: the most images for validation that are used; as many are set aside where there are none.
         image: name of the column with encoded images in parquet files.
         label: name of the column with class numbers or names in parquet files.
 
@@ -71,7 +71,7 @@ def load_images(
 
 
 class _Encoded(NamedTuple):
-    """An image as it lies in a file: its bytes or its path, its class, and where it is, for messages."""
+    """An image in a file: its bytes or its path, its class, and its place for messages."""
 
     data: bytes | Path
     label: int | str
@@ -127,14 +127,14 @@ def _checked(data: Any, label: Any, where: str) -> _Encoded:
 
 
 def _sources(root: Path, columns: tuple[str, str]) -> tuple[_Source, _Source | None]:
-    """What there is for training, and for validation."""
+    """Return the images for training, and those for validation, if any."""
     source: _Parquet | _Folder
     if parquets := files_of(root, {".parquet"}):
         train, valid = divide(parquets, named_part(root), WHAT)
         return _Parquet(train, columns), _Parquet(valid, columns) if valid else None
     images = files_of(root, SUFFIXES) if root.is_dir() else []
     if not images:
-        raise InputError(f"{WHAT}: '{root}' is no parquet file and no folder with parquet files or images")
+        raise InputError(f"{WHAT}: '{root}' is neither a parquet file nor a folder with parquet files or images")
     train, valid = divide(images, lambda file: part_of(file.relative_to(root).parts[0]), WHAT)
     source = _folder(train, root)
     return source, _folder(valid, root) if valid else None
@@ -153,13 +153,13 @@ def _folder(files: Sequence[Path], root: Path) -> _Folder:
 
 
 def _decode_all(source: _Source, chosen: Indices, size: int) -> tuple[Tensor, list[int | str]]:
-    """The chosen images [n, 3, size, size] in the order of the source, and their labels."""
+    """Return the chosen images [n, 3, size, size] in the order of the source, and their labels."""
     wanted = np.zeros(source.count, dtype=bool)
     wanted[chosen] = True
     pixels = np.empty((len(chosen), size, size, 3), dtype=np.uint8)
     labels: list[int | str] = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on files that it reads all the same
+        warnings.simplefilter("ignore")  # Pillow warns about files that it reads nevertheless
         for encoded, want in zip(source.read(), wanted, strict=True):
             if want:
                 pixels[len(labels)] = _decode(encoded, size)
@@ -170,7 +170,7 @@ def _decode_all(source: _Source, chosen: Indices, size: int) -> tuple[Tensor, li
 
 
 def _decode(encoded: _Encoded, size: int) -> NDArray[np.uint8]:
-    """Pixels [size, size, 3]."""
+    """Return pixels [size, size, 3]."""
     from PIL import Image
 
     data = encoded.data
@@ -178,21 +178,20 @@ def _decode(encoded: _Encoded, size: int) -> NDArray[np.uint8]:
         with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as opened:
             image = opened.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{WHAT}: {encoded.where} is no image that can be read; replace or remove it") from error
+        raise InputError(f"{WHAT}: {encoded.where} is not an image that can be read; replace or remove it") from error
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BOX)
     return np.asarray(image)
 
 
 def _classes(train: Sequence[int | str], valid: Sequence[int | str], path: str) -> dict[int | str, int]:
-    """Numbers of the labels, in their order."""
     kinds = {type(label) for label in (*train, *valid)}
     labels: list[Any] = list({*train})
     if len(kinds) > 1:
         raise InputError(f"{WHAT}: '{path}' has numbers as labels and names as well; use one of them")
     if len(labels) < 2:
         raise InputError(f"{WHAT}: '{path}' has only the class {labels[0]!r} for training; at least two are needed")
-    if strangers := set(valid) - set(train):
-        stranger = min(strangers, key=str)
-        raise InputError(f"{WHAT}: '{path}' has the class {stranger!r} in validation, but not in the training images")
+    if unknown := set(valid) - set(train):
+        first = min(unknown, key=str)
+        raise InputError(f"{WHAT}: '{path}' has the class {first!r} in validation, but not in the training images")
     return {label: i for i, label in enumerate(sorted(labels))}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from programs.errors import InputError
 
-from proxy_tasks.datasets.checks import real, whole
+from proxy_tasks.checks import real, whole
 from proxy_tasks.datasets.dataset import Dataset
 from proxy_tasks.datasets.windows import LONGEST_CONTEXT, language_dataset
 
@@ -35,15 +35,15 @@ def load_markov(
     valid: int = 20_000,
     seed: int = 0,
 ) -> Dataset:
-    """Markov text in windows of which those positions count that see all of their state: T' = context - order + 1.
+    """Return Markov text in windows whose last T' = context - order + 1 positions, which see all of their state, count.
 
     Validation compares with the true probabilities `[N, T', V]` rather than with drawn tokens. The loss is then never
-    below their mean entropy (Gibbs' inequality), which is `floor`: what a model loses beyond it has no noise.
+    below their mean entropy (Gibbs' inequality), which is `floor`: the excess over it has no noise.
 
     Args:
         order: tokens that the next one depends on.
         vocabulary: number of different tokens, V.
-        concentration: of the Dirichlet distribution that transitions are drawn from: small makes text predictable.
+        concentration: of the Dirichlet distribution of transitions; the smaller, the more predictable the text.
         context: tokens in a window.
         train: tokens for training.
         valid: tokens for validation; targets take 4 V bytes for each.
@@ -70,14 +70,14 @@ def load_markov(
 
 
 def transition_table(order: int, vocabulary: int, concentration: float, seed: int) -> Array:
-    """Probabilities `[S, V]` of the next token in each state, drawn from a symmetric Dirichlet distribution.
+    """Return probabilities `[S, V]` of the next token in each state, drawn from a symmetric Dirichlet distribution.
 
     Raises:
         InputError: an argument is out of range, or the table would be too large.
     """
     whole(WHAT, "order", order, 1, 64)
     whole(WHAT, "vocabulary", vocabulary, 2, LARGEST_TABLE)
-    # Below 0.1 the chain falls apart into loops that it hardly ever leaves.
+    # Below 0.1 the chain stays in loops that it hardly ever leaves.
     real(WHAT, "concentration", concentration, 0.1, 1e6)
     whole(WHAT, "seed", seed, 0)
     if vocabulary ** (order + 1) > LARGEST_TABLE:
@@ -90,7 +90,7 @@ def transition_table(order: int, vocabulary: int, concentration: float, seed: in
 
 
 def stationary(table: Array) -> Array:
-    """How often the chain is in each state in the long run, `[S]`: the fixed point of one step, found by stepping."""
+    """Return the stationary probability of each state, `[S]`: the fixed point of one step, found by stepping."""
     states, vocabulary = table.shape
     step = table.reshape(vocabulary, states // vocabulary, vocabulary)  # [oldest token, the others, next token]
     p = np.full(states, 1 / states)
@@ -104,18 +104,18 @@ def stationary(table: Array) -> Array:
 
 
 def entropy_rate(table: Array) -> float:
-    """Mean surprise of the next token for one who knows the table, in nats: the sum of p(s) H(s) over all states."""
+    """Return the entropy of the next token given the state, in nats: the sum of p(s) H(s) over all states."""
     return float(stationary(table) @ _entropies(table))
 
 
 def _entropies(table: Array) -> Array:
-    """Entropy of each row, in nats, [S]; what never happens adds nothing."""
+    """Return the entropy of each row, in nats, [S]; a probability of zero adds nothing."""
     entropies: Array = -(table * np.log(np.maximum(table, np.finfo(np.float64).tiny))).sum(1)
     return entropies
 
 
 def _draw(table: Array, length: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Tokens `[length]` of a chain that starts in the long run."""
+    """Return tokens `[length]` of a chain that starts from its stationary distribution."""
     states, vocabulary = table.shape
     bounds = np.cumsum(table, axis=1)
     bounds[:, -1] = 1  # rounding must not leave a gap at the end
@@ -130,6 +130,6 @@ def _draw(table: Array, length: int, rng: np.random.Generator) -> NDArray[np.int
 
 
 def _states(x: Tensor, order: int, vocabulary: int) -> Tensor:
-    """States `[N, T']` after the tokens `[N, T]`, from the first position that has seen `order` of them."""
+    """Return states `[N, T']` after the tokens `[N, T]`, from the first position that has seen `order` of them."""
     digits = torch.tensor([vocabulary ** (order - 1 - i) for i in range(order)])
     return (x.unfold(1, order, 1) * digits).sum(-1)

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from proxy_tasks.datasets.checks import whole
+from proxy_tasks.checks import whole
 from proxy_tasks.datasets.dataset import Dataset
 
 SAMPLES = 14_000
 
 
 def load_mnist1d(train: int = 4_000) -> Dataset:
-    """Signals of 40 values with mean 0 and deviation 1 over the whole set, `[N, 1, 40]`; generated in a few seconds.
+    """Return signals of 40 values with mean 0 and deviation 1 over the whole set, `[N, 1, 40]`, within a few seconds.
 
-    The published set has 4,000 samples for training too, but 1,000 for testing: here the rest of 14,000 are for
+    The published set has 4,000 samples for training too, but 1,000 for testing; here the rest of 14,000 are for
     validation, so that its noise is small.
 
     Args:
@@ -46,7 +46,7 @@ def _generate() -> dict[str, Any]:
 
 @contextmanager
 def _global_random_state_kept() -> Iterator[None]:
-    """The generator seeds the global random numbers of Python and NumPy: here nobody notices."""
+    """Restore the global random numbers of Python and NumPy, which the generator seeds."""
     python, numpy = random.getstate(), np.random.get_state()
     try:
         yield

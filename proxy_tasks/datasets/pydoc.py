@@ -6,7 +6,7 @@ from collections import Counter
 
 import torch
 
-from proxy_tasks.datasets.checks import whole
+from proxy_tasks.checks import whole
 from proxy_tasks.datasets.dataset import Dataset
 from proxy_tasks.datasets.windows import LONGEST_CONTEXT, language_dataset
 
@@ -14,7 +14,7 @@ RARE = 10  # a character seen less often in the training text becomes the unknow
 
 
 def load_pydoc(context: int = 32) -> Dataset:
-    """Topics in alphabetical order; the last tenth of the text is for validation.
+    """Return topics in alphabetical order; the last tenth of the text is for validation.
 
     Python versions differ in this text, and so do the digests.
 
@@ -22,7 +22,7 @@ def load_pydoc(context: int = 32) -> Dataset:
         context: characters in a window.
 
     Raises:
-        InputError: `context` is no length of a window.
+        InputError: `context` is out of range.
     """
     whole("data set pydoc", "context", context, 1, LONGEST_CONTEXT)
     text = _text()

@@ -1,16 +1,16 @@
-"""Samples of the noisy quadratic model: where each minibatch believes the minimum to be."""
+"""Samples of the noisy quadratic model: the minimum as each minibatch estimates it."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-from proxy_tasks.datasets.checks import real, whole
+from proxy_tasks.checks import real, whole
 from proxy_tasks.datasets.dataset import Dataset
 
 
 def load_quadratic(dimensions: int = 100, train: int = 4_096, noise: float = 1.0, seed: int = 0) -> Dataset:
-    """Points `[N, D]` around an optimum from N(0, 1), from N(0, noise^2) and with a mean of zero exactly.
+    """Return points `[N, D]` around an optimum from N(0, 1), with deviations from N(0, noise^2) whose mean is zero.
 
     Validation is the one point at the optimum: its loss is the excess over it, without noise. The optimum is not zero,
     where weight decay alone would find it.
@@ -19,7 +19,7 @@ def load_quadratic(dimensions: int = 100, train: int = 4_096, noise: float = 1.0
         dimensions: D.
         train: number of points for training.
         noise: standard deviation of each coordinate.
-        seed: of the points.
+        seed: of the random points.
 
     Raises:
         InputError: an argument is out of range.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from programs.errors import InputError
 
-from proxy_tasks.datasets.checks import real, whole
+from proxy_tasks.checks import real, whole
 from proxy_tasks.datasets.dataset import Dataset
 from proxy_tasks.datasets.files import divide, existing, extra, files_of, named_part, read_rows
 from proxy_tasks.datasets.windows import LONGEST_CONTEXT, language_dataset
@@ -27,10 +27,10 @@ CHUNK = 1_000  # documents that are encoded together
 def load_tokens(
     path: str, vocabulary: int = 3_000, context: int = 32, share: float = 1.0, valid: int = 2_000, column: str = "text"
 ) -> Dataset:
-    """Documents one after the other, each with an end token, in windows of `context` tokens.
+    """Return documents one after the other, each with an end token, in windows of `context` tokens.
 
     A document is a line of a .txt file, or one row of a .jsonl or .parquet file; empty ones are left out. In a folder
-    the first kind counts of which there are files, .parquet before .jsonl before .txt. Files or folders named `train`
+    only one kind of file is read: .parquet if there are any, else .jsonl, else .txt. Files or folders named `train`
     and `valid` (or `val`, `validation`, `test`) are used as such; else the last documents are set aside for validation.
     The vocabulary is learned from the training documents: the bytes, their most frequent pairs, and the end token,
     which is the last one. A token takes 8 bytes of memory, and the text is in memory while it is read.
@@ -40,7 +40,7 @@ def load_tokens(
         vocabulary: number of different tokens.
         context: tokens in a window.
         share: share of the training documents that are used, always the same ones.
-        valid: most documents for validation that are used; as many are set aside where there are none.
+        valid: the most documents for validation that are used; as many are set aside where there are none.
         column: name of the text in .jsonl and .parquet files.
 
     Raises:
@@ -59,7 +59,6 @@ def load_tokens(
 
 
 def _documents(root: Path, column: str, share: float, valid: int) -> tuple[list[str], list[str]]:
-    """Documents for training and for validation."""
     train_files, valid_files = divide(_one_kind(root), named_part(root), WHAT)
     train = list(_sample(_texts(train_files, column), share if valid_files else 1.0))
     if valid_files:
@@ -74,7 +73,7 @@ def _documents(root: Path, column: str, share: float, valid: int) -> tuple[list[
 def _one_kind(root: Path) -> list[Path]:
     files = next(filter(None, (files_of(root, {suffix}) for suffix in SUFFIXES)), [])
     if not files:
-        raise InputError(f"{WHAT}: '{root}' is no {', '.join(SUFFIXES)} file, and no folder with one")
+        raise InputError(f"{WHAT}: '{root}' is neither a {', '.join(SUFFIXES)} file nor a folder with one")
     return files
 
 
@@ -84,19 +83,19 @@ def _texts(files: Sequence[Path], column: str) -> Iterator[str]:
         for i, row in enumerate(read_rows(file, (name,), WHAT), start=1):
             text = row[name]
             if not isinstance(text, str):
-                raise InputError(f"{WHAT}: '{file}', row {i}: '{name}' is no text; name the column with 'column'")
+                raise InputError(f"{WHAT}: '{file}', row {i}: '{name}' is not text; name the column with 'column'")
             if text and not text.isspace():
                 yield text
 
 
 def _sample(texts: Iterable[str], share: float) -> Iterator[str]:
-    """Each text with probability `share`, always the same ones."""
+    """Return each text with probability `share`, always the same ones."""
     rng = np.random.default_rng(0)
     return (text for text in texts if rng.random() < share)
 
 
 def _learn(documents: Sequence[str], size: int) -> Any:
-    """A tokenizer with exactly `size` tokens."""
+    """Return a tokenizer with exactly `size` tokens."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -113,7 +112,7 @@ def _learn(documents: Sequence[str], size: int) -> Any:
 
 
 def _encode(tokenizer: Any, documents: Sequence[str], end: int) -> Tensor:
-    """All documents as one stream, [n]."""
+    """Return all documents as one stream, [n]."""
     parts = [np.zeros(0, dtype=np.int64)]
     for start in range(0, len(documents), CHUNK):
         encodings = tokenizer.encode_batch_fast(documents[start : start + CHUNK], add_special_tokens=False)

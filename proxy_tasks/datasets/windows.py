@@ -12,15 +12,15 @@ LONGEST_CONTEXT = 2**16
 
 
 def windows(tokens: Tensor, context: int, stride: int) -> tuple[Tensor, Tensor]:
-    """All windows `[N, context]` that have a next token, and the next tokens of their positions `[N, context]`.
+    """Return all windows `[N, context]` with a next token, and the next tokens of their positions `[N, context]`.
 
-    Both are views of `tokens` `[n]`: overlapping windows take no memory of their own.
+    Both are views of `tokens` `[n]`: overlapping windows take no more memory.
     """
     return tokens[:-1].unfold(0, context, stride), tokens[1:].unfold(0, context, stride)
 
 
 def language_dataset(what: str, train: Tensor, valid: Tensor, context: int, vocabulary: int) -> Dataset:
-    """A data set of next-token prediction.
+    """Return a data set of next-token prediction.
 
     Training windows start at every token, validation windows do not overlap.
 
@@ -41,5 +41,5 @@ def language_dataset(what: str, train: Tensor, valid: Tensor, context: int, voca
             )
     x, y = windows(train, context, stride=1)
     valid_x, valid_y = windows(valid, context, stride=context)
-    # Validation samples stand for themselves in the digest: their shape tells the context.
+    # Validation samples are digested as they are: their shape contains the context.
     return Dataset(x, y, valid_x, valid_y, classes=vocabulary, content=(train, valid_x, valid_y))

@@ -30,13 +30,14 @@ MODELS: dict[str, Callable[..., Model]] = {
 
 
 def build_model(name: str, dataset: Dataset, args: Args = ()) -> Model:
-    """The model called `name` for samples like those of the data set.
+    """Return the model called `name` for samples like those of the data set.
 
     A function of the user's, `module:function`, takes the data set and the arguments as the built-in ones do, and
     returns a `Model` or an `nn.Module`.
 
     Raises:
-        InputError: there is no such model, it does not take these arguments or this data set, or it is neither.
+        InputError: there is no such model, it does not take these arguments or this data set, or what it returns is
+            neither a Model nor an nn.Module.
     """
     made = call(name, MODELS, "model", dataset, args=args)
     if isinstance(made, Model):

@@ -9,13 +9,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from proxy_tasks.checks import wholes
 from proxy_tasks.datasets.dataset import Dataset
-from proxy_tasks.models.checks import wholes
 from proxy_tasks.models.model import Leaf, Model
 
 
 def autoencoder(dataset: Dataset, hidden: Sequence[int] = (32, 8, 32)) -> Model:
-    """ReLU layers of the given widths between the flattened sample and itself; the loss is the mean squared error.
+    """Return ReLU layers of the given widths that reproduce the flattened sample; the loss is the mean squared error.
 
     Raises:
         InputError: `hidden` is not a list of widths.
@@ -29,7 +29,7 @@ def autoencoder(dataset: Dataset, hidden: Sequence[int] = (32, 8, 32)) -> Model:
 
 
 def _losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:  # noqa: ARG001 - labels play no part
-    """`params`: weights [R, I, O] and biases [R, O] in turn; `x`: [1 or R, B, ...] -> [R]."""
+    """Return losses. `params`: weights [R, I, O] and biases [R, O] in turn; `x`: [1 or R, B, ...] -> [R]."""
     flat = x.flatten(2)
     h = flat.expand(len(params[0]), -1, -1)  # [R, B, I]
     for i in range(0, len(params), 2):

@@ -1,4 +1,4 @@
-"""The layers of a Transformer with the replica axis: [R, N, D], the N = B * T tokens of all samples side by side."""
+"""The layers of a Transformer with the replica axis: [R, N, D] for the N = B * T tokens of all samples."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 
 from programs.errors import InputError
 
-from proxy_tasks.datasets.checks import whole
+from proxy_tasks.checks import whole
 from proxy_tasks.models.model import Leaf
 
 LEAVES = 6  # of one block
 
 
 def block_leaves(what: str, layers: int, width: int, heads: int) -> list[Leaf]:
-    """Parameters of all blocks; what writes to the residual stream starts smaller the deeper the network.
+    """Return the parameters of all blocks; those that write to the residual stream start smaller in deeper networks.
 
     Raises:
         InputError: a size is not a positive whole number, or the width not a multiple of the heads; the message names
@@ -43,7 +43,7 @@ def block_leaves(what: str, layers: int, width: int, heads: int) -> list[Leaf]:
 
 
 def blocks(h: Tensor, params: Sequence[Tensor], heads: int, mask: Tensor) -> Tensor:
-    """Pre-norm self-attention and a ReLU MLP without biases, once for each six of the parameters.
+    """Apply pre-norm self-attention and a ReLU MLP without biases, once for each six of the parameters.
 
     `h`: [R, N, D]; `mask`: [T, T], minus infinity where a query (row) may not look, else 0 -> [R, N, D].
     """
@@ -56,12 +56,12 @@ def blocks(h: Tensor, params: Sequence[Tensor], heads: int, mask: Tensor) -> Ten
 
 
 def normed_linear(h: Tensor, gain: Tensor, weight: Tensor) -> Tensor:
-    """Layer norm and a linear layer: [R, N, D], [R, D], [R, D, O] -> [R, N, O]. The gain is applied to the weights."""
+    """Apply layer norm and a linear layer, the gain in its weights: [R, N, D], [R, D], [R, D, O] -> [R, N, O]."""
     return torch.bmm(torch.layer_norm(h, h.shape[-1:]), gain.unsqueeze(2) * weight)
 
 
 class _Attention(torch.autograd.Function):
-    """h + softmax attention within each sample of `normed`: [R, N, D] twice, [R, D, 3 D], [R, D, D] -> [R, N, D].
+    """Add softmax attention within each sample of `normed` to h: [R, N, D] twice, [R, D, 3 D], [R, D, D] -> [R, N, D].
 
     Plain products: for short sequences they take less time than torch's fused attention on a CPU. Queries, keys and
     values lie with the tokens innermost, which is how products with few features per head are fastest.
@@ -92,7 +92,7 @@ def _attention_gradients(
     gradient: Tensor, normed: Tensor, weight: Tensor, out: Tensor, q: Tensor, k: Tensor, v: Tensor, p: Tensor,
     attended: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """With respect to `normed`, `weight` and `out`."""
+    """Return gradients with respect to `normed`, `weight` and `out`."""
     replicas, _, width = normed.shape
     _, d, tokens = q.shape
     heads, scale = width // d, 1 / math.sqrt(d)

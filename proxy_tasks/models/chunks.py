@@ -16,7 +16,7 @@ Losses = Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
 
 
 def in_chunks(losses: Losses, replicas: int) -> Losses:
-    """The same function of (parameters, x, y), computed for that many replicas at a time.
+    """Return the same function of (parameters, x, y), computed for `chunk` replicas at a time.
 
     Where any parameter requires a gradient, the gradients of a chunk are computed along with its losses. There are none
     with respect to `x`, and none of second order.

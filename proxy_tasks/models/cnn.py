@@ -13,8 +13,8 @@ from torch.nn.functional import pad
 
 from programs.errors import InputError
 
+from proxy_tasks.checks import wholes
 from proxy_tasks.datasets.dataset import Dataset
-from proxy_tasks.models.checks import wholes
 from proxy_tasks.models.losses import cross_entropy
 from proxy_tasks.models.model import Leaf, Model
 
@@ -23,7 +23,7 @@ KERNEL, STRIDE, PADDING = 3, 2, 1
 
 
 def cnn(dataset: Dataset, channels: Sequence[int] = (8, 16, 32), image: Sequence[int] | None = None) -> Model:
-    """Convolutions of size 3 and stride 2 with ReLU, one for each of `channels`, then a linear layer to the classes.
+    """Return convolutions of size 3 and stride 2 with ReLU, one for each of `channels`, and a linear output layer.
 
     Samples are `[C, L]` or `[C, H, W]`, or are viewed as `image`. Weights are [taps, channels in] x [channels out],
     inputs of the linear layer ordered [places, channels]; He initialisation.
@@ -66,10 +66,10 @@ def _convolve(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
 
 
 class _Columns(torch.autograd.Function):
-    """What each output sees, side by side: [R, B, places, C] -> [R, B, places / 2, taps, C].
+    """Return the inputs of each output, side by side: [R, B, places, C] -> [R, B, places / 2, taps, C].
 
     About as fast as convolutions in groups (0.52 and 0.53 ms for a step of one of 16 replicas), and the products that
-    follow are to the last bit the same for a replica in any company.
+    follow are to the last bit the same for a replica in every batch.
     """
 
     @staticmethod

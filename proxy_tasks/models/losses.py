@@ -11,7 +11,7 @@ VECTOR = 16  # over fewer classes than fill a vector register, softmax takes fiv
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """Mean cross-entropy of each replica over all but the last axis, in nats.
+    """Return the mean cross-entropy of each replica over all but the last axis, in nats.
 
     `logits`: [R, .., C]; `y`: labels [1 or R, ..], or probabilities [1 or R, .., C] -> [R].
     """
@@ -24,7 +24,7 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """Half the time of autograd's way, which fills and reads a tensor of zeros in the backward pass."""
+    """A backward pass in half the time of autograd's, which fills and reads a tensor of zeros."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, labels: Tensor, dim: int) -> Tensor:
@@ -41,7 +41,7 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 def less_one_at(p: Tensor, labels: Tensor, dim: int) -> Tensor:
-    """`p` less 1 where its place along `dim` is the label; `p` is not to be used any more."""
+    """Return `p` less 1 where its place along `dim` is the label; `p` must not be used afterwards."""
     if p.is_cpu:
         return p.scatter_add_(dim, labels, p.new_full((1,), -1.0).expand(labels.shape))
     shape = [1] * p.dim()

@@ -11,21 +11,21 @@ from torch import Tensor
 
 from programs.errors import InputError
 
+from proxy_tasks.checks import wholes
 from proxy_tasks.datasets.dataset import Dataset
-from proxy_tasks.models.checks import wholes
 from proxy_tasks.models.losses import cross_entropy
 from proxy_tasks.models.model import Leaf, Model
 
 
 def mlp(dataset: Dataset, hidden: Sequence[int] = (32,)) -> Model:
-    """Fully connected layers of the given widths between the flattened input and the classes (He initialisation).
+    """Return fully connected layers from the flattened input through these widths to the classes (He initialisation).
 
     Raises:
         InputError: the samples are tokens or have no labels, or `hidden` is not a list of widths.
     """
     hidden = wholes("model mlp", "hidden", hidden)
     if dataset.classes < 2 or not dataset.train_x.is_floating_point():
-        raise InputError("model mlp: the data set holds no samples of numbers with labels")
+        raise InputError("model mlp: the data set has no numeric samples with labels")
     widths = [dataset.train_x[0].numel(), *hidden, dataset.classes]
     leaves = []
     for i, (n_in, n_out) in enumerate(pairwise(widths), start=1):
@@ -34,7 +34,7 @@ def mlp(dataset: Dataset, hidden: Sequence[int] = (32,)) -> Model:
 
 
 def _losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
-    """`params`: weights [R, I, O] and biases [R, O] in turn; `x`: [1 or R, B, ...]; `y`: [1 or R, B] -> [R]."""
+    """Losses of `params`: weights [R, I, O], biases [R, O] in turn; `x`: [1 or R, B, ...]; `y`: [1 or R, B] -> [R]."""
     replicas = len(params[0])
     h = x.flatten(2).expand(replicas, -1, -1)  # [R, B, I]
     for i in range(0, len(params), 2):

@@ -43,7 +43,7 @@ class Model:
 
     @cached_property
     def losses_in_chunks(self) -> Losses:
-        """`losses`, a few replicas at a time."""
+        """`losses`, computed for a few replicas at a time."""
         return self.losses if self.chunk is None else in_chunks(self.losses, self.chunk)
 
     @cached_property
@@ -51,7 +51,7 @@ class Model:
         return Layout.of_shapes([leaf.shape for leaf in self.leaves])
 
     def initial_row(self, seed: int) -> Tensor:
-        """Initial weights, a padded row `[W]`: a function of the seed, so that all candidates start from one point."""
+        """Return initial weights, a padded row `[W]`; a function of the seed, the same for all programs."""
         row = torch.zeros(self.layout.width)
         parts = self._drawn(seed) if self.initial is None else self.initial(seed)
         row[: self.layout.total] = torch.cat([part.flatten().float() for part in parts])
@@ -65,6 +65,6 @@ class Model:
         ]
 
     def parameters(self, rows: Tensor) -> list[Tensor]:
-        """Views of rows `[R, W]` as the leaves `[R, *shape]`."""
+        """Return views of rows `[R, W]` as the leaves `[R, *shape]`."""
         parts = torch.split(rows[:, : self.layout.total], list(self.layout.sizes), dim=1)
         return [part.view(-1, *leaf.shape) for part, leaf in zip(parts, self.leaves, strict=True)]

@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 
 def module_model(name: str, build: Callable[[], nn.Module], device: torch.device = CPU) -> Model:
-    """The modules that `build` makes, trained as replicas.
+    """Return a model of the modules that `build` makes, trained as replicas.
 
     Initial weights are those of a module built under the seed of the replica. The loss is what the module's own method
     `loss(x, y)` returns, a scalar, if it has one; otherwise the mean cross-entropy of its outputs `[B, .., C]` against
@@ -29,8 +29,8 @@ def module_model(name: str, build: Callable[[], nn.Module], device: torch.device
     module are on the device.
 
     Raises:
-        InputError: the module cannot be trained so: it has no parameters, parameters that are not float32, dropout, or
-            statistics that it gathers in training.
+        InputError: the module cannot be trained as replicas: it has no parameters, parameters that are not float32,
+            dropout, or statistics that it gathers in training.
     """
     module = _built(build, 0).to(device)
     _check(name, module)
@@ -79,7 +79,7 @@ class _Objective(nn.Module):
 class _Alone:
     """A module that computes the loss of one replica at a time, in a third of the time of `functional_call`.
 
-    Its parameters are exchanged where modules keep them, in every place where one is used.
+    Its parameters are replaced where modules keep them, wherever each is used.
     """
 
     def __init__(self, objective: _Objective) -> None:
@@ -90,7 +90,7 @@ class _Alone:
         ]
 
     def loss(self, params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
-        """The loss with these parameters, in the order of `parameters()`."""
+        """Return the loss with these parameters, in the order of `parameters()`."""
         for places, parameter in zip(self._places, params, strict=True):
             for table, key in places:
                 table[key] = parameter  # type: ignore[assignment]  # any tensor will do

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from proxy_tasks.datasets.checks import real
+from proxy_tasks.checks import real
 from proxy_tasks.datasets.dataset import Dataset
 from proxy_tasks.models.model import Leaf, Model
 
 
 def quadratic(dataset: Dataset, power: float = 1.0) -> Model:
-    """Weights w `[D]` from N(0, 1); a sample x loses 1/2 sum_i h_i (w_i - x_i)^2 with curvatures h_i = i^-power.
+    """Return weights w `[D]` from N(0, 1) with loss 1/2 sum_i h_i (w_i - x_i)^2 on a sample x.
 
-    The condition number is D^power.
+    The curvatures are h_i = i^-power. The condition number is D^power.
 
     Raises:
         InputError: `power` is out of range.
@@ -25,7 +25,7 @@ def quadratic(dataset: Dataset, power: float = 1.0) -> Model:
     h = torch.arange(1, dimensions + 1, dtype=torch.float64).pow(-power).float().to(dataset.train_x.device)  # [D]
 
     def losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:  # noqa: ARG001
-        """`params`: w [R, D]; `x`: [1 or R, B, D]; `y` is not looked at -> [R]."""
+        """Return losses. `params`: w [R, D]; `x`: [1 or R, B, D]; `y` is not used -> [R]."""
         # The mean over a minibatch is that at its centre plus its spread: nothing of size [R, B, D] for a shared one.
         x = x.flatten(2)
         spread, centre = torch.var_mean(x, dim=1, correction=0)  # [1 or R, D]

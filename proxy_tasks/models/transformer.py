@@ -19,7 +19,7 @@ CHUNK = 2
 
 
 def transformer(dataset: Dataset, layers: int = 2, width: int = 32, heads: int = 4) -> Model:
-    """Causal, pre-norm, learned positions, ReLU MLP of four times the width, no biases, an output matrix of its own.
+    """Return a causal pre-norm Transformer with learned positions, a ReLU MLP of four widths and an untied output.
 
     Samples are token numbers `[B, T]`. Targets are tokens `[B, T']` or probabilities `[B, T', V]` of the last T'
     positions; the loss is their mean cross-entropy in nats per token.
@@ -52,7 +52,7 @@ def transformer(dataset: Dataset, layers: int = 2, width: int = 32, heads: int =
 
 
 def _embed(embedding: Tensor, x: Tensor) -> Tensor:
-    """Rows of [R, V, D] for tokens [1 or R, B, T] -> [R, B, T, D]."""
+    """Return rows of [R, V, D] for tokens [1 or R, B, T] -> [R, B, T, D]."""
     replicas, vocabulary, width = embedding.shape
     index = (torch.arange(replicas, device=x.device) * vocabulary).view(-1, 1, 1) + x
     return embedding.reshape(-1, width).index_select(0, index.flatten()).view(*index.shape, width)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from programs.errors import InputError
 
-from proxy_tasks.datasets.checks import whole
+from proxy_tasks.checks import whole
 from proxy_tasks.datasets.dataset import Dataset
 from proxy_tasks.models.blocks import block_leaves, blocks
 from proxy_tasks.models.losses import cross_entropy
@@ -20,7 +20,7 @@ CHUNK = 2  # replicas at a time: 1 to 8 are equally fast at the default size, an
 
 
 def vit(dataset: Dataset, layers: int = 3, width: int = 96, heads: int = 3, patch: int = 16) -> Model:
-    """Square patches, learned positions, the blocks of the transformer without its mask, mean over tokens, classes.
+    """Return a ViT: square patches, learned positions, the blocks of the transformer without a mask, mean over tokens.
 
     Raises:
         InputError: the samples are not images [C, H, W] that divide into patches, or have no labels; an

@@ -121,7 +121,7 @@ def speed(title: str, programs: list[Program], layout: Layout, rounds: int, fold
     launch = c.compiled(source, Path(folder))
     steps = (
         UpdateRules(skeletons, tree, layout, rows[0]).step,
-        FusedRules(source, tree.members, layout, rows[1], alive, launch).step,
+        FusedRules(source, tree.programs, layout, rows[1], alive, launch).step,
     )
     best = [float("inf")] * 2
     with torch.no_grad():

@@ -44,7 +44,7 @@ def apart(skeletons: Skeletons) -> SharingTree:
     for i, skeleton in enumerate(skeletons.of_program):
         groups.setdefault((tuple(skeleton.constants), tuple(skeleton.outputs.items())), []).append(i)
     branches = [SharingTree(group, list(skeletons.of_program[group[0]].constants)) for group in groups.values()]
-    return SharingTree([i for branch in branches for i in branch.members], [], branches)
+    return SharingTree([i for branch in branches for i in branch.programs], [], branches)
 
 
 def compare(title: str, programs: list[Program], rounds: int) -> None:

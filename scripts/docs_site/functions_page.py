@@ -10,11 +10,11 @@ HEAD = """\
 # Functions
 
 What programs are made of; kinds and numerics are explained in [The language](../language.md). `optsearch zoo
---functions` lists the functions in the terminal, and [how to add others](../own_functions.md) is a page of its own.
+--functions` lists the functions in the terminal, and [how to add others](../user_functions.md) is a page of its own.
 
-In the last column stands what training computes, word for word: it is run by torch and written into exported
-optimizers. `leaf_norm` is the Euclidean norm of each parameter tensor. Trees and leaves are calculated with number by
-number; `torch.sum` is over all numbers of a tree.
+In the last column stands what training computes, as torch runs it and as exported optimizers contain it.
+`leaf_sum` is the sum over each parameter tensor, `torch.sum` that over all numbers of a tree.
+Everything else is computed number by number.
 """
 RESULTS = {
     largest: "the largest of these",
@@ -29,7 +29,7 @@ def functions_page() -> str:
     rows = ["| function | kinds of arguments | kind of result | computed as |", "|---|---|---|---|"]
     rows += [_row(op) for op in OPS.values()]
     commutative = ", ".join(f"`{op.name}`" for op in OPS.values() if op.commutative)
-    return "\n".join([HEAD, *rows, "", f"The order of their two arguments is no difference: {commutative}.", ""])
+    return "\n".join([HEAD, *rows, "", f"The order of the two arguments makes no difference to {commutative}.", ""])
 
 
 def _row(op: Op) -> str:
@@ -41,4 +41,4 @@ def _row(op: Op) -> str:
         "any" if accepted == ANY else " or ".join(KIND_NAMES[kind] for kind in accepted) for accepted in op.accepts
     ]
     result = RESULTS[op.result] if op.arity else "scalar"
-    return f"| {shown} | {', '.join(kinds)} | {result} | `{one_line(op.torch.format(*names))}` |"
+    return f"| {shown} | {', '.join(kinds)} | {result} | `{one_line(op.torch_code(names))}` |"

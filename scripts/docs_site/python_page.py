@@ -7,15 +7,17 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
 import search
 from search.api import Result, open_store, run
 from search.evolution.driver import Progress
-from search.results.entries import VIEW_ENTRIES, ProgramEntry
+from search.results import results
 from search.results.results import Results
+from search.store.rows import VIEWS, Row
 
-from scripts.docs_site.source import attribute_docs, docstring
+from scripts.docs_site.source import OURS, attribute_docs, docstring
 
 WIDTH = 100  # of signatures
 HEAD = """\
@@ -30,23 +32,30 @@ and what to do. `Settings` are described in [Settings](settings.md).
 
 
 def python_page() -> str:
-    """The page as Markdown.
+    """Return the page as Markdown.
 
     Raises:
         ValueError: something has no docstring.
     """
     parts = [HEAD.format(names=", ".join(f"`{name}`" for name in search.__all__))]
-    parts += [_function("run", run, 2), _function("open_store", open_store, 2)]
+    parts += [_function("run", run), _function("open_store", open_store)]
     parts += [_class(Result), _class(Results), _class(Progress, methods=False), _entries()]
+    parts += [_class(kind, methods=False) for kind in query_rows()]
     return "\n".join(parts)
 
 
-def _function(name: str, function: Callable[..., Any], level: int) -> str:
+def query_rows() -> list[type[Row]]:
+    """Return the classes of what methods of `Results` find beside the views."""
+    found = [one for one in vars(results).values() if isinstance(one, type) and issubclass(one, Row)]
+    return [one for one in found if one.__module__ == results.__name__ and not one.__name__.startswith("_")]
+
+
+def _function(name: str, function: Callable[..., Any], level: int = 2) -> str:
     return f"{'#' * level} {name}\n\n```text\n{_signature(name, function)}\n```\n\n{docstring(function)}\n"
 
 
 def _signature(name: str, function: Callable[..., Any]) -> str:
-    """As it stands in the code, on one line or with one for each parameter."""
+    """Return the signature as it is in the code, on one line or with one for each parameter."""
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
     assert isinstance(node, ast.FunctionDef)
     assert node.returns is not None
@@ -61,28 +70,44 @@ def _signature(name: str, function: Callable[..., Any]) -> str:
 
 
 def _class(kind: type, methods: bool = True) -> str:
-    lines = [f"## {kind.__name__}", "", docstring(kind), ""]
-    docs = attribute_docs(kind)
-    for name, hint in get_type_hints(kind).items():
-        lines.append(f"- `{name}: {_shown(hint)}`: {docs[name]}")
-    lines.append("")
-    for name, member in vars(kind).items():
-        if isinstance(member, property):
-            lines += [f"- `{name}`: {docstring(member)}", ""]
-    for name, member in vars(kind).items():
-        if methods and inspect.isfunction(member) and not name.startswith("_"):
+    lines = [f"## {kind.__name__}", "", docstring(kind), "", *_fields(kind), ""]
+    members = _members(kind)
+    lines += [f"- `{name}`: {docstring(one)}\n" for name, one in members.items() if isinstance(one, property)]
+    for name, member in members.items():
+        if methods and inspect.isfunction(member):
             lines.append(_function(name, member, 3))
     return "\n".join(lines)
 
 
+def _fields(kind: type) -> list[str]:
+    """Return the fields of a dataclass and of its parents as items of a list."""
+    names = [field.name for field in fields(kind)] if is_dataclass(kind) else []
+    docs, hints = attribute_docs(kind), get_type_hints(kind)
+    if missing := [name for name in names if not docs.get(name)]:
+        raise ValueError(f"{kind.__name__} has fields without a docstring under them: {', '.join(missing)}")
+    return [f"- `{name}: {_shown(hints[name])}`: {docs[name]}" for name in names]
+
+
+def _members(kind: type) -> dict[str, Any]:
+    """Return what a class and its parents define under public names."""
+    ours = [one for one in reversed(kind.__mro__) if one.__module__.split(".")[0] in OURS]
+    return {name: member for one in ours for name, member in vars(one).items() if not name.startswith("_")}
+
+
 def _entries() -> str:
-    """The types of what is read, which the page of views describes; those of no view stand here."""
-    lines = ["## Entries", "", "Named tuples with the columns of the views of the database:", ""]
-    lines += [f"- `{kind.__name__}`: [{view}](store.md#{view})" for view, kind in VIEW_ENTRIES.items()]
-    lines += ["", "Entries with a `genome` that is a program of a search have a `program`, too: the text, parsed.", ""]
-    return "\n".join([*lines, _class(ProgramEntry)])
+    """Return the types of what is read from the views, whose columns the page of views describes."""
+    lines = ["## Entries", "", "Frozen dataclasses whose fields are the columns of the views of the database:", ""]
+    properties: dict[str, tuple[property, list[str]]] = {}
+    for view, kind in VIEWS.items():
+        lines.append(f"- `{kind.__name__}`: [{view}](store.md#{view})")
+        for name, member in _members(kind).items():
+            if isinstance(member, property):
+                properties.setdefault(name, (member, []))[1].append(f"`{kind.__name__}`")
+    lines += ["", "What some of them can say beside their fields:", ""]
+    lines += [f"- `{name}` of {', '.join(kinds)}: {docstring(one)}\n" for name, (one, kinds) in properties.items()]
+    return "\n".join([*lines, _function("as_columns", Row.as_columns, 3)])
 
 
 def _shown(hint: Any) -> str:
-    """A type without the modules of its parts."""
+    """Return a type without the modules of its parts."""
     return re.sub(r"\b(?:\w+\.)+(?=\w)", "", inspect.formatannotation(hint))

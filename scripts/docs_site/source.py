@@ -1,4 +1,4 @@
-"""What the code says about itself: docstrings under fields, comments beside columns, sections of docstrings."""
+"""What the code says about itself: docstrings under fields, and docstrings as Markdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ENTRY = re.compile(r"    (\S[^:]*): (.+)")
 
 
 def attribute_docs(kind: type) -> dict[str, str]:
-    """The docstrings under the fields of a class and of its parents, each on one line."""
+    """Return the docstrings under the fields of a class and of its parents, each on one line."""
     found: dict[str, str] = {}
     for one in reversed(kind.__mro__):
         if one.__module__.split(".")[0] in OURS:
@@ -33,34 +33,12 @@ def _under_fields(source: str) -> dict[str, str]:
 
 
 def one_line(text: str) -> str:
-    """Text as a cell of a table."""
+    """Return text as a cell of a table."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def comments_of(source: str, pattern: str) -> dict[str, str]:
-    """Comments on lines of code: those directly above the line, or else the one at its end.
-
-    Args:
-        source: the code.
-        pattern: that the line begins with; its first group is the key.
-    """
-    found: dict[str, str] = {}
-    above: list[str] = []
-    for line in source.splitlines():
-        text = line.strip()
-        if text.startswith("# "):
-            above.append(text[2:])
-            continue
-        if match := re.match(pattern, text):
-            beside = re.search(r"  # (.+)$", text)
-            if comment := " ".join(above) or (beside[1] if beside else ""):
-                found[match[1]] = one_line(comment)
-        above = []
-    return found
-
-
 def docstring(what: object) -> str:
-    """A docstring as Markdown: sections with entries become lists.
+    """Return a docstring as Markdown; sections with entries become lists.
 
     Raises:
         ValueError: there is none.

@@ -28,12 +28,12 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 from programs import InputError, Program, live, live_program, parse
-from programs.dataflow import LR, M, V
+from programs.graph import CONSTANT, INPUT, LR, M, V
 from programs.ops import OPS
 from programs.simplify import simplify_algebra
 from programs.simplify.cost import cost, is_simpler
 from programs.simplify.evidence import Checker, sample_recordings
-from programs.simplify.graph import CONSTANT, INPUT, Graph, KindError, Roots, read, trimmed
+from programs.simplify.graph import Graph, KindError, Roots, read, trimmed
 from programs.simplify.patterns import NUMBERS, SCALARS, SMALL, Pattern, pattern
 from programs.simplify.rewriting import FOLDING, rewritings
 from programs.simplify.rules import DOMAIN, ROUNDING, RULES, TAGS, Rule

@@ -1,4 +1,4 @@
-"""A search on a cluster whose nodes come and go, beside the same search in one process that nobody disturbs.
+"""A search on a cluster whose nodes come and go, beside the same search in one undisturbed process.
 
     python -m scripts.stress.cluster_nodes [--programs 6000] [--changes 8]
 

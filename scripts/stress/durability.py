@@ -46,7 +46,7 @@ def settings(programs: int, steps: int, kind: str, batch: int) -> dict[str, obje
 
 
 class Undisturbed(NamedTuple):
-    """A run from start to end that nobody disturbed. Seconds: of the run, and until its first worker was ready."""
+    """An undisturbed run from start to end. Seconds: of the run, and until its first worker was ready."""
 
     folder: Path
     seconds: float

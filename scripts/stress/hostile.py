@@ -1,11 +1,11 @@
-"""Eight evaluations that nobody wants among those of a real search: what becomes of them, of the workers, of the rest.
+"""Eight hostile trainings in a real search: what becomes of them, of the workers, and of the others.
 
     python -m scripts.stress.hostile [--timeout 20] [--workers 3] [--batch 8]
 
 First the search is run in this process: in every other batch one of the programs gets the next hostile behaviour, but
-shows it not: it only gets the verdict that it should get. Then the search is run on Ray workers, where these programs
-do behave so. Both histories must be equal. Exit code 1 if they are not, if a program is recorded as something else, or
-if an attempt takes more than 5 s beyond the time allowed.
+does not show it: it only gets the verdict that it should get. Then the search is run on Ray workers, where these
+programs do behave so. Both histories must be equal. Exit code 1 if they are not, if a program is recorded as something
+else, or if an attempt takes more than 5 s beyond the time allowed.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def read(births: int, since: float) -> Reading:
 
 
 def soak(births: int, cache: int, workers: int) -> list[Reading]:
-    """Run a search of so many births and read every EVERY births."""
+    """Run a search of `births` births and take a reading every EVERY births."""
     settings = Settings.model_validate(
         {
             "name": "soak", "budget": {"programs": births}, "tasks": [{"name": "digits_mlp"}], "baselines": [],

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from search.commands.options import SetOption
+from search.commands.progress import counting_trainings
 from search.commands.run import shown
 from search.commands.terminal import console, show_table
 from search.evidence.comparison import FRESH_SEEDS, Arm, Standing, fresh_fitness, read_arms, repeats_of, standings
@@ -61,7 +62,8 @@ def compare(config: Path, overrides: list[str], output: Path) -> bool:
                 return False
             progress = Results(store).progress(settings.name)
             arms.append(Arm(plan.name, repeats_of(store, settings), progress))
-        fresh = fresh_fitness(arms, driver.service, driver.tasks[0].task)
+        with counting_trainings(driver.service):
+            fresh = fresh_fitness(arms, driver.service, driver.tasks[0].task)
         _show(standings(arms, fresh))
         draw(base.name, arms, output)
     console.print(f"drawn to {output}")

@@ -7,16 +7,17 @@ from typing import Any, NamedTuple
 
 from rich.text import Text
 
-from proxy_tasks.outcome import CURVE_POINTS
+from proxy_tasks.outcome import CURVE_POINTS, Status
 
 from search.commands.plots import ASCII, DOTS, OURS, THEIRS, Curve, Marks, plot
 from search.commands.terminal import console, number, show_table
+from search.results.results import Results
 from search.results.text import printable
-from search.store import Store
+from search.store.views import BaselineEntry, ProgramEntry
 
 SEED = 0  # of the curves: every search trains on it
 MOST_TASKS = 4  # in the terminal
-MOST_EVALUATIONS = 1000  # looked at
+MOST_TRAININGS = 1000  # read
 BESIDE = "tuned adamw"  # drawn beside the program
 LEAST_WIDTH, MOST_WIDTH = 30, 60  # columns of a plot
 GAP = 4  # between two plots
@@ -42,32 +43,28 @@ class Training(NamedTuple):
     tasks: dict[str, OnTask]
 
 
-def trainings_of(store: Store, name: str, key: str, fitness: float | None, tasks: Sequence[str]) -> Training:
-    """The trainings with seed 0 of what is kept under a key.
+def trainings_of(results: Results, name: str, of: ProgramEntry | BaselineEntry, tasks: Sequence[str]) -> Training:
+    """Return the trainings of a program or a baseline with the seed of the curves.
 
     Args:
-        store: that holds them.
+        results: that hold them.
         name: of the competitor.
-        key: of its evaluations.
-        fitness: in its search.
-        tasks: names of those wanted, in this order; where none is known, as with tasks of one's own, all are.
+        of: the program or the baseline.
+        tasks: names of the wanted tasks, in this order; all tasks are returned if none of these is known, as with
+            user-defined tasks.
     """
-    rows = store.rows(
-        "SELECT id, task, task_fingerprint, status FROM training WHERE key = :key AND seed = :seed ORDER BY id"
-        " LIMIT :most",
-        key=key, seed=SEED, most=MOST_EVALUATIONS,
-    )  # fmt: skip
-    wanted = sorted((row for row in rows if row["task"] in tasks), key=lambda row: tasks.index(row["task"])) or rows
+    rows = results.trainings(of, seed=SEED, limit=MOST_TRAININGS)
+    wanted = sorted((row for row in rows if row.task in tasks), key=lambda row: tasks.index(row.task)) or rows
     found = {}
     for row in wanted:
-        losses = store.curve(row["id"])
-        whole = len(losses) if row["status"] == "ok" else max(CURVE_POINTS, len(losses))
-        found[row["task_fingerprint"]] = OnTask(row["task"], row["task_fingerprint"], row["status"], losses, whole)
-    return Training(name, fitness, found)
+        losses = list(row.curve)
+        whole = len(losses) if row.status == Status.OK else max(CURVE_POINTS, len(losses))
+        found[row.task_fingerprint] = OnTask(row.task, row.task_fingerprint, row.status, losses, whole)
+    return Training(name, of.fitness, found)
 
 
 def curve_rows(trainings: Sequence[Training]) -> list[dict[str, Any]]:
-    """A row for each loss of each training."""
+    """Return a row for each loss of each training."""
     return [
         dict(zip(CURVE_COLUMNS, (one.name, on.task, on.fingerprint, SEED, on.status, n, on.points, loss), strict=True))
         for one in trainings
@@ -79,7 +76,7 @@ def curve_rows(trainings: Sequence[Training]) -> list[dict[str, Any]]:
 def show_curves(trainings: Sequence[Training]) -> None:
     """Print the curves of the first of these beside those of tuned AdamW, and where all of them end.
 
-    Of several trainings on a task of one name, of different lengths, one is taken that AdamW has too if there is any.
+    Of several trainings on a task of one name, of different lengths, one that AdamW has too is preferred.
     """
     ours, *baselines = trainings
     beside = next((one for one in baselines if one.name == BESIDE), None)
@@ -110,7 +107,7 @@ def _marks() -> Marks:
 
 
 def _show_plots(pairs: Sequence[tuple[OnTask, OnTask | None]]) -> None:
-    """Two side by side where there is room."""
+    """Print two plots side by side where the terminal is wide enough."""
     across = 2 if console.width >= 2 * LEAST_WIDTH + GAP else 1
     width = max(LEAST_WIDTH, min(MOST_WIDTH, (console.width - GAP * (across - 1)) // across))
     plots = [
@@ -126,16 +123,19 @@ def _show_plots(pairs: Sequence[tuple[OnTask, OnTask | None]]) -> None:
 
 
 def _curve(on: OnTask, other: OnTask | None) -> Curve:
-    whole = other.points if other is not None and other.status == "ok" != on.status else on.points
+    whole = other.points if other is not None and other.status == Status.OK != on.status else on.points
     return Curve(on.losses, whole)
+
+
+def _end(on: OnTask | None) -> str:
+    return number(on.losses[-1]) if on is not None and on.status == Status.OK and on.losses else "-"
 
 
 def _show_ends(trainings: Sequence[Training], tasks: Sequence[OnTask]) -> None:
     rows = []
     for task in tasks:
         found = [one.tasks.get(task.fingerprint) for one in trainings]
-        ends = [number(on.losses[-1]) if on is not None and on.status == "ok" and on.losses else "-" for on in found]
-        rows.append([task.task, *ends])
+        rows.append([task.task, *(_end(on) for on in found)])
     rows.append(["fitness in the search", *(number(one.fitness) for one in trainings)])
     columns = ["", *(one.name for one in trainings)]
     show_table(f"training loss at the end, with seed {SEED}", columns, rows, left=[""])

@@ -13,6 +13,7 @@ from programs.program import Program
 from proxy_tasks import Task, get_task
 
 from search.commands.options import RESULTS, ProgramArgument, StoreOption, allow_user_modules
+from search.commands.progress import counting_trainings
 from search.commands.terminal import console, describe, show_baselines, show_differences, show_trainings
 from search.results.programs import named_program
 from search.settings.baselines import BASELINES, chosen, competitor
@@ -71,13 +72,15 @@ def evaluate_beside_baselines(
     service = TrainingService(store, InlineEvaluator(), BATCH, DEDUP)
     ours = f"{name}, tuned" if is_tuned else name
     competitors = [BASELINES[baseline] for baseline in baselines] + [competitor(ours, program)] * is_tuned
-    tuned = tune(competitors, service, [TaskSeeds(task, TUNING_SEEDS)])
+    with counting_trainings(service):
+        tuned = tune(competitors, service, [TaskSeeds(task, TUNING_SEEDS)])
     known = tuned[: len(baselines)]
     programs = {name: program} | {f"tuned {t.name}": t.program for t in known}
     if is_tuned:
         programs[ours] = tuned[-1].program
     fresh = TaskSeeds(task, fresh_seeds(seeds))
-    trainings = service.train(list(programs.values()), [fresh])
+    with counting_trainings(service):
+        trainings = service.train(list(programs.values()), [fresh])
     console.print(f"{name}: {describe(program)}; {task.name}: {task.steps} steps of batch {task.batch_size}")
     show_baselines([t.row for t in known])
     if is_tuned:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
 from programs.errors import InputError
 
 from search.results.text import printable
+from search.store.rows import Row
 
 
 class Form(Enum):
@@ -35,8 +36,13 @@ class Table(NamedTuple):
     rows: Sequence[Mapping[str, Any]]
 
 
+def table_of(name: str, kind: type[Row], rows: Iterable[Row], columns: Sequence[str] = ()) -> Table:
+    """Return rows of one class as a table, with these columns or all that the class declares."""
+    return Table(name, columns or tuple(kind.kinds), [row.as_columns() for row in rows])
+
+
 def form_of(as_json: bool, as_csv: bool) -> Form:
-    """The form that options ask for.
+    """Return the form that options ask for.
 
     Raises:
         InputError: they ask for two.
@@ -54,7 +60,7 @@ def write(form: Form, command: str, store: str, tables: Sequence[Table]) -> None
     document = {
         "command": command,
         "store": store,
-        "tables": {table.name: [{name: row[name] for name in table.columns} for row in table.rows] for table in tables},
+        "tables": {table.name: [_values(table, row) for row in table.rows] for table in tables},
     }
     json.dump(document, sys.stdout, indent=1, allow_nan=False)  # in ASCII: nothing in it steers a terminal
     sys.stdout.write("\n")
@@ -64,5 +70,10 @@ def _write_csv(table: Table) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(table.columns)
     for row in table.rows:
-        values = (row[name] for name in table.columns)
-        writer.writerow([printable(v, len(v)) if isinstance(v, str) else v for v in values])
+        writer.writerow([printable(v, len(v)) if isinstance(v, str) else v for v in _values(table, row).values()])
+
+
+def _values(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that are written, truth values as 0 and 1."""
+    values = ((name, row[name]) for name in table.columns)
+    return {name: int(value) if isinstance(value, bool) else value for name, value in values}

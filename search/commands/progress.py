@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import NoReturn, Self
 
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from search.evolution.driver import Progress
 from search.settings.settings import Budget
+from search.training.service import TrainingService
 
 BAR = 13  # columns that percentage and bar take at least
 SECONDS_ON_TERMINAL, SECONDS_ELSEWHERE = 0.5, 10.0  # between two states that are shown
@@ -68,16 +70,18 @@ def share_done(progress: Progress, budget: Budget, seconds: float) -> float:
 class ProgressLine:
     """A line of tqdm that is kept up to date; its context ends it.
 
-    The line of a search stays on the screen. That of trainings, whose total is known, goes when all are done, so that
+    The line of a search stays on the screen. That of trainings, whose number is known, goes when all are done, so that
     what is printed next stands alone. Without a terminal a state is written now and then.
+
+    Args:
+        label: what trainings are for.
     """
 
     def __init__(self, label: str = "") -> None:
         self._label = label
         self._line: tqdm[NoReturn] | None = None  # made with the first state, so that errors before it stand alone
         self._started = time.monotonic()
-        self._known_before = 0
-        self._in_search = False
+        self._known_before = self._known = 0
 
     def __enter__(self) -> Self:
         return self
@@ -89,35 +93,28 @@ class ProgressLine:
 
     def update(self, progress: Progress, budget: Budget) -> None:
         """Show where a search stands; nothing before its first birth."""
-        if not progress.births:
-            return
-        if not self._in_search:
-            self._close()
-            self._in_search = True
-        share = share_done(progress, budget, time.monotonic() - self._started)
-        self._show(share, describe(progress), leave=True)
+        if progress.births:
+            share = share_done(progress, budget, time.monotonic() - self._started)
+            self._show(share, describe(progress), stays=True)
 
     def count(self, known: int, total: int) -> None:
-        """Show how many of some trainings are known. Those that a search makes in between are not shown.
-
-        Args:
-            known: how many are known by now; the first count of a row tells how many were known before.
-            total: of all that are asked for.
-        """
-        if self._in_search:
-            return
-        if self._line is None:
+        """Show how many of the trainings asked for are known; fewer than before are the first of another number."""
+        if known < self._known or self._line is None:
+            self._close()
             self._started, self._known_before = time.monotonic(), known
+        self._known = known
         rate = (known - self._known_before) / max(time.monotonic() - self._started, 1e-9)
-        seconds = (total - known) / rate if rate > 0 else None
         counted = f"{known} of {total} trainings"
-        texts = [f"{counted} {rate:.0f}/s {_left(seconds)}", f"{counted} {_left(seconds)}", _left(seconds)]
-        named = [f"{texts[0]}, {self._label}"] if self._label else []
-        self._show(known / total, [text.strip() for text in (*named, *texts)], leave=False)
+        pace, left = ("", "") if rate <= 0 else (f" {rate:.0f}/s", f" {_left((total - known) / rate)}")
+        label = f", {self._label}" if self._label else ""
+        texts = [f"{counted}{pace}{left}{label}", f"{counted}{pace}{left}", f"{counted}{left}", left.strip()]
+        self._show(known / total, texts, stays=False)
         if known >= total:
             self._close()
 
-    def _show(self, share: float, texts: Sequence[str], leave: bool) -> None:
+    def _show(self, share: float, texts: Sequence[str], stays: bool) -> None:
+        if self._line is not None and self._line.leave is not stays:
+            self._close()
         terminal = sys.stderr.isatty()
         columns = Console(file=sys.stderr).width - 1 if terminal else None
         text = texts[0]
@@ -125,9 +122,9 @@ class ProgressLine:
             text = next((text for text in texts if len(text) + BAR <= columns), texts[-1])
         if self._line is None:
             self._line = tqdm(
-                total=1.0, initial=share, desc=text, leave=leave, ncols=columns, miniters=0,
+                total=1.0, initial=share, desc=text, leave=stays, ncols=columns, miniters=0,
                 bar_format="{percentage:3.0f}%|{bar}| {desc}" if terminal else "{percentage:3.0f}% {desc}",
-                delay=0 if terminal or leave else SECONDS_ELSEWHERE,
+                delay=0 if terminal or stays else SECONDS_ELSEWHERE,
                 mininterval=SECONDS_ON_TERMINAL if terminal else SECONDS_ELSEWHERE,
             )  # fmt: skip
             return
@@ -137,6 +134,18 @@ class ProgressLine:
 
     def _close(self) -> None:
         if self._line is not None:
-            self._line.refresh()
+            if self._line.leave:
+                self._line.refresh()
             self._line.close()
             self._line = None
+
+
+@contextmanager
+def counting_trainings(service: TrainingService) -> Iterator[None]:
+    """Show, until the context ends, how many of the trainings that a service is asked for are known."""
+    with ProgressLine() as line:
+        service.on_progress = line.count
+        try:
+            yield
+        finally:
+            service.on_progress = None

@@ -13,6 +13,7 @@ from programs.program import parse
 from proxy_tasks.locked import is_locked
 
 from search.commands.options import RESULTS, StoreOption
+from search.commands.progress import counting_trainings
 from search.commands.proof_tables import show_proof
 from search.commands.terminal import console
 from search.evidence.proof import Competition, OnTask, prove
@@ -54,9 +55,11 @@ def prove_finalist(program_id: int, location: str, evaluator_settings: Evaluator
         program = parse(entry.genome, f"program {program_id} in {store.location}")
         opening = _opening(results, entry, dataflow_hash(program))
         service = TrainingService(store, evaluator, evaluator_settings.batch, DEDUP)
-        found = prove(f"program {program_id}", program, service, opening.openings, lambda text: console.print(text))
+        count = opening.openings
+        with counting_trainings(service):
+            found = prove(f"program {program_id}", program, service, count, lambda text: console.print(text))
         finish_proof(store, opening, [row for one in found for row in _rows(one, program_id)])
-        show_proof(results.proof(program_id), opening.openings)
+        show_proof(results.proof(program_id), count)
         console.print(f"{service.trained} trainings in this run; all results are in v_proof of {store.location}")
 
 

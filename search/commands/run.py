@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from tqdm import tqdm
 
 from programs.program import parse
 
 from proxy_tasks.runtime import peak_memory_mib
 
 from search.commands.leaderboard import show_best
-from search.commands.progress import ProgressLine
+from search.commands.progress import ProgressLine, counting_trainings
 from search.commands.terminal import console, describe, show_baselines, show_program, show_trainings
 from search.evolution.driver import Driver, Progress
+from search.results.results import Results
 from search.settings.seeds import fresh_seeds
 from search.settings.settings import Settings
 from search.settings.settings_file import load_settings
@@ -76,11 +78,10 @@ def shown(driver: Driver, report: Callable[[Progress], None] = lambda _: None) -
         report(progress)
 
     def say_stopping() -> None:
-        print("\nfinishing what is in flight; once more stops at once", file=sys.stderr)
+        tqdm.write("finishing what is in flight; once more stops at once", file=sys.stderr)
 
-    driver.report, driver.on_stop = tell, say_stopping
-    baselines = driver.settings.baselines
-    with ProgressLine(f"tuning baselines {', '.join(baselines)}" if baselines else "starting") as line:
+    with ProgressLine("tuning baselines") as line:
+        driver.report, driver.on_stop, driver.service.on_progress = tell, say_stopping, line.count
         yield
     if driver.stopping:
         console.print(f"stopped; the same command with the same settings goes on from birth {driver.progress.births}")
@@ -88,26 +89,27 @@ def shown(driver: Driver, report: Callable[[Progress], None] = lambda _: None) -
 
 def _conclude(settings: Settings, store: Store, driver: Driver) -> None:
     """The leaderboard, the winner, how it fares on fresh seeds, and what to do next."""
-    best = show_best(store, settings.name, limit=5)
+    best = show_best(Results(store), settings.name, limit=5)
     if driver.progress.baselines:
         show_baselines(driver.progress.baselines.values())
     if not best:
         console.print("no program trained well; `optsearch failures` says why")
         return
-    winner = parse(best[0]["genome"])
-    console.print(f"the winner, program {best[0]['id']}, without its dead statements ({describe(winner)}):")
+    winner = best[0].program
+    console.print(f"the winner, program {best[0].id}, without its dead statements ({describe(winner)}):")
     show_program(winner, dead_too=False)
     tasks = [TaskSeeds(on.task, fresh_seeds(FRESH_SEEDS)) for on in driver.tasks]
-    rivals = {f"program {best[0]['id']}": winner}
+    rivals = {f"program {best[0].id}": winner}
     if "adamw" in driver.progress.baselines:
         rivals["tuned AdamW"] = parse(driver.progress.baselines["adamw"].genome)
-    trainings = driver.service.train(list(rivals.values()), tasks)
+    with counting_trainings(driver.service):
+        trainings = driver.service.train(list(rivals.values()), tasks)
     show_trainings(f"on {FRESH_SEEDS} fresh seeds, which no search trains on", list(rivals), trainings)
     store_option = "" if settings.store == "sqlite:///results.db" else f" --store {shlex.quote(settings.store)}"
     console.print(
         f"{driver.service.trained} trainings in this run; everything is in {store.location}. Next:", soft_wrap=True
     )
-    for command in (f"show {best[0]['id']}", f"export {best[0]['id']} --to torch -o optimizer.py", "leaderboard"):
+    for command in (f"show {best[0].id}", f"export {best[0].id} --to torch -o optimizer.py", "leaderboard"):
         console.print(f"    optsearch {command}{store_option}", soft_wrap=True)
 
 

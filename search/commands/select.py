@@ -14,6 +14,7 @@ from programs.errors import InputError
 from programs.program import parse
 
 from search.commands.options import SetOption, allow_user_modules
+from search.commands.progress import counting_trainings
 from search.commands.terminal import console, show_table
 from search.evidence.funnel import Entrant, OnTask, Result, run_stage
 from search.results.results import Results
@@ -61,7 +62,8 @@ def select(config: Path, overrides: list[str], until: int | None = None) -> list
             choice.task.load()
     with opened(funnel.store, funnel.evaluator) as (store, evaluator), on_signals(interrupt):
         service = TrainingService(store, evaluator, funnel.evaluator.batch, _dedup(store, funnel, config))
-        passed = _run_stages(funnel, funnel.stages[:until], store, service)
+        with counting_trainings(service):
+            passed = _run_stages(funnel, funnel.stages[:until], store, service)
         console.print(f"{service.trained} trainings in this run; all results are in v_funnel of {store.location}")
     stages = "all stages" if until in (None, last) else f"stages 1 to {until} of {last}"
     if passed:

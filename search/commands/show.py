@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from typing import Any, NamedTuple
 
 from rich.table import Table as Grid
 from rich.text import Text
 
 from programs.liveness import live_program, live_statements
-from programs.program import Program, parse
+from programs.program import Program
 
 from search.commands.curves import CURVE_COLUMNS, Training, curve_rows, show_curves, trainings_of
-from search.commands.lineage import changes_of, line_of
+from search.commands.lineage import changes_of
 from search.commands.options import RESULTS, CsvOption, IdArgument, JsonOption, StoreOption
-from search.commands.output import Form, Table, form_of, write
-from search.commands.proof_tables import PROOF_COLUMNS, proof_of, show_proof
+from search.commands.output import Form, Table, form_of, table_of, write
+from search.commands.proof_tables import PROOF_COLUMNS, show_proof
 from search.commands.terminal import console, describe, number, show_program, show_table
+from search.results.results import Duplicates, Results, open_results
 from search.results.text import printable
-from search.store import Store, open_store
-from search.store.proofs import find_opening, openings_until
+from search.store.views import BaselineEntry, FunnelEntry, LineageEntry, ProgramEntry, ProofEntry
 
 EXAMPLES = 5  # ids of duplicates that are named
 
@@ -29,7 +28,6 @@ PROGRAM_COLUMNS = (
     "reason", "fitness", "over_adamw", "rounds", "variance", "statements", "live_statements", "state_slots", "key",
     "dataflow_hash", "genome", "live_genome",
 )  # fmt: skip
-DUPLICATE_COLUMNS = ("answered_by", "programs", "example_id")
 FUNNEL_COLUMNS = (
     "funnel", "search", "stage", "stages", "task", "competitor", "program_id", "passed", "z", "p", "ahead",
     "ahead_error", "baseline", "fitness", "standard_error", "seeds", "trials", "learning_rate", "weight_decay",
@@ -42,167 +40,158 @@ def command(
 ) -> None:
     """One program: source with dead statements marked, score, origin, duplicates, loss curves, funnel and proof."""
     form = form_of(json, csv)
-    with closing(open_store(store)) as database:
-        write_program(database, program_id, form)
+    with open_results(store) as results:
+        write_program(results, program_id, form)
 
 
 class Found(NamedTuple):
-    """What the store holds about a program; rows by the names of their columns."""
+    """What the database holds about a program. `line`: from the start program to it."""
 
-    row: dict[str, Any]
     program: Program
-    duplicates: list[dict[str, Any]]
-    examples: list[int]
+    row: ProgramEntry
+    over_adamw: float | None
+    line: list[LineageEntry]
+    trained: ProgramEntry | None
+    """The first program with its key that was trained."""
+    duplicates: list[Duplicates]
     trainings: list[Training]
-    funnel: list[dict[str, Any]]
-    proof: list[dict[str, Any]]
+    funnel: list[FunnelEntry]
+    proof: list[ProofEntry]
+
+    @property
+    def as_columns(self) -> dict[str, Any]:
+        """What there is to say about it in one row."""
+        return self.row.as_columns() | {
+            "parent_id": self.line[-1].parent_id,
+            "trained_id": None if self.trained is None else self.trained.id,
+            "over_adamw": self.over_adamw,
+            "live_genome": str(live_program(self.program)),
+        }
 
 
-def write_program(store: Store, program_id: int, form: Form) -> None:
+def write_program(results: Results, program_id: int, form: Form) -> None:
     """Print a program, its outcome, origin and duplicates, loss curves, and what funnel and proof found; as CSV its
     row alone.
 
     Raises:
         InputError: there is no such program, or its text is none.
     """
-    found = _find(store, program_id)
+    found = _find(results, program_id)
     if form is Form.TEXT:
-        _show(store, found)
+        _show(results, found)
         return
     tables = [
-        Table("program", PROGRAM_COLUMNS, [found.row]),
-        Table("duplicates", DUPLICATE_COLUMNS, found.duplicates),
+        Table("program", PROGRAM_COLUMNS, [found.as_columns]),
+        table_of("duplicates", Duplicates, found.duplicates),
         Table("curves", CURVE_COLUMNS, curve_rows(found.trainings)),
-        Table("funnel", FUNNEL_COLUMNS, found.funnel),
-        Table("proof", PROOF_COLUMNS, found.proof),
+        table_of("funnel", FunnelEntry, found.funnel, FUNNEL_COLUMNS),
+        table_of("proof", ProofEntry, found.proof, PROOF_COLUMNS),
     ]
-    write(form, "show", store.location, tables)
+    write(form, "show", results.location, tables)
 
 
-def _find(store: Store, program_id: int) -> Found:
-    row = store.program(program_id)
-    program = parse(row["genome"], f"program {program_id} in {store.location}")
-    baselines = store.baselines(row["search_id"])
-    adamw = baselines["adamw"].fitness if "adamw" in baselines else None
-    known = row["fitness"] is not None and adamw is not None
-    row |= {
-        "parent_id": _parent(store, row),
-        "trained_id": _trained(store, row["key"]),
-        "over_adamw": row["fitness"] - adamw if known else None,
-        "live_genome": str(live_program(program)),
-    }
-    query = """SELECT answered_by, COUNT(*) AS programs, MIN(id) AS example_id FROM program
-               WHERE key = :key AND id <> :id GROUP BY answered_by ORDER BY COUNT(*) DESC, MIN(id)"""
-    examples = "SELECT id FROM program WHERE key = :key AND id <> :id ORDER BY id LIMIT :most"
-    competitors = [(f"program {program_id}", row["key"], row["fitness"])]
-    competitors += [(f"tuned {b.name}", b.key, b.fitness) for b in baselines.values()]
-    tasks = [task["name"] for task in row["settings"].get("tasks", [])]
+def _find(results: Results, program_id: int) -> Found:
+    named = results.named_program(program_id)
+    row = named.entry
+    assert row is not None
+    baselines = results.baselines(row.search)
+    adamw = next((baseline.fitness for baseline in baselines if baseline.name == "adamw"), None)
+    competitors: list[tuple[str, ProgramEntry | BaselineEntry]] = [(named.name, row)]
+    competitors += [(f"tuned {baseline.name}", baseline) for baseline in baselines]
     return Found(
-        row, program,
-        store.rows(query, key=row["key"], id=program_id),
-        [other["id"] for other in store.rows(examples, key=row["key"], id=program_id, most=EXAMPLES)],
-        [trainings_of(store, *competitor, tasks) for competitor in competitors],
-        store.rows("SELECT * FROM v_funnel WHERE program_id = :id", id=program_id),
-        proof_of(store, program_id),
-    )  # fmt: skip
-
-
-def _parent(store: Store, row: dict[str, Any]) -> int | None:
-    if row["parent_birth"] is None:
-        return None
-    query = "SELECT id FROM program WHERE search_id = :search_id AND birth = :birth"
-    found = store.rows(query, search_id=row["search_id"], birth=row["parent_birth"])
-    return found[0]["id"] if found else None
-
-
-def _trained(store: Store, key: str) -> int | None:
-    """The first program with this key that was trained."""
-    query = "SELECT id FROM program WHERE key = :key AND answered_by = 'training' ORDER BY id LIMIT 1"
-    found = store.rows(query, key=key)
-    return found[0]["id"] if found else None
+        named.program,
+        row,
+        row.fitness - adamw if row.fitness is not None and adamw is not None else None,
+        results.lineage(program_id),
+        results.first_trained(row.key),
+        results.duplicates(row),
+        [trainings_of(results, name, of, named.tasks) for name, of in competitors],
+        results.funnels_of(program_id=program_id),
+        results.proof(program_id),
+    )
 
 
 # --- what is printed -------------------------------------------------------------------------------------------------
 
 
-def _show(store: Store, found: Found) -> None:
+def _show(results: Results, found: Found) -> None:
     row, program = found.row, found.program
-    title = Text(f"program {row['id']}", style="bold")
-    console.print(title.append(f" of search {printable(row['search'])}: {describe(program)}", "not bold"))
+    title = Text(f"program {row.id}", style="bold")
+    console.print(title.append(f" of search {printable(row.search)}: {describe(program)}", "not bold"))
     show_program(program)
     if len(live_statements(program)) < len(program):
         console.print("without its dead statements:")
         show_program(program, dead_too=False)
     facts = Grid.grid(padding=(0, 2, 0, 0))
-    for name, said in _facts(store, found):
+    for name, said in _facts(results, found):
         facts.add_row(Text(name, style="bold"), Text(printable(said), overflow="fold"))
     console.print(facts, "", sep="\n")
     show_curves(found.trainings)
     if found.funnel:
         _show_funnel(found.funnel)
     if found.proof:
-        opening = find_opening(store, row["dataflow_hash"])
-        show_proof(found.proof, openings_until(store, opening) if opening is not None else 1)
+        opening = results.opening(row.dataflow_hash)
+        show_proof(found.proof, opening.openings if opening is not None else 1)
 
 
-def _facts(store: Store, found: Found) -> list[tuple[str, str]]:
+def _facts(results: Results, found: Found) -> list[tuple[str, str]]:
     row = found.row
-    if row["fitness"] is None:
-        outcome = f"{row['status']}: {printable(row['reason'] or 'no reason noted')}"
+    if row.fitness is None:
+        outcome = f"{row.status}: {printable(row.reason or 'no reason noted')}"
     else:
-        over = f", {number(row['over_adamw'], True)} over tuned AdamW" if row["over_adamw"] is not None else ""
-        outcome = f"{number(row['fitness'])}{over}"
+        over = f", {number(found.over_adamw, True)} over tuned AdamW" if found.over_adamw is not None else ""
+        outcome = f"{number(row.fitness)}{over}"
     return [
-        ("fitness" if row["fitness"] is not None else "outcome", outcome),
-        ("score from", _score(row)),
-        ("origin", _origin(row)),
-        ("lineage", _lineage(store, row)),
-        ("duplicates", _duplicates(found)),
-        ("key", row["key"]),
+        ("fitness" if row.fitness is not None else "outcome", outcome),
+        ("score from", _score(row, found.trained)),
+        ("origin", _origin(row, found.line[-1].parent_id)),
+        ("lineage", _lineage(found.line)),
+        ("duplicates", _duplicates(results, found)),
+        ("key", row.key),
     ]
 
 
-def _score(row: dict[str, Any]) -> str:
-    how = str(row["answered_by"]).replace("_", " ")
-    if row["trained_id"] in (None, row["id"]):
+def _score(row: ProgramEntry, trained: ProgramEntry | None) -> str:
+    how = row.answered_by.replace("_", " ")
+    if trained is None or trained.id == row.id:
         return how
-    return f"{how}: program {row['trained_id']} was trained, and does the same"
+    return f"{how}: program {trained.id} was trained, and does the same"
 
 
-def _origin(row: dict[str, Any]) -> str:
-    if row["parent_birth"] is None:
-        return f"birth {row['birth']}, {'drawn at random' if row['mutation'] == 'random' else 'the start program'}"
-    parent = f"program {row['parent_id']}, birth" if row["parent_id"] is not None else "birth"
-    return f"birth {row['birth']}, {row['mutation']} of {parent} {row['parent_birth']}"
+def _origin(row: ProgramEntry, parent_id: int | None) -> str:
+    if row.parent_birth is None:
+        return f"birth {row.birth}, {'drawn at random' if row.mutation == 'random' else 'the start program'}"
+    parent = f"program {parent_id}, birth" if parent_id is not None else "birth"
+    return f"birth {row.birth}, {row.mutation} of {parent} {row.parent_birth}"
 
 
-def _lineage(store: Store, row: dict[str, Any]) -> str:
-    line = line_of(store, row["search_id"], row["birth"])
+def _lineage(line: Sequence[LineageEntry]) -> str:
     if len(line) == 1:
         return "none"
     changes = len(changes_of(line))
     births = f"{len(line) - 1} birth{'s' * (len(line) > 2)}"
-    return f"{births} after the first, {changes} changed what it does; optsearch lineage {row['id']}"
+    return f"{births} after the first, {changes} changed what it does; optsearch lineage {line[-1].id}"
 
 
-def _duplicates(found: Found) -> str:
-    births = sum(row["programs"] for row in found.duplicates)
+def _duplicates(results: Results, found: Found) -> str:
+    births = sum(row.programs for row in found.duplicates)
     if not births:
         return "none"
-    ways = ", ".join(f"{row['programs']} by {row['answered_by'].replace('_', ' ')}" for row in found.duplicates)
-    such = ", ".join(map(str, found.examples))
+    ways = ", ".join(f"{row.programs} by {row.answered_by.replace('_', ' ')}" for row in found.duplicates)
+    same = [program_id for program_id in results.with_key(found.row.key, EXAMPLES + 1) if program_id != found.row.id]
+    such = ", ".join(map(str, same[:EXAMPLES]))
     return f"{births} other birth{'s' * (births != 1)} with this key, answered {ways}; such as {such}"
 
 
-def _show_funnel(rows: Sequence[dict[str, Any]]) -> None:
+def _show_funnel(rows: Sequence[FunnelEntry]) -> None:
     show_table(
         "in the funnel, on fresh seeds",
         ["funnel", "stage", "task", "fitness", "ahead", "+-", "of", "z", "p", "passed"],
         [
             [
-                r["funnel"], f"{r['stage']} of {r['stages']}" if r["stages"] else str(r["stage"]), r["task"],
-                number(r["fitness"]), number(r["ahead"], True), number(r["ahead_error"]), r["baseline"],
-                _short(r["z"]), _short(r["p"]), "yes" if r["passed"] else "no",
+                r.funnel, f"{r.stage} of {r.stages}" if r.stages else str(r.stage), r.task,
+                number(r.fitness), number(r.ahead, True), number(r.ahead_error), r.baseline,
+                _short(r.z), _short(r.p), "yes" if r.passed else "no",
             ]
             for r in rows
         ],

@@ -21,6 +21,7 @@ from proxy_tasks import Task, get_task
 
 from search.commands.export import write_text
 from search.commands.options import RESULTS, ProgramArgument, StoreOption, allow_user_modules
+from search.commands.progress import counting_trainings
 from search.commands.terminal import console, number, show_program, show_table
 from search.evidence.recording import record
 from search.evidence.scaled_tasks import LossIncrease, ScaledTask, difference, losses, scaled_task
@@ -28,7 +29,7 @@ from search.evidence.simplification import ABLATION, NAMES, Simplification, Step
 from search.results.export import NamedProgram
 from search.results.programs import named_program
 from search.results.results import Results
-from search.settings.seeds import FRESH_SEED, TUNING_SEED
+from search.settings.seeds import FRESH_SEED, fresh_seeds, tuning_seeds
 from search.settings.settings import Dedup
 from search.settings.settings_file import stored_settings
 from search.store import open_store
@@ -97,24 +98,32 @@ def simplify_program(
     if math.isnan(tolerance):
         raise InputError("--tolerance nan: not a number; expected standard deviations, such as 1")
     named = [get_task(name) for name in dict.fromkeys(tasks)]
+    fresh: list[_Losses] = []
     with named_program(what, store) as (found, results):
         on = [ScaledTask(task, 1.0) for task in named or _tasks_of(found, results)]
-        fresh: list[_Losses] = []
         if seeds is None:
             result = simplify(found.program)
         else:
-            with closing(open_store(store, create=True)) as database:
-                service = TrainingService(database, InlineEvaluator(), BATCH, DEDUP)
-                on = _scaled(found, on, range(TUNING_SEED, TUNING_SEED + seeds), service)
-                training = Training(service, on, range(TUNING_SEED, TUNING_SEED + seeds), tolerance)
-                result = simplify(found.program, training, lambda line: console.print(line, markup=False))
-                fresh = _confirmed(result, on, range(FRESH_SEED, FRESH_SEED + seeds), service)
+            result, on, fresh = _trained(found, on, seeds, tolerance, store)
         if results is not None and found.entry is not None:
             results.store.set_simplification(found.entry.id, _rows(result))
     _show(found.name, result, on, fresh, tolerance)
     if output is not None:
         write_text(f"{result.program.as_function()}\n", output)
     return result
+
+
+def _trained(
+    found: NamedProgram, tasks: Sequence[ScaledTask], seeds: int, tolerance: float, location: str
+) -> tuple[Simplification, list[ScaledTask], list[_Losses]]:
+    """Simplify with training; return the result, the tasks with their scales, and the losses on fresh seeds."""
+    with closing(open_store(location, create=True)) as database:
+        service = TrainingService(database, InlineEvaluator(), BATCH, DEDUP)
+        with counting_trainings(service):
+            on = _scaled(found, tasks, tuning_seeds(seeds), service)
+            training = Training(service, on, tuning_seeds(seeds), tolerance)
+            result = simplify(found.program, training, lambda line: console.print(line, markup=False))
+            return result, on, _confirmed(result, on, fresh_seeds(seeds), service)
 
 
 def _tasks_of(found: NamedProgram, results: Results | None) -> list[Task]:

@@ -3,38 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
-from typing import Any
 
 from search.commands.options import RESULTS, CsvOption, JsonOption, SearchOption, StoreOption
-from search.commands.output import Form, Table, form_of, write
+from search.commands.output import Form, form_of, table_of, write
 from search.commands.terminal import console, number, show_table
-from search.results.lookup import require_search, rows_of
+from search.results.results import Driver, Results, open_results
 from search.results.text import printable
-from search.store import Store, open_store
-from search.store.lease import is_held
+from search.store.keys import SearchState
+from search.store.rows import Row, columns_of
+from search.store.views import MetaValidationEntry, ProgressEntry, SearchEntry
 
 POINTS = 8  # rows in the table over births
-
-SEARCH_COLUMNS = (
-    "search", "state", "driver", "silent_seconds", "programs", "trained", "answered_share", "redundant_share",
-    "best_fitness", "seconds", "programs_per_second", "programs_left", "trainings_left",
-)  # fmt: skip
-PROGRESS_COLUMNS = (
-    "search", "batch", "births", "trained", "by_hash", "by_fingerprint", "in_flight", "rejected", "redundant_share",
-    "births_so_far", "trained_so_far", "by_hash_so_far", "by_fingerprint_so_far", "in_flight_so_far",
-    "rejected_so_far", "best_so_far",
-)  # fmt: skip
 META_COLUMNS = ("search", "births", "id", "birth", "fitness", "meta_fitness")
 
-_SEARCHES = """
-    SELECT s.id, s.name, s.state, s.seconds, s.holder, s.holder_token, s.holder_machine, s.holder_pid, s.heartbeat,
-           COUNT(i.id) AS births, MAX(i.fitness) AS best,
-           COALESCE(SUM(CASE WHEN i.answered_by IN ('training', 'reevaluation') THEN 1 ELSE 0 END), 0) AS trained,
-           COALESCE(SUM(i.live_statements), 0) AS live_statements, COALESCE(SUM(i.statements), 0) AS statements
-    FROM search s LEFT JOIN program i ON i.search_id = s.id
-    GROUP BY s.id ORDER BY s.id
-"""
+
+@columns_of
+class SearchStatus(Row):
+    """Where a search stands."""
+
+    search: str
+    state: str
+    driver: str | None
+    silent_seconds: float | None
+    programs: int
+    trained: int
+    answered_share: float
+    redundant_share: float
+    best_fitness: float | None
+    seconds: float
+    programs_per_second: float
+    programs_left: int | None
+    trainings_left: int | None
 
 
 def command(
@@ -42,85 +41,81 @@ def command(
 ) -> None:
     """Every search in the store: state, progress, rate, what is left, and how its births were answered."""
     form = form_of(json, csv)
-    with closing(open_store(store)) as database:
-        require_search(database, search)
-        write_status(database, search, form)
+    with open_results(store) as results:
+        write_status(results, search, form)
 
 
-def write_status(store: Store, search: str | None, form: Form) -> None:
-    """Print every search, who drives it, and for each how it went over its births; as CSV the searches alone."""
-    now = store.clock()
-    searches = [_search(store, row, now) for row in store.rows(_SEARCHES) if search in (None, row["name"])]
+def write_status(results: Results, search: str | None, form: Form) -> None:
+    """Print every search, who drives it, and for each how it went over its births; as CSV the searches alone.
+
+    Raises:
+        InputError: there is no such search.
+    """
+    results.require(search)
+    drivers = results.drivers()
+    searches = [_status(row, drivers[row.search]) for row in results.searches() if search in (None, row.search)]
     if form is Form.TEXT:
-        _show(store, searches)
+        _show(results, searches)
         return
     tables = [
-        Table("searches", SEARCH_COLUMNS, searches),
-        Table("progress", PROGRESS_COLUMNS, rows_of(store, "v_progress", search)),
-        Table("meta_validation", META_COLUMNS, rows_of(store, "v_meta_validation", search)),
+        table_of("searches", SearchStatus, searches),
+        table_of("progress", ProgressEntry, results.progress(search)),
+        table_of("meta_validation", MetaValidationEntry, results.meta_validation(search), META_COLUMNS),
     ]
-    write(form, "status", store.location, tables)
+    write(form, "status", results.location, tables)
 
 
-def _search(store: Store, row: dict[str, Any], now: float) -> dict[str, Any]:
-    """A search by the names of SEARCH_COLUMNS."""
-    found = store.find_search(row["name"])
-    budget = found[1].get("budget", {}) if found else {}
+def _status(row: SearchEntry, driver: Driver) -> SearchStatus:
+    budget = row.settings.get("budget", {})
     programs, evaluations = (b if type(b := budget.get(name)) is int else None for name in ("programs", "evaluations"))
-    driven = _is_driven(row, now)
-    return {
-        "search": row["name"],
-        "state": "stopped" if row["state"] == "running" and not driven else row["state"],
-        "driver": row["holder"] if driven else None,
-        "silent_seconds": None if row["heartbeat"] is None else max(0.0, now - row["heartbeat"]),
-        "programs": row["births"],
-        "trained": row["trained"],
-        "answered_share": 1 - row["trained"] / max(1, row["births"]),
-        "redundant_share": 1 - row["live_statements"] / (row["statements"] or 1),
-        "best_fitness": row["best"],
-        "seconds": row["seconds"],
-        "programs_per_second": row["births"] / row["seconds"] if row["seconds"] else 0.0,
-        "programs_left": None if programs is None else max(0, programs - row["births"]),
-        "trainings_left": None if evaluations is None else max(0, evaluations - row["trained"]),
-    }
+    return SearchStatus(
+        search=row.search,
+        state="stopped" if row.state == SearchState.RUNNING and not driver.is_driven else row.state,
+        driver=driver.holder,
+        silent_seconds=None if driver.silent is None else max(0.0, driver.silent),
+        programs=row.births,
+        trained=row.trained,
+        answered_share=1 - row.trained / max(1, row.births),
+        redundant_share=row.redundant_share,
+        best_fitness=row.best,
+        seconds=row.seconds,
+        programs_per_second=row.births / row.seconds if row.seconds else 0.0,
+        programs_left=None if programs is None else max(0, programs - row.births),
+        trainings_left=None if evaluations is None else max(0, evaluations - row.trained),
+    )
 
 
-def _show(store: Store, searches: Sequence[dict[str, Any]]) -> None:
+def _show(results: Results, searches: Sequence[SearchStatus]) -> None:
     columns = ["search", "state", "programs", "trained", "answered", "redundant", "best", "rate", "left"]
-    title = f"searches in {store.location}"
+    title = f"searches in {results.location}"
     show_table(title, columns, [_row(search) for search in searches], left=["search", "state"])
     for search in searches:
-        if search["state"] in ("running", "stopped"):
+        if search.state in (SearchState.RUNNING, "stopped"):
             console.print(_driven(search), overflow="fold")
     if not searches:
         console.print("no search yet; `optsearch run CONFIG` starts one")
     for search in searches:
-        if search["programs"]:
-            _show_progress(store, search["search"])
-            _show_meta_validation(store, search["search"])
+        if search.programs:
+            _show_progress(results, search.search)
+            _show_meta_validation(results, search.search)
 
 
-def _row(search: dict[str, Any]) -> list[str]:
-    left = [str(search["programs_left"])] * (search["programs_left"] is not None)
-    left += [f"{search['trainings_left']} trainings"] * (search["trainings_left"] is not None)
+def _row(search: SearchStatus) -> list[str]:
+    left = [str(search.programs_left)] * (search.programs_left is not None)
+    left += [f"{search.trainings_left} trainings"] * (search.trainings_left is not None)
     return [
-        search["search"], search["state"], str(search["programs"]), str(search["trained"]),
-        f"{search['answered_share']:.1%}", f"{search['redundant_share']:.1%}", number(search["best_fitness"]),
-        f"{search['programs_per_second']:.0f}/s", ", ".join(left) or "-",
+        search.search, search.state, str(search.programs), str(search.trained), f"{search.answered_share:.1%}",
+        f"{search.redundant_share:.1%}", number(search.best_fitness), f"{search.programs_per_second:.0f}/s",
+        ", ".join(left) or "-",
     ]  # fmt: skip
 
 
-def _is_driven(row: dict[str, Any], now: float) -> bool:
-    silent = now - (row["heartbeat"] or 0.0)
-    return is_held(row["holder_token"], row["holder_machine"], row["holder_pid"], silent)
-
-
-def _driven(search: dict[str, Any]) -> str:
-    """Who drives a search that has not ended; without anybody, since when."""
-    name = printable(search["search"])
-    if search["state"] == "running":
-        return f"{name} is driven by {printable(search['driver'] or 'somebody')}"
-    silent = search["silent_seconds"]
+def _driven(search: SearchStatus) -> str:
+    """Say who drives a search that has not ended; if no run does, since when."""
+    name = printable(search.search)
+    if search.state == SearchState.RUNNING:
+        return f"{name} is driven by {printable(search.driver or 'an unknown run')}"
+    silent = search.silent_seconds
     since = "" if silent is None else f", last heartbeat {_ago(silent)} ago"
     return f"{name} was stopped without having ended{since}; `optsearch run` with its settings goes on"
 
@@ -132,9 +127,9 @@ def _ago(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _show_progress(store: Store, search: str) -> None:
-    """Shares of births by what answered them, over stretches of the search."""
-    batches = rows_of(store, "v_progress", search)
+def _show_progress(results: Results, search: str) -> None:
+    """Print the shares of births by what answered them, over stretches of the search."""
+    batches = results.progress(search)
     rows = []
     for point in range(POINTS):
         stretch = batches[point * len(batches) // POINTS : (point + 1) * len(batches) // POINTS]
@@ -144,29 +139,32 @@ def _show_progress(store: Store, search: str) -> None:
     show_table(f"{search}: how births were answered, in shares of each stretch", columns, rows)
 
 
-def _show_meta_validation(store: Store, search: str) -> None:
-    """The latest of those bests that were tried on tasks which the search never sees."""
-    query = """SELECT MIN(births) AS births, id, birth, MAX(fitness) AS fitness, MAX(meta_fitness) AS meta_fitness
-               FROM v_meta_validation WHERE search = :search GROUP BY id, birth ORDER BY MIN(births)"""
-    rows = store.rows(query, search=search)
-    if rows:
-        best = max((row["meta_fitness"] for row in rows if row["meta_fitness"] is not None), default=None)
-        show_table(
-            f"{search}: new bests on the meta-validation tasks",
-            ["after births", "id", "fitness", "meta-validation", ""],
-            [
-                [str(r["births"]), str(r["id"]), number(r["fitness"]), number(r["meta_fitness"]),
-                 "best" if r["meta_fitness"] is not None and r["meta_fitness"] == best else ""]
-                for r in rows[-POINTS:]
-            ],
-        )  # fmt: skip
+def _show_meta_validation(results: Results, search: str) -> None:
+    """Print the last new bests that were tried on tasks which the search never sees."""
+    first: dict[int, MetaValidationEntry] = {}  # of each best, when it was new; later points repeat it
+    for row in results.meta_validation(search):
+        first.setdefault(row.id, row)
+    if not first:
+        return
+    best = max((row.meta_fitness for row in first.values() if row.meta_fitness is not None), default=None)
+    show_table(
+        f"{search}: new bests on the meta-validation tasks",
+        ["after births", "id", "fitness", "meta-validation", ""],
+        [
+            [str(row.births), str(row.id), number(row.fitness), number(row.meta_fitness),
+             "best" if row.meta_fitness is not None and row.meta_fitness == best else ""]
+            for row in list(first.values())[-POINTS:]
+        ],
+    )  # fmt: skip
 
 
-def _stretch_row(stretch: list[dict[str, Any]]) -> list[str]:
-    births = sum(batch["births"] for batch in stretch)
-    shares = [
-        f"{sum(batch[level] for batch in stretch) / births:.1%}"
-        for level in ("trained", "by_hash", "by_fingerprint", "in_flight", "rejected")
-    ]
-    redundant = sum(batch["redundant_share"] * batch["births"] for batch in stretch) / births
-    return [str(stretch[-1]["births_so_far"]), *shares, f"{redundant:.1%}", number(stretch[-1]["best_so_far"])]
+def _stretch_row(stretch: Sequence[ProgressEntry]) -> list[str]:
+    births = sum(batch.births for batch in stretch)
+    answered = [
+        sum(batch.trained for batch in stretch), sum(batch.by_hash for batch in stretch),
+        sum(batch.by_fingerprint for batch in stretch), sum(batch.in_flight for batch in stretch),
+        sum(batch.rejected for batch in stretch),
+    ]  # fmt: skip
+    redundant = sum(batch.redundant_share * batch.births for batch in stretch) / births
+    shares = [f"{number_of / births:.1%}" for number_of in answered]
+    return [str(stretch[-1].births_so_far), *shares, f"{redundant:.1%}", number(stretch[-1].best_so_far)]

@@ -14,6 +14,7 @@ from programs.errors import InputError
 from programs.program import Program, parse
 
 from search.commands.options import RESULTS, StoreOption
+from search.commands.progress import counting_trainings
 from search.commands.terminal import console
 from search.evidence.false_merges import SIGMAS, SUSPECT_SEEDS, Verification, sample_pairs, verify
 from search.results.results import open_results
@@ -57,7 +58,8 @@ def show_verification(store: Store, search: str, number: int, settings: Settings
     settings = settings or stored_settings(found.settings, search)
     pairs = sample_pairs(store, found.id, number)
     service = TrainingService(store, InlineEvaluator(), settings.evaluator.batch, settings.dedup)
-    result = verify(pairs, _start(store.baselines(found.id), settings), settings, service)
+    with counting_trainings(service):
+        result = verify(pairs, _start(store.baselines(found.id), settings), settings, service)
     _show(result, settings.tasks[0].name)
     return result
 

@@ -14,8 +14,8 @@ from rich.text import Text
 from programs.errors import InputError
 
 from search.commands.terminal import console
+from search.results.results import Results, open_results
 from search.results.text import printable
-from search.store import Store, open_store
 from search.store.connections import engine_of, sqlite_file
 
 SECONDS = 2.0  # between two looks, unless another number is given
@@ -23,7 +23,7 @@ LEAST_SECONDS, MOST_SECONDS = 0.1, 86_400.0
 
 
 def seconds_of(text: str | None) -> float:
-    """The seconds between two looks that somebody has asked for.
+    """Return the seconds between two looks, as they were asked for.
 
     Raises:
         InputError: that is no such number.
@@ -37,11 +37,11 @@ def seconds_of(text: str | None) -> float:
     return seconds
 
 
-def watch(location: str, look: Callable[[Store], RenderableType], seconds: float) -> None:
+def watch(location: str, look: Callable[[Results], RenderableType], seconds: float) -> None:
     """Show what `look` makes of a database in one place of the terminal, until Ctrl-C.
 
-    A SQLite file that is not there when this begins is waited for: until there is something to look at, what is missing
-    is said.
+    A SQLite file that is not there when this begins is waited for: until there is something to look at, the terminal
+    says what is missing.
 
     Raises:
         InputError: there is no terminal, or the database cannot be looked at.
@@ -59,22 +59,22 @@ def watch(location: str, look: Callable[[Store], RenderableType], seconds: float
 class _Watched:
     """A database that may not be there yet."""
 
-    def __init__(self, location: str, look: Callable[[Store], RenderableType]) -> None:
+    def __init__(self, location: str, look: Callable[[Results], RenderableType]) -> None:
         self._location = location
         self._look = look
-        self._store: Store | None = None
+        self._results: Results | None = None
         file = sqlite_file(engine_of(location))
         self._early = file is not None and not file.exists()
 
     def shown(self, seconds: float) -> RenderableType:
-        """What there is to see now, and how often that is asked."""
+        """Return what there is to see now, and how often it is looked at."""
         note = Text(f"{datetime.now():%H:%M:%S}, every {seconds:g} s; Ctrl-C ends", style="dim")
         return Group(self._seen(), note)
 
     def _seen(self) -> RenderableType:
         try:
-            self._store = self._store or open_store(self._location)
-            seen = self._look(self._store)
+            self._results = self._results or open_results(self._location)
+            seen = self._look(self._results)
         except InputError as error:
             if not self._early:
                 raise
@@ -83,6 +83,6 @@ class _Watched:
         return seen
 
     def close(self) -> None:
-        """Let the database go."""
-        if self._store is not None:
-            self._store.close()
+        """Close the database."""
+        if self._results is not None:
+            self._results.close()

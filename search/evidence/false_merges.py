@@ -88,7 +88,8 @@ def verify(pairs: list[Pair], start: Program, settings: Settings, service: Train
     """
     task = settings.tasks[0].task
     candidates = {h: Candidate(h, p) for pair in pairs for h, p in zip(pair.hashes, pair[:2], strict=True)}
-    scores = service.evaluate(list(candidates.values()), [TaskSeeds(task, (TUNING_SEED,))])
+    with service.counting(len(candidates)):
+        scores = service.evaluate(list(candidates.values()), [TaskSeeds(task, (TUNING_SEED,))])
     noise = service.train([start], [TaskSeeds(task, fresh_seeds(SIGMA_SEEDS))])[0][0].fitness
     if len(noise) < 2:
         raise InputError(

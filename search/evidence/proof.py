@@ -227,7 +227,8 @@ def _suits_all(
     """The trial with the lowest geometric mean of losses over the targets; None if none trains on all tasks."""
     totals = dict.fromkeys((trial.candidate.key for trial in trials), 0.0)
     for task, target in zip(tasks, targets, strict=True):
-        scores = service.evaluate([t.candidate for t in trials], [TaskSeeds(task, TUNING_SEEDS[:1])])
+        with service.counting(len(trials)):
+            scores = service.evaluate([t.candidate for t in trials], [TaskSeeds(task, TUNING_SEEDS[:1])])
         for key in totals:
             fitness = scores[key].fitness
             totals[key] += math.inf if fitness is None else math.log(-fitness / target)

@@ -93,9 +93,10 @@ def scaled_task(program: Program, task: Task, seeds: Sequence[int], service: Tra
 
 def difference(task: str, row: Sequence[float], original: Sequence[float]) -> LossIncrease:
     """Of losses on the same seeds, two at least."""
-    found = tests.difference(dict(enumerate(row)), dict(enumerate(original)))
-    if found is None or not all(map(math.isfinite, (*row, *original))):
+    if not all(map(math.isfinite, (*row, *original))):
         return LossIncrease(task, math.inf, 0.0)
+    found = tests.difference(dict(enumerate(row)), dict(enumerate(original)))
+    assert found is not None, "two seeds at least"
     unit = max(statistics.stdev(original), _LEAST_DEVIATION * abs(statistics.fmean(original)))
     return LossIncrease(task, found.mean / unit, found.standard_error / unit)
 

@@ -12,16 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from programs.export.lowering import lower
-from programs.export.naming import hyperparameters
+from programs.export.named_constants import named_constants
 from programs.hashing import dataflow_hash
+from programs.lowering import lower
 from programs.program import Program
 from programs.simplify import Step as AlgebraStep
 from programs.simplify import simplify_algebra
 
-from search.evidence.ablation import ablations, price
-from search.evidence.constants import roundings
 from search.evidence.scaled_tasks import LossIncrease, ScaledTask, differences
+from search.evidence.variants import ablations, price, roundings
 from search.training.service import TrainingService
 
 ABLATION, CONSTANT, NAMES = "ablation", "constant", "names"
@@ -132,7 +131,7 @@ class Simplification:
         return True
 
     def _name(self) -> None:
-        names = {h.name: h.default for h in hyperparameters(lower(self.program)).values()}
+        names = {h.name: h.default for h in named_constants(lower(self.program)).values()}
         self.steps.append(Step(NAMES, self.program, self.program, {"names": names}, True))
 
 

@@ -15,7 +15,6 @@ from itertools import groupby
 from random import Random
 from typing import NamedTuple
 
-from programs.dataflow import N_INPUTS
 from programs.hashing import dataflow_hash
 from programs.liveness import live
 from programs.mutation import mutate, random_program, tune
@@ -266,7 +265,7 @@ def _member(birth: Birth, score: Score) -> Member:
 def _row(birth: Birth, batch: int, score: Score) -> ProgramRow:
     program = birth.genome.program
     liveness = live(program.dataflow)
-    live_statements = sum(node >= N_INPUTS for node in liveness.nodes)
+    live_statements = sum(program.dataflow.nodes[n].is_call for n in liveness.nodes)
     return ProgramRow(
         birth.number, batch, birth.parent, birth.mutation, str(program), birth.dataflow_hash, birth.key,
         birth.answered_by, len(program), live_statements, len(liveness.states), *score,

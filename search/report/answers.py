@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from search.report.progress import NO_BIRTHS
-from search.report.section import Axis, Figure, Section, missing
+from search.report.section import NO_BIRTHS, Axis, Figure, Section, missing
 from search.report.source import ReportedSearch
 from search.report.style import FIFTH, FOURTH, GROUND, INK, OURS, SIXTH, THIRD
 from search.report.text import plural, share

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from search.report.section import DataTable, Section, missing
+from search.report.section import NOTHING_TRAINED, DataTable, Section, missing
 from search.report.source import MOST_LEADERS, ReportedSearch
 from search.report.text import count, number, plural, words
-from search.report.winner import NOTHING_TRAINED
 
 
 def leaderboard(source: ReportedSearch) -> Section:

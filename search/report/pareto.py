@@ -7,11 +7,10 @@ from typing import Any
 
 from programs.liveness import live, live_statements
 
-from search.report.section import Axis, Figure, Section, missing
+from search.report.section import NOTHING_TRAINED, Axis, Figure, Section, missing
 from search.report.source import ReportedSearch
 from search.report.style import FOURTH, INK, OURS, REFERENCE
 from search.report.text import figures, label, plural, rounded
-from search.report.winner import NOTHING_TRAINED
 from search.results.pareto import pareto_front
 from search.results.results import Size
 

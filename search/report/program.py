@@ -8,10 +8,10 @@ from programs.program import Program
 from programs.simplify import equations
 
 from search.report.mathml import equations_as_mathml
-from search.report.section import Block, CodeBlock, CodeLine, Formulas, Note, Section, missing
+from search.report.section import NOTHING_TRAINED, Block, CodeBlock, CodeLine, Formulas, Note, Section, missing
 from search.report.source import ReportedSearch
 from search.report.text import figures, plural
-from search.report.winner import NOTHING_TRAINED, Winner
+from search.report.winner import Winner
 from search.results.export import NamedProgram, export_source
 
 MOST_STEPS = 1000  # of a simplification

@@ -9,15 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.report.clock import clock_of, in_unit, length
-from search.report.section import Axis, Figure, Section, missing
+from search.report.section import NO_BIRTHS, NOTHING_TRAINED, Axis, Figure, Section, missing
 from search.report.source import ReportedSearch
 from search.report.style import DASHES, OURS, RIVALS
 from search.report.text import figures, label, rounded
-from search.report.winner import NOTHING_TRAINED
 from search.store.views import LeaderboardEntry
 
 POINTS = 400  # of a curve
-NO_BIRTHS = "No birth is committed yet: the first appear once a batch has been trained; make the report again then."
 
 
 def best_over_births(source: ReportedSearch) -> Section:

@@ -140,6 +140,10 @@ class Section:
     columns: bool = False
 
 
+NO_BIRTHS = "No birth is committed yet: the first appear once a batch has been trained; make the report again then."
+NOTHING_TRAINED = "No program has trained well yet; the failures below say why."
+
+
 def missing(name: str, title: str, why: str) -> Section:
     """Return a section without data: one sentence that says why there is none, and how to get it."""
     return Section(name, title, [Note(why)])

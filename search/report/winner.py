@@ -9,8 +9,6 @@ from programs.program import Program
 from search.report.source import ReportedSearch
 from search.store.views import LeaderboardEntry
 
-NOTHING_TRAINED = "No program has trained well yet; the failures below say why."
-
 
 class Winner(NamedTuple):
     """The program that a report shows. `chosen_for` ends the sentence "It is shown because it ..."."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from types import TracebackType
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from programs.errors import InputError
 from programs.program import parse
@@ -16,8 +16,10 @@ from search.results.export import NamedProgram, export_source
 from search.results.pareto import pareto_front
 from search.store import Store, open_store
 from search.store.keys import Answer, sql_list
+from search.store.lease import is_held
 from search.store.proofs import Opening, find_opening
-from search.store.rows import Digest, Name, Row, RowType, query
+from search.store.rows import Name, Row, RowType, query
+from search.store.tables import SearchRow
 from search.store.views import (
     BaselineEntry,
     FailureEntry,
@@ -147,14 +149,20 @@ class _SearchName(Row):
     """The name."""
 
 
-@query("SELECT id, key FROM program ORDER BY id")
+@query("SELECT id FROM program WHERE key = :key ORDER BY id")
 class _Keyed(Row):
-    """A program and its key."""
+    """A program with a key."""
 
     id: int
     """Its ID."""
-    key: Digest
-    """Its key."""
+
+
+class Driver(NamedTuple):
+    """The run that drives a search, if there is one; `silent` counts the seconds since the last heartbeat."""
+
+    holder: str | None
+    is_driven: bool
+    silent: float | None
 
 
 class Results:
@@ -206,6 +214,16 @@ class Results:
         """Return one search."""
         self.require(name)
         return self.store.select(SearchEntry, "search = :search", search=name)[0]
+
+    def drivers(self) -> dict[str, Driver]:
+        """Return who drives each search, by its name."""
+        now = self.store.clock()
+        drivers = {}
+        for row in self.store.select(SearchRow):
+            silent = None if row.heartbeat is None else now - row.heartbeat
+            is_driven = silent is not None and is_held(row, silent)
+            drivers[row.name] = Driver(row.holder if is_driven else None, is_driven, silent)
+        return drivers
 
     def progress(self, search: str | None = None) -> list[ProgressEntry]:
         """Return how a search went, batch by batch."""
@@ -357,7 +375,7 @@ class Results:
 
     def with_key(self, key: str, limit: int) -> list[int]:
         """Return the IDs of the first births with a key."""
-        return [row.id for row in self.store.select(_Keyed, "key = :key", key=key, limit=limit)]
+        return [row.id for row in self.store.select(_Keyed, limit=limit, key=key)]
 
     def first_trained(self, key: str) -> ProgramEntry | None:
         """Return the first program with a key that was trained."""
@@ -370,16 +388,18 @@ class Results:
         of: ProgramEntry | LeaderboardEntry | BaselineEntry,
         status: Status | None = None,
         limit: int | None = None,
+        seed: int | None = None,
     ) -> list[TrainingEntry]:
-        """Return the trainings of a program or a tuned baseline, on whatever task and seed, with their loss curves.
+        """Return the trainings of a program or a tuned baseline, on all tasks, with their loss curves.
 
         Args:
             of: the program or the baseline.
             status: only those that ended like this; None for all.
             limit: how many; None for all.
+            seed: only those with this seed; None for all.
         """
-        where = "key = :key" if status is None else "key = :key AND status = :status"
-        return self.store.select(TrainingEntry, where, limit=limit, key=of.key, status=status)
+        where = "key = :key" + " AND status = :status" * (status is not None) + " AND seed = :seed" * (seed is not None)
+        return self.store.select(TrainingEntry, where, limit=limit, key=of.key, status=status, seed=seed)
 
     def simplification(self, program_id: int, limit: int | None = None) -> list[SimplificationEntry]:
         """Return the steps of `optsearch simplify`, if it was asked to simplify this program."""

@@ -1,8 +1,8 @@
-"""A process that outlives the driver by a moment: nothing that the driver's own Ray started may stay behind.
+"""A process that outlives the driver by a moment, so that nothing of the Ray that the driver started stays behind.
 
 Ray's daemons end with the driver, but some only after a minute, and workers that were stopped never do. Run as a script
-with a folder: waits until its standard input closes, which happens however the driver ends, then kills every process
-that has a file of that folder open and removes the folder.
+with a folder, it waits until its standard input closes, which happens however the driver ends; then it kills every
+process that has a file of that folder open and removes the folder.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pathlib import Path
 import psutil
 
 PATIENCE = 10.0  # seconds; a process that is being killed may take a moment to go
-LOOKS, BETWEEN_LOOKS = 2, 0.2  # nobody there so often, seconds apart: one may be between two names, or just starting
+CHECKS, BETWEEN_CHECKS = 2, 0.2  # that find no process, seconds apart: one may be just starting
 
 
 def users_of(folder: Path, spared: Collection[int]) -> Iterator[psutil.Process]:
-    """Processes that have a file open in the folder, or will have it by their command line, except some."""
+    """Yield the processes, except some, that have a file open in the folder or name it on their command line."""
     for process in psutil.process_iter():
         if process.pid in spared:
             continue
@@ -35,18 +35,18 @@ def users_of(folder: Path, spared: Collection[int]) -> Iterator[psutil.Process]:
 
 
 def clear(folder: Path, spared: Collection[int]) -> None:
-    """Kill what works in the folder, except some processes, and remove it."""
-    deadline, empty_looks = time.monotonic() + PATIENCE, 0
-    while empty_looks < LOOKS and time.monotonic() < deadline:
+    """Kill the processes that use the folder, except some, and remove it."""
+    deadline, empty_checks = time.monotonic() + PATIENCE, 0
+    while empty_checks < CHECKS and time.monotonic() < deadline:
         users = list(users_of(folder, spared))
-        empty_looks = 0 if users else empty_looks + 1
+        empty_checks = 0 if users else empty_checks + 1
         for process in users:
             with suppress(psutil.Error):
                 process.kill()
         if users:
             psutil.wait_procs(users, timeout=1)
         else:
-            time.sleep(BETWEEN_LOOKS)
+            time.sleep(BETWEEN_CHECKS)
     shutil.rmtree(folder, ignore_errors=True)
 
 

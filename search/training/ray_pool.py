@@ -89,7 +89,7 @@ class RayEvaluator:
             self._running[reference] = _Run(piece, member, time.monotonic() + self._settings.timeout_s)
 
     def collect(self, timeout: float) -> list[FinishedJob]:
-        """As of the interface.
+        """Return the jobs finished since the last call, waiting up to `timeout` seconds for the first.
 
         Raises:
             InputError: there is no worker on which the task can be trained.
@@ -108,7 +108,6 @@ class RayEvaluator:
         return finished
 
     def _ready(self, timeout: float) -> Sequence[Any]:
-        """References that are answered, waiting for the first."""
         references = [*self._running, *self._starting]
         if not references:
             return []
@@ -118,7 +117,6 @@ class RayEvaluator:
         return ready
 
     def _take(self, reference: Any) -> list[FinishedJob]:
-        """What became of a piece."""
         piece, member, _ = self._running.pop(reference)
         try:
             outcomes = ray.get(reference)
@@ -134,7 +132,7 @@ class RayEvaluator:
         return self._pieces.succeeded(piece, outcomes)
 
     def _raised(self, piece: Piece, member: _Member, cause: BaseException) -> list[FinishedJob]:
-        """Training raised: for reasons of the place, for want of memory, or for the program's own."""
+        """Take in that training raised: because of the node, a lack of memory, or the program."""
         if isinstance(cause, InputError):
             self._pieces.give_back(piece)
             self._give_up(member.actor, f"{member.place}: {cause}")
@@ -174,10 +172,10 @@ class RayEvaluator:
         self._without_workers_since = time.monotonic()
 
     def _number(self, resources: dict[str, float]) -> int:
-        """How many workers to start; on a cluster, more than there is room for wait for nodes to join.
+        """Return how many workers to start; on a cluster, those that do not fit wait for nodes to join.
 
         Raises:
-            InputError: there is no room for any on this machine.
+            InputError: this machine lacks the resources for any.
         """
         settings = self._settings
         if settings.address is not None:
@@ -204,7 +202,7 @@ class RayEvaluator:
         self._starting[actor.place.remote(list(self._tasks.values()))] = _Starting(actor, starts)
 
     def _welcome(self, reference: Any) -> None:
-        """A new worker has answered, or died before it could."""
+        """Take in that a new worker has answered, or died before it could."""
         actor, starts = self._starting.pop(reference)
         try:
             place = ray.get(reference)
@@ -229,7 +227,7 @@ class RayEvaluator:
         """Go on with one worker less.
 
         Raises:
-            InputError: it was the last.
+            InputError: it was the last one.
         """
         self._end(actor)
         if not self._idle and not self._running and not self._starting:
@@ -251,10 +249,9 @@ class RayEvaluator:
             return "its machine ran out of memory"
         if "its node has died" in text:
             return "its node died"
-        return "killed, or it ended itself, without a word"
+        return "killed, or it ended itself, without a message"
 
     def _notice_absence(self) -> None:
-        """Say so if no worker has found room for a while."""
         now = time.monotonic()
         if self._idle or self._running or not self._starting:
             self._without_workers_since = now
@@ -268,7 +265,7 @@ class RayEvaluator:
     def peak_memory(self) -> list[float]:
         told = []
         for reference in [member.actor.peak_memory.remote() for member in self._idle]:
-            with suppress(RayError):  # a worker that died meanwhile tells nothing
+            with suppress(RayError):  # a worker may have died meanwhile
                 told.append(float(ray.get(reference, timeout=ANSWER_SECONDS)))
         return told
 
@@ -286,7 +283,7 @@ class RayEvaluator:
 
 
 def _start_failure(error: RayError) -> str:
-    """Why a worker did not start: the last line of what Python said, if it came so far."""
+    """Return why a worker did not start: the last line of Python's message, if there is one."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     missing = next((line for line in lines if line.startswith("ModuleNotFoundError")), None)
     if missing is not None:

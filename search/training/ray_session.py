@@ -1,7 +1,7 @@
-"""The connection to Ray: an instance of one's own on this machine, or a cluster that is already there.
+"""The connection to Ray: an instance started on this machine, or a cluster that is already there.
 
-Ray writes what its processes have to say to the terminal. Here it goes to the log instead, and what is remembered of it
-tells why a worker died.
+Ray writes what its processes print to the terminal. Here it goes to the log instead, and what is remembered of it tells
+why a worker died. Whatever is wrong with a cluster is said in one line, within seconds.
 """
 
 from __future__ import annotations
@@ -9,34 +9,39 @@ from __future__ import annotations
 import logging
 import os
 import re
-import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import ray_constants, services
-from ray._private import worker as ray_worker
+from ray.exceptions import RayError
+
+from programs.errors import InputError
 
 from search.errors import RunError
-from search.training import guard
-from search.training.ray_cluster import answers, connect
+from search.training import guard, ray_internals
 
 log = logging.getLogger("optsearch.ray")
 
 OBJECT_STORE_BYTES = 128 * 2**20  # jobs and outcomes are small; the default would reserve a third of the memory
-LONGEST_FOLDER = 40  # letters: Ray's sockets lie in the folder, and the path of a socket has 107 at most
-LOOK_SECONDS = 5.0  # between two looks at the head of the cluster
+LONGEST_FOLDER = 40  # characters: Ray's sockets lie in the folder, and the path of a socket has 107 at most
+CHECK_SECONDS = 5.0  # between two checks of the cluster's head
 SILENCE_SECONDS = 30.0  # of the head until the run ends; Ray itself waits 60, then kills the driver
+ANSWER_SECONDS = 5.0  # for the head to take a connection
+PROBE_SECONDS = 15.0  # to connect as a driver, which takes one or two; a busy machine may need more
 REMEMBERED = 1000  # processes whose last words are kept
 _LAST_WORDS = re.compile(r"\*\*\* (SIG[A-Z]+) received|^Fatal Python error: (.+)")
+_LOCAL = ("localhost", "127.0.0.1", "::1")
+_COMMON: dict[str, Any] = {
+    "logging_level": logging.ERROR,
+    "log_to_driver": True,  # to OUTPUT
+    "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}},
+}
 
 
 class WorkerOutput:
@@ -57,7 +62,7 @@ class WorkerOutput:
                     self._last_words.popitem(last=False)
 
     def last_words(self, address: str, pid: int, patience: float) -> str | None:
-        """What a process of that node said as it crashed, waiting so many seconds for it to arrive."""
+        """Return what a process of that node printed as it crashed, waiting up to `patience` seconds for it."""
         deadline, process = time.monotonic() + patience, (address, str(pid))
         while process not in self._last_words and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -66,19 +71,17 @@ class WorkerOutput:
 
 OUTPUT = WorkerOutput()
 
-_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-
 
 class RaySession:
     """A connection to Ray, for as long as it is open; where this process has one already, that one is used.
 
     Args:
-        address: of a cluster, `auto` for the one of this machine; None for an instance of one's own that listens on
-            this machine alone and ends with this process, however that ends.
-        cpus: of an instance of one's own.
+        address: of a cluster, `auto` for the one of this machine; None for an instance that is started here, listens
+            on this machine alone, and ends with this process, however that ends.
+        cpus: of an instance that is started here.
 
     Raises:
-        InputError: there is no such cluster, or none that can be used from here.
+        InputError: there is no such cluster, or it cannot be used from here.
     """
 
     def __init__(self, address: str | None, cpus: int) -> None:
@@ -88,14 +91,14 @@ class RaySession:
             self._open(address, cpus)
         context = ray.get_runtime_context()
         self._head, self._node = str(context.gcs_address), str(context.get_node_id())
-        self._heard = self._looked = time.monotonic()
+        self._heard = self._checked = time.monotonic()
 
     def _open(self, address: str | None, cpus: int) -> None:
         started = time.monotonic()
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a notice of changes to come
-        ray_worker.print_to_stdstream = OUTPUT
-        with _handlers_kept():
+        ray_internals.redirect_output(OUTPUT)
+        with ray_internals.handlers_kept():
             if address is None:
                 self._start(cpus)
             else:
@@ -107,7 +110,7 @@ class RaySession:
         self._guard = subprocess.Popen(  # noqa: S603 - our own file
             [sys.executable, "-P", guard.__file__, str(folder)], stdin=subprocess.PIPE, start_new_session=True
         )
-        with _on_loopback(), _daemons_apart():
+        with ray_internals.on_loopback(), ray_internals.daemons_apart():
             ray.init(
                 num_cpus=cpus,
                 include_dashboard=False,
@@ -117,20 +120,20 @@ class RaySession:
             )
 
     def last_words(self, address: str, pid: int, patience: float) -> str | None:
-        """What a worker on that node said as it crashed."""
+        """Return what a worker on that node printed as it crashed."""
         return OUTPUT.last_words(address, pid, patience)
 
     def check(self) -> None:
-        """Look from time to time whether Ray is still there.
+        """Check from time to time whether Ray is still there.
 
         Raises:
-            RunError: its head has been silent for long, and Ray would soon end this process without a chance to say
-                so; or it has lost this machine, and would have us wait for workers forever.
+            RunError: its head has been silent for long, and Ray would soon end this process without a message; or it
+                has lost this machine, and workers would be waited for forever.
         """
         now = time.monotonic()
-        if now < self._looked + LOOK_SECONDS:
+        if now < self._checked + CHECK_SECONDS:
             return
-        self._looked = now
+        self._checked = now
         if answers(self._head):
             self._heard = now
             self._check_node()
@@ -149,7 +152,7 @@ class RaySession:
             )
 
     def close(self) -> None:
-        """End the connection, and with it an instance of one's own."""
+        """End the connection, and with it an instance that was started here."""
         if self._is_ours and ray.is_initialized():
             ray.shutdown()
         if self._guard is not None:
@@ -157,52 +160,120 @@ class RaySession:
             self._guard = None
 
 
-_COMMON: dict[str, Any] = {
-    "logging_level": logging.ERROR,
-    "log_to_driver": True,  # to OUTPUT
-    "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}},
-}
-
-
-@contextmanager
-def _on_loopback() -> Iterator[None]:
-    """Have Ray do what it does by itself on other systems than Linux: use the loopback address, listen nowhere else.
-
-    Only what it starts meanwhile is told so by its environment: clusters started later are no business of ours.
-    """
-    before = os.environ.get(_CLUSTERS)
-    os.environ[_CLUSTERS] = "0"
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        yield
-    finally:
-        del os.environ[_CLUSTERS]
-        if before is not None:
-            os.environ[_CLUSTERS] = before
-
-
 def _folder() -> Path:
-    """An empty folder for Ray's files, with a short path."""
+    """Return an empty folder for Ray's files, with a short path."""
     usual = Path(tempfile.gettempdir())
     return Path(tempfile.mkdtemp(prefix="optsearch-", dir=usual if len(str(usual)) <= LONGEST_FOLDER else "/tmp"))  # noqa: S108
 
 
-@contextmanager
-def _daemons_apart() -> Iterator[None]:
-    """Ray's processes get a session of their own: a SIGTERM to our group, such as `timeout` sends, is not for them."""
-    popen = services.ConsolePopen
-    services.ConsolePopen = partial(popen, start_new_session=True)  # type: ignore[assignment, misc]
-    try:
-        yield
-    finally:
-        services.ConsolePopen = popen  # type: ignore[misc]
+# --- clusters --------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _handlers_kept() -> Iterator[None]:
-    """Ray puts a handler of its own in the place of ours."""
-    on_termination = signal.getsignal(signal.SIGTERM)
+def connect(address: str, settings: dict[str, Any]) -> None:
+    """Connect this process to a cluster.
+
+    Args:
+        address: host:port of its head, or `auto` for the one of this machine.
+        settings: more arguments for `ray.init`.
+
+    Raises:
+        InputError: there is none, it refuses this process, or it cannot be used from this machine.
+    """
+    head = _answering(_found(), address) if address == "auto" else _answering(address, address)
+    _probe(head, address)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    if address == "auto":
+        ray_internals.use_token()
+    if head.rpartition(":")[0].strip("[]") in _LOCAL:
+        ray_internals.keep_loopback()
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, on_termination)
+        ray.init(address=head, **settings)
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        raise InputError(_reason(address, f"{type(error).__name__}: {error}", is_head=True)) from None
+
+
+def _found() -> str:
+    try:
+        return ray_internals.running_cluster()
+    except ConnectionError:
+        raise InputError(
+            "evaluator.address: no Ray cluster on this machine; start one with `ray start --head`"
+        ) from None
+
+
+def _answering(head: str, address: str) -> str:
+    """Return the head as host:port, or in place of this machine's loopback address the one where it listens.
+
+    Raises:
+        InputError: nothing listens there.
+    """
+    host, _, port = head.rpartition(":")
+    host = host.strip("[]")
+    reason = ""
+    for candidate in [ray_internals.own_address(), host] if host in _LOCAL else [host]:
+        reason = _refusal(candidate, port)
+        if not reason:
+            return f"[{candidate}]:{port}" if ":" in candidate else f"{candidate}:{port}"
+    raise InputError(_absent(address, f"{head}: {reason}"))
+
+
+def answers(head: str) -> bool:
+    """Return whether anything listens at host:port."""
+    host, _, port = head.rpartition(":")
+    return not _refusal(host.strip("[]"), port)
+
+
+def _refusal(host: str, port: str) -> str:
+    """Return why a connection is refused, "" if it is not."""
+    try:
+        socket.create_connection((host, int(port)), ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return ""
+
+
+def _probe(head: str, address: str) -> None:
+    """Try in another process what may hang in this one.
+
+    Raises:
+        InputError: it does not work.
+    """
+    command = [sys.executable, "-P", ray_internals.__file__, head, *(["found"] if address == "auto" else [])]
+    environment = os.environ | {"RAY_NUM_REDIS_GET_RETRIES": "1"}
+    process = subprocess.Popen(  # noqa: S603 - our own file
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    )
+    with process:
+        try:
+            said, _ = process.communicate(timeout=PROBE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            said, _ = process.communicate()
+    if process.returncode != 0:
+        lines = said.split("\n")
+        is_head = lines[0] == ray_internals.HEAD
+        raise InputError(_reason(address, "\n".join(lines[is_head:]).strip(), is_head))
+
+
+def _reason(address: str, error: str, is_head: bool) -> str:
+    """Return what is wrong and the fix, from Ray's message and whether the head of a cluster had answered before."""
+    error = " ".join(error.split())
+    if "AuthenticationError" in error:
+        return (
+            f"evaluator.address: the cluster at '{address}' requires its token: run with RAY_AUTH_MODE=token, and with"
+            " the token of its head in ~/.ray/auth_token"
+        )
+    if "Version mismatch" in error:
+        return f"evaluator.address: {error.partition(': ')[2]}; use the same versions on every node of the cluster"
+    if not is_head:
+        return _absent(address, "what listens there is not the head of a cluster, or has another version")
+    if not error or "No node info found" in error:
+        return (
+            f"evaluator.address: this machine is not a node of the cluster at '{address}';"
+            f" `ray start --address={address}` makes it one"
+        )
+    return f"evaluator.address: the cluster at '{address}' cannot be used ({error[:300]})"
+
+
+def _absent(address: str, why: str) -> str:
+    return f"evaluator.address: no Ray cluster at '{address}' ({why}); start one with `ray start --head`"

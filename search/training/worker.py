@@ -41,10 +41,10 @@ class Worker:
     Args:
         resources: how much to train at once.
         trainer: what to do with a job.
-        memory_limit_mib: what the process may allocate from now on, beyond what it has; None for no limit.
+        memory_limit_mib: the most that the process may allocate beyond what it holds now; None for no limit.
 
     Raises:
-        InputError: the device to train on is not here.
+        InputError: the device to train on is missing.
     """
 
     def __init__(self, resources: Resources, trainer: Trainer, memory_limit_mib: float | None) -> None:
@@ -57,9 +57,9 @@ class Worker:
             limit_memory(memory_limit_mib)
 
     def place(self, tasks: Sequence[Task]) -> Place:
-        """Answers once the worker is ready and has loaded these tasks, which is no program's time.
+        """Return where the worker runs, once it is ready and has loaded these tasks.
 
-        What cannot be loaded says so when it is to be trained on.
+        So loading does not count as training time. A task that cannot be loaded is reported when it is trained on.
         """
         for task in tasks:
             with suppress(Exception):
@@ -67,14 +67,14 @@ class Worker:
         return Place(platform.node(), str(ray.util.get_node_ip_address()), os.getpid())  # type: ignore[no-untyped-call]
 
     def train(self, job: Job, expected: str) -> list[Outcome]:
-        """The outcomes of a job.
+        """Return the outcomes of a job.
 
         Args:
             job: what to train.
-            expected: the meaning of its task at the driver's.
+            expected: the meaning of its task in the driver's process.
 
         Raises:
-            InputError: here it is another, or the task cannot be loaded.
+            InputError: it has another meaning here, or the task cannot be loaded.
         """
         if _meaning(job) != expected:
             raise InputError(
@@ -84,20 +84,20 @@ class Worker:
         return self._trainer(job, self._resources)
 
     def peak_memory(self) -> float:
-        """Of this process, in MiB."""
+        """Return the peak memory of this process, in MiB."""
         return peak_memory_mib()
 
 
 def meaning(task: Task) -> str:
-    """What programs on a task come to depends on, as it is in this process: the task, and functions of one's own."""
+    """Return what outcomes depend on besides programs and seeds: the task and user-defined functions, as they are."""
     return " ".join([task.fingerprint, *user_definitions().values()])
 
 
 def _meaning(job: Job) -> str:
-    """Of the job's task, with the data as they are here.
+    """Return the meaning of the job's task, with the data as they are here.
 
     Raises:
-        InputError: here they cannot be loaded. The driver could, so no program is to blame.
+        InputError: they cannot be loaded here. The driver could load them, so no program is the cause.
     """
     try:
         return meaning(job.task)
@@ -111,7 +111,7 @@ def _meaning(job: Job) -> str:
 
 
 def limit_memory(mib: float) -> None:
-    """Let allocations fail that would go so far beyond what the process holds now; Linux only.
+    """Let allocations fail that would take the process `mib` beyond what it holds now; Linux only.
 
     The limit is on memory that is written to (RLIMIT_DATA), not on addresses: those that Ray and torch reserve without
     using them do not count.
@@ -129,11 +129,11 @@ def limit_memory(mib: float) -> None:
 
 
 def is_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory has run out: what the process still holds then is not to be trusted."""
+    """Return whether an exception says that memory has run out; the process cannot be trusted after that."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text
 
 
 def is_of_gpu(error: BaseException) -> bool:
-    """Whether a GPU has failed: whatever the process asks of it afterwards fails too."""
+    """Return whether a GPU has failed: everything that the process does on it afterwards fails too."""
     return any(text in str(error) for text in ("CUDA error", "CUDA driver error", "INTERNAL ASSERT"))

@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from programs import Program, Statement, parse, zoo
-from programs.dataflow import N_INPUTS
 from programs.layout import Layout
 from programs.liveness import live_statements
 from programs.run.batched import Rows
@@ -348,8 +347,8 @@ def test_slots_that_are_not_in_use_are_not_written() -> None:
 
 def test_programs_that_differ_in_constants_alone_are_one_branch() -> None:
     tree = share(Skeletons(variants("adamw", 3)), range(3))
-    assert tree.members == [0, 1, 2] and not tree.branches
-    assert len(tree.shared) == len(live_statements(zoo.load("adamw")))
+    assert tree.programs == [0, 1, 2] and not tree.branches
+    assert len(tree.expressions) == len(live_statements(zoo.load("adamw")))
 
 
 def test_constants_come_in_the_order_of_the_program() -> None:
@@ -376,9 +375,9 @@ def test_relatives_share_what_they_have_in_common() -> None:
     batch = [parse(f"x = g * 0.5\n{rest}") for rest in ("y = sin(x)\nupdate = y * w", "update = exp(x)",
                                                         "y = sin(x)\nupdate = y + w")]  # fmt: skip
     tree = share(Skeletons(batch), range(3))
-    assert len(tree.shared) == 1
-    assert [sorted(branch.members) for branch in tree.branches] == [[0, 2], [1]]
-    assert sorted(tree.members) == [0, 1, 2]
+    assert len(tree.expressions) == 1
+    assert [sorted(branch.programs) for branch in tree.branches] == [[0, 2], [1]]
+    assert sorted(tree.programs) == [0, 1, 2]
 
 
 def test_programs_that_compute_the_same_may_keep_other_states() -> None:
@@ -399,22 +398,23 @@ def test_every_live_statement_of_every_program_is_executed_once(batch: list[Prog
     members = list(range(len(batch)))
     rng.shuffle(members)
     tree = share(skeletons, members)
-    assert sorted(tree.members) == sorted(members)
+    assert sorted(tree.programs) == sorted(members)
     paths: dict[int, list[int]] = {}
 
     def walk(branch: SharingTree, before: list[int]) -> None:
-        assert [m for child in branch.branches for m in child.members] in ([], branch.members)
+        assert [m for child in branch.branches for m in child.programs] in ([], branch.programs)
         for child in branch.branches:
-            walk(child, before + branch.shared)
+            walk(child, before + branch.expressions)
         if not branch.branches:
-            assert len({tuple(skeletons.of_program[member].outputs.items()) for member in branch.members}) == 1
-            paths.update(dict.fromkeys(branch.members, before + branch.shared))
+            assert len({tuple(skeletons.of_program[member].outputs.items()) for member in branch.programs}) == 1
+            paths.update(dict.fromkeys(branch.programs, before + branch.expressions))
 
     walk(tree, [])
     for member, path in paths.items():
         assert sorted(path) == sorted(skeletons.of_program[member].constants)
         for i, number in enumerate(path):
-            assert all(arg is None or arg < N_INPUTS or arg in path[:i] for arg in skeletons[number].args)
+            args = skeletons.nodes[number].args
+            assert all(not skeletons.nodes[arg].is_call or arg in path[:i] for arg in args)
 
 
 FOLDING = """a = get_pi()

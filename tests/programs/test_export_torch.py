@@ -16,8 +16,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from programs import InputError, Program, live, parse, zoo
 from programs.export import export_torch, torch_source, verify_torch
-from programs.export.lowering import lower
 from programs.layout import Layout
+from programs.lowering import lower
 from programs.run.reference import initial_state, numpy_step
 
 from tests.support.strategies import mutated_program, random_program

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from programs import Program, Statement, dataflow_hash, live, parse, zoo
-from programs.dataflow import N_INPUTS, G
 from programs.fingerprint import DEFAULT_BITS, fingerprint
+from programs.graph import G
 from programs.liveness import live_statements
 
 from tests.support.strategies import programs
@@ -155,7 +155,7 @@ def test_only_programs_without_influence_of_the_gradient_are_rejected_for_it(pro
     nodes = live(program.dataflow).nodes
     if G not in nodes:
         assert fingerprint(program).rejection is not None
-    assert all(node < N_INPUTS + len(program) for node in nodes)
+    assert all(node < len(program.dataflow.nodes) for node in nodes)
 
 
 def test_fewer_bits_merge_more() -> None:

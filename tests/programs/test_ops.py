@@ -66,7 +66,7 @@ NUMBERS = st.one_of(
 def numpy_call(function: str, *args: float) -> float:
     """The function of single numbers in float64, by the NumPy column."""
     op = OPS[function]
-    starts = [np.array([0])] if op.uses_leaves else []
+    starts = [np.array([0])] if op.within_leaves else []
     with np.errstate(all="ignore"):
         return float(np.ravel(op.numpy(*starts, *(np.full(1, a) for a in args)))[0])
 
@@ -108,7 +108,7 @@ def test_reductions_treat_a_tree_as_one_vector_and_norm_each_leaf(function: str)
         "global_norm": [math.sqrt(198.0)],
     }[function]
     op = OPS[function]
-    starts = [Layout(SIZES).starts] if op.uses_leaves else []
+    starts = [Layout(SIZES).starts] if op.within_leaves else []
     np.testing.assert_allclose(op.numpy(*starts, *(x, y)[: op.arity]), expected, rtol=1e-15)
 
 

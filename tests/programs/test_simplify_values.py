@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from programs import Program, parse
-from programs.dataflow import LR, M, V
+from programs.graph import LR, M, V
 from programs.simplify.cost import cost
 from programs.simplify.facts import NOT_NEGATIVE, POSITIVE, signs, zeros
 from programs.simplify.graph import CONSTANT, Graph, Roots, read, replaced

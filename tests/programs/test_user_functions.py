@@ -18,7 +18,7 @@ from programs.export import export_torch
 from programs.fingerprint import fingerprint
 from programs.hashing import dataflow_hash
 from programs.mutation import mutate
-from programs.ops import OPS, USER_OPS, Op, largest
+from programs.ops import OPS, USER_OPS, Op, largest, one_number
 
 from tests.support.kernel_runs import Fused
 from tests.support.runs import batched_weights, reference_weights
@@ -32,6 +32,8 @@ SOFTSIGN = Op(
     "softsign", (ops.ANY,), largest, lambda x: x / (1 + np.abs(x)), "{0} / (1 + torch.abs({0}))",
     "{0} / (1.0f + fabsf({0}))",
 )  # fmt: skip
+
+ENERGY = Op("energy", (ops.ANY,), one_number, lambda x: ops._all(x * x), "{1}", "{1}", sums=((0, 0),))
 
 
 def program_of(name: str) -> Program:
@@ -122,3 +124,15 @@ def test_the_export_says_what_the_function_is(added: None, monkeypatch: pytest.M
     monkeypatch.setattr("programs.export.docstring.USER_OPS", ops.USER_OPS)
     source = export_torch(parse("m = softsign(g)\nupdate = m * lr"), "Found")
     assert "softsign(x) is x / (1 + torch.abs(x))" in " ".join(source.split())
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc) on this machine")
+def test_a_function_may_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over the gradient, over a number, and over what another sum was needed for; NumPy, torch, C and the export."""
+    add(ENERGY, monkeypatch)
+    program = parse("a = energy(g)\nb = energy(lr)\nx = g * a\nc = energy(x)\nx = x * b\nupdate = x / c")
+    for start in starts():
+        expected = reference_weights(program, start)
+        for got in (batched_weights([program], start), Fused([program]).weights(start)):
+            np.testing.assert_allclose(got[:, 0], expected, rtol=1e-5, atol=ATOL)
+    assert "class Found(Optimizer)" in export_torch(program, "Found")

@@ -67,4 +67,4 @@ def rules_of(programs: Sequence[Program], layout: Layout, rows: Rows) -> tuple[U
     """Update rules bound to the rows, and the number of the program in each row."""
     skeletons = Skeletons(programs)
     tree = share(skeletons, range(len(programs)))
-    return UpdateRules(skeletons, tree, layout, rows), tree.members
+    return UpdateRules(skeletons, tree, layout, rows), tree.programs

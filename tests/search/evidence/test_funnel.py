@@ -305,7 +305,7 @@ def test_nobody_passes(funnel: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
         ({"search": "other"}, "no search 'other' in results.db; there are: small"),
         ({"stages": []}, "stages"),
         ({"enter": 3}, "keep must not grow"),
-        ({"stages": [{"tasks": [{"name": "pydoc_transformer_short"}], "keep": 1}]}, "is of the locked tasks"),
+        ({"stages": [{"tasks": [{"name": "pydoc_transformer_short"}], "keep": 1}]}, "is one of the locked tasks"),
         ({"stages": [{"tasks": [{"name": "digits_mlp"}], "keep": 1, "kept": 1}]}, "known here: tasks, keep, trials"),
         ({"stages": [{"tasks": [{"name": "cifar"}], "keep": 1}]}, "unknown task 'cifar'"),
     ],

@@ -27,11 +27,10 @@ from programs.simplify.evidence import updates
 from proxy_tasks import Outcome, Replica, get_task, train
 
 from search.commands.simplify import DEDUP, simplify_program
-from search.evidence.ablation import ablations
-from search.evidence.constants import candidates, digits, roundings
 from search.evidence.recording import record
 from search.evidence.scaled_tasks import ScaledTask, difference, losses, scaled_task
 from search.evidence.simplification import ABLATION, CONSTANT, NAMES, Simplification, Training, simplify
+from search.evidence.variants import ablations, candidates, digits, roundings
 from search.training.inline import InlineEvaluator
 from search.training.jobs import FinishedJob, Job
 from search.training.service import TrainingService

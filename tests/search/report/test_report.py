@@ -139,7 +139,7 @@ def test_sentences(page: ParsedPage, section: str, sentence: str) -> None:
     assert sentence in page.sections[section]
 
 
-def test_figures_agree_with_the_views(path: ParsedPage, page: ParsedPage) -> None:
+def test_figures_agree_with_the_views(path: Path, page: ParsedPage) -> None:
     (search,) = asked(path, "SELECT * FROM v_searches")
     best = page.figure("best-over-births")
     assert best["best program so far"]["y"][-1] == pytest.approx(search["best"], rel=1e-5)

@@ -23,8 +23,7 @@ from programs.errors import InputError
 from search.errors import RunError
 from search.settings.settings import EvaluatorSettings
 from search.training import ray_session
-from search.training.ray_cluster import connect
-from search.training.ray_session import RaySession
+from search.training.ray_session import RaySession, connect
 
 from tests.support.cluster_nodes import CONFIG, HEAD, Cluster, Node, begin, births
 from tests.support.processes import Run, history
@@ -182,7 +181,7 @@ def test_a_head_that_is_silent_and_a_node_that_is_lost_end_the_run(
     local_ray: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = RaySession(None, 1)
-    monkeypatch.setattr(ray_session, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(ray_session, "CHECK_SECONDS", 0.0)
     session.check()
     monkeypatch.setattr(session, "_node", "00")
     with pytest.raises(RunError, match=r"no longer a node of the cluster at .*; start Ray here again"):

@@ -1,4 +1,4 @@
-"""The page about tasks of one's own, followed word by word."""
+"""The page about user-defined tasks, followed word by word."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-PAGE = (Path(__file__).parents[2] / "docs" / "own_task.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "user_task.md").read_text(encoding="utf-8")
 OPTSEARCH = str(Path(sys.executable).with_name("optsearch"))
 
 

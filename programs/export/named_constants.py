@@ -1,4 +1,6 @@
-"""Names of hyperparameters, by the place of a constant in the rule, and the values that they may take.
+"""Names of constants, which become hyperparameters of exported optimizers, and the values that they may take.
+
+The place of a constant in the rule decides.
 
 | place of the constant                     | name         | values      |
 |-------------------------------------------|--------------|-------------|
@@ -9,7 +11,7 @@
 | `get_eps`, or a small number added        | eps          | 0 and more  |
 | anything else, or a value out of range    | c            | any number  |
 
-The first row that fits names it. Names that occur once stand bare, others are numbered in order of use; `c` always is.
+The first row that fits gives the name. Names that occur more than once are numbered in order of use; `c` always is.
 """
 
 from __future__ import annotations
@@ -19,14 +21,14 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
-from programs.dataflow import M, V, W
-from programs.export.lowering import Rule
+from programs.graph import M, V, W
+from programs.lowering import Rule
 
 SMALL = 1e-3  # what is added to guard a division is below this
 
 
-class Hyperparameter(NamedTuple):
-    """A named constant. `check` is a Python expression over its name that must hold, or None."""
+class NamedConstant(NamedTuple):
+    """A constant as a hyperparameter. `check` is a Python expression over its name that must hold, or None."""
 
     name: str
     default: float
@@ -35,7 +37,7 @@ class Hyperparameter(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where a constant stands: in a function, with what beside it."""
+    """Where a constant stands: the function, its position, and the other arguments."""
 
     function: str
     position: int
@@ -64,29 +66,30 @@ _NAMES: tuple[tuple[str, _Fits, str | None, str], ...] = (
 )  # fmt: skip
 
 
-def hyperparameters(rule: Rule) -> dict[int, Hyperparameter]:
-    """The hyperparameters of a rule, by value; pi and e remain numbers."""
-    users = rule.users()
-    found: dict[int, tuple[str, str | None, str]] = {}
-    for n in rule.constants:
-        function = rule.values[n].function
-        if users[n] and (function not in ("get_pi", "get_e")):
-            found[n] = _describe(rule, n, users[n][0])
+def named_constants(rule: Rule) -> dict[int, NamedConstant]:
+    """Return the named constants of a rule, by value; pi and e remain numbers."""
+    readers = rule.users()
+    found = {
+        n: _describe(rule, n, *readers[n][0])
+        for n in rule.constants
+        if readers[n] and rule.values[n].function not in ("get_pi", "get_e")
+    }
     counts = Counter(base for base, _, _ in found.values())
     used: Counter[str] = Counter()
     result = {}
-    for n, (base, check, meaning) in sorted(found.items(), key=lambda item: users[item[0]][0][0]):
+    for n, (base, check, meaning) in sorted(found.items(), key=lambda item: readers[item[0]][0][0]):
         used[base] += 1
         name = base if counts[base] == 1 and base != "c" else f"{base}{used[base]}"
-        result[n] = Hyperparameter(name, rule.constants[n], check and check.format(name), meaning)
+        result[n] = NamedConstant(name, rule.constants[n], check and check.format(name), meaning)
     return result
 
 
-def _describe(rule: Rule, n: int, user: tuple[int, int]) -> tuple[str, str | None, str]:
-    value, constant = rule.values[user[0]], rule.constants[n]
+def _describe(rule: Rule, n: int, reader: int, position: int) -> tuple[str, str | None, str]:
+    """Return the name, the check and the meaning of a constant, by the first value that reads it."""
+    value, constant = rule.values[reader], rule.constants[n]
     if rule.values[n].function == "get_eps":
         return "eps", "{0} >= 0.0", "term added for numerical stability"
-    place = _Place(value.function, user[1], tuple(a for i, a in enumerate(value.args) if i != user[1]))
+    place = _Place(value.function, position, tuple(a for i, a in enumerate(value.args) if i != position))
     for name, fits, check, meaning in _NAMES:
         if fits(place, constant):
             return name, check, meaning

@@ -22,7 +22,7 @@ def is_free(name: str, taken: Collection[str]) -> bool:
 
 
 def free_name(wanted: str, taken: Collection[str]) -> str:
-    """`wanted` where it is free, or else with a number."""
+    """Return `wanted` where it is free, or else with a number."""
     wanted = wanted.strip("_") or "x_"
     name, number = wanted, 2
     while not is_free(name, taken):
@@ -42,13 +42,13 @@ class Scope:
         self._held_until: dict[str, float] = {}
 
     def fix(self, wanted: str) -> str:
-        """A name that nothing else in the function has."""
+        """Return a name that nothing else in the function has."""
         name = free_name(wanted, self._fixed | self._loop_inputs | set(self._held_until))
         self._fixed.add(name)
         return name
 
     def assign(self, wanted: str, now: float, until: float) -> str:
-        """A name for a value that is made at `now` and read for the last time at `until`."""
+        """Return a name for a value that is made at `now` and read for the last time at `until`."""
         held = {name for name, end in self._held_until.items() if end > now}
         name = free_name(wanted, self._fixed | held)
         self._held_until[name] = until

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from programs import InputError, Program, Statement, parse
-from programs.dataflow import N_INPUTS
+from programs.graph import W
 from programs.ops import KIND_NAMES
 
 from tests.support.oracle import ARITIES, KINDS, SCALAR, TREE, expected_kind
@@ -25,7 +25,7 @@ ALL_CALLS = [(f, kinds) for f, arity in ARITIES.items() for kinds in itertools.p
 
 def kinds_of(program: Program) -> list[str]:
     """The kind of each statement's value."""
-    return [KIND_NAMES[kind] for kind in program.dataflow.kinds[N_INPUTS:]]
+    return [KIND_NAMES[program.dataflow.nodes[n].kind] for n in program.dataflow.statements]
 
 
 def call_of(function: str, kinds: tuple[str, ...]) -> Program:
@@ -98,8 +98,9 @@ def test_a_variable_must_be_assigned_before_it_is_read(text: str) -> None:
 
 def test_a_reassigned_input_is_read_in_its_new_meaning() -> None:
     flow = parse("g = dot(g, w)\nupdate = w * g").dataflow
-    assert [flow.args[1][0], flow.args[1][1]] == [0, N_INPUTS]
-    assert KIND_NAMES[flow.kinds[N_INPUTS]] == SCALAR
+    first, second = flow.statements
+    assert flow.nodes[second].args == (W, first)
+    assert KIND_NAMES[flow.nodes[first].kind] == SCALAR
 
 
 @given(program=programs())

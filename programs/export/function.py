@@ -1,0 +1,86 @@
+"""What the two functions of a generated optimizer have in common."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from programs.export.parts import LIST_NAMES
+from programs.export.variables import Scope
+from programs.graph import LR, G, M, V, W
+from programs.lowering import Rule
+from programs.phases import LEAF, SUM, Phase, Value
+
+
+def shares(total: str) -> str:
+    """Return the name of the list of what each parameter adds to a total."""
+    return f"{total}_shares"
+
+
+def loop_over_lists(names: list[str], inputs: list[int]) -> str:
+    """Return the head of a loop over the lists of one group."""
+    lists = ["params", *(LIST_NAMES[n] for n in inputs)]
+    return f"for {', '.join(names)} in zip({', '.join(lists)}, strict=True):"
+
+
+def loop_over_entries(names: list[str], body: list[str]) -> str:
+    """Return the head of a loop over (group, parameter, inputs), which names what its body reads."""
+    read = set(re.findall(r"\w+", " ".join(body)))
+    entry = ", ".join(name if name in read else "_" for name in ("group", *names))
+    return f"for i, ({entry}) in enumerate(entries):" if "i" in read else f"for {entry} in entries:"
+
+
+def in_order(rule: Rule) -> list[int]:
+    """Return the inputs that come as lists with the parameters: w and g if they are read, and states in use."""
+    return [n for n in (W, G, M, V) if (n in rule.states or (n in (W, G) and rule.is_read(n)))]
+
+
+def tidy(expression: str) -> str:
+    """Return the expression without parentheses that are not needed."""
+    return ast.unparse(ast.parse(expression, mode="eval"))
+
+
+def comprehension(rule: Rule, value: Value, texts: Mapping[int, str], template: str) -> str:
+    """Return the expression over the elements of the lists that it reads, with `for` where there are any."""
+    lists = sorted({a for a in value.args if rule.values[a].rank >= LEAF})
+    elements = dict(zip(lists, "xyz", strict=False))
+    expression = tidy(template.format(*(f"({elements.get(a) or texts[a]})" for a in value.args)))
+    names = [texts[a] for a in lists]
+    source = names[0] if len(names) == 1 else f"zip({', '.join(names)}, strict=True)"
+    return f"{expression} for {', '.join(elements.values())} in {source}" if lists else expression
+
+
+class Function:
+    """The body of a function: its phases, and the names of values, of sums, and of lists that later phases read.
+
+    Args:
+        rule: what the function computes.
+        constants: the texts of the constants, names or numbers.
+        inputs: the names of the inputs.
+        scope: the variables of the function.
+    """
+
+    def __init__(self, rule: Rule, constants: dict[int, str], inputs: Mapping[int, str], scope: Scope) -> None:
+        self.rule, self.constants, self.scope, self.phases = rule, constants, scope, rule.phases()
+        self.texts = {**inputs, LR: "lr", **constants}
+        self.kept = {n: scope.fix(f"all_{rule.values[n].name}") for phase in self.phases for n in phase.kept}
+        self.sums = {n: scope.fix(rule.values[n].name) for n in rule.sums()}
+
+    def sums_of(self, phase: Phase) -> list[str]:
+        """Return the names of the sums that are added up in a phase."""
+        return [self.sums[n] for n in phase.order if self.rule.values[n].function == SUM]
+
+    def code(self, value: Value) -> str:
+        """Return the expression of a value over the names of others."""
+        return tidy(value.template.format(*(f"({self.texts[a]})" for a in value.args)))
+
+    def group_values(self, values: Iterable[Value]) -> Iterator[str]:
+        """Yield the lines that read the hyperparameters of a group, those that `values` mention."""
+        read = {arg for value in values for arg in value.args}
+        if LR in read:
+            rate = "_rate(group)"
+            yield f"lr = torch.as_tensor({rate}, dtype=torch.float64)" if self.rule.needs_tensor_lr else f"lr = {rate}"
+        names = [self.constants[n] for n in sorted(read) if self.constants.get(n, "").isidentifier()]
+        if names:
+            yield f"{', '.join(names)} = {', '.join(f'group[{name!r}]' for name in names)}"

@@ -1,0 +1,119 @@
+"""The intermediate form of a program: a graph of values, which everything that interprets programs walks.
+
+Names disappear here. Nodes 0..4 are the inputs w, g, m, v and lr; then come the statements in order, each after the
+constants that it reads. The arguments of a node have smaller numbers than the node itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import NamedTuple
+
+from programs.errors import StatementError
+from programs.ops import KIND_NAMES, OPS, SCALAR, TREE
+
+W, G, M, V, LR = range(5)
+INPUTS = ("w", "g", "m", "v", "lr")
+N_INPUTS = len(INPUTS)
+
+INPUT, CONSTANT = "input", "constant"  # in place of the name of a function
+
+
+class Node(NamedTuple):
+    """A `function` of other nodes, given by number, with the kind of its result; `value` is that of a constant."""
+
+    function: str
+    args: tuple[int, ...]
+    kind: int
+    value: float = 0.0
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the node is a number."""
+        return self.function == CONSTANT
+
+    @property
+    def is_call(self) -> bool:
+        """Whether the node is the value of a statement."""
+        return self.function not in (INPUT, CONSTANT)
+
+
+INPUT_NODES = tuple(Node(INPUT, (), SCALAR if number == LR else TREE) for number in range(N_INPUTS))
+
+_SCOPE = {name: number for number, name in enumerate(INPUTS)}
+_KINDS = [node.kind for node in INPUT_NODES]
+
+
+class Dataflow(NamedTuple):
+    """The graph of a checked program.
+
+    `update` is the node to be subtracted from the weights. `states` maps each slot, `M` and `V`, to the node that it
+    holds after the step. `statements` holds the node of each statement.
+    """
+
+    nodes: list[Node]
+    update: int
+    states: dict[int, int]
+    statements: list[int]
+
+
+def trace(statements: Sequence[tuple[str, str, tuple[str | float, ...]]]) -> Dataflow:
+    """Follow the values through `(target, function, args)` statements and check them.
+
+    Raises:
+        StatementError: an unknown function, a wrong number of arguments, a constant that is no finite float, a variable
+            that is read before it is assigned, a call that does not fit its kinds, or an output that is not a tree.
+    """
+    scope, nodes, kinds = _SCOPE.copy(), list(INPUT_NODES), _KINDS.copy()
+    numbers: list[int] = []
+    for target, function, args in statements:
+        refs = []
+        for arg in args:
+            if type(arg) is str:
+                refs.append(scope.get(arg, -1))
+            else:
+                refs.append(len(nodes))
+                nodes.append(Node(CONSTANT, (), SCALAR, arg))  # type: ignore[arg-type]  # checked below
+                kinds.append(SCALAR if type(arg) is float and isfinite(arg) else -1)
+        op = OPS.get(function)
+        kind = None if op is None or -1 in refs else op.results.get(tuple([kinds[ref] for ref in refs]))
+        if kind is None:
+            raise _error(len(numbers), function, args, {name: kinds[number] for name, number in scope.items()})
+        scope[target] = len(nodes)
+        numbers.append(len(nodes))
+        nodes.append(Node(function, tuple(refs), kind))
+        kinds.append(kind)
+    _check_outputs(scope, kinds, numbers)
+    return Dataflow(nodes, scope["update"], {M: scope["m"], V: scope["v"]}, numbers)
+
+
+def _check_outputs(scope: Mapping[str, int], kinds: Sequence[int], numbers: Sequence[int]) -> None:
+    if "update" not in scope:
+        raise StatementError("variable 'update' is never assigned; the program must compute it")
+    for name in ("update", "m", "v"):
+        kind = kinds[scope[name]]
+        if kind != TREE:
+            raise StatementError(f"'{name}' ends as a {KIND_NAMES[kind]}, expected a tree", numbers.index(scope[name]))
+
+
+def _error(statement: int, function: str, args: Sequence[object], kinds: Mapping[str, int]) -> StatementError:
+    """Return what is wrong with a call; `kinds` are those of the variables."""
+    op = OPS.get(function)
+    if op is None:
+        return StatementError(f"unknown function '{function}'", statement)
+    if len(args) != op.arity:
+        return StatementError(
+            f"{function} takes {op.arity} argument{'s' * (op.arity != 1)}, got {len(args)}", statement
+        )
+    for place, (arg, accepted) in enumerate(zip(args, op.accepts, strict=True)):
+        if isinstance(arg, str) and arg not in kinds:
+            return StatementError(f"variable '{arg}' is read before it is assigned", statement, place)
+        if not isinstance(arg, str) and not (type(arg) is float and isfinite(arg)):
+            return StatementError(f"{arg!r} is neither a variable nor a finite float", statement, place)
+        kind = kinds[arg] if isinstance(arg, str) else SCALAR
+        if kind not in accepted:
+            expected = " or ".join(KIND_NAMES[k] for k in accepted)
+            problem = f"argument {place + 1} of {function} is a {KIND_NAMES[kind]}, expected a {expected}"
+            return StatementError(problem, statement, place)
+    raise AssertionError("a call that fits")

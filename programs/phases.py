@@ -1,0 +1,117 @@
+"""Update rules as values ready to be written as source code, and cut into phases at their sums over all parameters.
+
+Each value has a rank, which says how many numbers it is and when they are known: a constant, a function of the learning
+rate, a total over all parameters, one number for each parameter tensor, or a tree. Ranks are ordered as kinds are: an
+elementwise function gives the largest rank of its arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+CONSTANT, RATE, TOTAL, LEAF, TREE = range(5)
+
+SUM = "sum"  # in place of the name of a function
+
+
+class Value(NamedTuple):
+    """`function`, as source text with `{0}`, `{1}`, ... for `args`, which are other values; `name` is a variable's."""
+
+    function: str
+    template: str
+    args: tuple[int, ...]
+    rank: int
+    name: str
+
+    def with_used_args(self) -> Value:
+        """Return the value without the arguments that the template does not mention."""
+        used = [i for i in range(len(self.args)) if f"{{{i}}}" in self.template]
+        template = self.template
+        for new, old in enumerate(used):
+            template = template.replace(f"{{{old}}}", f"{{{new}}}")
+        return self._replace(template=template, args=tuple(self.args[i] for i in used))
+
+
+def levels(values: Sequence[Value]) -> list[int]:
+    """Return how many sums, one after another, must be complete before each value is known.
+
+    A sum of level n is added up in phase n - 1, and everything of level n can be computed from phase n on.
+    """
+    found: list[int] = []
+    for value in values:
+        found.append(max((found[a] for a in value.args), default=0) + (value.function == SUM))
+    return found
+
+
+def users(values: Sequence[Value]) -> list[list[tuple[int, int]]]:
+    """Return, for each value, the values that read it and the place among their arguments."""
+    found: list[list[tuple[int, int]]] = [[] for _ in values]
+    for number, value in enumerate(values):
+        for place, arg in enumerate(value.args):
+            found[arg].append((number, place))
+    return found
+
+
+class Phase(NamedTuple):
+    """A loop over parameters, between one sum over all of them and the next.
+
+    `order`: values to compute; a sum means the share of each parameter. `kept`: those that later phases read.
+    """
+
+    order: list[int]
+    kept: list[int]
+
+
+def loops(values: Sequence[Value], outputs: Sequence[int], inputs: int) -> list[Phase]:
+    """Return the phases of a rule as loops in which each tree is computed once, as late as it can be.
+
+    Numbers are computed again wherever they are needed.
+
+    Args:
+        values: of the rule.
+        outputs: the values that a step returns.
+        inputs: how many values at the beginning are given.
+    """
+    last = max(levels(values))
+    place = _places(values, outputs, inputs, last)
+    readers = users(values)
+    phases = []
+    for phase in range(last + 1):
+        here = [n for n, p in sorted(place.items()) if p == phase]
+        order = sorted({*here, *_numbers_for(values, here, inputs)})
+        kept = [
+            n for n in here if values[n].function != SUM
+            and (any(place.get(u, phase) > phase for u, _ in readers[n]) or (n in outputs and phase < last))
+        ]  # fmt: skip
+        phases.append(Phase(order, kept))
+    return phases
+
+
+def _numbers_for(values: Sequence[Value], readers: Sequence[int], inputs: int) -> set[int]:
+    """Return the functions of the learning rate and of totals that are needed to compute these values."""
+    found, stack = set[int](), list(readers)
+    while stack:
+        for arg in values[stack.pop()].args:
+            is_number = values[arg].rank in (RATE, TOTAL) and values[arg].function != SUM and arg >= inputs
+            if is_number and arg not in found:
+                found.add(arg)
+                stack.append(arg)
+    return found
+
+
+def _places(values: Sequence[Value], outputs: Sequence[int], inputs: int, last: int) -> dict[int, int]:
+    """Return the phase of each tree, leaf and share of a sum."""
+    level, readers = levels(values), users(values)
+    place: dict[int, int] = {}
+    earliest: dict[int, int] = {}  # phase in which a value is needed
+    for n in reversed(range(len(values))):
+        value = values[n]
+        of_readers = [earliest[u] for u, _ in readers[n] if u in earliest] + [last] * (n in outputs)
+        if value.function == SUM:
+            earliest[n] = place[n] = level[n] - 1
+        elif of_readers:
+            earliest[n] = min(of_readers)
+            if value.rank >= LEAF and n >= inputs:
+                place[n] = earliest[n]
+    return place
