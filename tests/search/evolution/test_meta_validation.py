@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -132,7 +133,7 @@ def test_a_search_that_overfits_ends_at_a_birth_that_follows_from_its_settings(t
 def test_overfitting_is_three_new_bests_below_an_earlier_one(fared: list[float | None], expected: bool) -> None:
     curve = [MetaValidationRow(10 * n, n, float(n), meta) for n, meta in enumerate(fared)]
     assert is_overfit(curve) is expected
-    repeated = [row._replace(births=row.births + extra) for row in curve for extra in (0, 5)]
+    repeated = [replace(row, births=row.births + extra) for row in curve for extra in (0, 5)]
     assert is_overfit(repeated) is expected, "a best that stays is one"
 
 
