@@ -20,7 +20,7 @@ from search.results.results import Results
 from search.store import Store
 from search.store.rows import Row
 
-from tests.support.commands import changed, fits, said, tables
+from tests.support.commands import changed, fits, refused, said, tables
 from tests.support.searches import opened, rows_of_query
 
 
@@ -78,9 +78,9 @@ def long_line(path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         path, tmp_path_factory.mktemp("long"), "DELETE FROM meta_validation", "DELETE FROM program WHERE birth > 0",
         f"""WITH RECURSIVE n(b) AS (SELECT 1 UNION ALL SELECT b + 1 FROM n WHERE b < 4999)
             INSERT INTO program (search_id, birth, batch, parent_birth, mutation, genome, key, answered_by,
-                                    statements, live_statements, state_slots, status, fitness, dataflow_hash)
+                                    statements, live_statements, state_slots, status, fitness, rounds, dataflow_hash)
             SELECT 1, b, b, b - 1, 'modify', 'update = g * 0.' || (1 + (b / 10) % 2), 'k', 'training', 1, 1, 0, 'ok',
-                   (b / 10) * (b / 10) * 1e-6, '{other[:-1]}' || ((b / 10) % 2) FROM n""",
+                   (b / 10) * (b / 10) * 1e-6, 1, '{other[:-1]}' || ((b / 10) % 2) FROM n""",
     )  # fmt: skip
 
 
@@ -111,8 +111,13 @@ def test_long_lines_stay_readable_and_take_few_queries(long_line: Path, monkeypa
 
 
 @pytest.mark.parametrize("parent", ["birth", "birth + 1", "4999", "-1", "2000000000"])
-def test_a_line_that_no_run_has_written_ends(long_line: Path, tmp_path: Path, parent: str) -> None:
+def test_a_line_that_no_run_has_written_is_refused(long_line: Path, tmp_path: Path, parent: str) -> None:
     copy = changed(long_line, tmp_path, f"UPDATE program SET parent_birth = {parent} WHERE birth = 4000")
+    assert "optsearch did not write (the parent of a birth)" in refused(copy, f"lineage {last_program(copy)}")
+
+
+def test_a_line_ends_where_a_parent_is_missing(long_line: Path, tmp_path: Path) -> None:
+    copy = changed(long_line, tmp_path, "DELETE FROM program WHERE birth = 3999")
     last = last_program(copy)
     with opened(copy) as store:
         assert len(Results(store).lineage(last)) == 1000
