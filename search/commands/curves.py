@@ -16,7 +16,7 @@ from search.store import Store
 
 SEED = 0  # of the curves: every search trains on it
 MOST_TASKS = 4  # in the terminal
-MOST_EVALUATIONS = 1000  # looked at
+MOST_TRAININGS = 1000  # that are read
 BESIDE = "tuned adamw"  # drawn beside the program
 LEAST_WIDTH, MOST_WIDTH = 30, 60  # columns of a plot
 GAP = 4  # between two plots
@@ -43,19 +43,19 @@ class Training(NamedTuple):
 
 
 def trainings_of(store: Store, name: str, key: str, fitness: float | None, tasks: Sequence[str]) -> Training:
-    """The trainings with seed 0 of what is kept under a key.
+    """Return the trainings with seed 0 that are kept under a key.
 
     Args:
         store: that holds them.
         name: of the competitor.
-        key: of its evaluations.
+        key: of its trainings.
         fitness: in its search.
-        tasks: names of those wanted, in this order; where none is known, as with tasks of one's own, all are.
+        tasks: names of the tasks wanted, in this order; where none is known, as with user-defined tasks, all are.
     """
     rows = store.rows(
         "SELECT id, task, task_fingerprint, status FROM training WHERE key = :key AND seed = :seed ORDER BY id"
         " LIMIT :most",
-        key=key, seed=SEED, most=MOST_EVALUATIONS,
+        key=key, seed=SEED, most=MOST_TRAININGS,
     )  # fmt: skip
     wanted = sorted((row for row in rows if row["task"] in tasks), key=lambda row: tasks.index(row["task"])) or rows
     found = {}
@@ -67,7 +67,7 @@ def trainings_of(store: Store, name: str, key: str, fitness: float | None, tasks
 
 
 def curve_rows(trainings: Sequence[Training]) -> list[dict[str, Any]]:
-    """A row for each loss of each training."""
+    """Return a row for each loss of each training."""
     return [
         dict(zip(CURVE_COLUMNS, (one.name, on.task, on.fingerprint, SEED, on.status, n, on.points, loss), strict=True))
         for one in trainings

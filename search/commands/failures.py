@@ -29,7 +29,7 @@ def command(
 
 
 def write_failures(store: Store, search: str | None, limit: int | None, form: Form) -> None:
-    """Print what failed and why, counted; as JSON or CSV, all of it unless there is a limit."""
+    """Print what failed and why, with counts; as JSON or CSV, all of it unless there is a limit."""
     rows = rows_of(store, "v_failures", search)
     if form is not Form.TEXT:
         write(form, "failures", store.location, [Table("failures", COLUMNS, rows[:limit])])

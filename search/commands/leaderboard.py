@@ -47,8 +47,8 @@ class Wanted(NamedTuple):
     """Which programs are listed, None for any.
 
     `search` and `task`: of this search, of searches that train on this task. `status`: how their trainings ended.
-    `states` and `statements`: with so many state slots and live statements at most. `pareto`: only those that no other
-    beats in fitness, live statements and state slots together.
+    `states` and `statements`: with at most this many state slots and live statements. `pareto`: only those that no
+    other beats in fitness, live statements and state slots together.
     """
 
     search: str | None = None
@@ -60,7 +60,7 @@ class Wanted(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What is listed."""
+        """The title of the list."""
         listed = "Pareto front" if self.pareto else "leaderboard"
         parts = [listed if self.status == "ok" else f"{self.status} programs, latest first"]
         parts += [f"of {self.search}"] * (self.search is not None) + [f"on {self.task}"] * (self.task is not None)
@@ -106,7 +106,7 @@ def command(
 
 
 def check_wanted(wanted: Wanted) -> None:
-    """Refuse what no database can answer.
+    """Refuse options that contradict each other.
 
     Raises:
         InputError: an unknown status, or a Pareto front of programs without fitness.
@@ -118,7 +118,7 @@ def check_wanted(wanted: Wanted) -> None:
 
 
 def find_programs(store: Store, wanted: Wanted, limit: int | None) -> list[dict[str, Any]]:
-    """Programs that trained well, best first, or those of another status, latest first; rows with `COLUMNS`.
+    """Return programs that trained well, best first, or those of another status, latest first; rows with `COLUMNS`.
 
     Raises:
         InputError: there is no such search, or none that trains on the task.
@@ -154,7 +154,7 @@ def write_leaderboard(store: Store, wanted: Wanted, limit: int | None, form: For
 
 
 def leaderboard(store: Store, wanted: Wanted, limit: int) -> RenderableType:
-    """The programs as a table with its title, and whether there are more."""
+    """Return the programs as a table with its title, and a note if there are more."""
     rows = find_programs(store, wanted, limit + 1)
     if not rows:
         nothing = "no such program" if wanted != Wanted(wanted.search) else "no program has trained well"
@@ -166,17 +166,17 @@ def leaderboard(store: Store, wanted: Wanted, limit: int) -> RenderableType:
 
 
 def watch_leaderboard(location: str, wanted: Wanted, limit: int | None, seconds: str | None) -> None:
-    """Show the programs of a database that a run may be writing, in one place, until Ctrl-C.
+    """Show the programs of a database that a run may be writing, refreshed in place, until Ctrl-C.
 
     Raises:
-        InputError: there is no terminal, or what is wanted is not there; a database that is missing is waited for.
+        InputError: there is no terminal, or the search does not exist; a database that is missing is waited for.
     """
     most = LIMIT if limit is None else limit
     watch(location, lambda store: leaderboard(store, wanted, most), seconds_of(seconds))
 
 
 def show_best(store: Store, search: str, limit: int) -> list[dict[str, Any]]:
-    """Print the best programs of a search, as many as there are; returns their rows."""
+    """Print the best programs of a search, and return their rows."""
     rows = find_programs(store, Wanted(search), limit)
     console.print(_title(Wanted(search)), _well(rows), "", sep="\n")
     return rows

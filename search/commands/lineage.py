@@ -59,10 +59,10 @@ def command(
 
 
 def line_of(store: Store, search_id: int, birth: int) -> list[dict[str, Any]]:
-    """A birth and its ancestors, the first of them first.
+    """Return a birth and its ancestors, oldest first.
 
-    Beside columns of `program` each has its `generation`, its `gain` in fitness on its parent, and whether it
-    `changed` what its parent does, 1 or 0; none of the last two where there is no parent.
+    Beside columns of `program` each row has its `generation`, its `gain` in fitness on its parent, and whether it
+    `changed` what its parent does, 1 or 0; the last two are None where there is no parent.
     """
     rows = store.rows(_LINE, search_id=search_id, birth=birth, most=MOST_BIRTHS)
     line: list[dict[str, Any]] = []
@@ -84,7 +84,7 @@ def _gain(before: dict[str, Any], after: dict[str, Any]) -> float | None:
 
 
 def changes_of(line: Sequence[dict[str, Any]]) -> list[int]:
-    """The places in a line of those that changed what their parent does."""
+    """Return the places in a line of births that changed what their parent does."""
     return [place for place, row in enumerate(line) if row["changed"]]
 
 
@@ -98,7 +98,7 @@ def write_lineage(store: Store, program_id: int, every_change: bool, form: Form)
         form: text, JSON or CSV.
 
     Raises:
-        InputError: there is no such program, or an ancestor's text is none.
+        InputError: there is no such program, or the text of an ancestor is no program.
     """
     row = store.program(program_id)
     line = line_of(store, row["search_id"], row["birth"])
@@ -141,20 +141,20 @@ def _show(store: Store, row: dict[str, Any], line: Sequence[dict[str, Any]], eve
 
 
 def _outstanding(line: Sequence[dict[str, Any]], changes: Sequence[int]) -> list[int]:
-    """The changes with the largest gains, and the last."""
+    """Return the changes with the largest gains, and the last."""
     best = sorted(changes, key=lambda place: -(-1e400 if line[place]["gain"] is None else line[place]["gain"]))
     return sorted({*best[:LARGEST], *changes[-1:]})
 
 
 def _programs(store: Store, search_id: int, rows: Iterable[dict[str, Any]]) -> dict[int, Program]:
-    """By birth."""
+    """Return programs by their births."""
     ids = {row["birth"]: row["id"] for row in rows}
     genomes = _genomes(store, search_id, list(ids))
     return {birth: parse(genomes[birth], f"program {ids[birth]} in {store.location}") for birth in ids}
 
 
 def _change(before: Program, after: Program) -> list[tuple[str, str]]:
-    """The live statements that went (-) and came (+), in their order."""
+    """Return the live statements that were removed (-) and added (+), in their order."""
     old, new = ([str(s) for s in live_program(program).statements] for program in (before, after))
     lines = []
     for _, i, j, k, n in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
@@ -169,7 +169,7 @@ def _shortened(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def _text(lines: Iterable[tuple[str, str]]) -> Text:
-    """With signs, so that it can be read without colours."""
+    """Return lines with signs, so that they can be read without colours."""
     styles = {"-": "red", "+": "green", "": "dim"}
     return Text("\n").join(Text(f"{sign} {text}".lstrip(), style=styles[sign]) for sign, text in lines)
 
@@ -185,7 +185,7 @@ def _step(row: dict[str, Any], change: Text) -> list[str | Text]:
 
 
 def _folded(line: Sequence[dict[str, Any]]) -> list[list[str | Text]]:
-    """One row for all births of a stretch after its first, if there are any."""
+    """Return one row for all births of a stretch after its first, if there are any."""
     births = len(line) - 1
     if births < 1:
         return []
@@ -203,9 +203,8 @@ def _summary(line: Sequence[dict[str, Any]], changes: int, shown: int) -> str:
     if len(line) == 1:
         return "it has no ancestors"
     gain = number(_gain(line[0], line[-1]), sign=True)
-    said = (
-        f"{len(line) - 1} births after the first, {changes} of which changed what the program does; gain {gain} in all"
-    )
+    births = f"{len(line) - 1} birth{'s' * (len(line) > 2)}"
+    said = f"{births} after the first, {changes} of which changed what the program does; gain {gain} in all"
     if shown < changes:
         said += f"\nthe {LARGEST} with the largest gains and the last are shown; --all shows every change"
     return said

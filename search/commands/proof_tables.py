@@ -18,7 +18,7 @@ PROOF_COLUMNS = (
 
 
 def proof_of(store: Store, program_id: int) -> list[dict[str, Any]]:
-    """What was measured on the locked tasks for a finalist; nothing if they were not opened for it."""
+    """Return what was measured on the locked tasks for a finalist; no rows if they were not opened for it."""
     return store.rows("SELECT * FROM v_proof WHERE finalist = :id", id=program_id)
 
 
@@ -27,7 +27,7 @@ def show_proof(rows: Sequence[dict[str, Any]], openings: int) -> None:
 
     Args:
         rows: of `v_proof`, all of one finalist.
-        openings: finalists that the locked tasks had been opened for, this one included.
+        openings: number of finalists that the locked tasks have been opened for, this one included.
     """
     for task in dict.fromkeys(row["task"] for row in rows):
         _show_task(task, [row for row in rows if row["task"] == task])
@@ -41,7 +41,7 @@ def show_proof(rows: Sequence[dict[str, Any]], openings: int) -> None:
 
 
 def _overall(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """A competitor over all its tasks."""
+    """Return the row of a competitor over all tasks."""
     one = rows[0]
     trials, failed = (sum(row[name] for row in rows) for name in ("trials", "trials_failed"))
     ahead = [row["ahead"] for row in rows if row["ahead"] is not None]
@@ -74,7 +74,7 @@ def _loss(fitness: float | None) -> str:
 
 
 def _text(value: float | None, form: str) -> str:
-    """As wanted, or a power of ten where that would be endless."""
+    """Format a number, as a power of ten where it would be too long otherwise."""
     if value is None:
         return "-"
     return format(value, form) if abs(value) < 1e7 else number(value)

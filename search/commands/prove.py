@@ -61,10 +61,10 @@ def prove_finalist(program_id: int, location: str, evaluator_settings: Evaluator
 
 
 def _opening(store: Store, row: dict[str, Any], dataflow: str) -> Opening:
-    """The right to open the locked tasks for this program, recorded.
+    """Record that the locked tasks are opened for this program, and return the record.
 
     Raises:
-        InputError: there is none.
+        InputError: they may not be opened for it.
     """
     name, search = f"program {row['id']}", row["search"]
     before = find_opening(store, dataflow)
@@ -77,8 +77,8 @@ def _opening(store: Store, row: dict[str, Any], dataflow: str) -> Opening:
     seen = [task["name"] for task in _tasks(row["settings"]) if is_locked(task["name"])]
     if seen:
         raise InputError(
-            f"{name}: its search '{search}' has trained on '{seen[0]}', which is of the locked tasks, so that they"
-            " prove nothing for it; search on others"
+            f"{name}: its search '{search}' has trained on '{seen[0]}', which is one of the locked tasks, so they"
+            " prove nothing about it; search on others"
         )
     funnel = passed_funnel(store, row["id"])
     if funnel is None:
@@ -90,7 +90,7 @@ def _opening(store: Store, row: dict[str, Any], dataflow: str) -> Opening:
 
 
 def _tasks(settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """Those that a search trains on, its look at meta-validation among them, as far as a database may say."""
+    """Return the tasks that a search trains on, with those of its meta-validation, as far as its settings name any."""
     meta = settings.get("meta_validation")
     watched = meta.get("tasks") if isinstance(meta, dict) else None
     return [*settings.get("tasks", []), *(watched if isinstance(watched, list) else [])]

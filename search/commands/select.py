@@ -95,7 +95,7 @@ def _run_stages(funnel: Funnel, until: int | None, store: Store, service: Traini
 
 
 def _entrants(store: Store, funnel: Funnel) -> tuple[list[Entrant], int]:
-    """The best distinct programs of the search, and how many it has compared."""
+    """Return the best distinct programs of the search, and how many programs it has compared."""
     query = "SELECT id, genome, fitness, rounds, variance FROM v_leaderboard WHERE search = :search"
     rows = store.rows(query, search=funnel.search)
     if not rows:
@@ -106,10 +106,10 @@ def _entrants(store: Store, funnel: Funnel) -> tuple[list[Entrant], int]:
 
 
 def by_lower_bound(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows by fitness less its standard error, highest first: of a thousand programs trained once the best was lucky.
+    """Return rows by fitness less its standard error, highest first: the best of many programs trained once is lucky.
 
-    The variance of a round is taken to be the median of those of programs with several, since some are wild; where
-    there is none, fitness decides.
+    The variance of a round is the median over the programs that have several rounds, since some variances are extreme;
+    where there is none, fitness decides.
     """
     known = [row["variance"] for row in rows if row["variance"] is not None]
     variance = median(known) if known else 0.0
@@ -117,7 +117,7 @@ def by_lower_bound(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _noise(stage: Stage, results: Sequence[Result], service: TrainingService) -> list[NoiseRow]:
-    """That of the stage's tasks, measured with AdamW as tuned there, or else with the first baseline."""
+    """Measure the noise of the stage's tasks with AdamW as tuned there, or else with the first baseline."""
     measured = next((result for result in results if result.name == "adamw"), results[0])
     programs = [on.tuned.program for on in measured.tasks]
     return [measure_noise(program, choice.task, service) for choice, program in zip(stage.tasks, programs, strict=True)]

@@ -47,7 +47,7 @@ def command(
 
 
 class Found(NamedTuple):
-    """What the store holds about a program; rows by the names of their columns."""
+    """Everything that the store holds about a program; rows by the names of their columns."""
 
     row: dict[str, Any]
     program: Program
@@ -63,7 +63,7 @@ def write_program(store: Store, program_id: int, form: Form) -> None:
     row alone.
 
     Raises:
-        InputError: there is no such program, or its text is none.
+        InputError: there is no such program, or its text is no program.
     """
     found = _find(store, program_id)
     if form is Form.TEXT:
@@ -116,7 +116,7 @@ def _parent(store: Store, row: dict[str, Any]) -> int | None:
 
 
 def _trained(store: Store, key: str) -> int | None:
-    """The first program with this key that was trained."""
+    """Return the first program with this key that was trained."""
     query = "SELECT id FROM program WHERE key = :key AND answered_by = 'training' ORDER BY id LIMIT 1"
     found = store.rows(query, key=key)
     return found[0]["id"] if found else None

@@ -64,7 +64,7 @@ def command(
 
 
 class _Losses(NamedTuple):
-    """Of the original and the simplified program on fresh seeds of a task."""
+    """Losses of the original and the simplified program on fresh seeds of a task."""
 
     on: ScaledTask
     before: list[float]
@@ -78,7 +78,7 @@ class _Losses(NamedTuple):
 def simplify_program(
     what: str, tasks: Sequence[str], seeds: int | None, tolerance: float, store: str, output: Path | None
 ) -> Simplification:
-    """Simplify, print the steps and what came out, and keep the steps where the program is one of the store.
+    """Simplify a program, print the steps and the result, and keep the steps if the program is in the store.
 
     Args:
         what: ID, file or name of a program.
@@ -197,7 +197,7 @@ def _sd(mean: float | str, error: float | str) -> str:
 
 
 def _show_refused(result: Simplification) -> None:
-    """What the last round of ablation refused to do without."""
+    """Print the changes that the last round of ablation refused."""
     refused = [s for s in result.steps if s.kind == ABLATION and not s.accepted]
     rows = [[s.evidence["change"], _evidence(s)] for s in refused if s.before == refused[-1].before]
     if rows:
@@ -226,7 +226,7 @@ def _with_error(values: Sequence[float]) -> str:
 
 
 def _update_rows(result: Simplification, on: ScaledTask) -> list[list[str]]:
-    """Relative to the largest update of each parameter tensor."""
+    """Return differences of updates, relative to the largest update of each parameter tensor."""
     recording = record(result.original, on, FRESH_SEED)
     assert result.by_algebra is not None
     title = f"largest difference of updates on {len(recording.gradients)} recorded gradients of {on.task.name}"

@@ -1,4 +1,4 @@
-"""Where searches stand, and how their births were answered as they went."""
+"""The command `optsearch status`."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def write_status(store: Store, search: str | None, form: Form) -> None:
 
 
 def _search(store: Store, row: dict[str, Any], now: float) -> dict[str, Any]:
-    """A search by the names of SEARCH_COLUMNS."""
+    """Return a search by the names of SEARCH_COLUMNS."""
     found = store.find_search(row["name"])
     budget = found[1].get("budget", {}) if found else {}
     programs, evaluations = (b if type(b := budget.get(name)) is int else None for name in ("programs", "evaluations"))
@@ -116,10 +116,10 @@ def _is_driven(row: dict[str, Any], now: float) -> bool:
 
 
 def _driven(search: dict[str, Any]) -> str:
-    """Who drives a search that has not ended; without anybody, since when."""
+    """Say which process drives a search that has not ended, or since when none does."""
     name = printable(search["search"])
     if search["state"] == "running":
-        return f"{name} is driven by {printable(search['driver'] or 'somebody')}"
+        return f"{name} is driven by {printable(search['driver'] or 'an unknown process')}"
     silent = search["silent_seconds"]
     since = "" if silent is None else f", last heartbeat {_ago(silent)} ago"
     return f"{name} was stopped without having ended{since}; `optsearch run` with its settings goes on"
@@ -133,7 +133,7 @@ def _ago(seconds: float) -> str:
 
 
 def _show_progress(store: Store, search: str) -> None:
-    """Shares of births by what answered them, over stretches of the search."""
+    """Print the shares of births by what answered them, over stretches of the search."""
     batches = rows_of(store, "v_progress", search)
     rows = []
     for point in range(POINTS):
@@ -145,7 +145,7 @@ def _show_progress(store: Store, search: str) -> None:
 
 
 def _show_meta_validation(store: Store, search: str) -> None:
-    """The latest of those bests that were tried on tasks which the search never sees."""
+    """Print the latest of the new bests that were evaluated on the meta-validation tasks."""
     query = """SELECT MIN(births) AS births, id, birth, MAX(fitness) AS fitness, MAX(meta_fitness) AS meta_fitness
                FROM v_meta_validation WHERE search = :search GROUP BY id, birth ORDER BY MIN(births)"""
     rows = store.rows(query, search=search)

@@ -41,7 +41,7 @@ def command(
 
 
 def show_verification(store: Store, search: str, number: int, settings: Settings | None = None) -> Verification:
-    """Sample, train, and print what came out; with the search's stored settings unless some are given."""
+    """Sample pairs, train them, and print the result; with the search's stored settings unless some are given."""
     found = store.find_search(search)
     assert found is not None
     search_id, data = found

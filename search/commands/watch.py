@@ -1,4 +1,4 @@
-"""Looking at a database again and again while a run writes it."""
+"""Showing what a database holds again and again while a run writes it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ LEAST_SECONDS, MOST_SECONDS = 0.1, 86_400.0
 
 
 def seconds_of(text: str | None) -> float:
-    """The seconds between two looks that somebody has asked for.
+    """Return the seconds between two refreshes that were asked for.
 
     Raises:
-        InputError: that is no such number.
+        InputError: the text is no number of seconds in the range.
     """
     try:
         seconds = SECONDS if text is None else float(text)
@@ -40,11 +40,11 @@ def seconds_of(text: str | None) -> float:
 def watch(location: str, look: Callable[[Store], RenderableType], seconds: float) -> None:
     """Show what `look` makes of a database in one place of the terminal, until Ctrl-C.
 
-    A SQLite file that is not there when this begins is waited for: until there is something to look at, what is missing
-    is said.
+    A SQLite file that does not exist when this begins is waited for; until there is something to show, what is missing
+    is shown.
 
     Raises:
-        InputError: there is no terminal, or the database cannot be looked at.
+        InputError: there is no terminal, or the database cannot be read.
     """
     if not console.is_terminal or console.is_dumb_terminal:
         raise InputError("--watch: needs a terminal to refresh in place; leave it out")
@@ -67,7 +67,7 @@ class _Watched:
         self._early = file is not None and not file.exists()
 
     def shown(self, seconds: float) -> RenderableType:
-        """What there is to see now, and how often that is asked."""
+        """Return what the database holds now, and how often it is read."""
         note = Text(f"{datetime.now():%H:%M:%S}, every {seconds:g} s; Ctrl-C ends", style="dim")
         return Group(self._seen(), note)
 
@@ -83,6 +83,6 @@ class _Watched:
         return seen
 
     def close(self) -> None:
-        """Let the database go."""
+        """Close the database."""
         if self._store is not None:
             self._store.close()

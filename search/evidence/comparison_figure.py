@@ -23,10 +23,10 @@ STYLES = ("-", "--", "-.", ":", "-", "--")
 
 
 def check_format(path: Path) -> None:
-    """See that the figure can be drawn to this file.
+    """Refuse a file whose format is unknown.
 
     Raises:
-        InputError: not in such a format.
+        InputError: its name ends in none of `FORMATS`.
     """
     if path.suffix not in FORMATS:
         raise InputError(f"{path}: expected a name that ends in {', '.join(FORMATS)}")
@@ -65,7 +65,7 @@ def _draw_fitness(axes: Any, arms: Sequence[Arm]) -> None:
 
 
 def _draw_answers(axes: Any, arms: Sequence[Arm], store: Store) -> None:
-    """Shares of births answered without training, and of statements without effect, over the run of each arm."""
+    """Draw shares of births answered without training, and of statements without effect, over the run of each arm."""
     for arm, colour, style in zip(arms, COLOURS, STYLES, strict=False):
         rows = store.rows("SELECT * FROM v_progress WHERE search = :search", search=arm.search)
         births = np.array([row["births"] for row in rows])

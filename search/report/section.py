@@ -45,7 +45,7 @@ class Figure:
     layout: dict[str, Any] = field(default_factory=dict)
 
     def data(self) -> dict[str, Any]:
-        """For plotly, with the names of colours still in it."""
+        """Return the figure as plotly takes it; colours are still names."""
         axes = {"xaxis": _axis(self.x), "yaxis": _axis(self.y)}
         layout: dict[str, Any] = {"height": self.height, "showlegend": self.legend, **axes, **self.layout}
         return {"data": list(self.traces), "layout": layout}
@@ -81,7 +81,7 @@ class Table:
 
 
 class Line(NamedTuple):
-    """Of a program. `mark`: dead, added, removed or nothing."""
+    """A line of a program. `mark`: dead, added, removed or nothing."""
 
     text: str
     mark: str = ""
@@ -150,47 +150,47 @@ class Section:
 
 
 def missing(name: str, title: str, why: str) -> Section:
-    """A section without data: one sentence that says why, and how to get it."""
+    """Return a section without data: one sentence that says why, and how to get it."""
     return Section(name, title, [Note(why)])
 
 
 def label(text: str, most: int = 80) -> str:
-    """Text within a figure: plotly reads a little HTML there, so nothing of it may look like any."""
+    """Return text for a figure, escaped, since plotly reads some HTML there."""
     return printable(text, most).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def figures(value: float | None, digits: int = 4, sign: bool = False) -> str:
-    """A number with so many digits that count; a dash for none."""
+    """Return a number with this many significant digits; a dash for none."""
     if value is None or not math.isfinite(value):
         return "–"
     return f"{value:{'+' if sign else ''}.{digits}g}"
 
 
 def number(value: float | None, digits: int = 4, sign: bool = False) -> Cell:
-    """A cell of a table with a number."""
+    """Return a cell with a number."""
     return Cell(figures(value, digits, sign), value)
 
 
 def count(value: int) -> Cell:
-    """A cell with a whole number."""
+    """Return a cell with a whole number."""
     return Cell(f"{value:,}", value)
 
 
 def words(value: str) -> Cell:
-    """A cell with text."""
+    """Return a cell with text."""
     return Cell(value[:300], value[:300])
 
 
 def rounded(values: Iterable[float]) -> list[float]:
-    """With as many digits as a plot can show."""
+    """Return values with as many digits as a plot can show."""
     return [float(f"{value:.6g}") for value in values]
 
 
 def share(part: float, whole: float) -> str:
-    """As percent; a dash of nothing."""
+    """Return a share as percent; a dash where the whole is nothing."""
     return f"{part / whole:.1%}" if whole else "–"
 
 
 def plural(n: int, what: str, several: str = "") -> str:
-    """`1 program`, `2 programs`; `several` where an s does not do."""
+    """Return `1 program` or `2 programs`; `several` is for plurals without an s."""
     return f"{n:,} {what}" if n == 1 else f"{n:,} {several or f'{what}s'}"
