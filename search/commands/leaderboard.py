@@ -87,7 +87,7 @@ def command(
 
 
 def check_wanted(wanted: Wanted) -> None:
-    """Refuse what no database can answer.
+    """Refuse options that contradict each other.
 
     Raises:
         InputError: an unknown status, or a Pareto front of programs without fitness.
@@ -135,10 +135,10 @@ def leaderboard(results: Results, wanted: Wanted, limit: int) -> RenderableType:
 
 
 def watch_leaderboard(location: str, wanted: Wanted, limit: int | None, seconds: str | None) -> None:
-    """Show the programs of a database that a run may be writing, in one place, until Ctrl-C.
+    """Show the programs of a database that a run may be writing, refreshed in place, until Ctrl-C.
 
     Raises:
-        InputError: there is no terminal, or what is wanted is not there; a database that is missing is waited for.
+        InputError: there is no terminal, or the search does not exist; a database that is missing is waited for.
     """
     most = LIMIT if limit is None else limit
     watch(location, lambda results: leaderboard(results, wanted, most), seconds_of(seconds))

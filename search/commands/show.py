@@ -69,7 +69,7 @@ def write_program(results: Results, program_id: int, form: Form) -> None:
     row alone.
 
     Raises:
-        InputError: there is no such program, or its text is none.
+        InputError: there is no such program, or its text is no program.
     """
     found = _find(results, program_id)
     if form is Form.TEXT:

@@ -1,4 +1,4 @@
-"""Where searches stand, and how their births were answered as they went."""
+"""The command `optsearch status`."""
 
 from __future__ import annotations
 
