@@ -14,6 +14,7 @@ from proxy_tasks import Outcome, Replica, get_task
 from search.commands.output import Form
 from search.commands.status import write_status
 from search.evolution.meta_validation import is_overfit
+from search.results.results import Results
 from search.settings.settings import Settings
 from search.store import MetaValidationRow, Store
 from search.training.jobs import Job
@@ -140,7 +141,7 @@ def test_overfitting_is_three_new_bests_below_an_earlier_one(fared: list[float |
 def test_status_shows_the_curve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with opened(tmp_path / "r.db") as store:
         run(with_meta(), store, TwoTasks())
-        write_status(store, None, Form.TEXT)
+        write_status(Results(store), None, Form.TEXT)
         best = max(curve_of(store), key=lambda row: row[3])
     out = capsys.readouterr().out
     assert "new bests on the meta-validation tasks" in out and f"{best[3]:.5f}   best" in out

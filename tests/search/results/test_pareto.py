@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from search.commands.leaderboard import Wanted, find_programs, write_leaderboard
 from search.commands.output import Form
 from search.results.pareto import pareto_front
-from search.results.results import Size
+from search.results.results import Results, Size
 
 from tests.support.searches import PretendingEvaluator, opened, run, settings_of
 
@@ -36,7 +36,8 @@ def test_the_front_is_what_nothing_dominates(values: list[tuple[int, int, int]])
 def test_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with opened(tmp_path / "r.db") as store:
         run(settings_of(), store, PretendingEvaluator())
-        everything, front = (find_programs(store, Wanted("small", pareto=pareto), 1000) for pareto in (False, True))
-        write_leaderboard(store, Wanted("small", pareto=True), None, Form.TEXT)
+        results = Results(store)
+        everything, front = (find_programs(results, Wanted("small", pareto=pareto), 1000) for pareto in (False, True))
+        write_leaderboard(results, Wanted("small", pareto=True), None, Form.TEXT)
     assert front[0] == everything[0] and 1 < len(front) < len(everything)
     assert "Pareto front of small" in capsys.readouterr().out
