@@ -41,11 +41,10 @@ def replayed(store: Store, search: str, hurdles: Hurdles) -> Saved:
     """A search without hurdles as it would have been trained with them."""
     found = store.find_search(search)
     assert found is not None, f"no search {search}"
-    search_id, data = found
-    settings = stored_settings(data, search)
+    settings = stored_settings(found.settings, search)
     assert settings.hurdles is None, "give a search with hurdles: off"
     tasks = task_seeds(settings)
-    trained = [row for row in store.births(search_id) if row.answered_by == "training"]
+    trained = [row for row in store.births(found.id) if row.answered_by == "training"]
     ranked = sorted((row for row in trained if row.fitness is not None), key=lambda row: -(row.fitness or 0))
     best = {row.birth for row in ranked[: max(1, len(trained) // 100)]}
     finished: deque[FinishedProgram] = deque(maxlen=REMEMBERED)

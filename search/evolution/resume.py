@@ -27,14 +27,13 @@ def find_search(settings: Settings, store: Store) -> int:
     found = store.find_search(settings.name)
     if found is None:
         return store.create_search(settings.name, stored(settings))
-    search_id, old = found
-    changes = _differences(_history_of(old), settings.history() | {"versions": versions(settings)})
+    changes = _differences(_history_of(found.settings), settings.history() | {"versions": versions(settings)})
     if changes:
         raise InputError(
             f"{store.location}: search '{settings.name}' was started with other settings ({'; '.join(changes)});"
             " set them back, or start a new search with --name"
         )
-    return search_id
+    return found.id
 
 
 def stored(settings: Settings) -> dict[str, Any]:

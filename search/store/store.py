@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Table, and_, bindparam, or_, select, text
 from sqlalchemy.dialects import postgresql, sqlite
@@ -21,7 +21,7 @@ from search.store.connections import location_of, sqlite_file, translated, write
 from search.store.encoding import clean_number, clean_text, foreign_data_error
 from search.store.errors import StoreError
 from search.store.keys import CIRCUMSTANCES, SearchState, TrainingKey
-from search.store.rows import Row, RowType, now, selected
+from search.store.rows import Name, Row, RowType, now, query, selected
 from search.store.tables import (
     BaselineRow,
     ExportRow,
@@ -40,11 +40,16 @@ LONGEST_DEVICE = 50
 Value = TypeVar("Value")
 
 
-class StoredSearch(NamedTuple):
-    """A search as the store knows it: its id, and its settings as they were stored."""
+@query("SELECT id, name, settings FROM search")
+class StoredSearch(Row):
+    """What a run needs of a search in the database."""
 
     id: int
+    """Its ID."""
+    name: Name
+    """Its name."""
     settings: dict[str, Any]
+    """Its settings as they were stored."""
 
 
 class Store:
@@ -166,13 +171,7 @@ class Store:
 
     def find_search(self, name: str) -> StoredSearch | None:
         """Return the id and the settings of a search, None if there is none of this name."""
-        row = self.first(SearchRow, "search.name = :name", name=name)
-        if row is None:
-            return None
-        t = table_of(SearchRow)
-        with self.reading() as connection:
-            number = connection.execute(select(t.c.id).where(t.c.name == name)).scalar_one()
-        return StoredSearch(int(number), row.settings)
+        return self.first(StoredSearch, "name = :name", name=name)
 
     def create_search(self, name: str, settings: dict[str, Any]) -> int:
         """Create a search that no run drives yet, and return its id.
@@ -197,7 +196,7 @@ class Store:
         Raises:
             InputError: one is missing, or not such as a run writes.
         """
-        losses = hurdle_losses_of(self.select(SearchRow, "search.id = :id", id=search_id)[0].settings)
+        losses = hurdle_losses_of(self.select(StoredSearch, "id = :id", id=search_id)[0].settings)
         rows = self.iterate(ProgramRow, "search_id = :id", order="birth", id=search_id)
         for expected, row in enumerate(rows):
             if row.birth != expected:

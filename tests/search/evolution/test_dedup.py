@@ -37,7 +37,7 @@ def search(folder: Path, chosen: Settings) -> tuple[Store, list[ProgramRow]]:
     Driver(chosen, store, InlineEvaluator(), lambda _: None).run()
     found = store.find_search(chosen.name)
     assert found is not None
-    return store, list(store.births(found[0]))
+    return store, list(store.births(found.id))
 
 
 def test_every_level_answers_and_is_right(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_second_search_trains_nothing_again_and_has_the_same_history(tmp_path:
     assert rows_of_query(store, "SELECT COUNT(*) AS n FROM training")[0]["n"] == evaluations
     found = store.find_search("again")
     assert found is not None
-    assert list(store.births(found[0])) == first
+    assert list(store.births(found.id)) == first
 
 
 def test_reevaluation_keeps_the_mean_over_rounds(tmp_path: Path) -> None:

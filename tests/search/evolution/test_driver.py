@@ -296,7 +296,7 @@ def test_settings_that_may_change_are_accepted_and_kept(
         run(settings_of(**changes), store, PretendingEvaluator())
         assert history_of(store) == whole
         found = store.find_search("small")
-        assert found is not None and stored_settings(found[1], "small") == settings_of(**changes)
+        assert found is not None and stored_settings(found.settings, "small") == settings_of(**changes)
 
 
 # --- several searches in one database --------------------------------------------------------------------------------

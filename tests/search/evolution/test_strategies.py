@@ -183,7 +183,7 @@ def test_a_search_stored_before_a_setting_existed_goes_on(tmp_path: Path) -> Non
         run(settings_of(), store, PretendingEvaluator(), stop_at(20))
         found = store.find_search("small")
         assert found is not None
-        old = {k: v for k, v in found[1].items() if k != "hurdles"}
+        old = {k: v for k, v in found.settings.items() if k != "hurdles"}
         old["strategy"] = {k: v for k, v in old["strategy"].items() if k not in ("repeats", "lengths")}
         old["evaluator"] = {k: v for k, v in old["evaluator"].items() if k != "timeout_s"}
         with store.writing() as connection:

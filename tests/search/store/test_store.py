@@ -34,6 +34,7 @@ from search.store import (
 )
 from search.store.keys import CIRCUMSTANCES, SearchState, TrainingKey
 from search.store.rows import VIEWS, metadata
+from search.store.store import StoredSearch
 from search.store.tables import MetaValidationRow
 from search.store.versions import CURRENT
 from search.store.views import FunnelEntry, TrainingEntry
@@ -159,7 +160,7 @@ def test_numbers_that_are_none_are_not_kept(store: Store, fitness: float) -> Non
     assert found.fitness is None
     search_id = store.create_search("a", {"seed": fitness})
     found_search = store.find_search("a")
-    assert found_search == (search_id, {"seed": None})
+    assert found_search == StoredSearch(search_id, "a", {"seed": None})
 
 
 def test_very_many_keys_at_once(store: Store) -> None:
@@ -220,7 +221,7 @@ def test_a_search_is_made_once(store: Store) -> None:
     store.create_search("a", {"seed": 1})
     with pytest.raises(InputError, match="another run has just started search 'a'"):
         store.create_search("a", {"seed": 2})
-    assert store.find_search("a") == (1, {"seed": 1})
+    assert store.find_search("a") == StoredSearch(1, "a", {"seed": 1})
     with pytest.raises(InputError, match="201 characters, expected at most 200"):
         store.create_search("a" * 201, {})
 

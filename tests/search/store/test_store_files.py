@@ -23,8 +23,7 @@ from programs.errors import InputError
 
 from search.results.programs import named_program
 from search.store import Store, StoreError, integrity, open_store
-from search.store.rows import metadata
-from search.store.views import VIEWS
+from search.store.rows import VIEWS, metadata
 
 from tests.support.searches import (
     PretendingEvaluator,

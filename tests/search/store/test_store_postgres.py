@@ -16,6 +16,7 @@ from programs.errors import InputError
 
 from search.commands.cli import main
 from search.store import LeaseLost, Store, StoreError, open_store, versions
+from search.store.store import StoredSearch
 
 from tests.support.postgres import Server, Unavailable
 from tests.support.postgres import server as running_server
@@ -50,7 +51,7 @@ def store(url: str) -> Iterator[Store]:
 def test_usual_urls_name_the_same_database(store: Store, url: str, scheme: str) -> None:
     store.create_search("a", {})
     with closing(open_store(url.replace("postgresql+psycopg", scheme))) as again:
-        assert again.find_search("a") == (1, {})
+        assert again.find_search("a") == StoredSearch(1, "a", {})
         assert again.log_path == Path(f"{again.engine.url.database}.log")
 
 
@@ -58,7 +59,7 @@ def test_opening_twice_changes_nothing(url: str) -> None:
     with opened(url) as store:
         store.create_search("a", {})
     with opened(url) as store:
-        assert store.find_search("a") == (1, {})
+        assert store.find_search("a") == StoredSearch(1, "a", {})
 
 
 def test_an_empty_database_is_filled_by_a_run_only(url: str) -> None:
