@@ -58,13 +58,13 @@ def command(
 def evaluate_beside_baselines(
     name: str, program: Program, task: Task, seeds: int, store: Store, baselines: Sequence[str], is_tuned: bool
 ) -> None:
-    """Tune the baselines as searches do, and the program too if wanted, train all on fresh seeds, print how they fared.
+    """Tune the baselines as searches do, and the program too if wanted, train all on fresh seeds, print the results.
 
     Args:
         name: of the program.
-        program: as it is trained, or tuned.
-        task: on which.
-        seeds: number of fresh ones.
+        program: the program.
+        task: the task to train on.
+        seeds: number of fresh seeds.
         store: keeps all trainings.
         baselines: names of `BASELINES`.
         is_tuned: whether the program gets the trials that each baseline gets.

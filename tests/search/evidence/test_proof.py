@@ -291,7 +291,7 @@ def test_a_search_that_has_trained_on_locked_tasks(
     path = tmp_path / "results.db"
     with opened(path) as store:
         run(settings_of(budget={"programs": 8}, **changes), store, PretendingEvaluator())
-    with pytest.raises(InputError, match=r"its search 'small' has trained on '.*', which is of the locked tasks"):
+    with pytest.raises(InputError, match=r"its search 'small' has trained on '.*', which is one of the locked tasks"):
         proven(path, 1, Fast(), monkeypatch)
     assert shown(path, "opening") == []
 
