@@ -1,4 +1,4 @@
-"""Training any program on any task, beside tuned baselines."""
+"""The command `optsearch eval`."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def command(
 def evaluate_beside_baselines(
     name: str, program: Program, task: Task, seeds: int, store: Store, baselines: Sequence[str], is_tuned: bool
 ) -> None:
-    """Tune the baselines as searches do, and the program too if wanted, train all on fresh seeds, print the results.
+    """Tune the baselines, and the program too if asked for; train all on fresh seeds, and print the results.
 
     Args:
         name: of the program.
         program: the program.
-        task: the task to train on.
+        task: to train on.
         seeds: number of fresh seeds.
         store: keeps all trainings.
         baselines: names of `BASELINES`.

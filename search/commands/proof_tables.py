@@ -8,13 +8,6 @@ from search.commands.terminal import number, show_table
 from search.store.views import ProofEntry
 from search.training.statistics import signs
 
-PROOF_COLUMNS = (
-    "finalist", "funnel", "opened", "finished", "competitor", "program_id", "task", "fitness", "standard_error",
-    "seeds", "seeds_failed", "ahead", "ahead_error", "task_z", "steps_to_adamw", "tolerance", "trials",
-    "trials_failed", "learning_rate", "weight_decay", "one_setting", "state_per_weight", "step_time", "z", "p",
-    "genome",
-)  # fmt: skip
-
 
 def show_proof(rows: Sequence[ProofEntry], openings: int) -> None:
     """Print a table for each locked task, and one over all.

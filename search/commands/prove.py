@@ -67,7 +67,7 @@ def _opening(results: Results, entry: ProgramEntry, dataflow: str) -> Opening:
     """Return the right to open the locked tasks for this program, recorded.
 
     Raises:
-        InputError: there is none.
+        InputError: they may not be opened for it.
     """
     name = f"program {entry.id}"
     before = results.opening(dataflow)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from search.commands.lineage import line_of
 from search.commands.terminal import console
+from search.results.results import Results
 
 from tests.support.commands import SETTINGS, Evaluator
 from tests.support.searches import opened, run
@@ -29,10 +29,10 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ids(path: Path) -> dict[str, int]:
     """Of the best program, of one that failed, and of one of those with most ancestors."""
     with opened(path) as store:
-        (best,) = store.rows("SELECT id FROM v_leaderboard LIMIT 1")
-        (failed,) = store.rows("SELECT MIN(id) AS id FROM program WHERE status = 'diverged'")
-        late = max(range(200), key=lambda birth: len(line_of(store, 1, birth)))
-    return {"best": best["id"], "failed": failed["id"], "late": late + 1}
+        results = Results(store)
+        late = max(range(1, 201), key=lambda program_id: len(results.lineage(program_id)))
+        failed = results.failed("diverged", limit=None)[-1]
+        return {"best": results.leaderboard(limit=1)[0].id, "failed": failed.id, "late": late}
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from search.commands import watch
 from search.store import Store
 
 from tests.support.commands import command, refused, tables
-from tests.support.searches import PretendingEvaluator, opened, run, settings_of
+from tests.support.searches import PretendingEvaluator, opened, rows_of_query, run, settings_of
 
 OPTSEARCH = str(Path(sys.executable).parent / "optsearch")
 
@@ -32,7 +32,9 @@ def test_filters(path: Path, states: int | None, statements: int | None, status:
     options = "".join(f" --{k} {v}" for k, v in (("states", states), ("statements", statements)) if v is not None)
     rows = tables(path, f"leaderboard --status {status} --search small --task digits_mlp{options}")["leaderboard"]
     with opened(path) as store:
-        known = store.rows("SELECT id, status, answered_by, fitness, state_slots, live_statements FROM program")
+        known = rows_of_query(
+            store, "SELECT id, status, answered_by, fitness, state_slots, live_statements FROM program"
+        )
     wanted = [
         row["id"]
         for row in sorted(known, key=lambda row: (-(row["fitness"] or 0), row["id"] if status == "ok" else -row["id"]))

@@ -9,24 +9,25 @@ from pathlib import Path
 import pytest
 
 from search.commands.output import form_of
+from search.results.results import Results
 
 from tests.support.commands import changed, refused, said, tables
-from tests.support.searches import opened
+from tests.support.searches import opened, rows_of_query
 
 
 def test_json_and_csv_are_complete_and_exact(path: Path, ids: dict[str, int]) -> None:
     with opened(path) as store:
         views = {"leaderboard": "v_leaderboard", "failures": "v_failures"}
         for line, view in views.items():
-            rows = store.rows(f"SELECT * FROM {view}")
+            rows = rows_of_query(store, f"SELECT * FROM {view}")
             shown = tables(path, line)[line]
             assert [{k: row[k] for k in rows[0]} for row in shown] == rows
             assert len(rows) > (20 if line == "leaderboard" else 3)
         for view in ("v_progress", "v_meta_validation"):
-            assert tables(path, "status")[view[2:]] == store.rows(f"SELECT * FROM {view}")
-        program = store.program(ids["best"])
-        (program,) = tables(path, f"show {ids['best']}")["program"]
-        assert {k: v for k, v in program.items() if k in program} == {k: v for k, v in program.items() if k in program}
+            assert tables(path, "status")[view[2:]] == rows_of_query(store, f"SELECT * FROM {view}")
+        known = Results(store).program(ids["best"]).as_columns()
+        (shown_program,) = tables(path, f"show {ids['best']}")["program"]
+        assert {k: v for k, v in shown_program.items() if k in known} == known
     for line in ("status", "leaderboard", "failures", f"show {ids['best']}", f"lineage {ids['best']}"):
         first = next(iter(tables(path, line).values()))
         rows = list(csv.DictReader(StringIO(said(path, f"{line} --csv"))))

@@ -10,32 +10,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.commands.plots import ASCII, HEIGHT, LABEL, Curve, plot
+from search.results.results import Results
 
 from tests.support.commands import changed, columns_of, fits, said, tables
-from tests.support.searches import opened
+from tests.support.searches import opened, rows_of_query
 
 
 def test_curves_are_those_of_the_program_and_of_the_baselines(path: Path, ids: dict[str, int]) -> None:
     rows = tables(path, f"show {ids['best']}")["curves"]
     with opened(path) as store:
-        keys = {f"program {ids['best']}": store.program(ids["best"])["key"]}
+        keys = {f"program {ids['best']}": Results(store).program(ids["best"]).key}
         keys |= {f"tuned {b.name}": b.key for b in store.baselines(1).values()}
         for name, key in keys.items():
-            (known,) = store.rows(
-                "SELECT id FROM training WHERE key = :key AND seed = 0 AND task = 'digits_mlp'", key=key
-            )
+            query = "SELECT curve FROM training WHERE key = :key AND seed = 0 AND task = 'digits_mlp'"
+            (known,) = rows_of_query(store, query, key=key)
             shown = [row for row in rows if row["competitor"] == name]
-            assert [row["loss"] for row in shown] == store.curve(known["id"])
+            assert [row["loss"] for row in shown] == json.loads(known["curve"])
             assert [row["point"] for row in shown] == [*range(1, 21)] and {row["points"] for row in shown} == {20}
     assert {row["competitor"] for row in rows} == set(keys)
 
 
 def test_duplicates_are_counted(path: Path) -> None:
     with opened(path) as store:
-        (most,) = store.rows(
-            "SELECT key, COUNT(*) AS programs FROM program GROUP BY key ORDER BY COUNT(*) DESC LIMIT 1"
+        (most,) = rows_of_query(
+            store, "SELECT key, COUNT(*) AS programs FROM program GROUP BY key ORDER BY COUNT(*) DESC LIMIT 1"
         )
-        rows = store.rows("SELECT id, answered_by FROM program WHERE key = :key ORDER BY id", key=most["key"])
+        rows = rows_of_query(store, "SELECT id, answered_by FROM program WHERE key = :key ORDER BY id", key=most["key"])
     first, *others = rows
     assert len(others) > 6
     shown = tables(path, f"show {first['id']}")["duplicates"]

@@ -15,6 +15,7 @@ import re
 import shutil
 import sys
 from collections import Counter
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,13 @@ from programs import parse, zoo
 from search.commands import terminal as display
 from search.commands.cli import main
 from search.commands.terminal import console, make_table, number
+from search.results.results import Results
 from search.results.text import printable
 from search.store import ProofRow, SelectionRow
 from search.store.proofs import finish_proof, open_locked
 
 from tests.support.commands import SETTINGS, Evaluator, command, fits, said
-from tests.support.searches import opened, run
+from tests.support.searches import opened, rows_of_query, run
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 COMMANDS = (
@@ -111,8 +113,10 @@ def proven(path: Path, ids: dict[str, int], tmp_path_factory: pytest.TempPathFac
     shutil.copy(path, copy)
     genome = "update = g * lr"
     passed = SelectionRow(
-        f"program {best}", best, "digits_mlp_long", "f", 28, 0.5, 0.0, genome, 8, -0.07, 0.001, "adamw", 0.002, 0.0004,
-        3.0, 0.0135, 1, 2,
+        funnel="final", search="small", stage=1, stages=2, competitor=f"program {best}", program_id=best,
+        task="digits_mlp_long", task_fingerprint="f", trials=28, learning_rate=0.5, weight_decay=0.0, genome=genome,
+        seeds=8, fitness=-0.07, standard_error=0.001, baseline="adamw", ahead=0.002, ahead_error=0.0004, z=3.0,
+        p=0.0135, passed=True,
     )  # fmt: skip
     rows = [
         ProofRow(name, who, task, task, genome, 0.0123, 0.1, 28, 2, 20, 1, -0.5 - n, 0.01, ahead, error, z, share, 1.25,
@@ -125,10 +129,10 @@ def proven(path: Path, ids: dict[str, int], tmp_path_factory: pytest.TempPathFac
         ])
     ]  # fmt: skip
     with opened(copy) as store:
-        store.set_selection("final", "small", 1, [passed])
-        store.set_selection("final", "small", 2, [passed._replace(task="digits_cnn", task_fingerprint="e", z=None)])
+        store.set_selection([passed])
+        store.set_selection([replace(passed, stage=2, task="digits_cnn", task_fingerprint="e", z=None)])
         other = open_locked(store, 1, "another", "final")
-        opening = open_locked(store, best, store.program(best)["dataflow_hash"], "final")
+        opening = open_locked(store, best, Results(store).program(best).dataflow_hash, "final")
         assert opening.id > other.id
         finish_proof(store, opening, rows)
     return copy
@@ -145,7 +149,7 @@ def test_funnel_and_proof_for_machines(proven: Path, ids: dict[str, int]) -> Non
     tables = json.loads(said(proven, f"show {ids['best']} --json"))["tables"]
     with opened(proven) as store:
         for name in ("funnel", "proof"):
-            rows = store.rows(f"SELECT * FROM v_{name}")
+            rows = rows_of_query(store, f"SELECT * FROM v_{name}")
             assert tables[name] == rows and rows
     assert "in the funnel" not in said(proven, f"show {ids['failed']}")
 
