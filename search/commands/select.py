@@ -74,7 +74,7 @@ def select(config: Path, overrides: list[str], until: int | None = None) -> list
 
 
 def _dedup(store: Store, funnel: Funnel, config: Path) -> Dedup:
-    """Return how the search of a funnel tells programs apart.
+    """Return which programs the search of a funnel takes to be the same.
 
     Raises:
         InputError: there is no such search.

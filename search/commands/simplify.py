@@ -237,14 +237,14 @@ def _with_error(values: Sequence[float]) -> str:
 
 
 def _update_rows(result: Simplification, on: ScaledTask) -> list[list[str]]:
-    """Return how far updates are apart, relative to the largest update of each parameter tensor."""
+    """Return how far the updates of both programs differ, relative to the largest update of each parameter tensor."""
     recording = record(result.original, on, FRESH_SEED)
     assert result.by_algebra is not None
     title = f"largest difference of updates on {len(recording.gradients)} recorded gradients of {on.task.name}"
     stages = {"by algebra alone": result.by_algebra, "in all": result.program}
-    return [[f"{title}, {how}", "", "", _apart(result.original, p, recording)] for how, p in stages.items()]
+    return [[f"{title}, {how}", "", "", _distance(result.original, p, recording)] for how, p in stages.items()]
 
 
-def _apart(before: Program, after: Program, recording: Recording) -> str:
+def _distance(before: Program, after: Program, recording: Recording) -> str:
     found = largest_difference(updates(before, recording), updates(after, recording), recording.layout)
     return f"{found:.2g}"

@@ -47,7 +47,7 @@ def show_verification(store: Store, search: str, number: int, settings: Settings
         store: where the search is.
         search: its name.
         number: of pairs.
-        settings: those of the search; as stored without them.
+        settings: of the search; without them, those in the store.
     """
     found = store.find_search(search)
     assert found is not None
@@ -71,13 +71,13 @@ def _start(baselines: Mapping[str, BaselineRow], settings: Settings) -> Program:
 
 
 def _show(result: Verification, task: str) -> None:
-    apart = sorted(result.differences)
+    differences = sorted(result.differences)
     console.print(f"{result.pairs} pairs that share a key but not their dataflow, both trained on {task}")
-    if apart:
-        equal = sum(d == 0 for d in apart)
+    if differences:
+        equal = sum(d == 0 for d in differences)
         console.print(
-            f"equal to the last bit: {equal}; difference of fitness: median {statistics.median(apart):.2g},"
-            f" 99 % below {apart[int(0.99 * (len(apart) - 1))]:.2g}, largest {apart[-1]:.2g}"
+            f"equal to the last bit: {equal}; difference of fitness: median {statistics.median(differences):.2g},"
+            f" 99 % below {differences[int(0.99 * (len(differences) - 1))]:.2g}, largest {differences[-1]:.2g}"
         )
     console.print(
         f"suspects (over {SIGMAS:g} standard deviations of seeds apart, {result.threshold:.2g}, or only one trains):"

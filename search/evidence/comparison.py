@@ -166,9 +166,10 @@ def fresh_fitness(arms: Sequence[Arm], service: TrainingService, task: Task) -> 
     """Train the best program of each population on seeds that no search trains on.
 
     Args:
-        arms: that have run.
-        service: that trains.
-        task: on which, the first where the searches have several: scores between anchors are the searches' own.
+        arms: those that have run.
+        service: trains them.
+        task: the task to train on. Where the searches have several, it is the first: scores over several tasks depend
+            on the anchors of each search.
 
     Returns:
         By arm, the mean fitness of each of these programs that trains well.

@@ -59,7 +59,7 @@ class Server:
         return list(json.loads(text)["rows"])
 
     def sql(self, sql: str) -> tuple[int, str]:
-        """Status and answer to a statement of one's own."""
+        """Status and answer to any statement."""
         return self.ask(f"/results.json?{urlencode({'sql': sql, '_shape': 'objects'})}")
 
 
@@ -105,7 +105,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A dashboard, in an environment that holds somebody else's plugin."""
+    """A dashboard, in an environment where a plugin of another project is installed."""
     others = tmp_path_factory.mktemp("others")
     about = others / "intruder-1.0.dist-info"
     about.mkdir()

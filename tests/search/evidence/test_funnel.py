@@ -35,7 +35,7 @@ DEDUP = settings_of().dedup
 
 
 class Graded(PretendingEvaluator):
-    """Programs fare as their quality says, which is a function of their shape, a little noise aside."""
+    """The fitness of a program is its quality, a function of its shape, and a little noise."""
 
     def outcome(self, job: Job, replica: Any) -> Outcome:
         quality = self.quality(replica.program)
@@ -74,7 +74,7 @@ def staged(
     return run_stage(number, stage(**changes), programs, ["adamw", "lion"], service, 1000, lambda _: None)
 
 
-def test_everybody_gets_the_same_trials_and_the_same_seeds(tmp_path: Path) -> None:
+def test_all_competitors_get_the_same_trials_and_the_same_seeds(tmp_path: Path) -> None:
     """Tuning and deciding seeds are of the stage alone, and no search trains on them."""
     with opened(tmp_path / "r.db") as store:
         evaluator = Graded()
@@ -118,7 +118,7 @@ def test_a_program_that_fails_on_one_task_does_not_pass(tmp_path: Path) -> None:
 
 
 def test_twins_once_tuned_go_on_once(tmp_path: Path) -> None:
-    """Two programs that differ by a factor on the update alone are the same to whoever tunes that factor."""
+    """Two programs that differ by a factor on the update alone are the same once that factor is tuned."""
     with opened(tmp_path / "r.db") as store:
         programs = entrants(LONGER[0], LONGER[0])
         results = staged(store, Graded(), programs)
@@ -130,7 +130,7 @@ def leader(**columns: Any) -> LeaderboardEntry:
     return LeaderboardEntry(**(dict.fromkeys(LeaderboardEntry.kinds) | columns))
 
 
-def test_who_enters_is_chosen_by_what_is_sure_of_its_fitness() -> None:
+def test_programs_enter_by_the_lower_bound_of_their_fitness() -> None:
     """A program trained once is trusted less than one of nearly the same mean over nine rounds."""
     rows = [
         leader(id=1, fitness=1.0, rounds=1, variance=None),
@@ -287,7 +287,7 @@ def test_an_unknown_stage(funnel: Path, stage: int) -> None:
         select(funnel, [], stage)
 
 
-def test_nobody_passes(funnel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_program_passes(funnel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     class Worse(Graded):
         @staticmethod
         def quality(program: Program) -> float | None:

@@ -37,7 +37,7 @@ META = {"tasks": [{"name": "noisy_quadratic_short", "seeds": 2}], "every": 10}
 
 
 class TwoTasks(PretendingEvaluator):
-    """Elsewhere programs fare in another way: as chance has it, or the worse the better they are in the search."""
+    """On the task of meta-validation the fitness is random, or falls as the fitness in the search rises."""
 
     contrary = False
 
@@ -119,7 +119,7 @@ def test_a_search_that_overfits_ends_at_a_birth_that_follows_from_its_settings(t
 
 
 @pytest.mark.parametrize(
-    ("fared", "expected"),
+    ("values", "expected"),
     [
         ([1, 2, 3, 4, 5], False),
         ([5, 4, 3, 2], True),
@@ -131,8 +131,8 @@ def test_a_search_that_overfits_ends_at_a_birth_that_follows_from_its_settings(t
         ([], False),
     ],
 )
-def test_overfitting_is_three_new_bests_below_an_earlier_one(fared: list[float | None], expected: bool) -> None:
-    curve = [MetaValidationRow(10 * n, n, float(n), meta) for n, meta in enumerate(fared)]
+def test_overfitting_is_three_new_bests_below_an_earlier_one(values: list[float | None], expected: bool) -> None:
+    curve = [MetaValidationRow(10 * n, n, float(n), meta) for n, meta in enumerate(values)]
     assert is_overfit(curve) is expected
     repeated = [replace(row, births=row.births + extra) for row in curve for extra in (0, 5)]
     assert is_overfit(repeated) is expected, "a best that stays is one"
