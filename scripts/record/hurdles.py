@@ -21,7 +21,7 @@ from proxy_tasks.outcome import Outcome, Status, apply_hurdles
 from search.evolution.hurdles import REMEMBERED, FinishedProgram, learned_hurdles
 from search.settings.settings import Hurdles
 from search.settings.settings_file import stored_settings
-from search.settings.tasks import TaskSeeds, task_seeds
+from search.settings.tasks import TaskSeeds
 from search.store import ProgramRow, Store, open_store
 from search.store.keys import Answer, TrainingKey
 from search.training.service import Request, scores
@@ -44,7 +44,7 @@ def replayed(store: Store, search: str, hurdles: Hurdles) -> Saved:
     assert found is not None, f"no search {search}"
     settings = stored_settings(found.settings, search)
     assert settings.hurdles is None, "give a search with hurdles: off"
-    tasks = task_seeds(settings.tasks)
+    tasks = settings.task_seeds
     trained = [row for row in store.births(found.id) if row.answered_by == Answer.TRAINING]
     ranked = sorted((row for row in trained if row.fitness is not None), key=lambda row: -(row.fitness or 0))
     best = {row.birth for row in ranked[: max(1, len(trained) // 100)]}
