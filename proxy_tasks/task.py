@@ -50,7 +50,7 @@ class Task:
 
     @property
     def fingerprint(self) -> str:
-        """Equal for two tasks on which every program fares equally; 32 hex digits."""
+        """Equal for two tasks on which every program has the same outcomes; 32 hex digits."""
         return _fingerprint(self)
 
     def schedule(self) -> np.ndarray:

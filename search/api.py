@@ -17,11 +17,11 @@ from typing import Any
 from search import store as database
 from search.commands.run import shown
 from search.evolution.driver import Driver, Progress
-from search.results.entries import LeaderboardEntry
 from search.results.results import Results
 from search.settings.settings import Settings
 from search.settings.settings_file import SettingsFile, check_settings, set_value
 from search.settings.tasks import load_tasks
+from search.store.views import LeaderboardEntry
 from search.training.session import training_beside
 
 

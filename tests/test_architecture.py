@@ -18,13 +18,13 @@ MAY_IMPORT = {
 # What each part of `search/` may import of the others; each may also import what these may.
 SEARCH = {
     "errors": set(),
-    "settings": {"errors"},
-    "store": {"settings"},
+    "settings": set(),
+    "store": {"settings", "errors"},
     "training": {"store"},
     "evolution": {"training"},
     "evidence": {"training"},
     "results": {"store"},
-    "report": {"results", "training"},
+    "report": {"results"},
     "commands": {"evolution", "evidence", "report"},
     "api": {"commands"},
     "__init__": {"api"},

@@ -191,7 +191,7 @@ def _classes(train: Sequence[int | str], valid: Sequence[int | str], path: str) 
         raise InputError(f"{WHAT}: '{path}' has numbers as labels and names as well; use one of them")
     if len(labels) < 2:
         raise InputError(f"{WHAT}: '{path}' has only the class {labels[0]!r} for training; at least two are needed")
-    if strangers := set(valid) - set(train):
-        stranger = min(strangers, key=str)
-        raise InputError(f"{WHAT}: '{path}' has the class {stranger!r} in validation, but not in the training images")
+    if unknown := set(valid) - set(train):
+        first = min(unknown, key=str)
+        raise InputError(f"{WHAT}: '{path}' has the class {first!r} in validation, but not in the training images")
     return {label: i for i, label in enumerate(sorted(labels))}

@@ -69,7 +69,7 @@ class _Columns(torch.autograd.Function):
     """Return the inputs of each output, side by side: [R, B, places, C] -> [R, B, places / 2, taps, C].
 
     About as fast as convolutions in groups (0.52 and 0.53 ms for a step of one of 16 replicas), and the products that
-    follow are to the last bit the same for a replica in any company.
+    follow are to the last bit the same for a replica in every batch.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Eight kinds of hostile evaluations in a real search: what becomes of them, of the workers and of the other programs.
+"""Eight kinds of hostile trainings in a real search: what becomes of them, of the workers and of the other programs.
 
     python -m scripts.stress.hostile [--timeout 20] [--workers 3] [--batch 8]
 
@@ -55,7 +55,7 @@ def main() -> None:
         log = "".join(file.read_text() for file in folder.glob("*.log*"))
     watch.end()
     wrong = []
-    print("| an evaluation that | attempts | longest, s | recorded as | reason |\n|---|---|---|---|---|")
+    print("| a training that | attempts | longest, s | recorded as | reason |\n|---|---|---|---|---|")
     for role, attempts in attempts_by_role(played).items():
         status, reason = played.verdicts[role]
         of_failed = [attempt.seconds for attempt in attempts if attempt.result != "ok"]

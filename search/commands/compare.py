@@ -15,6 +15,7 @@ from search.commands.run import shown
 from search.commands.terminal import console, show_table
 from search.evidence.comparison import FRESH_SEEDS, Arm, Standing, fresh_fitness, read_arms, repeats_of, standings
 from search.evolution.driver import Driver
+from search.results.results import Results
 from search.settings.settings import Settings
 from search.settings.settings_file import SettingsFile
 from search.settings.tasks import load_tasks
@@ -59,11 +60,12 @@ def compare(config: Path, overrides: list[str], output: Path) -> bool:
                 driver.run()
             if driver.stopping:
                 return False
-            arms.append(Arm(plan.name, settings.name, repeats_of(store, settings)))
+            progress = Results(store).progress(settings.name)
+            arms.append(Arm(plan.name, repeats_of(store, settings), progress))
         with counting_trainings(driver.service):
             fresh = fresh_fitness(arms, driver.service, driver.tasks[0].task)
         _show(standings(arms, fresh))
-        draw(base.name, arms, store, output)
+        draw(base.name, arms, output)
     console.print(f"drawn to {output}")
     return True
 

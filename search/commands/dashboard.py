@@ -15,7 +15,7 @@ import yaml
 from programs.errors import InputError
 
 from search.commands.options import RESULTS, StoreOption
-from search.store import open_store, schema
+from search.store import open_store, rows
 from search.store.connections import LONGEST_VALUE, engine_of, location_of, sqlite_file
 
 HOST = "127.0.0.1"  # never another: there is no password
@@ -120,8 +120,13 @@ def _serve(file: Path, listener: socket.socket) -> None:
 
 
 def metadata(title: str) -> dict[str, Any]:
-    """Return what Datasette shows: views and prepared queries. Tables are hidden, since they change with versions."""
+    """Return what Datasette shows: views and prepared queries. Tables are hidden, since they change with versions.
+
+    Args:
+        title: of the database.
+    """
     data: dict[str, Any] = yaml.safe_load(resources.files(__package__).joinpath("dashboard.yaml").read_text("utf-8"))
-    hidden = {table: {"allow": False} for table in (*schema.metadata.tables, "alembic_version")}
-    data["databases"][NAME] |= {"title": title, "tables": hidden}
+    views = {name: {"description": " ".join(kind.about.split())} for name, kind in rows.VIEWS.items()}
+    hidden = {table: {"allow": False} for table in (*rows.metadata.tables, "alembic_version")}
+    data["databases"][NAME] |= {"title": title, "tables": views | hidden}
     return data

@@ -1,4 +1,4 @@
-"""Training any program on any task, beside tuned baselines."""
+"""The command `optsearch eval`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from proxy_tasks import Task, get_task
 from search.commands.options import RESULTS, ProgramArgument, StoreOption, allow_user_modules
 from search.commands.progress import counting_trainings
 from search.commands.terminal import console, describe, show_baselines, show_differences, show_trainings
-from search.results.programs import resolve
+from search.results.programs import named_program
 from search.settings.baselines import BASELINES, chosen, competitor
 from search.settings.seeds import fresh_seeds, tuning_seeds
 from search.settings.settings import Dedup
@@ -26,7 +26,7 @@ from search.training.service import TrainingService
 from search.training.tuning import tune
 
 BATCH = 32
-TUNING_SEEDS = tuning_seeds(3)  # what one seed likes may explode on the next
+TUNING_SEEDS = tuning_seeds(3)  # a setting that is the best on one seed may diverge on the next
 DEDUP = Dedup()
 
 
@@ -50,22 +50,21 @@ def command(
     allow_user_modules()
     get_task(task)
     names = chosen(baselines)
-    found = resolve(program, store)
     choice = TaskChoice(name=task, steps=steps)
-    with closing(open_store(store, create=True)) as database:
+    with named_program(program, store) as (found, _), closing(open_store(store, create=True)) as database:
         evaluate_beside_baselines(found.name, found.program, choice.task, seeds, database, names, tune)
 
 
 def evaluate_beside_baselines(
     name: str, program: Program, task: Task, seeds: int, store: Store, baselines: Sequence[str], is_tuned: bool
 ) -> None:
-    """Tune the baselines as searches do, and the program too if wanted, train all on fresh seeds, print how they fared.
+    """Tune the baselines, and the program too if asked for; train all on fresh seeds, and print the results.
 
     Args:
         name: of the program.
-        program: as it is trained, or tuned.
-        task: on which.
-        seeds: number of fresh ones.
+        program: the program.
+        task: to train on.
+        seeds: number of fresh seeds.
         store: keeps all trainings.
         baselines: names of `BASELINES`.
         is_tuned: whether the program gets the trials that each baseline gets.

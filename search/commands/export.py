@@ -7,8 +7,12 @@ from typing import Annotated
 
 import typer
 
+from programs.errors import InputError
+
 from search.commands.options import RESULTS, ProgramArgument, StoreOption
-from search.results.export import export_program
+from search.results.export import class_name_of, export_source
+from search.results.programs import named_program
+from search.store.tables import ExportRow
 
 
 def command(
@@ -24,4 +28,25 @@ def command(
     store: StoreOption = RESULTS,
 ) -> None:
     """Write a program as a self-contained optimizer for PyTorch or optax."""
-    export_program(program, to, name, store, output)
+    with named_program(program, store) as (found, results):
+        class_name = name or class_name_of(found.name)
+        source = export_source(found, to, class_name)
+        if output is None:
+            print(source, end="")
+        else:
+            write_text(source, output)
+        if results is not None and found.entry is not None:
+            results.store.add_export(found.entry.id, ExportRow(to, class_name, source))
+
+
+def write_text(text: str, output: Path) -> None:
+    """Write a file and say so.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written ({error.strerror}); name another file with -o") from None
+    print(f"wrote {output}")

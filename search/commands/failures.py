@@ -25,7 +25,7 @@ def command(
 
 
 def write_failures(results: Results, search: str | None, limit: int | None, form: Form) -> None:
-    """Print what failed and why, counted; as JSON or CSV, all of it unless there is a limit."""
+    """Print what failed and why, with counts; as JSON or CSV, all of it unless there is a limit."""
     rows = results.failures(search)
     if form is not Form.TEXT:
         write(form, "failures", results.location, [table_of("failures", FailureEntry, rows[:limit])])

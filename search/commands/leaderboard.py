@@ -14,7 +14,7 @@ from programs.errors import InputError
 from proxy_tasks.outcome import Status
 
 from search.commands.options import RESULTS, CsvOption, JsonOption, LimitOption, SearchOption, StoreOption
-from search.commands.output import Form, Table, form_of, write
+from search.commands.output import Form, Table, columns_of, form_of, write
 from search.commands.terminal import console, make_table, number
 from search.commands.watch import seconds_of, watch
 from search.results.results import Results, open_results
@@ -22,11 +22,6 @@ from search.results.text import printable
 from search.store.views import LeaderboardEntry, ProgramEntry
 
 LIMIT = 20  # programs in the terminal, unless another number is asked for
-
-COLUMNS = (
-    "search", "id", "birth", "key", "status", "reason", "fitness", "over_adamw", "over_best_baseline", "rounds",
-    "variance", "statements", "live_statements", "state_slots", "mutation", "parent_birth", "genome",
-)  # fmt: skip
 
 
 class Wanted(NamedTuple):
@@ -92,7 +87,7 @@ def command(
 
 
 def check_wanted(wanted: Wanted) -> None:
-    """Refuse what no database can answer.
+    """Refuse options that contradict each other.
 
     Raises:
         InputError: an unknown status, or a Pareto front of programs without fitness.
@@ -126,7 +121,7 @@ def write_leaderboard(results: Results, wanted: Wanted, limit: int | None, form:
         return
     margins = {"over_adamw": None, "over_best_baseline": None}  # which programs without fitness lack
     rows = [margins | row.as_columns() for row in find_programs(results, wanted, limit)]
-    write(form, "leaderboard", results.location, [Table("leaderboard", COLUMNS, rows)])
+    write(form, "leaderboard", results.location, [Table("leaderboard", columns_of(LeaderboardEntry), rows)])
 
 
 def leaderboard(results: Results, wanted: Wanted, limit: int) -> RenderableType:
@@ -140,10 +135,10 @@ def leaderboard(results: Results, wanted: Wanted, limit: int) -> RenderableType:
 
 
 def watch_leaderboard(location: str, wanted: Wanted, limit: int | None, seconds: str | None) -> None:
-    """Show the programs of a database that a run may be writing, in one place, until Ctrl-C.
+    """Show the programs of a database that a run may be writing, refreshed in place, until Ctrl-C.
 
     Raises:
-        InputError: there is no terminal, or what is wanted is not there; a database that is missing is waited for.
+        InputError: there is no terminal, or the search does not exist; a database that is missing is waited for.
     """
     most = LIMIT if limit is None else limit
     watch(location, lambda results: leaderboard(results, wanted, most), seconds_of(seconds))

@@ -148,8 +148,8 @@ def _gain(before: LineageEntry, after: LineageEntry) -> str:
 def _summary(line: Sequence[LineageEntry], changes: int, shown: int) -> str:
     if len(line) == 1:
         return "it has no ancestors"
-    births, gain = len(line) - 1, _gain(line[0], line[-1])
-    said = f"{births} births after the first, {changes} of which changed what the program does; gain {gain} in all"
+    births, gain = f"{len(line) - 1} birth{'s' * (len(line) > 2)}", _gain(line[0], line[-1])
+    said = f"{births} after the first, {changes} of which changed what the program does; gain {gain} in all"
     if shown < changes:
         said += f"\nthe {LARGEST} with the largest gains and the last are shown; --all shows every change"
     return said

@@ -1,4 +1,4 @@
-"""What the commands that look at results show, for machines: the same structure for all of them.
+"""Results for other programs, in the same structure for all commands that look at results.
 
 JSON is one object: `command`, `store`, and `tables`, an object of lists of rows by the name of the table. A row is an
 object with the same keys throughout its table, whose values are numbers, texts, or null. CSV is the first of these
@@ -21,7 +21,7 @@ from search.store.rows import Row
 
 
 class Form(Enum):
-    """How results are written."""
+    """The form in which results are written."""
 
     TEXT = "text"
     JSON = "json"
@@ -29,7 +29,7 @@ class Form(Enum):
 
 
 class Table(NamedTuple):
-    """Rows by the names of their columns, in this order; what a row has beside them is not written."""
+    """Rows, of which these columns are written, in this order."""
 
     name: str
     columns: Sequence[str]
@@ -38,14 +38,19 @@ class Table(NamedTuple):
 
 def table_of(name: str, kind: type[Row], rows: Iterable[Row], columns: Sequence[str] = ()) -> Table:
     """Return rows of one class as a table, with these columns or all that the class declares."""
-    return Table(name, columns or tuple(kind.kinds), [row.as_columns() for row in rows])
+    return Table(name, columns or columns_of(kind), [row.as_columns() for row in rows])
+
+
+def columns_of(kind: type[Row]) -> tuple[str, ...]:
+    """Return the columns of a class of rows: first those that say which row it is."""
+    return tuple(sorted(kind.kinds, key=lambda name: name not in ("search", "id")))
 
 
 def form_of(as_json: bool, as_csv: bool) -> Form:
     """Return the form that options ask for.
 
     Raises:
-        InputError: they ask for two.
+        InputError: they ask for both.
     """
     if as_json and as_csv:
         raise InputError("--json and --csv: results are written in one form; leave one of the two out")

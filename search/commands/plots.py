@@ -29,7 +29,7 @@ class Curve(NamedTuple):
 
 
 class Marks(NamedTuple):
-    """What lines are drawn with; the curves with dots of Braille patterns, or else with one character each."""
+    """The characters of a plot: curves are dots of Braille patterns, or one character for each curve."""
 
     sample: str
     dashed_sample: str
@@ -42,14 +42,14 @@ ASCII = Marks("****", "o o ", "|+-", ("*", "o"))
 
 
 def plot(title: str, ours: Curve, theirs: Curve | None, width: int, marks: Marks = DOTS) -> list[Text]:
-    """Two curves over the share of the training steps: ours drawn through, theirs dashed.
+    """Return a plot of two curves over the share of the training steps: ours solid, theirs dashed.
 
     Args:
-        title: what stands above, followed by whether the axis is logarithmic.
-        ours: the curve drawn through.
+        title: the heading, to which `log scale` is added where the axis is logarithmic.
+        ours: the solid curve.
         theirs: the dashed one, if any; one of the two has a loss.
         width: columns of every line, 25 at least.
-        marks: what is drawn with.
+        marks: the characters to draw with.
     """
     curves = [ours] if theirs is None else [ours, theirs]
     scale = _Scale([loss for curve in curves for loss in curve.losses])
@@ -70,7 +70,7 @@ def plot(title: str, ours: Curve, theirs: Curve | None, width: int, marks: Marks
 
 
 class _Scale:
-    """Where losses lie between the lowest and the highest."""
+    """An axis from the lowest loss to the highest."""
 
     def __init__(self, losses: Sequence[float]) -> None:
         lowest, highest = min(losses), max(losses)
@@ -82,19 +82,19 @@ class _Scale:
         return math.log(loss) if self.is_log else loss / self._unit
 
     def dot(self, loss: float) -> int:
-        """The line of dots of a loss, 0 at the top."""
+        """Return the line of dots on which a loss lies; 0 is the top."""
         reach = self._high - self._low
         place = (self._high - self._moved(loss)) / reach if reach > 0 else 0.5
         return round(place * (HEIGHT * _DOWN - 1))
 
     def at(self, row: int) -> float:
-        """The loss in a line of the drawing: the highest in the first, the lowest in the last."""
+        """Return the loss at a line of the drawing: the highest at the first, the lowest at the last."""
         moved = self._high - (self._high - self._low) * row / (HEIGHT - 1)
         return math.exp(moved) if self.is_log else moved * self._unit
 
 
 def _path(curve: Curve, scale: _Scale, across: int) -> Iterator[tuple[int, int]]:
-    """The dots, line and column, of a curve from left to right; each loss is drawn at the middle of its share."""
+    """Yield the dots of a curve, line and column, from left to right; each loss lies at the middle of its share."""
     shares = max(curve.shares, len(curve.losses))
     points = [(scale.dot(loss), round((n + 0.5) / shares * (across - 1))) for n, loss in enumerate(curve.losses)]
     yield from points[:1]
@@ -106,7 +106,7 @@ def _path(curve: Curve, scale: _Scale, across: int) -> Iterator[tuple[int, int]]
 
 
 def _characters(dots: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
-    """The bits of each character that has any dots, by line and column."""
+    """Return the bits of each character that has any dots, by line and column."""
     bits: dict[tuple[int, int], int] = {}
     for line, column in dots:
         at = line // _DOWN, column // _ACROSS

@@ -14,18 +14,20 @@ from proxy_tasks.locked import is_locked
 
 from search.commands.options import RESULTS, StoreOption
 from search.commands.progress import counting_trainings
-from search.commands.proof_tables import proof_of, show_proof
+from search.commands.proof_tables import show_proof
 from search.commands.terminal import console
 from search.evidence.proof import Competition, OnTask, prove
+from search.results.results import Results
 from search.settings.settings import Dedup, EvaluatorSettings
-from search.store import Opening, ProofRow, Store
+from search.store import ProofRow
 from search.store.encoding import clean_number
-from search.store.proofs import find_opening, finish_proof, open_locked, openings_until, passed_funnel
+from search.store.proofs import Opening, finish_proof, open_locked, passed_funnel
+from search.store.views import ProgramEntry
 from search.training.service import TrainingService
 from search.training.session import interrupt, on_signals, opened
 from search.training.statistics import Difference
 
-DEDUP = Dedup(fingerprint=False)  # what differs at all is trained apart
+DEDUP = Dedup(fingerprint=False)  # programs that differ at all are trained separately
 
 
 def command(
@@ -40,7 +42,7 @@ def command(
 
 
 def prove_finalist(program_id: int, location: str, evaluator_settings: EvaluatorSettings) -> None:
-    """Open the locked tasks for a program, or go on where an earlier call stopped, and print what came of it.
+    """Open the locked tasks for a program, or go on where an earlier call stopped, and print the results.
 
     Raises:
         InputError: there is no such program, no funnel has let it pass, its search has trained on locked tasks, or they
@@ -48,49 +50,50 @@ def prove_finalist(program_id: int, location: str, evaluator_settings: Evaluator
         StoreError: the store can no longer be written.
     """
     with opened(location, evaluator_settings, create=False) as (store, evaluator), on_signals(interrupt):
-        row = store.program(program_id)
-        program = parse(row["genome"], f"program {program_id} in {store.location}")
-        opening = _opening(store, row, dataflow_hash(program))
+        results = Results(store)
+        entry = results.program(program_id)
+        program = parse(entry.genome, f"program {program_id} in {store.location}")
+        opening = _opening(results, entry, dataflow_hash(program))
         service = TrainingService(store, evaluator, evaluator_settings.batch, DEDUP)
-        count = openings_until(store, opening)
+        count = opening.openings
         with counting_trainings(service):
             found = prove(f"program {program_id}", program, service, count, lambda text: console.print(text))
         finish_proof(store, opening, [row for one in found for row in _rows(one, program_id)])
-        show_proof(proof_of(store, program_id), count)
+        show_proof(results.proof(program_id), count)
         console.print(f"{service.trained} trainings in this run; all results are in v_proof of {store.location}")
 
 
-def _opening(store: Store, row: dict[str, Any], dataflow: str) -> Opening:
-    """The right to open the locked tasks for this program, recorded.
+def _opening(results: Results, entry: ProgramEntry, dataflow: str) -> Opening:
+    """Return the right to open the locked tasks for this program, recorded.
 
     Raises:
-        InputError: there is none.
+        InputError: they may not be opened for it.
     """
-    name, search = f"program {row['id']}", row["search"]
-    before = find_opening(store, dataflow)
+    name = f"program {entry.id}"
+    before = results.opening(dataflow)
     if before is not None and before.finished is not None:
-        of = "it" if before.program_id == row["id"] else f"program {before.program_id}, which does the same,"
+        of = "it" if before.program_id == entry.id else f"program {before.program_id}, which does the same,"
         raise InputError(
-            f"{name}: the locked tasks were opened for {of} on {before.opened[:16]} UTC, and are opened once; what came"
-            f" of it: optsearch show {before.program_id}"
+            f"{name}: the locked tasks were opened for {of} on {before.opened[:16]} UTC, and are opened once; for the"
+            f" results: optsearch show {before.program_id}"
         )
-    seen = [task["name"] for task in _tasks(row["settings"]) if is_locked(task["name"])]
+    seen = [task["name"] for task in _tasks(results.search(entry.search).settings) if is_locked(task["name"])]
     if seen:
         raise InputError(
-            f"{name}: its search '{search}' has trained on '{seen[0]}', which is of the locked tasks, so that they"
-            " prove nothing for it; search on others"
+            f"{name}: its search '{entry.search}' has trained on '{seen[0]}', which is one of the locked tasks, so that"
+            " they prove nothing for it; search on others"
         )
-    funnel = passed_funnel(store, row["id"])
+    funnel = passed_funnel(results.store, entry.id)
     if funnel is None:
         raise InputError(
-            f"{name}: has no evidence: it has not passed the last stage of a funnel; take its search '{search}' through"
-            " one first: optsearch select CONFIG"
+            f"{name}: has no evidence: it has not passed the last stage of a funnel; take its search '{entry.search}'"
+            " through one first: optsearch select CONFIG"
         )
-    return before or open_locked(store, row["id"], dataflow, funnel)
+    return before or open_locked(results.store, entry.id, dataflow, funnel)
 
 
 def _tasks(settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """Those that a search trains on, its look at meta-validation among them, as far as a database may say."""
+    """Return the tasks that a search trains on, those of its meta-validation included, as far as its settings say."""
     meta = settings.get("meta_validation")
     watched = meta.get("tasks") if isinstance(meta, dict) else None
     return [*settings.get("tasks", []), *(watched if isinstance(watched, list) else [])]
@@ -105,12 +108,27 @@ def _row(one: Competition, program_id: int, on: OnTask, ahead: Difference | None
     tuned, fresh = on.tuned, on.fresh
     compared = None if one.is_finalist else ahead
     return ProofRow(
-        one.name, program_id if one.is_finalist else None, on.task.name, on.task.fingerprint, str(tuned.program),
-        tuned.best.learning_rate, tuned.best.weight_decay, tuned.trials, tuned.failures,
-        len(fresh.by_seed) + len(fresh.failures), len(fresh.failures),
-        clean_number(fresh.mean), clean_number(fresh.standard_error),
-        None if compared is None else compared.mean,
-        None if compared is None else clean_number(compared.standard_error),
-        None if compared is None else clean_number(compared.z),
-        on.steps_to_adamw, on.tolerance, on.one_setting, state, one.step_time, one.z, one.p,
-    )  # fmt: skip
+        competitor=one.name,
+        program_id=program_id if one.is_finalist else None,
+        task=on.task.name,
+        task_fingerprint=on.task.fingerprint,
+        genome=str(tuned.program),
+        learning_rate=tuned.best.learning_rate,
+        weight_decay=tuned.best.weight_decay,
+        trials=tuned.trials,
+        trials_failed=tuned.failures,
+        seeds=len(fresh.by_seed) + len(fresh.failures),
+        seeds_failed=len(fresh.failures),
+        fitness=clean_number(fresh.mean),
+        standard_error=clean_number(fresh.standard_error),
+        ahead=None if compared is None else compared.mean,
+        ahead_error=None if compared is None else clean_number(compared.standard_error),
+        task_z=None if compared is None else clean_number(compared.z),
+        steps_to_adamw=on.steps_to_adamw,
+        tolerance=on.tolerance,
+        one_setting=on.one_setting,
+        state_per_weight=state,
+        step_time=one.step_time,
+        z=one.z,
+        p=one.p,
+    )

@@ -57,7 +57,7 @@ def write_report(output: Path, location: str, search: str | None) -> None:
 def watch_report(
     output: Path, location: str, search: str | None, seconds: float, wait: Callable[[float], None] = time.sleep
 ) -> None:
-    """Write the page again and again until somebody interrupts; an open page reloads itself meanwhile.
+    """Write the page again and again until it is interrupted; an open page reloads itself meanwhile.
 
     Raises:
         InputError: as `write_report`.
@@ -71,7 +71,7 @@ def watch_report(
             console.print(f"{page.made:%H:%M:%S} UTC: wrote {output}; Ctrl-C ends this", soft_wrap=True)
             wait(seconds)
     if page is not None:
-        _write(output, html_of(page))  # which does not reload itself any more
+        _write(output, html_of(page))  # which no longer reloads itself
 
 
 def _read(location: str, search: str | None) -> Page:
@@ -80,7 +80,7 @@ def _read(location: str, search: str | None) -> Page:
 
 
 def _check_folder(output: Path) -> None:
-    """What cannot be written is said before anything is read."""
+    """Refuse a file that cannot be written, before anything is read."""
     try:
         is_folder, has_folder = output.is_dir(), output.parent.is_dir()
     except OSError as error:  # such as a name that is too long, or a folder that may not be looked into
@@ -92,7 +92,7 @@ def _check_folder(output: Path) -> None:
 
 
 def _write(output: Path, text: str) -> None:
-    """Put the file in its place whole: whoever reads it meanwhile has the old one or the new one.
+    """Put the whole file in its place at once: a reader sees the old one or the new one.
 
     Raises:
         InputError: it cannot be written.

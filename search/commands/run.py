@@ -88,7 +88,7 @@ def shown(driver: Driver, report: Callable[[Progress], None] = lambda _: None) -
 
 
 def _conclude(settings: Settings, store: Store, driver: Driver) -> None:
-    """The leaderboard, the winner, how it fares on fresh seeds, and what to do next."""
+    """Print the leaderboard, the winner, how it trains on fresh seeds, and what to do next."""
     best = show_best(Results(store), settings.name, limit=5)
     if driver.progress.baselines:
         show_baselines(driver.progress.baselines.values())

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,11 +17,14 @@ from search.commands.options import SetOption, allow_user_modules
 from search.commands.progress import counting_trainings
 from search.commands.terminal import console, show_table
 from search.evidence.funnel import Entrant, OnTask, Result, run_stage
+from search.results.results import Results
 from search.settings.funnel import Funnel, Stage
+from search.settings.settings import Dedup
 from search.settings.settings_file import SettingsFile, stored_settings
 from search.store import NoiseRow, SelectionRow, Store
 from search.store.encoding import clean_number
 from search.store.proofs import set_noise
+from search.store.views import LeaderboardEntry
 from search.training.service import TrainingService
 from search.training.session import interrupt, on_signals, opened
 from search.training.statistics import Difference
@@ -39,7 +42,7 @@ def command(
 
 
 def select(config: Path, overrides: list[str], until: int | None = None) -> list[int]:
-    """Run a funnel, or go on with it, and print what came of every stage; the IDs of the programs that passed all.
+    """Run a funnel, or go on with it, print the results of every stage, and return the IDs of what passed all.
 
     Args:
         config: settings of the funnel.
@@ -50,8 +53,7 @@ def select(config: Path, overrides: list[str], until: int | None = None) -> list
         InputError: the settings make no sense, or there is no such search.
         StoreError: the store can no longer be written.
     """
-    file = SettingsFile(config, overrides)
-    funnel = file.read(Funnel)
+    funnel = SettingsFile(config, overrides).read(Funnel)
     last = len(funnel.stages)
     if until is not None and not 1 <= until <= last:
         raise InputError(f"{config}: no stage {until}; its stages are 1 to {last}")
@@ -59,87 +61,108 @@ def select(config: Path, overrides: list[str], until: int | None = None) -> list
         for choice in stage.tasks:
             choice.task.load()
     with opened(funnel.store, funnel.evaluator) as (store, evaluator), on_signals(interrupt):
-        found = store.find_search(funnel.search)
-        if found is None:
-            names = ", ".join(row["name"] for row in store.rows("SELECT name FROM search ORDER BY id")) or "none yet"
-            raise InputError(f"{config}: search: no search '{funnel.search}' in {store.location}; there are: {names}")
-        dedup = stored_settings(found[1], funnel.search).dedup
-        service = TrainingService(store, evaluator, funnel.evaluator.batch, dedup)
+        service = TrainingService(store, evaluator, funnel.evaluator.batch, _dedup(store, funnel, config))
         with counting_trainings(service):
-            entrants = _run_stages(funnel, until, store, service)
+            passed = _run_stages(funnel, funnel.stages[:until], store, service)
         console.print(f"{service.trained} trainings in this run; all results are in v_funnel of {store.location}")
     stages = "all stages" if until in (None, last) else f"stages 1 to {until} of {last}"
-    if entrants:
-        console.print(f"passed {stages}: {', '.join(entrant.name for entrant in entrants)}")
+    if passed:
+        console.print(f"passed {stages}: {', '.join(entrant.name for entrant in passed)}")
     else:
         console.print(f"no program is ahead of the best baseline through {stages}")
-    return [entrant.program_id for entrant in entrants]
+    return [entrant.program_id for entrant in passed]
 
 
-def _run_stages(funnel: Funnel, until: int | None, store: Store, service: TrainingService) -> list[Entrant]:
-    """Run the stages one after another; return the programs that passed all of them, best first."""
-    entrants, examined = _entrants(store, funnel)
-    for place, stage in enumerate(funnel.stages[:until], start=1):
+def _dedup(store: Store, funnel: Funnel, config: Path) -> Dedup:
+    """Return how the search of a funnel tells programs apart.
+
+    Raises:
+        InputError: there is no such search.
+    """
+    found = store.find_search(funnel.search)
+    if found is None:
+        names = ", ".join(one.search for one in Results(store).searches()) or "none yet"
+        raise InputError(f"{config}: search: no search '{funnel.search}' in {store.location}; there are: {names}")
+    return stored_settings(found.settings, funnel.search).dedup
+
+
+def _run_stages(funnel: Funnel, stages: Sequence[Stage], store: Store, service: TrainingService) -> list[Entrant]:
+    """Run stages one after another, keep and print their results, and return what has passed all of them."""
+    entrants, examined = _entrants(Results(store), funnel)
+    for number, stage in enumerate(stages, start=1):
         if not entrants:
             break
-        results = run_stage(
-            place, stage, entrants, funnel.baselines, service, examined, lambda text: console.print(text)
+        found = run_stage(
+            number, stage, entrants, funnel.baselines, service, examined, lambda text: console.print(text)
         )
-        store.set_selection(funnel.name, funnel.search, place, _rows(results, len(funnel.stages)))
-        set_noise(store, _noise(stage, results, service))
-        _show(place, results)
-        passed = [result.program_id for result in results if result.passed]
-        entrants = [entrant for entrant in entrants if entrant.program_id in passed]
-        entrants.sort(key=lambda entrant: passed.index(entrant.program_id))
+        store.set_selection(_rows(found, funnel, number))
+        set_noise(store, _noise(stage, found, service))
+        _show(number, found)
+        programs = {entrant.program_id: entrant for entrant in entrants}
+        entrants = [programs[one.program_id] for one in found if one.passed and one.program_id is not None]
     return entrants
 
 
-def _entrants(store: Store, funnel: Funnel) -> tuple[list[Entrant], int]:
-    """The best distinct programs of the search, and how many it has compared."""
-    query = "SELECT id, genome, fitness, rounds, variance FROM v_leaderboard WHERE search = :search"
-    rows = store.rows(query, search=funnel.search)
+def _entrants(results: Results, funnel: Funnel) -> tuple[list[Entrant], int]:
+    """Return the best distinct programs of the search, and how many it has compared."""
+    rows = results.leaderboard(funnel.search, None)
     if not rows:
         raise InputError(f"search '{funnel.search}' has no program that trained well; `optsearch failures` says why")
     best = by_lower_bound(rows)[: funnel.enter]
-    entrants = [Entrant(row["id"], parse(row["genome"], f"program {row['id']} in {store.location}")) for row in best]
-    return entrants, len(rows)
+    return [Entrant(row.id, parse(row.genome, f"program {row.id} in {results.location}")) for row in best], len(rows)
 
 
-def by_lower_bound(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows by fitness less its standard error, highest first: of a thousand programs trained once the best was lucky.
+def by_lower_bound(rows: Sequence[LeaderboardEntry]) -> list[LeaderboardEntry]:
+    """Return programs by their fitness minus its standard error, highest first.
 
-    The variance of a round is taken to be the median of those of programs with several, since some are wild; where
-    there is none, fitness decides.
+    The best of a thousand programs that were trained once was lucky. The variance of a round is taken to be the median
+    of those of programs with several rounds, since some are far off; where there is none, fitness decides.
     """
-    known = [row["variance"] for row in rows if row["variance"] is not None]
+    known = [row.variance for row in rows if row.variance is not None]
     variance = median(known) if known else 0.0
-    return sorted(rows, key=lambda row: row["fitness"] - math.sqrt(variance / row["rounds"]), reverse=True)
+    return sorted(rows, key=lambda row: row.score - math.sqrt(variance / row.rounds), reverse=True)
 
 
 def _noise(stage: Stage, results: Sequence[Result], service: TrainingService) -> list[NoiseRow]:
-    """That of the stage's tasks, measured with AdamW as tuned there, or else with the first baseline."""
+    """Return the noise of the stage's tasks, measured with AdamW as tuned there, or else with the first baseline."""
     measured = next((result for result in results if result.name == "adamw"), results[0])
     programs = [on.tuned.program for on in measured.tasks]
     return [measure_noise(program, choice.task, service) for choice, program in zip(stage.tasks, programs, strict=True)]
 
 
-def _rows(results: Sequence[Result], stages: int) -> list[SelectionRow]:
+def _rows(results: Sequence[Result], funnel: Funnel, stage: int) -> list[SelectionRow]:
     return [
-        _row(result, on, ahead, stages)
+        _row(result, on, ahead, funnel, stage)
         for result in results
         for on, ahead in zip(result.tasks, result.ahead, strict=True)
     ]
 
 
-def _row(result: Result, on: OnTask, ahead: Difference | None, stages: int) -> SelectionRow:
+def _row(result: Result, on: OnTask, ahead: Difference | None, funnel: Funnel, stage: int) -> SelectionRow:
     fingerprint, tuned, fresh = on
     return SelectionRow(
-        result.name, result.program_id, fresh.task, fingerprint, tuned.trials, tuned.best.learning_rate,
-        tuned.best.weight_decay, str(tuned.program), len(fresh.by_seed) + len(fresh.failures),
-        clean_number(fresh.mean), clean_number(fresh.standard_error), result.baseline,
-        None if ahead is None else ahead.mean, None if ahead is None else clean_number(ahead.standard_error),
-        result.z, result.p, int(result.passed), stages,
-    )  # fmt: skip
+        funnel=funnel.name,
+        search=funnel.search,
+        stage=stage,
+        stages=len(funnel.stages),
+        task=fresh.task,
+        task_fingerprint=fingerprint,
+        competitor=result.name,
+        program_id=result.program_id,
+        passed=result.passed,
+        z=result.z,
+        p=result.p,
+        ahead=None if ahead is None else ahead.mean,
+        ahead_error=None if ahead is None else clean_number(ahead.standard_error),
+        baseline=result.baseline,
+        fitness=clean_number(fresh.mean),
+        standard_error=clean_number(fresh.standard_error),
+        seeds=len(fresh.by_seed) + len(fresh.failures),
+        trials=tuned.trials,
+        learning_rate=tuned.best.learning_rate,
+        weight_decay=tuned.best.weight_decay,
+        genome=str(tuned.program),
+    )
 
 
 def _show(stage: int, results: Sequence[Result]) -> None:

@@ -15,7 +15,7 @@ from search.commands.curves import CURVE_COLUMNS, Training, curve_rows, show_cur
 from search.commands.lineage import changes_of
 from search.commands.options import RESULTS, CsvOption, IdArgument, JsonOption, StoreOption
 from search.commands.output import Form, Table, form_of, table_of, write
-from search.commands.proof_tables import PROOF_COLUMNS, show_proof
+from search.commands.proof_tables import show_proof
 from search.commands.terminal import console, describe, number, show_program, show_table
 from search.results.results import Duplicates, Results, open_results
 from search.results.text import printable
@@ -27,11 +27,6 @@ PROGRAM_COLUMNS = (
     "search", "id", "birth", "batch", "parent_id", "parent_birth", "mutation", "answered_by", "trained_id", "status",
     "reason", "fitness", "over_adamw", "rounds", "variance", "statements", "live_statements", "state_slots", "key",
     "dataflow_hash", "genome", "live_genome",
-)  # fmt: skip
-FUNNEL_COLUMNS = (
-    "funnel", "search", "stage", "stages", "task", "competitor", "program_id", "passed", "z", "p", "ahead",
-    "ahead_error", "baseline", "fitness", "standard_error", "seeds", "trials", "learning_rate", "weight_decay",
-    "genome",
 )  # fmt: skip
 
 
@@ -74,7 +69,7 @@ def write_program(results: Results, program_id: int, form: Form) -> None:
     row alone.
 
     Raises:
-        InputError: there is no such program, or its text is none.
+        InputError: there is no such program, or its text is no program.
     """
     found = _find(results, program_id)
     if form is Form.TEXT:
@@ -84,8 +79,8 @@ def write_program(results: Results, program_id: int, form: Form) -> None:
         Table("program", PROGRAM_COLUMNS, [found.as_columns]),
         table_of("duplicates", Duplicates, found.duplicates),
         Table("curves", CURVE_COLUMNS, curve_rows(found.trainings)),
-        table_of("funnel", FunnelEntry, found.funnel, FUNNEL_COLUMNS),
-        table_of("proof", ProofEntry, found.proof, PROOF_COLUMNS),
+        table_of("funnel", FunnelEntry, found.funnel),
+        table_of("proof", ProofEntry, found.proof),
     ]
     write(form, "show", results.location, tables)
 

@@ -19,18 +19,21 @@ from programs.simplify.evidence import largest_difference, updates
 
 from proxy_tasks import Task, get_task
 
+from search.commands.export import write_text
 from search.commands.options import RESULTS, ProgramArgument, StoreOption, allow_user_modules
 from search.commands.progress import counting_trainings
 from search.commands.terminal import console, number, show_program, show_table
 from search.evidence.recording import record
 from search.evidence.scaled_tasks import LossIncrease, ScaledTask, difference, losses, scaled_task
 from search.evidence.simplification import ABLATION, NAMES, Simplification, Step, Training, simplify
-from search.results.export import write_text
-from search.results.programs import Resolved, resolve
-from search.settings.seeds import FRESH_SEED, TUNING_SEED
+from search.results.export import NamedProgram
+from search.results.programs import named_program
+from search.results.results import Results
+from search.settings.seeds import FRESH_SEED, fresh_seeds, tuning_seeds
 from search.settings.settings import Dedup
 from search.settings.settings_file import stored_settings
 from search.store import open_store
+from search.store.tables import SimplificationRow
 from search.training.inline import InlineEvaluator
 from search.training.service import TrainingService
 
@@ -64,7 +67,7 @@ def command(
 
 
 class _Losses(NamedTuple):
-    """Of the original and the simplified program on fresh seeds of a task."""
+    """The losses of the original and of the simplified program on fresh seeds of a task."""
 
     on: ScaledTask
     before: list[float]
@@ -78,7 +81,7 @@ class _Losses(NamedTuple):
 def simplify_program(
     what: str, tasks: Sequence[str], seeds: int | None, tolerance: float, store: str, output: Path | None
 ) -> Simplification:
-    """Simplify, print the steps and what came out, and keep the steps where the program is one of the store.
+    """Simplify, print the steps and the program found, and keep the steps where the program is one of the store.
 
     Args:
         what: ID, file or name of a program.
@@ -95,36 +98,44 @@ def simplify_program(
     if math.isnan(tolerance):
         raise InputError("--tolerance nan: not a number; expected standard deviations, such as 1")
     named = [get_task(name) for name in dict.fromkeys(tasks)]
-    found = resolve(what, store)
-    on = [ScaledTask(task, 1.0) for task in named or _tasks_of(found, store)]
     fresh: list[_Losses] = []
-    if seeds is None:
-        result = simplify(found.program)
-    else:
-        with closing(open_store(store, create=True)) as database:
-            service = TrainingService(database, InlineEvaluator(), BATCH, DEDUP)
-            with counting_trainings(service):
-                on = _scaled(found, on, range(TUNING_SEED, TUNING_SEED + seeds), service)
-                training = Training(service, on, range(TUNING_SEED, TUNING_SEED + seeds), tolerance)
-                result = simplify(found.program, training, lambda line: console.print(line, markup=False))
-                fresh = _confirmed(result, on, range(FRESH_SEED, FRESH_SEED + seeds), service)
-    _keep(found, result, store)
+    with named_program(what, store) as (found, results):
+        on = [ScaledTask(task, 1.0) for task in named or _tasks_of(found, results)]
+        if seeds is None:
+            result = simplify(found.program)
+        else:
+            result, on, fresh = _trained(found, on, seeds, tolerance, store)
+        if results is not None and found.entry is not None:
+            results.store.set_simplification(found.entry.id, _rows(result))
     _show(found.name, result, on, fresh, tolerance)
     if output is not None:
         write_text(f"{result.program.as_function()}\n", output)
     return result
 
 
-def _tasks_of(found: Resolved, store: str) -> list[Task]:
-    if found.program_id is None:
+def _trained(
+    found: NamedProgram, tasks: Sequence[ScaledTask], seeds: int, tolerance: float, location: str
+) -> tuple[Simplification, list[ScaledTask], list[_Losses]]:
+    """Simplify with training; return the result, the tasks with their scales, and the losses on fresh seeds."""
+    with closing(open_store(location, create=True)) as database:
+        service = TrainingService(database, InlineEvaluator(), BATCH, DEDUP)
+        with counting_trainings(service):
+            on = _scaled(found, tasks, tuning_seeds(seeds), service)
+            training = Training(service, on, tuning_seeds(seeds), tolerance)
+            result = simplify(found.program, training, lambda line: console.print(line, markup=False))
+            return result, on, _confirmed(result, on, fresh_seeds(seeds), service)
+
+
+def _tasks_of(found: NamedProgram, results: Results | None) -> list[Task]:
+    """Return the tasks of the search that a program comes from, or the default one."""
+    if results is None or found.entry is None:
         return [get_task(DEFAULT_TASK)]
-    with closing(open_store(store)) as database:
-        row = database.program(found.program_id)
-    return [choice.task for choice in stored_settings(row["settings"], row["search"]).tasks]
+    search = found.entry.search
+    return [choice.task for choice in stored_settings(results.search(search).settings, search).tasks]
 
 
 def _scaled(
-    found: Resolved, tasks: Sequence[ScaledTask], seeds: Sequence[int], service: TrainingService
+    found: NamedProgram, tasks: Sequence[ScaledTask], seeds: Sequence[int], service: TrainingService
 ) -> list[ScaledTask]:
     on = [scaled_task(found.program, task, seeds, service) for task, _ in tasks]
     for task, update_scale in on:
@@ -140,11 +151,11 @@ def _confirmed(
     return [_Losses(on, *losses([result.original, result.program], on, seeds, service)) for on in tasks]
 
 
-def _keep(found: Resolved, result: Simplification, store: str) -> None:
-    if found.program_id is not None:
-        rows = [step._asdict() | {"before": str(step.before), "after": str(step.after)} for step in result.steps]
-        with closing(open_store(store)) as database:
-            database.set_simplification(found.program_id, rows)
+def _rows(result: Simplification) -> list[SimplificationRow]:
+    return [
+        SimplificationRow(number, step.kind, str(step.before), str(step.after), step.evidence, step.accepted)
+        for number, step in enumerate(result.steps)
+    ]
 
 
 # --- what is printed -------------------------------------------------------------------------------------------------
@@ -197,7 +208,7 @@ def _sd(mean: float | str, error: float | str) -> str:
 
 
 def _show_refused(result: Simplification) -> None:
-    """What the last round of ablation refused to do without."""
+    """Print the changes that the last round of ablation refused."""
     refused = [s for s in result.steps if s.kind == ABLATION and not s.accepted]
     rows = [[s.evidence["change"], _evidence(s)] for s in refused if s.before == refused[-1].before]
     if rows:
@@ -226,7 +237,7 @@ def _with_error(values: Sequence[float]) -> str:
 
 
 def _update_rows(result: Simplification, on: ScaledTask) -> list[list[str]]:
-    """Relative to the largest update of each parameter tensor."""
+    """Return how far updates are apart, relative to the largest update of each parameter tensor."""
     recording = record(result.original, on, FRESH_SEED)
     assert result.by_algebra is not None
     title = f"largest difference of updates on {len(recording.gradients)} recorded gradients of {on.task.name}"

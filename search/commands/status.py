@@ -1,4 +1,4 @@
-"""Where searches stand, and how their births were answered as they went."""
+"""The command `optsearch status`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from search.store.rows import Row, columns_of
 from search.store.views import MetaValidationEntry, ProgressEntry, SearchEntry
 
 POINTS = 8  # rows in the table over births
-META_COLUMNS = ("search", "births", "id", "birth", "fitness", "meta_fitness")
 
 
 @columns_of
@@ -60,7 +59,7 @@ def write_status(results: Results, search: str | None, form: Form) -> None:
     tables = [
         table_of("searches", SearchStatus, searches),
         table_of("progress", ProgressEntry, results.progress(search)),
-        table_of("meta_validation", MetaValidationEntry, results.meta_validation(search), META_COLUMNS),
+        table_of("meta_validation", MetaValidationEntry, results.meta_validation(search)),
     ]
     write(form, "status", results.location, tables)
 

@@ -36,7 +36,7 @@ _FUNCTIONS = re.compile(rf"\b(?:{'|'.join(OPS)})(?=\()")
 
 
 def number(value: float | None, sign: bool = False) -> str:
-    """Five decimals, or a power of ten where these would be endless or all zero; a dash for none."""
+    """Format a number with five decimals, or as a power of ten where these would not do; None is a dash."""
     if value is None or math.isnan(value):
         return "-"
     form = ".5f" if value == 0 or 5e-6 <= abs(value) < 1e7 else ".2e"
@@ -136,7 +136,7 @@ def show_program(program: Program, dead_too: bool = True) -> None:
 
 
 def code(text: str) -> Text:
-    """Program text with syntax colours."""
+    """Return program text with syntax colours."""
     shown = Syntax(text, "python", theme=_COLOURS).highlight(text)
     shown.highlight_regex(_FUNCTIONS, "cyan")
     shown.rstrip()
@@ -144,7 +144,7 @@ def code(text: str) -> Text:
 
 
 def describe(program: Program) -> str:
-    """Size and memory of a program in a phrase."""
+    """Return the size and memory of a program in a phrase."""
     slots = len(live(program.dataflow).states)
     return (
         f"{len(program)} statements, {len(live_statements(program))} of them live,"
@@ -153,7 +153,7 @@ def describe(program: Program) -> str:
 
 
 def show_trainings(title: str, names: Sequence[str], trainings: Sequence[Sequence[Trainings]]) -> None:
-    """Print how programs fared on fresh seeds: one row for each program and task."""
+    """Print how programs trained on fresh seeds: one row for each program and task."""
     show_table(
         title,
         ["program", "task", "fitness", "std. error", "seeds", "of each seed"],
@@ -170,7 +170,7 @@ def show_trainings(title: str, names: Sequence[str], trainings: Sequence[Sequenc
 
 
 def show_differences(name: str, ours: Trainings, rivals: Mapping[str, Trainings]) -> None:
-    """Print what the mean fitness of a program on one task is above that of rivals, and how sure that is."""
+    """Print how far the mean fitness of a program on one task is above that of rivals, with intervals."""
     found = {rival: difference(ours.by_seed, theirs.by_seed) for rival, theirs in rivals.items()}
     rows = []
     for rival, d in found.items():

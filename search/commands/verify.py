@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from contextlib import closing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -17,10 +17,10 @@ from search.commands.options import RESULTS, StoreOption
 from search.commands.progress import counting_trainings
 from search.commands.terminal import console
 from search.evidence.false_merges import SIGMAS, SUSPECT_SEEDS, Verification, sample_pairs, verify
-from search.results.lookup import require_search
+from search.results.results import open_results
 from search.settings.settings import Settings
 from search.settings.settings_file import load_settings, stored_settings
-from search.store import Store, open_store
+from search.store import BaselineRow, Store
 from search.training.inline import InlineEvaluator
 from search.training.service import TrainingService
 
@@ -35,29 +35,44 @@ def command(
 ) -> None:
     """Train programs that share a fingerprint but not their dataflow, and say how far apart they are."""
     settings = load_settings(config) if config else None
-    with closing(open_store(store)) as database:
-        require_search(database, search)
-        show_verification(database, search, pairs, settings)
+    with open_results(store) as results:
+        results.require(search)
+        show_verification(results.store, search, pairs, settings)
 
 
 def show_verification(store: Store, search: str, number: int, settings: Settings | None = None) -> Verification:
-    """Sample, train, and print what came out; with the search's stored settings unless some are given."""
+    """Sample and train pairs of a search, and print the result.
+
+    Args:
+        store: where the search is.
+        search: its name.
+        number: of pairs.
+        settings: those of the search; as stored without them.
+    """
     found = store.find_search(search)
     assert found is not None
-    search_id, data = found
-    if settings is not None and data["tasks"] != settings.model_dump(mode="json")["tasks"]:
+    if settings is not None and found.settings["tasks"] != settings.model_dump(mode="json")["tasks"]:
         raise InputError(
             f"--config: its tasks are not those of search '{search}'; give the config that search was run with"
         )
-    settings = settings or stored_settings(data, search)
-    pairs = sample_pairs(store, search_id, number)
+    settings = settings or stored_settings(found.settings, search)
+    pairs = sample_pairs(store, found.id, number)
     service = TrainingService(store, InlineEvaluator(), settings.evaluator.batch, settings.dedup)
     with counting_trainings(service):
-        result = verify(pairs, _start(store, search_id, settings), settings, service)
+        result = verify(pairs, _start(store.baselines(found.id), settings), settings, service)
+    _show(result, settings.tasks[0].name)
+    return result
+
+
+def _start(baselines: Mapping[str, BaselineRow], settings: Settings) -> Program:
+    """Return the start program of a search, as tuned where it is a baseline."""
+    name = settings.strategy.start
+    return parse(baselines[name].genome) if name in baselines else zoo.load(name)
+
+
+def _show(result: Verification, task: str) -> None:
     apart = sorted(result.differences)
-    console.print(
-        f"{result.pairs} pairs that share a key but not their dataflow, both trained on {settings.tasks[0].name}"
-    )
+    console.print(f"{result.pairs} pairs that share a key but not their dataflow, both trained on {task}")
     if apart:
         equal = sum(d == 0 for d in apart)
         console.print(
@@ -69,10 +84,3 @@ def show_verification(store: Store, search: str, number: int, settings: Settings
         f" {result.suspects}; apart beyond their own noise on {SUSPECT_SEEDS} more seeds, which is a false merge:"
         f" {result.false_merges} of {result.pairs}, {result.false_merges / result.pairs:.2%}"
     )
-    return result
-
-
-def _start(store: Store, search_id: int, settings: Settings) -> Program:
-    name = settings.strategy.start
-    baselines = store.baselines(search_id)
-    return parse(baselines[name].genome) if name in baselines else zoo.load(name)

@@ -1,4 +1,4 @@
-"""Looking at a database again and again while a run writes it."""
+"""Showing what a database holds again and again while a run writes it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def seconds_of(text: str | None) -> float:
     """Return the seconds between two looks, as they were asked for.
 
     Raises:
-        InputError: that is no such number.
+        InputError: the text is no number of seconds in the range.
     """
     try:
         seconds = SECONDS if text is None else float(text)
@@ -44,7 +44,7 @@ def watch(location: str, look: Callable[[Results], RenderableType], seconds: flo
     says what is missing.
 
     Raises:
-        InputError: there is no terminal, or the database cannot be looked at.
+        InputError: there is no terminal, or the database cannot be read.
     """
     if not console.is_terminal or console.is_dumb_terminal:
         raise InputError("--watch: needs a terminal to refresh in place; leave it out")

@@ -1,4 +1,4 @@
-"""What the language offers, as tables."""
+"""The command `optsearch zoo`."""
 
 from __future__ import annotations
 

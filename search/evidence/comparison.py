@@ -23,6 +23,9 @@ from search.settings.settings_file import SettingsFile
 from search.settings.tasks import TaskSeeds
 from search.store import Store
 from search.store.keys import TRAINED
+from search.store.store import StoredSearch
+from search.store.tables import ProgramRow
+from search.store.views import ProgressEntry
 from search.training.service import TrainingService
 from search.training.statistics import standard_error
 
@@ -52,20 +55,22 @@ class ArmPlan(NamedTuple):
 
 
 class Repeat(NamedTuple):
-    """One population of an arm. `best`: so far, at each of its births; `genome`: of its best program."""
+    """One population of an arm."""
 
     trained: list[float]
-    """Programs trained by the whole arm up to each birth, for each population."""
+    """The programs that the whole arm had trained by each birth of the population, divided by its populations."""
     best: list[float]
+    """The best fitness so far, at each birth of the population."""
     genome: str | None
+    """The text of its best program."""
 
 
 class Arm(NamedTuple):
-    """An arm that has run, with the name of its search."""
+    """An arm that has run, and how its search went batch by batch."""
 
     name: str
-    search: str
     repeats: list[Repeat]
+    progress: list[ProgressEntry]
 
     @property
     def final(self) -> list[float]:
@@ -81,20 +86,20 @@ class Mean(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """An arm in numbers, and how far the first arm is ahead of it on fresh seeds.
-
-    `fitness`: of the best program of each population in the search; `fresh`: the same on seeds that no search trains
-    on; `ahead` and `z`, the difference in standard errors (Welch), are NaN for the first arm.
-    """
+    """An arm in numbers, and how far the first arm is ahead of it on fresh seeds."""
 
     name: str
     repeats: int
     births: int
     trained: float
     fitness: Mean
+    """The fitness, in the search, of the best program of each population."""
     fresh: Mean
+    """The fitness of the same programs on seeds that no search trains on."""
     ahead: float
+    """How far the first arm is ahead on these; NaN for the first arm itself."""
     z: float
+    """That difference in standard errors (Welch); NaN for the first arm itself."""
 
 
 def read_arms(file: SettingsFile) -> list[ArmPlan]:
@@ -125,41 +130,36 @@ def _merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
 
 def _last_lengths(store: Store, search: str) -> list[int]:
     """Return the statement counts of the programs that are in the populations of a search at its end."""
-    found = store.find_search(search)
-    assert found is not None
-    strategy = found[1]["strategy"]
-    query = """SELECT statements FROM program WHERE search_id = :id ORDER BY birth DESC LIMIT :members"""
-    rows = store.rows(query, id=found[0], members=strategy["population"] * strategy["repeats"])
-    return sorted(row["statements"] for row in rows)
+    found = _search(store, search)
+    strategy = found.settings["strategy"]
+    members = strategy["population"] * strategy["repeats"]
+    rows = store.select(ProgramRow, "search_id = :id", order="birth DESC", limit=members, id=found.id)
+    return sorted(row.statements for row in rows)
 
 
 def repeats_of(store: Store, settings: Settings) -> list[Repeat]:
     """Return the curves of a search's populations."""
     number_of = settings.strategy.repeats
-    found = store.find_search(settings.name)
-    assert found is not None
     repeats = [Repeat([], [], None) for _ in range(number_of)]
-    best_births: list[int | None] = [None] * number_of
     trained = 0
-    query = "SELECT birth, answered_by, fitness FROM program WHERE search_id = :id ORDER BY birth"
-    for row in store.rows(query, id=found[0]):
-        trained += row["answered_by"] in TRAINED
-        place = row["birth"] % number_of
+    for row in store.births(_search(store, settings.name).id):
+        trained += row.answered_by in TRAINED
+        place = row.birth % number_of
         repeat = repeats[place]
         so_far = repeat.best[-1] if repeat.best else -math.inf
-        if row["fitness"] is not None and row["fitness"] > so_far:
-            so_far, best_births[place] = row["fitness"], row["birth"]
+        if row.fitness is not None and row.fitness > so_far:
+            so_far = row.fitness
+            repeats[place] = repeat._replace(genome=row.genome)
         repeat.best.append(so_far)
         repeat.trained.append(trained / number_of)
-    return [
-        repeat._replace(genome=None if birth is None else _genome(store, found[0], birth))
-        for repeat, birth in zip(repeats, best_births, strict=True)
-    ]
+    return repeats
 
 
-def _genome(store: Store, search_id: int, birth: int) -> str:
-    query = "SELECT genome FROM program WHERE search_id = :id AND birth = :birth"
-    return str(store.rows(query, id=search_id, birth=birth)[0]["genome"])
+def _search(store: Store, name: str) -> StoredSearch:
+    """Return the search of an arm that has run."""
+    found = store.find_search(name)
+    assert found is not None
+    return found
 
 
 def fresh_fitness(arms: Sequence[Arm], service: TrainingService, task: Task) -> dict[str, list[float]]:

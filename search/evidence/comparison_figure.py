@@ -13,32 +13,38 @@ from matplotlib.figure import Figure
 from programs.errors import InputError
 
 from search.evidence.comparison import Arm
-from search.store import Store
 
 FORMATS = (".png", ".svg", ".pdf")
 POINTS = 300  # of each curve
 STRETCHES = 20  # into which the births of a search are divided, on the right
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")  # Okabe and Ito's, told apart by all
+COLOURS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#E69F00",
+)  # Okabe and Ito's, for colour-blind readers
 STYLES = ("-", "--", "-.", ":", "-", "--")
 
 
 def check_format(path: Path) -> None:
-    """See that the figure can be drawn to this file.
+    """Refuse a file that the figure cannot be drawn to.
 
     Raises:
-        InputError: not in such a format.
+        InputError: its name does not end in a format of `FORMATS`.
     """
     if path.suffix not in FORMATS:
         raise InputError(f"{path}: expected a name that ends in {', '.join(FORMATS)}")
 
 
-def draw(title: str, arms: Sequence[Arm], store: Store, path: Path) -> None:
+def draw(title: str, arms: Sequence[Arm], path: Path) -> None:
     """Draw all arms to a file."""
     with mpl.rc_context({"font.size": 10, "axes.grid": True, "grid.alpha": 0.3, "svg.hashsalt": "optsearch"}):
         figure = Figure(figsize=(11, 4.2), layout="constrained")
         left, right = figure.subplots(1, 2)
         _draw_fitness(left, arms)
-        _draw_answers(right, arms, store)
+        _draw_answers(right, arms)
         figure.suptitle(title)
         figure.savefig(path, dpi=150)
 
@@ -64,19 +70,19 @@ def _draw_fitness(axes: Any, arms: Sequence[Arm]) -> None:
     axes.legend()
 
 
-def _draw_answers(axes: Any, arms: Sequence[Arm], store: Store) -> None:
-    """Shares of births answered without training, and of statements without effect, over the run of each arm."""
+def _draw_answers(axes: Any, arms: Sequence[Arm]) -> None:
+    """Draw the shares of births answered without training and of statements without effect, over each arm's run."""
     for arm, colour, style in zip(arms, COLOURS, STYLES, strict=False):
-        rows = store.rows("SELECT * FROM v_progress WHERE search = :search", search=arm.search)
-        births = np.array([row["births"] for row in rows])
+        births = np.array([batch.births for batch in arm.progress])
         ends = np.cumsum(births)
         edges = np.searchsorted(ends, np.linspace(0, ends[-1], STRETCHES + 1)[1:])
         answered, redundant, at, start = [], [], [], 0
         for end in dict.fromkeys(int(edge) + 1 for edge in edges):
             part = slice(start, end)
             total = births[part].sum()
-            answered.append(1 - sum(row["trained"] for row in rows[part]) / total)
-            redundant.append(sum(row["redundant_share"] * row["births"] for row in rows[part]) / total)
+            batches = arm.progress[part]
+            answered.append(1 - sum(batch.trained for batch in batches) / total)
+            redundant.append(sum(batch.redundant_share * batch.births for batch in batches) / total)
             at.append(ends[min(end, len(ends)) - 1] / ends[-1])
             start = end
         axes.plot(at, answered, color=colour, linestyle=style, label=f"{arm.name}: answered untrained")

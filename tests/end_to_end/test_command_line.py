@@ -1,18 +1,15 @@
-"""The command as people use it: a search, looking at it, taking the winner home, mistakes, and interruptions."""
+"""The command as people use it: a search, looking at it, taking the winner home, and mistakes."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +17,10 @@ import pytest
 
 from programs import parse, zoo
 
+from tests.support.command_line import CONFIG, HISTORY, contents, rows
 from tests.support.forked import ForkServer, Result
 
 OPTSEARCH = str(Path(sys.executable).parent / "optsearch")
-
-CONFIG = """\
-name: tiny
-seed: 3
-strategy: {population: 10, tournament: 3, start: sgd_momentum}
-budget: {programs: 60}
-tasks: [{name: digits_mlp, steps: 20}]
-evaluator: {kind: inline, batch: 4, lookahead: 2}
-baselines: [adamw]
-"""
-
-HISTORY = """SELECT birth, batch, parent_birth, mutation, genome, key, answered_by, status, fitness
-             FROM program ORDER BY birth"""
-
-
-def rows(database: Path, query: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(database)) as connection:
-        return connection.execute(query).fetchall()
-
-
-def contents(folder: Path) -> dict[str, str]:
-    """What the files of a folder hold, as digests."""
-    return {str(p.relative_to(folder)): sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -407,96 +382,13 @@ def test_mistakes_as_the_installed_command_reports_them(folder: Path) -> None:
     is_refused(Result(done.returncode, done.stdout, done.stderr), "absent.yaml: cannot be read")
 
 
-def test_every_message_names_a_mend(server: ForkServer, folder: Path) -> None:
+def test_every_message_names_a_fix(server: ForkServer, folder: Path) -> None:
     """What is wrong, where, and what to do; seen on one of each kind."""
-    for args, mend in [
+    for args, fix in [
         (("status",), "`optsearch run CONFIG` writes one"),
         (("eval", "nothing"), "adamw"),
         (("run", "absent.yaml"), "give the path of a YAML file"),
         (("run", "tiny.yaml", "--set", "store=/sys/x.db"), "--set store="),
         (("eval", "adamw", "--store", "/sys/x.db"), "--store"),
     ]:
-        assert mend in server.optsearch(folder, *args).err
-
-
-# --- interruptions ---------------------------------------------------------------------------------------------------
-
-LONG = CONFIG.replace("programs: 60", "programs: 200").replace("steps: 20", "steps: 40").replace("[adamw]", "[]")
-
-
-@pytest.fixture(scope="module")
-def long_history(server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
-    """The history of LONG, not interrupted."""
-    folder = tmp_path_factory.mktemp("long")
-    (folder / "long.yaml").write_text(LONG)
-    assert server.optsearch(folder, "run", "long.yaml").code == 0
-    history = rows(folder / "results.db", HISTORY)
-    assert len(history) == 200
-    return history
-
-
-def births(database: Path) -> int:
-    try:
-        return int(rows(database, "SELECT COUNT(*) FROM program")[0][0])
-    except sqlite3.OperationalError:  # not there yet
-        return 0
-
-
-def interrupted(folder: Path, number: signal.Signals, *args: str, group: bool = False) -> tuple[int, str, str]:
-    """Start the command, send it the signal after 20 births, wait for its end."""
-    process = subprocess.Popen(
-        [OPTSEARCH, "run", "long.yaml", *args], cwd=folder, text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    deadline = time.monotonic() + 90
-    while births(folder / "results.db") < 20:
-        assert time.monotonic() < deadline and process.poll() is None, "ended before it could be interrupted"
-        time.sleep(0.02)
-    (os.killpg if group else os.kill)(process.pid, number)
-    out, err = process.communicate(timeout=90)
-    return process.returncode, out, err
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_interrupted_and_continued(
-    server: ForkServer, tmp_path: Path, long_history: list[tuple[Any, ...]], number: signal.Signals
-) -> None:
-    (tmp_path / "long.yaml").write_text(LONG)
-    code, out, err = interrupted(tmp_path, number)
-    assert code == 130 and "Traceback" not in err
-    part = rows(tmp_path / "results.db", HISTORY)
-    assert 20 <= len(part) < 200 and part == long_history[: len(part)]
-    assert f"goes on from birth {len(part)}" in " ".join(out.split())
-    assert rows(tmp_path / "results.db", "SELECT state FROM search") == [("interrupted",)]
-    assert server.optsearch(tmp_path, "run", "long.yaml").code == 0
-    assert rows(tmp_path / "results.db", HISTORY) == long_history
-
-
-def test_killed_and_continued(server: ForkServer, tmp_path: Path, long_history: list[tuple[Any, ...]]) -> None:
-    (tmp_path / "long.yaml").write_text(LONG)
-    code, _, _ = interrupted(tmp_path, signal.SIGKILL)
-    assert code == -signal.SIGKILL
-    part = rows(tmp_path / "results.db", HISTORY)
-    assert 20 <= len(part) < 200 and part == long_history[: len(part)]
-    assert server.optsearch(tmp_path, "run", "long.yaml").code == 0
-    assert rows(tmp_path / "results.db", HISTORY) == long_history
-
-
-def test_ctrl_c_with_ray_workers_continued_without_them(
-    server: ForkServer, tmp_path: Path, long_history: list[tuple[Any, ...]]
-) -> None:
-    """Ctrl-C reaches every process of the terminal; the workers must not die of it. The history is that of inline."""
-    (tmp_path / "long.yaml").write_text(LONG)
-    overrides = ("--set", "evaluator.kind=ray", "--set", "evaluator.workers=2")
-    code, _, err = interrupted(tmp_path, signal.SIGINT, *overrides, group=True)
-    assert code == 130 and "Traceback" not in err
-    part = rows(tmp_path / "results.db", HISTORY)
-    assert 20 <= len(part) < 200 and part == long_history[: len(part)]
-    assert server.optsearch(tmp_path, "run", "long.yaml").code == 0
-    assert rows(tmp_path / "results.db", HISTORY) == long_history
-
-
-def test_what_the_tests_above_compare_is_not_trivial(long_history: list[tuple[Any, ...]]) -> None:
-    assert {row[6] for row in long_history} >= {"training", "hash", "in_flight", "rejection"}
-    assert {row[7] for row in long_history} == {"ok", "diverged", "rejected"}
-    json.dumps([row[8] for row in long_history], allow_nan=False)
+        assert fix in server.optsearch(folder, *args).err

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from html import unescape
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,12 @@ import pytest
 
 from search.commands.cli import main
 from search.commands.dashboard import NAME, metadata
-from search.store import ProofRow, SelectionRow, open_store, schema
+from search.results.results import Results
+from search.store import ProofRow, SelectionRow, open_store, rows
 from search.store.proofs import finish_proof, open_locked
-from search.store.views import VIEWS
+from search.store.rows import VIEWS
 
-from tests.support.searches import PretendingEvaluator, opened, run, settings_of, stop_at
+from tests.support.searches import PretendingEvaluator, opened, rows_of_query, run, settings_of, stop_at
 
 OPTSEARCH = str(Path(sys.executable).parent / "optsearch")
 QUERIES = metadata("")["databases"][NAME]["queries"]
@@ -82,16 +84,20 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("dashboard") / ODD
     with opened(path) as store:
         run(settings_of(baselines=["adamw"]), store, PretendingEvaluator(), stop_at(60))
-        (best,) = store.rows("SELECT id, genome FROM v_leaderboard LIMIT 1")
+        (best,) = Results(store).leaderboard(limit=1)
         passed = SelectionRow(
-            f"program {best['id']}", best["id"], "digits_mlp", "f", 9, 0.01, 0.1, best["genome"], 4, -0.5, 0.01,
-            "adamw", 0.1, 0.01, 3.0, 0.001, 1, 1,
+            funnel="final", search="small", stage=1, stages=1, task="digits_mlp", task_fingerprint="f",
+            competitor=f"program {best.id}", program_id=best.id, passed=True, z=3.0, p=0.001, ahead=0.1,
+            ahead_error=0.01, baseline="adamw", fitness=-0.5, standard_error=0.01, seeds=4, trials=9,
+            learning_rate=0.01, weight_decay=0.1, genome=best.genome,
         )  # fmt: skip
-        store.set_selection("final", "small", 1, [passed])
-        opening = open_locked(store, best["id"], store.program(best["id"])["dataflow_hash"], "final")
+        store.set_selection([passed])
+        opening = open_locked(store, best.id, best.dataflow_hash, "final")
         row = ProofRow(
-            "adamw", None, "mnist1d_cnn", "f", "-", 0.01, 0.1, 9, 0, 8, 0, -0.5, 0.01, 0.1, 0.01, 2.0, 1.0, 0.1, 0.5,
-            2.0, 1.5, 4.0, 0.001,
+            competitor="adamw", program_id=None, task="mnist1d_cnn", task_fingerprint="f", genome="-",
+            learning_rate=0.01, weight_decay=0.1, trials=9, trials_failed=0, seeds=8, seeds_failed=0, fitness=-0.5,
+            standard_error=0.01, ahead=0.1, ahead_error=0.01, task_z=2.0, steps_to_adamw=1.0, tolerance=0.1,
+            one_setting=0.5, state_per_weight=2.0, step_time=1.5, z=4.0, p=0.001,
         )  # fmt: skip
         finish_proof(store, opening, [row])
     return path
@@ -119,8 +125,8 @@ def test_it_answers_and_offers_views_and_prepared_queries_but_no_tables(server: 
     assert status == 200
     linked = set(re.findall(r'href="/results/([^"?#]+)[^"]*"', page))
     assert {*VIEWS, *QUERIES} <= linked
-    assert not linked & {*schema.metadata.tables, "alembic_version"}
-    for table in schema.metadata.tables:
+    assert not linked & {*rows.metadata.tables, "alembic_version"}
+    for table in rows.metadata.tables:
         assert server.ask(f"/results/{table}")[0] == 403
     assert server.ask("/results/nonsense")[0] == 404
 
@@ -128,8 +134,9 @@ def test_it_answers_and_offers_views_and_prepared_queries_but_no_tables(server: 
 @pytest.mark.parametrize("view", VIEWS)
 def test_every_view_has_a_page_with_its_rows(view: str, server: Server, path: Path) -> None:
     with closing(open_store(str(path))) as store:
-        expected = store.rows(f"SELECT * FROM {view}")
-    assert server.ask(f"/results/{view}")[0] == 200
+        expected = rows_of_query(store, f"SELECT * FROM {view}")
+    status, page = server.ask(f"/results/{view}")
+    assert status == 200 and metadata("")["databases"][NAME]["tables"][view]["description"] in unescape(page)
     assert server.rows(f"/{view}") == expected
 
 

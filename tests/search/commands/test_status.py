@@ -11,9 +11,10 @@ from sqlalchemy import text
 from search.commands.output import Form
 from search.commands.status import write_status
 from search.commands.terminal import console
+from search.results.results import Results
 from search.store import Lease, Store, lease
 
-from tests.support.searches import PretendingEvaluator, opened, run, settings_of
+from tests.support.searches import PretendingEvaluator, opened, rows_of_query, run, settings_of
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -27,7 +28,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 def said(store: Store) -> str:
     with console.capture() as captured:
-        write_status(store, None, Form.TEXT)
+        write_status(Results(store), None, Form.TEXT)
     return captured.get()
 
 
@@ -44,7 +45,7 @@ def test_a_driven_search_is_running_and_names_its_driver(store: Store) -> None:
     Lease(store, store.create_search("a", {"budget": {"programs": 10}})).take()
     shown = said(store)
     assert row_of(shown, "a")[:3] == ["a", "running", "0"] and row_of(shown, "a")[-1] == "10"
-    assert f"a is driven by {store.rows('SELECT holder FROM search')[0]['holder']}" in shown
+    assert f"a is driven by {rows_of_query(store, 'SELECT holder FROM search')[0]['holder']}" in shown
 
 
 @pytest.mark.parametrize(("seconds", "ago"), [(40, "40 s"), (600, "10 minutes"), (7300, "2 hours"), (9e5, "10 days")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,6 +23,7 @@ from proxy_tasks.torch_optimizers import TorchOptimizer, TorchReplica, state_per
 from search.commands.prove import DEDUP, prove_finalist
 from search.evidence.proof import FACTORS, FRESH_SEEDS, SHARES, TUNING_SEEDS, prove, steps_to, tolerance
 from search.evidence.step_time import step_times
+from search.results.results import Results
 from search.settings.baselines import BASELINES, TRIALS
 from search.settings.settings import EvaluatorSettings
 from search.store import SelectionRow, Store
@@ -179,11 +181,12 @@ def store_with_funnel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with opened(path) as store:
         run(settings_of(), store, PretendingEvaluator())
         row = SelectionRow(
-            "program 1", 1, "t", "f", 28, 0.1, 0.0, "update = g", 8, -1.0, 0.1, "adamw", 0.2, 0.1, 2.0, 0.1, 1, 2
-        )
-        store.set_selection("fu", "small", 1, [row])
-        rows = [row._replace(competitor=f"program {n}", program_id=n) for n in (2, 3)]
-        store.set_selection("fu", "small", 2, rows)
+            funnel="fu", search="small", stage=1, stages=2, task="t", task_fingerprint="f", competitor="program 1",
+            program_id=1, passed=True, z=2.0, p=0.1, ahead=0.2, ahead_error=0.1, baseline="adamw", fitness=-1.0,
+            standard_error=0.1, seeds=8, trials=28, learning_rate=0.1, weight_decay=0.0, genome="update = g",
+        )  # fmt: skip
+        store.set_selection([row])
+        store.set_selection([replace(row, stage=2, competitor=f"program {n}", program_id=n) for n in (2, 3)])
     monkeypatch.setattr("search.commands.prove.prove", lambda *arguments: prove(*arguments, LOCKED[:2]))
     return path
 
@@ -251,7 +254,7 @@ def test_an_interrupted_proof_goes_on_and_trains_nothing_twice(
 
 
 def hash_of(store: Store, program_id: int) -> str:
-    return dataflow_hash(parse(store.program(program_id)["genome"]))
+    return dataflow_hash(Results(store).program(program_id).program)
 
 
 @pytest.mark.parametrize(
@@ -288,7 +291,7 @@ def test_a_search_that_has_trained_on_locked_tasks(
     path = tmp_path / "results.db"
     with opened(path) as store:
         run(settings_of(budget={"programs": 8}, **changes), store, PretendingEvaluator())
-    with pytest.raises(InputError, match=r"its search 'small' has trained on '.*', which is of the locked tasks"):
+    with pytest.raises(InputError, match=r"its search 'small' has trained on '.*', which is one of the locked tasks"):
         proven(path, 1, Fast(), monkeypatch)
     assert shown(path, "opening") == []
 

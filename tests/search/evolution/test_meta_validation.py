@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,6 +14,7 @@ from proxy_tasks import Outcome, Replica, get_task
 from search.commands.output import Form
 from search.commands.status import write_status
 from search.evolution.meta_validation import is_overfit
+from search.results.results import Results
 from search.settings.settings import Settings
 from search.store import MetaValidationRow, Store
 from search.training.jobs import Job
@@ -132,14 +134,14 @@ def test_a_search_that_overfits_ends_at_a_birth_that_follows_from_its_settings(t
 def test_overfitting_is_three_new_bests_below_an_earlier_one(fared: list[float | None], expected: bool) -> None:
     curve = [MetaValidationRow(10 * n, n, float(n), meta) for n, meta in enumerate(fared)]
     assert is_overfit(curve) is expected
-    repeated = [row._replace(births=row.births + extra) for row in curve for extra in (0, 5)]
+    repeated = [replace(row, births=row.births + extra) for row in curve for extra in (0, 5)]
     assert is_overfit(repeated) is expected, "a best that stays is one"
 
 
 def test_status_shows_the_curve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with opened(tmp_path / "r.db") as store:
         run(with_meta(), store, TwoTasks())
-        write_status(store, None, Form.TEXT)
+        write_status(Results(store), None, Form.TEXT)
         best = max(curve_of(store), key=lambda row: row[3])
     out = capsys.readouterr().out
     assert "new bests on the meta-validation tasks" in out and f"{best[3]:.5f}   best" in out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,31 +11,33 @@ from hypothesis import strategies as st
 from search.commands.leaderboard import Wanted, find_programs, write_leaderboard
 from search.commands.output import Form
 from search.results.pareto import pareto_front
+from search.results.results import Results, Size
 
 from tests.support.searches import PretendingEvaluator, opened, run, settings_of
 
 ROWS = st.lists(st.tuples(st.integers(0, 6), st.integers(1, 6), st.integers(0, 2)), max_size=40)
 
 
-def dominates(a: dict[str, Any], b: dict[str, Any]) -> bool:
+def dominates(a: Size, b: Size) -> bool:
     """At least as good in all three, and better in one."""
-    mine, other = ((r["fitness"], -r["live_statements"], -r["state_slots"]) for r in (a, b))
+    mine, other = ((r.fitness, -r.live_statements, -r.state_slots) for r in (a, b))
     return mine != other and all(x >= y for x, y in zip(mine, other, strict=True))
 
 
 @given(ROWS)
 def test_the_front_is_what_nothing_dominates(values: list[tuple[int, int, int]]) -> None:
-    rows = [{"fitness": f, "live_statements": n, "state_slots": s} for f, n, s in values]
+    rows = [Size(live_statements=n, state_slots=s, fitness=float(f), programs=1) for f, n, s in values]
     front = pareto_front(rows)
     undominated = [row for row in rows if not any(dominates(other, row) for other in rows)]
-    assert {tuple(row.values()) for row in front} == {tuple(row.values()) for row in undominated}
-    assert len({tuple(row.values()) for row in front}) == len(front)
+    assert set(front) == set(undominated)
+    assert len(set(front)) == len(front)
 
 
 def test_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with opened(tmp_path / "r.db") as store:
         run(settings_of(), store, PretendingEvaluator())
-        everything, front = (find_programs(store, Wanted("small", pareto=pareto), 1000) for pareto in (False, True))
-        write_leaderboard(store, Wanted("small", pareto=True), None, Form.TEXT)
+        results = Results(store)
+        everything, front = (find_programs(results, Wanted("small", pareto=pareto), 1000) for pareto in (False, True))
+        write_leaderboard(results, Wanted("small", pareto=True), None, Form.TEXT)
     assert front[0] == everything[0] and 1 < len(front) < len(everything)
     assert "Pareto front of small" in capsys.readouterr().out

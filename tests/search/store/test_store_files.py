@@ -21,7 +21,7 @@ from sqlalchemy import create_engine
 
 from programs.errors import InputError
 
-from search.results.programs import resolve
+from search.results.programs import named_program
 from search.store import Store, StoreError, integrity, open_store
 from search.store.rows import metadata
 from search.store.views import VIEWS
@@ -145,8 +145,13 @@ def test_passwords_are_not_shown() -> None:
 
 @pytest.mark.parametrize("number", ["7", "9" * 30, "9" * 31, "9" * 5000])
 def test_a_number_of_any_length_is_no_program(path: Path, number: str) -> None:
-    with opened(path), pytest.raises(InputError, match=r"no program|neither an ID, nor a file"):
-        resolve(number, str(path))
+    with opened(path):
+        pass
+    with (
+        pytest.raises(InputError, match=r"no program|neither an ID, nor a file"),
+        named_program(number, str(path)),
+    ):
+        raise AssertionError("found")
 
 
 def test_opening_twice_changes_nothing(path: Path) -> None:

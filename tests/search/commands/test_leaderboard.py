@@ -1,0 +1,150 @@
+"""`optsearch leaderboard`: its filters, and watching it."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from io import FileIO, StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from search.commands import watch
+from search.store import Store
+
+from tests.support.commands import command, refused, tables
+from tests.support.searches import PretendingEvaluator, opened, rows_of_query, run, settings_of
+
+OPTSEARCH = str(Path(sys.executable).parent / "optsearch")
+
+
+@pytest.mark.parametrize("states", [None, 0, 1])
+@pytest.mark.parametrize("statements", [None, 3, 5])
+@pytest.mark.parametrize("status", ["ok", "diverged", "rejected"])
+def test_filters(path: Path, states: int | None, statements: int | None, status: str) -> None:
+    options = "".join(f" --{k} {v}" for k, v in (("states", states), ("statements", statements)) if v is not None)
+    rows = tables(path, f"leaderboard --status {status} --search small --task digits_mlp{options}")["leaderboard"]
+    with opened(path) as store:
+        known = rows_of_query(
+            store, "SELECT id, status, answered_by, fitness, state_slots, live_statements FROM program"
+        )
+    wanted = [
+        row["id"]
+        for row in sorted(known, key=lambda row: (-(row["fitness"] or 0), row["id"] if status == "ok" else -row["id"]))
+        if row["status"] == status and row["answered_by"] in ("training", "rejection")
+        and (states is None or row["state_slots"] <= states)
+        and (statements is None or row["live_statements"] <= statements)
+    ]  # fmt: skip
+    assert [row["id"] for row in rows] == wanted
+    assert {row["status"] for row in rows} <= {status}
+
+
+def test_programs_of_searches_on_a_task(tmp_path: Path) -> None:
+    with opened(tmp_path / "r.db") as store:
+        run(settings_of(), store, PretendingEvaluator())
+        other = settings_of(name="other", tasks=[{"name": "digits_mlp_short", "steps": 5}], seed=3)
+        run(other, store, PretendingEvaluator())
+    for task, search in (("digits_mlp", "small"), ("digits_mlp_short", "other")):
+        assert {row["search"] for row in tables(tmp_path / "r.db", f"leaderboard --task {task}")["leaderboard"]} == {
+            search
+        }
+    both = refused(tmp_path / "r.db", "leaderboard --task cifar")
+    assert "--task cifar: no search trains on it; there are: digits_mlp, digits_mlp_short" in both
+    one = refused(tmp_path / "r.db", "leaderboard --task digits_mlp --search other")
+    assert "search 'other' does not train on it; there are: digits_mlp_short" in one
+
+
+# --- watching ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Console:
+    terminal = Console(
+        file=StringIO(), force_terminal=True, color_system=None, width=100, height=40, _environ={"TERM": "xterm"}
+    )
+    monkeypatch.setattr(watch, "console", terminal)
+    return terminal
+
+
+class Clock:
+    """Stands for time: what happens between looks, one step for each; then Ctrl-C."""
+
+    def __init__(self, *steps: Any) -> None:
+        self.waited: list[float] = []
+        self._steps = iter(steps)
+
+    def sleep(self, seconds: float) -> None:
+        self.waited.append(seconds)
+        step = next(self._steps, None)
+        if step is None:
+            raise KeyboardInterrupt
+        step()
+
+
+def test_a_run_is_watched_from_before_its_beginning(
+    tmp_path: Path, terminal: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database is waited for, then the search, then programs; Ctrl-C ends it without a word."""
+    file = tmp_path / "r.db"
+    stores: list[Store] = []
+
+    def make() -> None:
+        with opened(file):
+            pass
+
+    def search() -> None:
+        with opened(file) as store:
+            run(settings_of(), store, PretendingEvaluator())
+
+    clock = Clock(make, search, lambda: None)
+    monkeypatch.setattr(watch.time, "sleep", clock.sleep)
+    code, out, err = command(file, "leaderboard --search small --limit 3 --watch 0.5")
+    assert (code, out, err) == (0, "", "") and clock.waited == [0.5] * 4 and not stores
+    shown = terminal.file.getvalue()  # type: ignore[attr-defined]
+    first, second, third = (shown.index(s) for s in ("no such database", "no search 'small'", "over AdamW"))
+    assert first < second < third and "every 0.5 s; Ctrl-C ends" in shown and "Traceback" not in shown
+    assert shown.count("\x1b[1A") > 5, "in one place"
+
+
+def test_what_is_wrong_from_the_beginning_ends_it(
+    path: Path, terminal: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch.time, "sleep", Clock().sleep)
+    assert "no search 'other'; there are: small" in refused(path, "leaderboard --watch --search other")
+    assert terminal.file.getvalue() == ""  # type: ignore[attr-defined]
+
+
+def test_watching_in_a_real_terminal(path: Path) -> None:
+    """The command itself: Ctrl-C ends it, exit code 0, no traceback, and the table stays."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
+    watching = subprocess.Popen(
+        [OPTSEARCH, "leaderboard", "--watch", "0.2", "--store", str(path)],
+        stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    with closing(os.fdopen(ours, "rb", buffering=0)) as screen:
+        seen = ""
+        while seen.count("Ctrl-C ends") < 3:
+            seen += written(screen)
+        watching.send_signal(signal.SIGINT)
+        while more := written(screen):
+            seen += more
+    assert watching.wait(timeout=60) == 0
+    assert "Traceback" not in seen and "over AdamW" in seen[-5000:]
+
+
+def written(screen: FileIO) -> str:
+    """What comes next on a terminal; nothing when its program has ended."""
+    assert select.select([screen], [], [], 120)[0], "it hangs"
+    try:
+        return screen.read(65536).decode("utf-8", "replace")
+    except OSError:  # how the end of a terminal is told
+        return ""
