@@ -1,9 +1,9 @@
-"""Speed of an exported optimizer against `torch.optim.AdamW(foreach=True)`, both measured in turn in the same run.
+"""Speed of an exported optimizer against `torch.optim.AdamW(foreach=True)`, measured in turn in the same run.
 
     python -m scripts.bench.export [--program lion] [--tensors 100] [--size 100000] [--rounds 20] [--threads 1]
 
 Prints the median time of a step of each and the median of the ratios of the rounds, for the foreach path and the
-single-tensor path. Below 1 the exported optimizer is the faster one.
+single-tensor path. A ratio below 1 means that the exported optimizer is faster.
 """
 
 from __future__ import annotations

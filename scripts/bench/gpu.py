@@ -4,11 +4,12 @@
 
 The tasks are `paper_vision` and `paper_language` with random images and tokens of the same sizes; candidates are a few
 mutations away from AdamW. The reference is an ordinary loop of torch on the same device: an `nn.Module`, `backward()`,
-and the candidate exported as a `torch.optim.Optimizer`, with the data on the device. A step takes the difference of two
-trainings of different lengths; what both have in common is the start: compiling, recording, validation.
+and the candidate exported as a `torch.optim.Optimizer`, with the data on the device. The time of a step is the
+difference of two trainings of different lengths; what both have in common is the start: compiling, recording,
+validation.
 
-Bandwidth and products are compared with a plain copy and a plain product of large matrices in the same run. Runs on a
-CPU too, for trying it out: `--device cpu --programs 4 --replicas 4 --steps 4`.
+Bandwidth and products are compared with a plain copy and a plain product of large matrices in the same run. It can be
+tried out on a CPU: `--device cpu --programs 4 --replicas 4 --steps 4`.
 """
 
 from __future__ import annotations
@@ -37,23 +38,25 @@ from proxy_tasks.devices import open_backend
 from proxy_tasks.runtime import precision
 from proxy_tasks.trainer import TrainingCohorts, replicas_within
 
-from scripts.bench.trainer import candidates, optimizer_class
+from search.evidence.step_time import exported_class
+
+from scripts.bench.trainer import able_to_train
 from tests.support.references import Transformer, Vit
 
 SEED = 0
 CLASSES = 1000
-SEARCH = 25_000  # trainings of the paper's search, and more: it reports 20,000 to 30,000 programs
+SEARCH = 25_000  # trainings of the paper's search, which reports 20,000 to 30,000 programs
 SIZES = {"cuda": (2**28, 8192), "cpu": (2**22, 1024)}  # numbers of the plain copy, rows of the plain product
 
 
 def images(size: int = 64, samples: int = 12_800) -> Dataset:
-    """Noise of the shape of images."""
+    """Return noise of the shape of images."""
     x, y = torch.randn(samples, 3, size, size), torch.randint(CLASSES, (samples,))
     return Dataset(x, y, x[:512], y[:512], classes=CLASSES)
 
 
 def tokens(vocabulary: int = 3000, context: int = 32, length: int = 500_000) -> Dataset:
-    """Noise of the shape of a text."""
+    """Return noise of the shape of a text."""
     text = torch.randint(vocabulary, (length,))
     return language_dataset("tokens", text, text[: 512 + context], context, vocabulary)
 
@@ -67,7 +70,7 @@ class Case(NamedTuple):
 
 def cases(matmul: str) -> dict[str, Case]:
     vision, language = (
-        replace(get_task(name), dataset=f"bench_gpu:{data}", dataset_args=(), matmul=matmul, loss_bound=1e30)
+        replace(get_task(name), dataset=f"scripts.bench.gpu:{data}", dataset_args=(), matmul=matmul, loss_bound=1e30)
         for name, data in (("paper_vision", "images"), ("paper_language", "tokens"))
     )
     return {
@@ -77,7 +80,7 @@ def cases(matmul: str) -> dict[str, Case]:
 
 
 def finished(device: torch.device) -> float:
-    """The time when all that was asked of the device is done."""
+    """Return the time when the device has done everything that it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -90,7 +93,7 @@ def seconds(device: torch.device, function: Callable[[], object]) -> float:
 
 
 def repeated(device: torch.device, function: Callable[[], object], times: int) -> float:
-    """Seconds of one call, after a first that is not counted."""
+    """Return the seconds of one call, after a first one that is not counted."""
     function()
     return seconds(device, lambda: [function() for _ in range(times)]) / times
 
@@ -117,10 +120,10 @@ def together(task: Task, replicas: list[Replica], resources: Resources, steps: i
 
 
 def alone(task: Task, program: Program, module: nn.Module, device: torch.device, steps: int) -> float:
-    """Seconds of a step of one candidate in an ordinary loop."""
+    """Return the seconds of a step of one candidate in an ordinary loop."""
     data, _ = task.load(device)
     module = module.to(device)
-    optimizer = optimizer_class(program)(module.parameters())
+    optimizer = exported_class(program)(module.parameters())
     peak = optimizer.param_groups[0]["lr"]
     minibatches = torch.from_numpy(task.minibatches(SEED)[: steps + 5]).to(device)
     rates = iter(task.schedule().tolist())
@@ -138,7 +141,7 @@ def alone(task: Task, program: Program, module: nn.Module, device: torch.device,
 
 
 class Parts(NamedTuple):
-    """Of a step of all replicas: seconds of the update rules, bytes that they move, operations of the model."""
+    """Parts of a step of all replicas: seconds of the update rules, bytes that they move, operations of the model."""
 
     rules: float
     bytes: float
@@ -161,14 +164,14 @@ def parts(task: Task, replicas: list[Replica], backend: Backend, steps: int) -> 
 
 
 def copy_rate(device: torch.device) -> float:
-    """Bytes/s that a plain copy reads and writes."""
+    """Return how many bytes/s a plain copy reads and writes."""
     x = torch.ones(SIZES[device.type][0], device=device)
     y = torch.empty_like(x)
     return 2 * x.nbytes / repeated(device, lambda: y.copy_(x), 10)
 
 
 def product_rate(device: torch.device, matmul: str) -> float:
-    """Operations/s of a plain product of matrices."""
+    """Return how many operations/s a plain product of matrices takes."""
     rows = SIZES[device.type][1]
     x = torch.ones(rows, rows, device=device)
     with precision(matmul, device):
@@ -176,11 +179,11 @@ def product_rate(device: torch.device, matmul: str) -> float:
 
 
 def measured(name: str, case: Case, options: argparse.Namespace) -> dict[str, str]:
-    """A column of the table."""
+    """Return a column of the table."""
     backend = open_backend(options.device)
-    programs = candidates(options.programs, get_task("digits_mlp"))
+    programs = able_to_train(options.programs)
     number = options.replicas or min(options.most, replicas_within(backend.memory_mib(), case.task))
-    resources = Resources(number, memory_mib=1e9, device=options.device)  # what fits has been asked
+    resources = Resources(number, memory_mib=1e9, device=options.device)  # `number` fits
     replicas = [Replica(programs[i % len(programs)], SEED) for i in range(number)]
     all_of = together(case.task, replicas, resources, options.steps)
     of_step = parts(case.task, replicas, backend, options.steps)
@@ -216,9 +219,9 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--matmul", default="tf32", choices=["float32", "tf32", "bf16"])
     parser.add_argument("--programs", type=int, default=64, help="different programs in a batch")
-    parser.add_argument("--replicas", type=int, help="trained at once; as many as fit if not given")
-    parser.add_argument("--most", type=int, default=1024, help="at once, however many fit")
-    parser.add_argument("--steps", type=int, default=400, help="that are timed")
+    parser.add_argument("--replicas", type=int, help="trained at once; without it as many as fit")
+    parser.add_argument("--most", type=int, default=1024, help="trained at once at most")
+    parser.add_argument("--steps", type=int, default=400, help="steps that are timed")
     parser.add_argument("--alone", type=int, default=4, help="candidates timed one after another")
     parser.add_argument("--tasks", nargs="+", default=["paper_vision", "paper_language"])
     options = parser.parse_args()

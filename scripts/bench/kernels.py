@@ -2,11 +2,11 @@
 
     python -m scripts.bench.kernels [STORE SEARCH BIRTH ...] [--programs 64] [--rounds 20] [--nvrtc LIBRARY]
 
-Candidates are a few mutations away from AdamW; with a store also those that a search trained from each given birth on.
-Times are processor seconds, the least of several. The source is compiled by cc, by nvcc where there is one, and with
---nvrtc (a path of libnvrtc.so, which needs no GPU) as a GPU's process would have it compiled: whole, and in parts side
-by side, both by the clock too. A step of the kernels in
-C is timed in turn with a step of the same programs by torch, on one core each; "AdamW" is one rule with many constants.
+Candidates are a few mutations away from AdamW; if a store is given, also those that a search trained from each given
+birth on. Times are processor seconds, the shortest of several. The source is compiled by cc, by nvcc where it is
+installed, and with --nvrtc (the path of libnvrtc.so, which needs no GPU) as a process with a GPU compiles it: whole,
+and in parts side by side, both also in seconds of wall time. A step of the kernels in C is timed in turn with a step of
+the same programs by torch, on one core each; "AdamW" is one rule with many constants.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ from pathlib import Path
 from random import Random
 
 import torch
-from bench_sharing import _TRAINED, near_adamw
 
-from programs import Program, Statement, parse, zoo
+from programs import Program, Statement, zoo
 from programs.kernels import c, cuda
 from programs.kernels.batch import FusedRules
 from programs.kernels.source import CUDA, C, Source
@@ -38,7 +37,7 @@ from programs.run.sharing import Skeletons, share
 from proxy_tasks import configure_process, get_task
 from proxy_tasks.cuda import PART_LENGTH, shared_out
 
-from search.store import open_store
+from scripts.bench.candidates import near_adamw, trained_programs
 
 ARCHITECTURE = "sm_90"
 REPEATS = 3  # of each compilation
@@ -46,7 +45,7 @@ LARGE = Layout.of_shapes([(256, 256), (256,)] * 4)
 
 
 def with_constants(program: Program, number: int) -> list[Program]:
-    """The program with other constants, as a tuning grid has it."""
+    """Return the program `number` times with different constants, as in a tuning grid."""
     rng = Random(0)
 
     def vary(s: Statement) -> Statement:
@@ -56,21 +55,21 @@ def with_constants(program: Program, number: int) -> list[Program]:
 
 
 def seconds(function: Callable[[], object]) -> float:
-    """What a call takes of processors, here and in processes that it waits for."""
+    """Return the processor time of a call, in this process and in those that it waits for."""
     before = os.times()[:4]
     function()
     return sum(os.times()[:4]) - sum(before)
 
 
 def clocked(function: Callable[[], object]) -> float:
-    """What a call takes by the clock."""
+    """Return the wall time of a call."""
     started = time.perf_counter()
     function()
     return time.perf_counter() - started
 
 
 def compile_with_nvrtc(library: ctypes.CDLL, text: str) -> None:
-    """To machine code, as `torch.cuda._compile_kernel` does it."""
+    """Compile to machine code as `torch.cuda._compile_kernel` does."""
     program = ctypes.c_void_p()
     options = [f"--gpu-architecture={ARCHITECTURE}".encode(), *(option.encode() for option in cuda.OPTIONS)]
     library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"rules.cu", 0, None, None)
@@ -80,10 +79,12 @@ def compile_with_nvrtc(library: ctypes.CDLL, text: str) -> None:
 
 
 def compile_all(pool: Executor, library: ctypes.CDLL, texts: list[str]) -> None:
+    """Compile texts side by side."""
     list(pool.map(partial(compile_with_nvrtc, library), texts))
 
 
 def compilation(title: str, programs: list[Program], nvrtc: ctypes.CDLL | None) -> None:
+    """Time each compiler that is there and print the shortest times."""
     source = Source(Skeletons(programs))
     text = source.text(CUDA)
     compilers: dict[str, Callable[[], object]] = {"generated": lambda: Source(Skeletons(programs)).text(CUDA)}
@@ -104,7 +105,7 @@ def compilation(title: str, programs: list[Program], nvrtc: ctypes.CDLL | None) 
         if nvrtc is not None:
             parts = [part.text(CUDA) for part, _ in shared_out(Skeletons(programs), PART_LENGTH)]
             with ThreadPoolExecutor(len(parts)) as pool:
-                for name, texts in (("by the clock", [text]), (f"in {len(parts)} parts", parts)):
+                for name, texts in (("wall time", [text]), (f"in {len(parts)} parts", parts)):
                     times[name] = min(clocked(partial(compile_all, pool, nvrtc, texts)) for _ in range(REPEATS))
     print(
         f"{title}: {len(source.phases)} rules, up to {max(source.phases)} phases, {len(text) / 1e3:.0f} kB of source; "
@@ -113,7 +114,7 @@ def compilation(title: str, programs: list[Program], nvrtc: ctypes.CDLL | None) 
 
 
 def speed(title: str, programs: list[Program], layout: Layout, rounds: int, folder: str) -> None:
-    """A step by torch and by the kernels, taken in turn from fresh rows."""
+    """Time a step by torch and by the kernels, taken in turn from fresh rows."""
     skeletons, lr = Skeletons(programs), torch.tensor([0.5])
     tree, source = share(skeletons, range(len(programs))), Source(skeletons)
     rows = [Rows(*(torch.empty(len(programs), layout.width) for _ in range(4))) for _ in range(2)]
@@ -156,8 +157,7 @@ def main() -> None:
         "near AdamW": near_adamw(options.programs),
     }
     for birth in options.births if options.store else ():
-        rows = open_store(options.store).rows(_TRAINED, search=options.search, birth=birth, number=options.programs)
-        batches[f"from birth {birth}"] = [parse(row["genome"]) for row in rows]
+        batches[f"from birth {birth}"] = trained_programs(options.store, options.search, birth, options.programs)
     for title, programs in batches.items():
         compilation(title, programs, nvrtc)
     with tempfile.TemporaryDirectory() as folder:

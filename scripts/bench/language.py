@@ -2,9 +2,9 @@
 
     python -m scripts.bench.language [--children N]
 
-Parents have 25 statements of which at least 9 are live, like AdamW's: they are grown from AdamW by mutations that keep
-that many. The reference in the same run is a pass of pure Python over as many statements, so that figures of different
-machines can be compared.
+Parents have 25 statements of which at least 9 are live, as in AdamW: they are grown from it by mutations that keep that
+many. The reference, measured in the same run, is a pass of pure Python over as many statements, so that figures of
+different machines can be compared.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STATEMENTS, LIVE = 25, 9
 
 
 def grown_parent(rng: Random) -> Program:
-    """A program of 25 statements with at least 9 live ones."""
+    """Return a program of 25 statements with at least 9 live ones."""
     program = zoo.load("adamw")
     while len(program) < STATEMENTS:
         child, _ = mutate(program, rng, STATEMENTS)
@@ -33,7 +33,7 @@ def grown_parent(rng: Random) -> Program:
 
 
 def microseconds(function: Callable[[Any], object], items: Sequence[Any]) -> float:
-    """Mean time of one call."""
+    """Return the mean time of one call."""
     started = time.perf_counter()
     for item in items:
         function(item)
@@ -41,7 +41,7 @@ def microseconds(function: Callable[[Any], object], items: Sequence[Any]) -> flo
 
 
 def pure_python_pass(program: Program) -> int:
-    """The reference: one dictionary store and look-up for each argument of each statement."""
+    """Look up and store each argument of each statement in a dictionary: the reference."""
     seen: dict[Any, int] = {}
     for target, _, args in program.statements:
         for arg in args:

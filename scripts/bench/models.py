@@ -2,8 +2,8 @@
 
     python -m scripts.bench.models [--rounds 5] [--replicas 1 16 64] [--models cnn transformer]
 
-The reference is what one would write: a module of torch's layers, `zero_grad`, its loss, `backward()`. Both work on the
-same minibatch with one thread, in turn; printed are (replica x step)/s from the medians, and their ratio. "user's CNN"
+The reference is ordinary code: a module of torch's layers, `zero_grad`, its loss, `backward()`. Both work on the same
+minibatch with one thread, in turn. The table shows (replica x step)/s from the medians, and their ratio. "user's CNN"
 and "user's MLP" are the reference modules themselves, trained as replicas through vmap.
 """
 
@@ -26,7 +26,7 @@ from tests.support.references import Autoencoder, Cnn, Mlp, Transformer, Vit, cl
 
 
 class Case(NamedTuple):
-    """A model, the same as a module with a method `loss(x, y)`, data for both, samples of a minibatch."""
+    """A model, the same model as a module with a method `loss(x, y)`, data for both, and the size of a minibatch."""
 
     model: Model
     module: nn.Module
@@ -85,7 +85,7 @@ def all_at_once(case: Case, replicas: int, x: Tensor, y: Tensor) -> Callable[[],
 
 
 def seconds(step: Callable[[], object], times: int) -> float:
-    """Processor time of this thread, so that other work on the machine disturbs less."""
+    """Return the processor time of this thread, which other work on the machine disturbs less than wall time."""
     started = time.thread_time()
     for _ in range(times):
         step()

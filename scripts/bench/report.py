@@ -4,8 +4,8 @@
 
 Makes a database of as many births as asked for: offspring of AdamW, answered as in real searches of this length
 (one in nine trained, four in nine known by their dataflow hash, the others by fingerprint, in flight or rejected), with
-loss curves on four tasks, baselines, meta-validation and a funnel. Then it runs the command on it and prints the
-seconds, the MiB of the page and of memory. A store that is there already is used again.
+loss curves on four tasks, baselines, meta-validation and a funnel. Then the command is run on it, and the seconds, the
+MiB of the page and the MiB of memory are printed. A store that exists already is used again.
 """
 
 from __future__ import annotations

@@ -2,44 +2,29 @@
 
     python -m scripts.bench.sharing [STORE SEARCH BIRTH ...] [--programs 64] [--rounds 60]
 
-Times a step of the update rules of a batch in two arrangements: as the trainer has it, and each structure by itself.
-Without a store, of candidates a few mutations away from AdamW; with one, of the programs that a search trained from
-each given birth on.
+Times a step of the update rules of a batch in two arrangements: as the trainer arranges them, and each structure by
+itself. The candidates are a few mutations away from AdamW; if a store is given, programs that a search trained from
+each given birth on are measured too.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from random import Random
 
 import torch
 
-from programs import Program, parse, zoo
-from programs.mutation import mutate
+from programs import Program
 from programs.run.batched import Rows, UpdateRules
 from programs.run.sharing import SharingTree, Skeletons, share
 
 from proxy_tasks import configure_process, get_task
 
-from search.store import open_store
-
-_TRAINED = """SELECT genome FROM program i JOIN search s ON s.id = i.search_id WHERE s.name = :search
-              AND answered_by = 'training' AND status = 'ok' AND birth >= :birth ORDER BY birth LIMIT :number"""
-
-
-def near_adamw(number: int) -> list[Program]:
-    rng, found = Random(1), [zoo.load("adamw")]
-    while len(found) < number:
-        child = found[int(rng.random() * len(found))]
-        for _ in range(3):
-            child, _ = mutate(child, rng)
-        found.append(child)
-    return found
+from scripts.bench.candidates import near_adamw, trained_programs
 
 
 def apart(skeletons: Skeletons) -> SharingTree:
-    """Programs of one structure together, as their constants are columns; nothing else in common."""
+    """Arrange programs of one structure together, their constants as columns, with nothing else in common."""
     groups: dict[object, list[int]] = {}
     for i, skeleton in enumerate(skeletons.of_program):
         groups.setdefault((tuple(skeleton.constants), tuple(skeleton.outputs.items())), []).append(i)
@@ -48,6 +33,7 @@ def apart(skeletons: Skeletons) -> SharingTree:
 
 
 def compare(title: str, programs: list[Program], rounds: int) -> None:
+    """Time both arrangements in turn and print the shortest times."""
     layout = get_task("digits_mlp").load()[1].layout
     skeletons, lr = Skeletons(programs), torch.tensor([0.5])
     trees = {"apart": apart(skeletons), "shared": share(skeletons, range(len(programs)))}
@@ -81,8 +67,8 @@ def main() -> None:
     configure_process()
     compare("near AdamW", near_adamw(options.programs), options.rounds)
     for birth in options.births if options.store else ():
-        rows = open_store(options.store).rows(_TRAINED, search=options.search, birth=birth, number=options.programs)
-        compare(f"from birth {birth}", [parse(row["genome"]) for row in rows], options.rounds)
+        programs = trained_programs(options.store, options.search, birth, options.programs)
+        compare(f"from birth {birth}", programs, options.rounds)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Time of simplification by algebra for programs of 40 statements, most of them live, half of them of linear functions.
+"""Time of simplification by algebra for programs of 40 statements, most of them live.
 
     python -m scripts.bench.simplify [--programs N] [--seed S]
 
-Much denser than what evolves: evolved programs have about 7 live statements and few sums.
+Half of the programs consist of linear functions. They are much denser than evolved programs, which have about 7 live
+statements and few sums.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ MIXED = (*LINEAR, "square", "sqrt", "sign", "abs", "tanh", "maximum", "clip", "n
 
 
 def drawn(rng: Random, functions: tuple[str, ...]) -> Program:
-    """A program whose statements mostly use what was computed and not used yet."""
+    """Return a program whose statements mostly use values that were computed and not used yet."""
     while True:
         names, unused = ["w", "g", "m", "v", "lr"], ["g", "m", "v"]
         lines = []

@@ -4,9 +4,9 @@
 
 The reference is the ordinary way: for each candidate an `nn.Module` of torch's layers, its loss, `backward()`, and the
 candidate exported as a `torch.optim.Optimizer`. Every process, with one thread, trains the same candidates for the same
-steps both ways, in turn, while the others do so too. Printed are (replica x step)/s of all processes together from the
-medians, their ratio, and the update rules' share of the time of training all at once. "user's MLP" and "user's CNN" are
-the reference modules themselves, trained as replicas through vmap.
+steps both ways, in turn, while the others do the same. The table shows (replica x step)/s of all processes together,
+from the medians, their ratio, and the share that update rules have in the time of training all at once. "user's MLP"
+and "user's CNN" are the reference modules themselves, trained as replicas through vmap.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from random import Random
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from programs import Program, zoo
-from programs.export import torch_source
-from programs.mutation import mutate
+from programs import Program
 from programs.run.batched import UpdateRules
 
 from proxy_tasks import Replica, Task, configure_process, get_task, train, trainer
+from proxy_tasks.outcome import Status
 
+from search.evidence.step_time import exported_class
+
+from scripts.bench.candidates import near_adamw
 from tests.support.references import Cnn, Mlp, Transformer
 
 SEED = 0
@@ -45,7 +46,7 @@ def users_cnn(_dataset: Any) -> nn.Module:
 
 
 class Case(NamedTuple):
-    """A task, as many steps of it as are timed, and an ordinary module for it."""
+    """A task, the number of steps that are timed, and an ordinary module for it."""
 
     task: Task
     steps: int
@@ -54,7 +55,7 @@ class Case(NamedTuple):
 
 def cases() -> dict[str, Case]:
     mlp, cnn = get_task("digits_mlp"), get_task("mnist1d_cnn")
-    of_user = "bench_trainer:users_{}".format
+    of_user = "scripts.bench.trainer:users_{}".format
     return {
         "digits_mlp": Case(mlp, 100, lambda: users_mlp(None)),
         "mnist1d_cnn": Case(cnn, 40, lambda: users_cnn(None)),
@@ -64,27 +65,14 @@ def cases() -> dict[str, Case]:
     }
 
 
-def candidates(number: int, task: Task) -> list[Program]:
-    """Programs as a search meets them: a few mutations away from AdamW, and able to train."""
-    rng, found = Random(1), [zoo.load("adamw")]
-    while len(found) < number:
-        child = found[int(rng.random() * len(found))]
-        for _ in range(3):
-            child, _ = mutate(child, rng)
-        if train(replace(task, steps=40), [Replica(child, SEED)])[0].status == "ok":
-            found.append(child)
-    return found
-
-
-def optimizer_class(program: Program) -> Callable[[Any], torch.optim.Optimizer]:
-    """The program exported and loaded, as a user would have it."""
-    namespace: dict[str, Any] = {}
-    exec(compile(torch_source(program, "Found"), "<export>", "exec"), namespace)  # noqa: S102 - made by the exporter
-    return namespace["Found"]
+def able_to_train(number: int) -> list[Program]:
+    """Return programs as a search meets them: a few mutations away from AdamW, and trained well on few steps."""
+    task = replace(get_task("digits_mlp"), steps=40)
+    return near_adamw(number, lambda program: train(task, [Replica(program, SEED)])[0].status == Status.OK)
 
 
 def train_ordinary(task: Task, optimizer: torch.optim.Optimizer, module: nn.Module) -> None:
-    """One candidate in an ordinary torch loop."""
+    """Train one candidate in an ordinary torch loop."""
     data, _ = task.load()
     peak = optimizer.param_groups[0]["lr"]
     for index, lr in zip(torch.from_numpy(task.minibatches(SEED)), task.schedule().tolist(), strict=True):
@@ -103,12 +91,12 @@ class Rates(NamedTuple):
 
 
 def measure(name: str, number: int, rounds: int) -> Rates:
-    """Both ways in turn, in this process. Validation is left out on both sides."""
+    """Train both ways in turn, in this process; validation is left out on both sides."""
     configure_process()
     case = cases()[name]
     task = replace(case.task, steps=case.steps)
-    programs = candidates(number, get_task("digits_mlp"))
-    classes = [optimizer_class(program) for program in programs[:CANDIDATES_ALONE]]
+    programs = able_to_train(number)
+    classes = [exported_class(program) for program in programs[:CANDIDATES_ALONE]]
     trainer.validation_losses = lambda _dataset, _model, parameters: [0.0] * len(parameters[0])
     rules = [0.0]
     timed_rules(rules)
@@ -129,7 +117,7 @@ def measure(name: str, number: int, rounds: int) -> Rates:
 
 
 def timed_rules(total: list[float]) -> None:
-    """Have the time that update rules take added to the only item of `total`."""
+    """Add the time that update rules take to the only item of `total` from now on."""
     step = UpdateRules.step
 
     def timed(self: UpdateRules, lr: torch.Tensor) -> None:
@@ -139,7 +127,7 @@ def timed_rules(total: list[float]) -> None:
 
 
 def seconds(function: Callable[[], Any]) -> float:
-    """Processor time, so that other work on the machine disturbs less."""
+    """Return the processor time of a call, which other work on the machine disturbs less than wall time."""
     started = time.process_time()
     function()
     return time.process_time() - started

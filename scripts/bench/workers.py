@@ -3,10 +3,10 @@
     python -m scripts.bench.workers [--workers 64] [--lookaheads 64 96 128 192] [--seconds 60]
 
 Workers only sleep, 0.5 to 1.5 s for a batch of `--batch` programs, and answer with a fitness that depends on the
-program. Batches are small, so that drawing them is no bottleneck. Measured once all have started and the window of
-batches is full: busy is the time slept in worker processes over workers x wall time. The cost of a batch is processor
-time of the driver's process: with batches of 32 and two workers that answer at once, and from it how long a batch must
-take so that the driver can feed 1,000 workers.
+program. Batches are small, so that drawing them is no bottleneck. Measuring begins when all workers have started and
+the window of batches is full. `busy` is the time slept in worker processes over workers x wall time. The cost of a
+batch is processor time of the driver's process, measured with batches of 32 and two workers that answer at once; from
+it follows how long a batch must take so that the driver can feed 1,000 workers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from scripts.stress.soak import pretend
 
 
 def sleep(job: Job, resources: Resources) -> list[Outcome]:
-    """As if the batch had been trained; `seconds` of the first outcome says how long that was."""
+    """Sleep as if the batch were trained; `seconds` of the first outcome says how long."""
     seconds = Random(f"{job.number} {job.replicas[0].program}").uniform(0.5, 1.5)
     time.sleep(seconds)
     first, *others = pretend(job, resources)
@@ -44,7 +44,7 @@ def sleep(job: Job, resources: Resources) -> list[Outcome]:
 
 
 def settings(batch: int, workers: int, lookahead: int) -> Settings:
-    """A search without end."""
+    """Return the settings of a search without end."""
     return Settings.model_validate(
         {
             "name": f"lookahead {lookahead}".replace(" ", "-"), "budget": {"programs": 10**9}, "baselines": [],
@@ -55,7 +55,7 @@ def settings(batch: int, workers: int, lookahead: int) -> Settings:
 
 
 class Steady(NamedTuple):
-    """The steady part of a run."""
+    """The steady part of a run: seconds of wall time, slept, of the driver's processor; batches and births."""
 
     wall: float
     slept: float
@@ -65,7 +65,7 @@ class Steady(NamedTuple):
 
 
 class _Slept(RayEvaluator):
-    """Adds up how long workers slept."""
+    """A pool that adds up how long its workers slept."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -85,7 +85,7 @@ class _Slept(RayEvaluator):
 
 
 def measure(evaluator: _Slept, chosen: Settings, warm_up: float, seconds: float) -> Steady:
-    """Run the search; measure for so many seconds after all workers are ready and a warm-up."""
+    """Run the search, and measure for `seconds` after a warm-up that begins when all workers are ready."""
     began: list[float] = []
     result: list[Steady] = []
     steady_since = 0.0
@@ -134,13 +134,13 @@ def main() -> None:
                 flush=True,
             )
     print(
-        f"with {1e3 * cost:.0f} ms for a batch, the driver is busy all the time when 1,000 workers need"
-        f" {1e3 * cost:.0f} s for a batch of 32"
+        f"at {1e3 * cost:.0f} ms for each batch, the driver is fully busy when 1,000 workers take {1e3 * cost:.0f} s"
+        " for a batch of 32"
     )
 
 
 def batch_cost(seconds: float) -> float:
-    """Processor seconds of the driver for a batch of 32, from drawing to committing; printed, too."""
+    """Return and print the processor seconds of the driver for a batch of 32, from drawing to committing."""
     chosen = settings(32, 2, 4)
     with closing(_Slept(chosen.evaluator, pretend)) as evaluator:
         found = measure(evaluator, chosen, 2.0, seconds)

@@ -9,10 +9,10 @@ from scripts.docs_site.source import one_line
 HEAD = """\
 # Functions
 
-What programs are made of; kinds and numerics are explained in [The language](../language.md). `optsearch zoo
---functions` lists the functions in the terminal, and [how to add others](../user_functions.md) is a page of its own.
+The functions that programs consist of; kinds and numerics are explained in [The language](../language.md). The command
+`optsearch zoo --functions` lists them in the terminal, and another page says [how to add others](../user_functions.md).
 
-In the last column stands what training computes, as torch runs it and as exported optimizers contain it.
+The last column shows what training computes, as torch runs it and as exported optimizers contain it.
 `leaf_sum` is the sum over each parameter tensor, `torch.sum` that over all numbers of a tree.
 Everything else is computed number by number.
 """
@@ -25,7 +25,7 @@ RESULTS = {
 
 
 def functions_page() -> str:
-    """The page as Markdown."""
+    """Return the page as Markdown."""
     rows = ["| function | kinds of arguments | kind of result | computed as |", "|---|---|---|---|"]
     rows += [_row(op) for op in OPS.values()]
     commutative = ", ".join(f"`{op.name}`" for op in OPS.values() if op.commutative)

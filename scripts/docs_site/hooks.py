@@ -1,5 +1,4 @@
-"""What mkdocs does beside turning Markdown into pages: the reference is made from the code, files of the project that
-pages link to become part of the site."""
+"""Hooks of mkdocs: the reference is made from the code, and files of the project that pages link to are added."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[2]
-if str(ROOT) not in sys.path:  # mkdocs knows this file alone
+if str(ROOT) not in sys.path:  # mkdocs loads only this file
     sys.path.insert(0, str(ROOT))
 
 from scripts.docs_site.commands_page import commands_page  # noqa: E402
@@ -32,7 +31,7 @@ _OUTSIDE = re.compile(r"\]\(\.\./((?:configs|scripts|tests|search|programs|proxy
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages that are made, and the files outside the folder of pages that these link to."""
+    """Add the pages made from the code, and the files outside the folder of pages that pages link to."""
     for path, make in PAGES.items():
         files.append(File.generated(config, path, content=make()))
     linked = {match[1] for file in files.documentation_pages() for match in _OUTSIDE.finditer(file.content_string)}
@@ -42,5 +41,5 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Links to files outside the folder lead to their copies; pages that lie in a folder link no such files."""
+    """Let links to files outside the folder lead to their copies; pages in sub-folders have no such links."""
     return _OUTSIDE.sub(r"](files/\1)", markdown)

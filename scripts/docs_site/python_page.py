@@ -103,9 +103,9 @@ def _entries() -> str:
         for name, member in _members(kind).items():
             if isinstance(member, property):
                 properties.setdefault(name, (member, []))[1].append(f"`{kind.__name__}`")
-    lines += ["", "What some of them can say beside their fields:", ""]
-    lines += [f"- `{name}` of {', '.join(kinds)}: {docstring(one)}\n" for name, (one, kinds) in properties.items()]
-    return "\n".join([*lines, _function("as_columns", Row.as_columns, 3)])
+    lines += ["", _function("as_columns", Row.as_columns, 3)]
+    lines += [f"### {name}\n\nOf {', '.join(of)}.\n\n{docstring(one)}\n" for name, (one, of) in properties.items()]
+    return "\n".join(lines)
 
 
 def _shown(hint: Any) -> str:

@@ -1,4 +1,4 @@
-"""The page of settings, from their models: what each may be, its default, and the docstring under it."""
+"""The page of settings, from their models: what each may be, its default, and its meaning."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _BOUNDS = (
 
 
 def settings_page() -> str:
-    """The page as Markdown.
+    """Return the page as Markdown.
 
     Raises:
         ValueError: a setting has no meaning written under it.
@@ -68,7 +68,7 @@ def settings_page() -> str:
 
 
 def _sections(kind: type[Immutable], place: str, described: dict[str, str]) -> Iterator[str]:
-    """The settings of a model, then those of the models within it that are not described yet.
+    """Yield the settings of a model, then those of the models within it that are not described yet.
 
     Args:
         kind: the model.
@@ -100,7 +100,7 @@ def _table(kind: type[Immutable], schema: Mapping[str, Any], described: Mapping[
 
 
 def _refs(part: Mapping[str, Any]) -> list[str]:
-    """Names of the models that a setting holds."""
+    """Return the names of the models that a setting holds."""
     if "$ref" in part:
         return [str(part["$ref"]).rpartition("/")[2]]
     inner = [*part.get("anyOf", ()), *([part["items"]] if "items" in part else [])]

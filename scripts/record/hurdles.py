@@ -1,33 +1,34 @@
-"""What hurdles would have saved in a search that trained everything to the end, and whom they would have dropped.
+"""What hurdles would have saved in a search that trained everything to the end, and which programs they would drop.
 
     optsearch run CONFIG --set hurdles=off --set store=sqlite:///full.db
     python -m scripts.record.hurdles full.db SEARCH [--better-part 0.5] [--quantile 1.0] [--at 0.05 0.1 0.2 0.3 0.5 0.7]
 
-Goes through the births in order and learns hurdles exactly as a search does, from what it would have trained to the
-end. Which programs are born is left as it was. "Lost" are programs dropped although they end in the best 1 % of those
-trained.
+Goes through the births in order and learns hurdles exactly as a search does, from the programs that it would have
+trained to the end. The births stay as they were. A program is lost if it is dropped although it ends in the best 1 % of
+those trained.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import deque
+from contextlib import closing
 from itertools import groupby
 from typing import NamedTuple
 
-from proxy_tasks.outcome import Outcome, apply_hurdles
+from proxy_tasks.outcome import Outcome, Status, apply_hurdles
 
 from search.evolution.hurdles import REMEMBERED, FinishedProgram, learned_hurdles
 from search.settings.settings import Hurdles
 from search.settings.settings_file import stored_settings
-from search.settings.tasks import TaskSeeds, task_seeds
+from search.settings.tasks import TaskSeeds
 from search.store import ProgramRow, Store, open_store
-from search.store.keys import TrainingKey
+from search.store.keys import Answer, TrainingKey
 from search.training.service import Request, scores
 
 
 class Saved(NamedTuple):
-    """Replica steps that full training takes and that remain, and how many of the best programs are dropped."""
+    """Replica steps of full training and those that remain with hurdles; counts of programs."""
 
     full: int
     left: int
@@ -38,13 +39,13 @@ class Saved(NamedTuple):
 
 
 def replayed(store: Store, search: str, hurdles: Hurdles) -> Saved:
-    """A search without hurdles as it would have been trained with them."""
+    """Return what a search without hurdles would have trained with them."""
     found = store.find_search(search)
     assert found is not None, f"no search {search}"
     settings = stored_settings(found.settings, search)
     assert settings.hurdles is None, "give a search with hurdles: off"
-    tasks = task_seeds(settings)
-    trained = [row for row in store.births(found.id) if row.answered_by == "training"]
+    tasks = settings.task_seeds
+    trained = [row for row in store.births(found.id) if row.answered_by == Answer.TRAINING]
     ranked = sorted((row for row in trained if row.fitness is not None), key=lambda row: -(row.fitness or 0))
     best = {row.birth for row in ranked[: max(1, len(trained) // 100)]}
     finished: deque[FinishedProgram] = deque(maxlen=REMEMBERED)
@@ -64,7 +65,7 @@ def replayed(store: Store, search: str, hurdles: Hurdles) -> Saved:
                         request.outcomes[key] = apply_hurdles(outcome, bars, on.task.steps) or outcome
             left += sum(outcome.steps for outcome in request.outcomes.values())
             score = scores(request, settings.aggregate, hurdles.points)[row.key]
-            if score.status == "dropped":
+            if score.status == Status.DROPPED:
                 dropped += 1
                 lost += row.birth in best
             elif score.fitness is not None and score.hurdle_losses is not None:
@@ -89,7 +90,8 @@ def main() -> None:
     parser.add_argument("--at", type=float, nargs="+", default=default.at)
     options = parser.parse_args()
     hurdles = Hurdles(at=tuple(options.at), better_part=options.better_part, quantile=options.quantile)
-    saved = replayed(open_store(options.store), options.search, hurdles)
+    with closing(open_store(options.store)) as store:
+        saved = replayed(store, options.search, hurdles)
     print(
         f"{options.search}: {saved.full:,} replica steps in full, {saved.left:,} with hurdles:"
         f" {saved.full / saved.left:.2f} times fewer; {saved.dropped / saved.trained:.0%} of {saved.trained:,} trained"

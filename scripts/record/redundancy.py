@@ -1,78 +1,89 @@
-"""How much work recognising old acquaintances saves, beside the figures of the Lion paper.
+"""How many trainings are saved because duplicates are recognised, beside the figures of the Lion paper.
 
     optsearch run configs/redundancy.yaml
-    python -m scripts.record.redundancy redundancy.db redundancy [--pairs 1000]
+    python -m scripts.record.redundancy redundancy.db redundancy
+    optsearch verify --search redundancy --store redundancy.db --pairs 1000
 
-Reads a search from its store, prints a table in Markdown, and measures the false-merge rate by training pairs that
+Prints a table in Markdown. The last command measures the share of false merges, by training pairs of programs that
 share a fingerprint but not their dataflow.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from contextlib import closing
 
-from search.commands.verify import show_verification
+from search.results.results import Results
 from search.store import Store, open_store
+from search.store.rows import Row, query
 
-from tests.support.searches import rows_of_query
 
-_COUNTS = """
+@query("""
     SELECT COUNT(*) AS births,
-           SUM(CASE WHEN i.answered_by = 'training' THEN 1 ELSE 0 END) AS trained,
-           SUM(CASE WHEN i.answered_by = 'hash' THEN 1 ELSE 0 END) AS by_hash,
-           SUM(CASE WHEN i.answered_by = 'fingerprint' THEN 1 ELSE 0 END) AS by_fingerprint,
-           SUM(CASE WHEN i.answered_by = 'in_flight' THEN 1 ELSE 0 END) AS in_flight,
-           SUM(CASE WHEN i.answered_by = 'rejection' THEN 1 ELSE 0 END) AS rejected,
-           COUNT(DISTINCT i.dataflow_hash) AS hashes,
-           1.0 - 1.0 * SUM(i.live_statements) / SUM(i.statements) AS redundant
-    FROM program i JOIN search s ON s.id = i.search_id
-    WHERE s.name = :search AND i.birth >= :first
-"""
+           CAST(SUM(CASE WHEN answered_by = 'training' THEN 1 ELSE 0 END) AS BIGINT) AS trained,
+           CAST(SUM(CASE WHEN answered_by = 'hash' THEN 1 ELSE 0 END) AS BIGINT) AS by_hash,
+           CAST(SUM(CASE WHEN answered_by = 'fingerprint' THEN 1 ELSE 0 END) AS BIGINT) AS by_fingerprint,
+           CAST(SUM(CASE WHEN answered_by = 'in_flight' THEN 1 ELSE 0 END) AS BIGINT) AS in_flight,
+           CAST(SUM(CASE WHEN answered_by = 'rejection' THEN 1 ELSE 0 END) AS BIGINT) AS rejected,
+           COUNT(DISTINCT dataflow_hash) AS hashes,
+           1 - CAST(SUM(live_statements) AS DOUBLE PRECISION) / SUM(statements) AS redundant
+    FROM v_programs WHERE search = :search AND birth >= :first
+""")
+class Counts(Row):
+    """Births of a search from one on, counted by what answered them."""
+
+    births: int
+    """All of them."""
+    trained: int
+    """Those that were trained."""
+    by_hash: int
+    """Those answered by a program with the same dataflow."""
+    by_fingerprint: int
+    """Those answered by a program with the same fingerprint."""
+    in_flight: int
+    """Those answered by a twin that was being trained."""
+    rejected: int
+    """Those that were not worth training."""
+    hashes: int
+    """The number of different dataflows."""
+    redundant: float
+    """The share of their statements without effect."""
+
+
+ROWS: tuple[tuple[str, Callable[[Counts], float], str], ...] = (
+    ("redundant statements", lambda c: c.redundant, "69.8 %"),
+    ("answered without training", lambda c: 1 - c.trained / c.births, "89.1 %"),
+    ("by dataflow hash", lambda c: c.by_hash / c.births, ""),
+    ("by fingerprint", lambda c: c.by_fingerprint / c.births, ""),
+    ("by a twin in flight", lambda c: c.in_flight / c.births, ""),
+    ("rejected without training", lambda c: c.rejected / c.births, ""),
+    ("trained", lambda c: c.trained / c.births, "10.9 %"),
+)
 
 
 def show_savings(store: Store, search: str) -> None:
     """Print the table: over the whole search, and over its last fifth, which the paper's figures are about."""
-    births = rows_of_query(store, _COUNTS, search=search, first=0)[0]["births"]
-    whole, late = (rows_of_query(store, _COUNTS, search=search, first=first)[0] for first in (0, births * 4 // 5))
-    print(f"| of {births} births | whole search | last fifth | Lion paper, late |")
-    print("|---|---|---|---|")
-    rows = [
-        ("redundant statements", "redundant", "69.8 %"),
-        ("answered without training", None, "89.1 %"),
-        ("by dataflow hash", "by_hash", ""),
-        ("by fingerprint", "by_fingerprint", ""),
-        ("by a twin in flight", "in_flight", ""),
-        ("rejected without training", "rejected", ""),
-        ("trained", "trained", "10.9 %"),
-    ]
-    for name, column, paper in rows:
-        shares = [_share(counts, column) for counts in (whole, late)]
-        print(f"| {name} | {shares[0]:.1%} | {shares[1]:.1%} | {paper} |")
-    ratios = [counts["births"] / counts["trained"] for counts in (whole, late)]
+    births = Results(store).search(search).births
+    whole, late = (store.select(Counts, search=search, first=first)[0] for first in (0, births * 4 // 5))
+    print(f"| of {births} births | whole search | last fifth | Lion paper, late |\n|---|---|---|---|")
+    for name, share, paper in ROWS:
+        print(f"| {name} | {share(whole):.1%} | {share(late):.1%} | {paper} |")
+    ratios = [counts.births / counts.trained for counts in (whole, late)]
     print(f"| births for each training | {ratios[0]:.1f} | {ratios[1]:.1f} | about 10 |")
-    saved = 1 - whole["trained"] / whole["hashes"]
     print(
-        f"\nDataflow hashes alone would leave {whole['hashes']} trainings; fingerprints and rejections leave"
-        f" {whole['trained']}: a further {saved:.1%} saved."
+        f"\nDataflow hashes alone would leave {whole.hashes} trainings; fingerprints and rejections leave"
+        f" {whole.trained}: a further {1 - whole.trained / whole.hashes:.1%} saved."
     )
-
-
-def _share(counts: dict[str, float], column: str | None) -> float:
-    if column == "redundant":
-        return counts["redundant"]
-    return 1 - counts["trained"] / counts["births"] if column is None else counts[column] / counts["births"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store")
     parser.add_argument("search")
-    parser.add_argument("--pairs", type=int, default=1000)
     options = parser.parse_args()
-    store = open_store(options.store)
-    show_savings(store, options.search)
-    print()
-    show_verification(store, options.search, options.pairs)
+    with closing(open_store(options.store)) as store:
+        show_savings(store, options.search)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
     python -m scripts.record.references [TASK ...] [--store references.db] [--workers 2] [--seeds 5]
     python -m scripts.record.references --table     # what is recorded, in Markdown, for docs/tasks.md
 
-Writes `proxy_tasks/references.json`, task by task; what is in the store is not trained again. Tuning is that of
-`search/training/tuning.py`, on three seeds. What is best there is trained again on fresh seeds, whose mean and standard
-deviation are recorded.
+Writes `proxy_tasks/references.json`, task by task; what is in the store is not trained again. Optimizers are tuned on
+three seeds as baselines are (`search/training/tuning.py`). The best setting is trained again on fresh seeds, of which
+the mean and the standard deviation are recorded.
 
 `best`, the upper anchor of scores, is the lowest loss of these optimizers, or of AdamW with four times the steps where
-that is lower; null where nothing is better than AdamW itself.
+that is lower; it is null where nothing is better than AdamW itself.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,43 +24,39 @@ from proxy_tasks import SUITE, TASKS, Task
 from proxy_tasks.references import FILE, reference
 
 from search.settings.baselines import BASELINES
-from search.settings.seeds import FRESH_SEED, TUNING_SEED
+from search.settings.seeds import tuning_seeds
 from search.settings.settings import Dedup, EvaluatorSettings
 from search.settings.tasks import TaskSeeds
-from search.store import open_store
 from search.training.service import TrainingService
-from search.training.session import open_evaluator
-from search.training.tuning import TunedCompetitor, tune
+from search.training.session import opened
+from search.training.tuning import TunedCompetitor, measure_noise, tune
 
-DEDUP = Dedup()
+TUNING_SEEDS = 3
 RECORDED = ("adamw", "lion", "sgd_momentum")
 VARIANTS = ("short", "large_batch", "wide", "long")
-TUNING_SEEDS = tuple(range(TUNING_SEED, TUNING_SEED + 3))
 
 
 class Recorder:
-    """What tuned optimizers reach, each training done once."""
+    """Tunes optimizers and measures what they reach."""
 
     def __init__(self, service: TrainingService, seeds: int) -> None:
         self._service = service
-        self._seeds = range(FRESH_SEED, FRESH_SEED + seeds)
+        self._seeds = seeds
 
     def recorded(self, names: Sequence[str], task: Task) -> dict[str, Any]:
-        """Entries of `references.json`."""
-        found = tune([BASELINES[name] for name in names], self._service, [TaskSeeds(task, TUNING_SEEDS)])
+        """Return entries of `references.json`."""
+        found = tune([BASELINES[name] for name in names], self._service, [TaskSeeds(task, tuning_seeds(TUNING_SEEDS))])
         return {one.name: self._entry(one, task) for one in found}
 
     def _entry(self, tuned: TunedCompetitor, task: Task) -> dict[str, Any]:
-        fresh = TaskSeeds(task, tuple(self._seeds))
-        ((trainings,),) = self._service.train([tuned.program], [fresh])
-        losses = [-fitness for fitness in trainings.fitness]
-        mean, sigma = (statistics.fmean(losses), statistics.stdev(losses)) if len(losses) > 1 else (math.inf, math.inf)
-        return {"loss": round(mean, 6), "sigma": round(sigma, 6), "seeds": len(losses),
+        noise = measure_noise(tuned.program, task, self._service, self._seeds)
+        loss, sigma = (math.inf, math.inf) if noise.mean is None or noise.sigma is None else (-noise.mean, noise.sigma)
+        return {"loss": round(loss, 6), "sigma": round(sigma, 6), "seeds": noise.seeds - noise.seeds_failed,
                 "learning_rate": tuned.best.learning_rate, "weight_decay": tuned.best.weight_decay}  # fmt: skip
 
 
 def entry(recorder: Recorder, task: Task) -> dict[str, Any]:
-    """What is recorded of a task."""
+    """Return what is recorded of a task."""
     optimizers = recorder.recorded(RECORDED, task)
     losses = [tuned["loss"] for tuned in optimizers.values()]
     if not task.name.endswith(("_long", "_wide")):
@@ -95,16 +90,14 @@ def main() -> None:
     if options.table:
         table()
         return
-    evaluator = open_evaluator(EvaluatorSettings(workers=options.workers))
-    service = TrainingService(open_store(options.store, create=True), evaluator, batch_size=16, dedup=DEDUP)
-    recorder = Recorder(service, options.seeds)
-    for name in options.tasks:
-        known = json.loads(FILE.read_text(encoding="utf-8"))
-        known[name] = entry(recorder, TASKS[name])
-        FILE.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-        found = {k: (t["loss"], t["learning_rate"]) for k, t in known[name]["optimizers"].items()}
-        print(name, found, "best", known[name]["best"], flush=True)
-    evaluator.close()
+    with opened(options.store, EvaluatorSettings(workers=options.workers)) as (store, evaluator):
+        recorder = Recorder(TrainingService(store, evaluator, batch_size=16, dedup=Dedup()), options.seeds)
+        for name in options.tasks:
+            known = json.loads(FILE.read_text(encoding="utf-8"))
+            known[name] = entry(recorder, TASKS[name])
+            FILE.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+            found = {k: (t["loss"], t["learning_rate"]) for k, t in known[name]["optimizers"].items()}
+            print(name, found, "best", known[name]["best"], flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""A search on a cluster whose nodes come and go, beside the same search in one undisturbed process.
+"""A search on a cluster whose nodes come and go, beside the same search undisturbed in one process.
 
     python -m scripts.stress.cluster_nodes [--programs 6000] [--changes 8]
 
 The nodes are Ray processes on loopback addresses of this machine (Linux), one CPU each. Every change kills a node with
-all that runs on it, or adds one. Prints a table; ends with 1 if the two histories differ.
+all that runs on it, or adds one. Prints a table; the exit code is 1 if the two histories differ.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.support.processes import Run, history
 
 
 def disturb(run: Run, cluster: Cluster, changes: int, programs: int) -> list[str]:
-    """Kill and add nodes at even distances of the run; what was done, in words."""
+    """Kill and add nodes at even intervals of the run, and return what was done, in words."""
     rng, done = Random(0), []
     for number in range(changes):
         while run.code is None and births(run.folder) < programs * (number + 1) // (changes + 1):

@@ -1,11 +1,12 @@
-"""Kills runs and their workers, and compares what comes out with what comes out undisturbed.
+"""Kill runs and their workers, and compare the results with those of an undisturbed run.
 
     python -m scripts.stress.durability drivers --kills 200               # the driver, with Ray workers
-    python -m scripts.stress.durability drivers --kills 400 --inline      # more finely, without workers
+    python -m scripts.stress.durability drivers --kills 400 --inline      # at finer intervals, without workers
     python -m scripts.stress.durability workers --kills 100               # workers, one after another
-    python -m scripts.stress.durability quarters                    # the driver at every quarter: the time it costs
+    python -m scripts.stress.durability quarters                          # the driver at every quarter: time it costs
 
-Each search is run undisturbed first, in a database of its own. Exit code 1 if anything was lost, left or changed.
+Each search is run undisturbed first, in a separate database. The exit code is 1 if anything was lost, left over or
+changed.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ WRITE_SECONDS = 10.0  # how long to wait for a write that is to be hit
 
 
 def settings(programs: int, steps: int, kind: str, batch: int) -> dict[str, object]:
-    """A search on the digits with three baselines."""
+    """Return the settings of a search on the digits with three baselines."""
     return {
         "name": NAME, "seed": 1, "budget": {"programs": programs},
         "strategy": {"population": 100, "tournament": 2, "start": "adamw"},
@@ -46,7 +47,7 @@ def settings(programs: int, steps: int, kind: str, batch: int) -> dict[str, obje
 
 
 class Undisturbed(NamedTuple):
-    """An undisturbed run from start to end. Seconds: of the run, and until its first worker was ready."""
+    """A run from start to end without kills. Seconds: of the run, and until its first worker was ready."""
 
     folder: Path
     seconds: float
@@ -54,7 +55,7 @@ class Undisturbed(NamedTuple):
 
 
 def undisturbed(folder: Path, config: dict[str, object], forked: bool = False) -> Undisturbed:
-    """Run the search from start to end."""
+    """Run the search from start to end without kills."""
     run = begin(folder, config, forked)
     if not forked:
         run.wait_for("is ready")
@@ -74,7 +75,7 @@ def begin(folder: Path, config: dict[str, object], forked: bool = False) -> Run:
 
 
 class Findings:
-    """What was found wrong, and how often what was done."""
+    """What was found wrong, and how often each kind of kill was done."""
 
     def __init__(self) -> None:
         self.wrong: list[str] = []
@@ -87,11 +88,11 @@ class Findings:
             print(f"WRONG: {what}", flush=True)
 
     def after_kill(self, number: int, run: Run, before: dict[tuple[str, int], tuple[object, ...]]) -> None:
-        """Everything that must be true once a driver is dead."""
+        """Check everything that must hold once a driver is dead."""
         database = run.folder / "results.db"
         left, seconds = run.leftovers()
         self.slowest = max(self.slowest, seconds)
-        self.check(not left, f"kill {number}: still there after 10 s: {left}")
+        self.check(not left, f"kill {number}: left over after 10 s: {left}")
         gone = lost(before, snapshot(database))
         self.check(not gone, f"kill {number}: {len(gone)} rows lost or changed, e.g. {gone[:3]}")
         if database.exists():
@@ -99,20 +100,20 @@ class Findings:
             self.check(whole == [("ok",)], f"kill {number}: integrity {whole}")
 
     def compare(self, reference: Undisturbed, folder: Path) -> None:
-        """The history, bit by bit."""
+        """Compare the histories bit by bit, and the trainings."""
         expected, found = history(reference.folder / "results.db", NAME), history(folder / "results.db", NAME)
         self.check(expected == found, f"the histories differ: {len(expected)} births and {len(found)}")
-        evaluations = "SELECT key, task_fingerprint, seed, status, fitness, curve, steps, reason FROM training"
-        same = set(rows(reference.folder / "results.db", evaluations)) == set(rows(folder / "results.db", evaluations))
-        self.check(same, "the evaluations differ")
-        self.check(duplicates(folder / "results.db") == 0, "rows are there twice")
+        trainings = "SELECT key, task_fingerprint, seed, status, fitness, curve, steps, reason FROM training"
+        same = set(rows(reference.folder / "results.db", trainings)) == set(rows(folder / "results.db", trainings))
+        self.check(same, "the trainings differ")
+        self.check(duplicates(folder / "results.db") == 0, "rows are duplicated")
         print(f"{len(found)} births compared; {sum(self.kills.values())} kills: {dict(self.kills)}")
         print(f"last process or folder gone within {self.slowest:.1f} s of a kill")
-        print("nothing lost, left or changed" if not self.wrong else f"{len(self.wrong)} THINGS WRONG", flush=True)
+        print("nothing lost, left over or changed" if not self.wrong else f"{len(self.wrong)} findings", flush=True)
 
 
 def phase(run: Run, database: Path) -> str:
-    """Where a run stands."""
+    """Return what a run is doing."""
     if not run.log:
         return "imports"
     if "is ready" not in run.log and "connected" in run.log:
@@ -123,15 +124,15 @@ def phase(run: Run, database: Path) -> str:
 
 
 def kill_drivers(folder: Path, options: argparse.Namespace, rng: Random) -> Findings:
-    """A quarter of the kills fall into the start, a quarter right onto a write, the others anywhere.
+    """Kill drivers: a quarter of the kills during the start, a quarter during a write, the others at any time.
 
-    Kills are spread over the work: the next falls about when its share of all evaluations is there. Every fifth run is
-    started as people do it, the others are forked from a process that has the libraries already.
+    Kills are spread over the work: the next is done about when its share of all trainings is there. Every fifth run is
+    started as users start it, the others are forked from a process that has loaded the libraries already.
     """
     inline = options.inline
     config = settings(options.programs, 20 if inline else 100, "inline" if inline else "ray", 4)
     reference = undisturbed(folder / "undisturbed", config, forked=inline)
-    total = _evaluations(reference.folder / "results.db")
+    total = _trainings(reference.folder / "results.db")
     killed, findings, number = folder / "killed", Findings(), 0
     database = killed / "results.db"
     deadline = time.monotonic() + 60 * options.minutes
@@ -141,7 +142,7 @@ def kill_drivers(folder: Path, options: argparse.Namespace, rng: Random) -> Find
         if aim == "start":
             time.sleep(rng.uniform(0, FORKED_START if inline else reference.ready))
         else:
-            _wait_for_evaluations(run, total * (number + rng.random()) / (options.kills + 1))
+            _wait_for_trainings(run, total * (number + rng.random()) / (options.kills + 1))
             time.sleep(rng.uniform(0, 0.02 if inline else 0.3))
         before = snapshot(database)
         if aim == "write":
@@ -156,7 +157,7 @@ def kill_drivers(folder: Path, options: argparse.Namespace, rng: Random) -> Find
         number += 1
         findings.kills[place] += 1
         findings.after_kill(number, run, before)
-        print(f"{time.strftime('%X')} kill {number} in {place}; {_evaluations(database)} evaluations", flush=True)
+        print(f"{time.strftime('%X')} kill {number} in {place}; {_trainings(database)} trainings", flush=True)
     last = begin(killed, config, forked=inline)
     findings.check(last.wait(3600) == 0, f"the last run failed: {last.err}")
     last.leftovers()
@@ -164,27 +165,27 @@ def kill_drivers(folder: Path, options: argparse.Namespace, rng: Random) -> Find
     return findings
 
 
-def _evaluations(database: Path) -> int:
+def _trainings(database: Path) -> int:
     with suppress(sqlite3.OperationalError):  # no database or no table yet
         return int(rows(database, "SELECT count(*) FROM training")[0][0])
     return 0
 
 
-def _wait_for_evaluations(run: Run, number: float) -> None:
-    while run.code is None and _evaluations(run.folder / "results.db") < number:
+def _wait_for_trainings(run: Run, number: float) -> None:
+    while run.code is None and _trainings(run.folder / "results.db") < number:
         time.sleep(0.02)
 
 
 def kill_workers(folder: Path, options: argparse.Namespace, rng: Random) -> Findings:
-    """Workers while the run goes on, spread over its work: whoever kills all the time gets every program `lost`."""
+    """Kill workers at intervals over the whole run; without pauses every program would be recorded as `lost`."""
     config = settings(options.programs, 400, "ray", 8)
     reference = undisturbed(folder / "undisturbed", config)
-    total = _evaluations(reference.folder / "results.db")
+    total = _trainings(reference.folder / "results.db")
     findings = Findings()
     run = begin(folder / "killed", config)
     run.wait_for("is ready")
     for number in range(options.kills):
-        _wait_for_evaluations(run, total * (number + rng.random()) / (options.kills + 1))
+        _wait_for_trainings(run, total * (number + rng.random()) / (options.kills + 1))
         time.sleep(rng.uniform(0, 0.5))
         while run.code is None and not (workers := run.workers()):
             time.sleep(0.02)
@@ -199,14 +200,14 @@ def kill_workers(folder: Path, options: argparse.Namespace, rng: Random) -> Find
     findings.check(run.wait(3600) == 0, f"the run failed: {run.err}")
     print(f"with {findings.kills.total()} workers killed: {time.monotonic() - run.began:.1f} s")
     left, findings.slowest = run.leftovers()
-    findings.check(not left, f"left: {left}")
+    findings.check(not left, f"left over: {left}")
     findings.check("Traceback" not in run.err, "a traceback")
     findings.compare(reference, folder / "killed")
     return findings
 
 
 def kill_at_quarters(folder: Path, options: argparse.Namespace, _rng: Random) -> Findings:
-    """Three kills, after a quarter, half and three quarters of the births: what they cost."""
+    """Kill the driver after a quarter, half and three quarters of the births, and measure what that costs."""
     config = settings(options.programs, 1000, "ray", 16)
     reference = undisturbed(folder / "undisturbed", config)
     findings, killed = Findings(), folder / "killed"
@@ -255,15 +256,15 @@ def main() -> None:
     parser.add_argument("what", choices=COMMANDS)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--programs", type=int, default=3000)
-    parser.add_argument("--inline", action="store_true", help="without workers, from processes that start at once")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no more drivers are killed")
+    parser.add_argument("--inline", action="store_true", help="without workers, in forked processes that start at once")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after these no more drivers are killed")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     print(datetime.now().isoformat(timespec="seconds"), vars(options), flush=True)
     folder = Path(tempfile.mkdtemp(prefix="durability-"))
     findings = COMMANDS[options.what](folder, options, Random(options.seed))
     if findings.wrong:
-        sys.exit(f"everything is in {folder}")
+        sys.exit(f"databases and logs are kept in {folder}")
     shutil.rmtree(folder)
 
 

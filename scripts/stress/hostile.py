@@ -1,11 +1,11 @@
-"""Eight hostile trainings in a real search: what becomes of them, of the workers, and of the others.
+"""Eight kinds of hostile trainings in a real search: what becomes of them, of the workers and of the other programs.
 
     python -m scripts.stress.hostile [--timeout 20] [--workers 3] [--batch 8]
 
-First the search is run in this process: in every other batch one of the programs gets the next hostile behaviour, but
-does not show it: it only gets the verdict that it should get. Then the search is run on Ray workers, where these
-programs do behave so. Both histories must be equal. Exit code 1 if they are not, if a program is recorded as something
-else, or if an attempt takes more than 5 s beyond the time allowed.
+First the search is run in this process: in every other batch one of the programs is given the next hostile behaviour,
+which is not carried out: the program only gets the outcome that is expected of it. Then the search is run on Ray
+workers, where these programs do behave like that. Both histories must be equal. The exit code is 1 if they are not, if
+a program is recorded as something else, or if an attempt takes more than 5 s beyond the time allowed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.support.hostile import GRACE, HOSTILE, Watch, attempts_by_role, play,
 
 
 def how_long_they_lived(log: str, watch: Watch) -> list[float]:
-    """Seconds from the line that says that a worker was ended to when it was last seen."""
+    """Return the seconds from each log line about the end of a worker until the worker was last seen."""
     lived = []
     for line in log.splitlines():
         if found := re.match(r"(\S+ \S+?),(\d+) .*worker (\d+) on .*; replaced", line):
@@ -55,7 +55,7 @@ def main() -> None:
         log = "".join(file.read_text() for file in folder.glob("*.log*"))
     watch.end()
     wrong = []
-    print("| an evaluation that | attempts | longest, s | recorded as | reason |\n|---|---|---|---|---|")
+    print("| a training that | attempts | longest, s | recorded as | reason |\n|---|---|---|---|---|")
     for role, attempts in attempts_by_role(played).items():
         status, reason = played.verdicts[role]
         of_failed = [attempt.seconds for attempt in attempts if attempt.result != "ok"]
@@ -69,7 +69,7 @@ def main() -> None:
         f"{len(played.found)} births in {seconds:.0f} s, both runs; {len(watch.last_seen)} workers,"
         f" {len(lived)} replaced"
     )
-    print(f"the last was gone {max(lived):.1f} s after its end was decided")
+    print(f"the last of these was gone {max(lived):.1f} s after it was ended")
     most = max(watch.most_memory.values())
     print(
         f"most memory: {most / 2**20:.0f} MiB in a worker, {watch.most_in_all / 2**20:.0f} MiB in all workers together"
@@ -78,8 +78,8 @@ def main() -> None:
         pairs = zip(played.expected, played.found, strict=False)
         wrong.append(f"the histories differ: {next((pair for pair in pairs if pair[0] != pair[1]), 'in length')}")
     if set(played.verdicts) != set(HOSTILE):
-        wrong.append(f"only {sorted(played.verdicts)} had a part")
-    print("all others as in a run in which nobody misbehaved" if not wrong else f"WRONG: {wrong}")
+        wrong.append(f"only {sorted(played.verdicts)} took part")
+    print("all other programs as in the run without hostile behaviour" if not wrong else f"WRONG: {wrong}")
     sys.exit(1 if wrong else 0)
 
 

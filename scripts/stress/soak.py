@@ -1,12 +1,12 @@
-"""Many births through Ray workers that only pretend to train: does the driver grow?
+"""Many births through Ray workers that only pretend to train: does the memory of the driver grow?
 
     python -m scripts.stress.soak [--births 100000] [--cache 2000]
 
-Resident memory, open files, threads and child processes of the driver every 10,000 births. The driver remembers the
-keys and scores of its last distinct programs, `dedup.cache` of them but no fewer than may be in flight (2,048 here):
-what it takes until that is full is no leak. So the cache is small here unless told otherwise, and full after the
-warm-up, the first 20,000 births. Exit code 1 if the driver grows by 1 MiB or more in 10,000 births after that, on
-average, or if its files or processes become more.
+Prints resident memory, open files, threads and child processes of the driver every 10,000 births. The driver remembers
+the keys and scores of its last distinct programs, `dedup.cache` of them but no fewer than may be in flight (2,048
+here): memory that it takes until that cache is full is no leak. So the cache is small here by default, and full after
+the warm-up, the first 20,000 births. The exit code is 1 if the driver then grows by 1 MiB or more in 10,000 births, on
+average, or if it has more open files or processes than before.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import NamedTuple
 import psutil
 
 from proxy_tasks import Resources
-from proxy_tasks.outcome import Outcome
+from proxy_tasks.outcome import Outcome, Status
 
 from search.evolution.driver import Driver, Progress
 from search.settings.settings import Settings
@@ -36,20 +36,20 @@ from search.training.session import logging_to
 EVERY = 10_000  # births
 WARM_UP = 2  # readings
 CONNECTION = 2  # files of one more connection to the database, opened when two threads first need one at the same time
-MOST_GROWTH = 1.0  # MiB for as many births
+MOST_GROWTH = 1.0  # MiB in EVERY births
 
 
 def pretend(job: Job, _resources: Resources) -> list[Outcome]:
-    """A fitness that is a function of the program's text."""
+    """Return outcomes whose fitness is a function of the program's text."""
     outcomes = []
     for replica in job.replicas:
         digest = blake2b(str(replica.program).encode(), digest_size=4).digest()
-        outcomes.append(Outcome("ok", -int.from_bytes(digest, "big") / 2**32, [0.5] * 20, 100, 0.01))
+        outcomes.append(Outcome(Status.OK, -int.from_bytes(digest, "big") / 2**32, [0.5] * 20, 100, 0.01))
     return outcomes
 
 
 class Reading(NamedTuple):
-    """Of the driver's process at some birth."""
+    """What the driver's process uses at some birth."""
 
     births: int
     seconds: float
@@ -60,7 +60,7 @@ class Reading(NamedTuple):
 
 
 def read(births: int, since: float) -> Reading:
-    """What the process holds now."""
+    """Return what this process uses now."""
     gc.collect()
     process = psutil.Process()
     return Reading(
@@ -70,7 +70,7 @@ def read(births: int, since: float) -> Reading:
 
 
 def soak(births: int, cache: int, workers: int) -> list[Reading]:
-    """Run a search of `births` births and take a reading every EVERY births."""
+    """Run a search of `births` births, and return a reading for every EVERY births."""
     settings = Settings.model_validate(
         {
             "name": "soak", "budget": {"programs": births}, "tasks": [{"name": "digits_mlp"}], "baselines": [],

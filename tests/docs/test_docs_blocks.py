@@ -34,6 +34,7 @@ from search.store import open_store
 
 from tests.support.blocks import LANGUAGES, PAGES, ROOT, Block, blocks_of
 from tests.support.forked import ForkServer, Result
+from tests.support.searches import rows_of_query
 
 WINNER = "2843"
 MOST_NOT_RUN = 20
@@ -99,7 +100,7 @@ def searched(server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture(scope="module")
 def winner(searched: Path) -> str:
     with closing(open_store(str(searched / "results.db"))) as store:
-        return str(store.rows("SELECT id FROM v_leaderboard LIMIT 1")[0]["id"])
+        return str(rows_of_query(store, "SELECT id FROM v_leaderboard LIMIT 1")[0]["id"])
 
 
 class Reader:

@@ -15,14 +15,15 @@ from search.settings.fields import Immutable
 from search.settings.funnel import Funnel, Stage
 from search.settings.settings import EvaluatorSettings, Settings, Strategy
 from search.settings.tasks import TaskChoice
-from search.store import schema
-from search.store.views import VIEWS
+from search.store.rows import VIEWS, metadata
+from search.store.tables import ProgramRow
+from search.store.views import ProgramEntry
 
 from scripts.docs_site import settings_page as settings_module
 from scripts.docs_site import source, store_page
 from scripts.docs_site.commands_page import commands, commands_page
 from scripts.docs_site.functions_page import functions_page
-from scripts.docs_site.python_page import python_page
+from scripts.docs_site.python_page import python_page, query_rows
 from scripts.docs_site.settings_page import settings_page
 
 
@@ -89,18 +90,26 @@ def test_every_function_with_what_it_computes() -> None:
 
 def test_every_table_and_view_with_its_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     page = store_page.store_page()
-    for name, table in schema.metadata.tables.items():
+    for name, table in metadata.tables.items():
         section = re.search(rf"^### {name}\n\n\S.*?(?=^### |\Z)", page, re.MULTILINE | re.DOTALL)
         assert section is not None and all(f"| `{column.name}` |" in section[0] for column in table.columns)
-    for name in VIEWS:
-        assert re.search(rf"^### {name}\n\n\S.*`\w+Entry`", page, re.MULTILINE), name
+    for name, kind in VIEWS.items():
+        section = re.search(rf"^### {name}\n\n\S.*`{kind.__name__}`.*?(?=^###? |\Z)", page, re.MULTILINE | re.DOTALL)
+        assert section is not None and all(f"| `{column}` |" in section[0] for column in kind.kinds), name
     assert (
-        "| `heartbeat` | float or null | When the holder was last alive, in seconds by the clock of the database. |"
+        "| `heartbeat` | float or null | When that run was last alive, in seconds by the clock of the database. |"
         in page
     )
-    monkeypatch.setattr(store_page, "attribute_docs", lambda _: {})
-    with pytest.raises(ValueError, match="v_leaderboard: no meaning is written beside search, id"):
-        store_page.store_page()
+    assert "| `search_id` | integer | The row in `search`. |" in page
+    assert "Unique for `key` and `task_fingerprint` and `seed`." in page
+    docs = store_page.attribute_docs
+    for refused, where in ((ProgramEntry, "v_programs"), (ProgramRow, "program")):
+        monkeypatch.setattr(
+            store_page, "attribute_docs",
+            lambda asked, refused=refused: {k: v for k, v in docs(asked).items() if (asked, k) != (refused, "key")},
+        )  # fmt: skip
+        with pytest.raises(ValueError, match=f"{where}: no meaning is written under key$"):
+            store_page.store_page()
 
 
 def test_everything_that_python_gets() -> None:
@@ -110,6 +119,10 @@ def test_everything_that_python_gets() -> None:
     for name in vars(Results):
         if not name.startswith("_") and name != "location":
             assert f"### {name}\n" in page, name
+    for kind in (*VIEWS.values(), *query_rows()):
+        assert f"`{kind.__name__}`" in page or f"## {kind.__name__}\n" in page, kind
+    assert "### program\n\nOf `ProgramEntry`, `LeaderboardEntry`, `LineageEntry`.\n\nThe program itself." in page
+    assert "- `births: int`: Programs born" in page
     assert "    changes: Mapping[str, Any] | None = None,\n" in page
     assert "open_store(path: str | Path = 'results.db') -> Results" in page
 
@@ -132,8 +145,3 @@ def test_a_docstring_as_markdown() -> None:
     assert source.docstring(told).splitlines() == lines
     with pytest.raises(ValueError, match="no docstring"):
         source.docstring(_shown)
-
-
-def test_comments_beside_and_above() -> None:
-    code = "# the first\n# of these\none = 1\ntwo = 2  # second | best\nthree = 3\n\n# apart\n\nfour = 4\n"
-    assert source.comments_of(code, r"(\w+) = ") == {"one": "the first of these", "two": r"second \| best"}

@@ -168,7 +168,7 @@ def test_fewer_bits_merge_more() -> None:
 
 
 def test_the_corpus_is_sorted_as_it_was_independently() -> None:
-    """At least 300 evolved programs; classes come from the oracle on other data (see make_equivalence_corpus.py)."""
+    """At least 300 evolved programs, sorted by the oracle on other data: scripts/record/equivalence_corpus.py."""
     assert len(CORPUS) >= 300
     by_class: dict[int, set[str]] = {}
     by_key: dict[str, set[int]] = {}

@@ -201,6 +201,7 @@ def test_the_views_are_there(store: Store) -> None:
         names
         == set(VIEWS)
         == {
+            "v_programs",
             "v_leaderboard",
             "v_progress",
             "v_failures",
