@@ -180,7 +180,7 @@ class _Decay:
         return terms
 
     def _is_multiple(self, n: int) -> bool:
-        """Whether a value is the weights times something that does not depend on them, or has no places."""
+        """Return whether a value is the weights times something that does not depend on them, or has no places."""
         if n not in self._multiples:
             self._multiples[n] = n == W or self._is_product_with_w(n)
         return self._multiples[n]

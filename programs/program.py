@@ -18,7 +18,6 @@ from programs.errors import InputError, StatementError
 from programs.graph import INPUTS, Dataflow, trace
 from programs.ops import INFIX, OPS
 
-OUTPUTS = ("update", "m", "v")
 SIGNATURE = "def train(w, g, m, v, lr):"
 RETURN = "return update, m, v"
 _RETURNED = ("(update, m, v)", "update, m, v")  # as ast.unparse writes it

@@ -218,7 +218,7 @@ class _Foreach:
         return isinstance(node, ast.Name) and self._is_argument(node) and self._named(node.id).is_list
 
     def _is_tensor(self, node: ast.AST) -> bool:
-        """Whether a part of a number is a tensor; sums are the only things with an index."""
+        """Return whether a part of a number is a tensor; sums are the only things with an index."""
         if isinstance(node, ast.Subscript):
             return True
         return isinstance(node, ast.Name) and self._is_argument(node) and self._named(node.id).tensor

@@ -22,7 +22,7 @@ def single_tensor(rule: Rule, constants: dict[int, str]) -> list[str]:
 
 
 def kept_by_autograd(rule: Rule, slot: int) -> bool:
-    """Whether a backward pass would read the state as it was before the step, which overwrites it."""
+    """Return whether a backward pass would read the state as it was before the step, which overwrites it."""
     return any(not _is_linear(rule, rule.values[user], place) for user, place in rule.users()[slot])
 
 

@@ -15,7 +15,7 @@ RESERVED = frozenset(
 
 
 def is_free(name: str, taken: Collection[str]) -> bool:
-    """Whether a variable may bear the name. Names that start with '_' are left to the generated functions."""
+    """Return whether a variable may bear the name. Names that start with '_' are left to the generated functions."""
     return not (
         name in RESERVED or name in taken or keyword.iskeyword(name) or hasattr(builtins, name) or name.startswith("_")
     )

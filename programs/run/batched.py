@@ -115,7 +115,7 @@ class UpdateRules:
         }
 
     def _reads_no_other(self, place: int, number: int, branch: SharingTree) -> bool:
-        """Whether this expression is the only one that reads the state, so that it may overwrite it."""
+        """Return whether this expression is the only one that reads the state, so that it may overwrite it."""
         return not any(
             place in self._skeletons.nodes[e].args
             for program in branch.programs

@@ -55,7 +55,7 @@ def cost(graph: Graph, roots: Roots) -> Cost:
 
 
 def is_simpler(graph: Graph, roots: Roots, now: Cost) -> bool:
-    """Whether a program costs less than this, with no more slots and no more statements."""
+    """Return whether a program costs less than this, with no more slots and no more statements."""
     calls = sum(graph.is_call(n) for n in graph.live(roots))
     if len(roots.states) > now.slots or calls > now.statements:
         return False

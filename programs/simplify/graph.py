@@ -66,11 +66,11 @@ class Graph:
         return number
 
     def is_call(self, number: int) -> bool:
-        """Whether the node is a statement when written down."""
+        """Return whether the node is a statement when written down."""
         return self.nodes[number].is_call
 
     def is_constant(self, number: int) -> bool:
-        """Whether the node is a number."""
+        """Return whether the node is a number."""
         return self.nodes[number].is_constant
 
     def below(self, starts: Iterable[int], known: Set[int] = frozenset()) -> set[int]:

@@ -62,7 +62,7 @@ class Forms:
         return self._known[node]
 
     def is_atom(self, node: int) -> bool:
-        """Whether a node is no more than an atom of other forms."""
+        """Return whether a node is no more than an atom of other forms."""
         return self.of(node) == {node: 1}
 
     def _form(self, node: int) -> Form:
@@ -153,7 +153,7 @@ def extractions(graph: Graph, roots: Roots, forms: Forms, most: int) -> Iterator
 
 
 def _is_larger(graph: Graph, roots: Roots, new: int, rest: Set[int], room: int) -> bool:
-    """Whether a new node surely needs more calls than the `rest` of the program leaves room for.
+    """Return whether a new node surely needs more calls than the `rest` of the program leaves room for.
 
     Not if the node is there already, which may make calls equal, or if a slot is no longer read, and may go.
     """
@@ -301,7 +301,7 @@ def _with_multiple(graph: Graph, x: Term, y: Term) -> Iterator[Term]:
 
 
 def _is_weight(graph: Graph, term: Term) -> bool:
-    """Whether a term is a weight decay."""
+    """Return whether a term is a weight decay."""
     return term.node == W or (
         term.node != ONE and graph.nodes[term.node].function == "mul" and W in graph.nodes[term.node].args
     )

@@ -66,7 +66,7 @@ def _with(graph: Graph, roots: Roots, node: int, by: int, candidate: Candidate) 
 
 
 def _holds(graph: Graph, condition: str, bindings: Bindings, known: dict[int, int]) -> bool:
-    """Whether `x > 0`, `x >= 0`, or for numbers `a < 0` and `a <= 0` too, or `x is tree`."""
+    """Return whether `x > 0`, `x >= 0`, or for numbers `a < 0` and `a <= 0` too, or `x is tree`."""
     letter, relation, bound = condition.split()
     node = bindings[letter]
     if relation == "is":

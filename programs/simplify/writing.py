@@ -1,7 +1,7 @@
 """From a graph back to statements, with the names that people give.
 
 The update is built up under its own name, `lr * c` is called lr and `w * c` wd, as in the zoo; a state is written once
-nobody reads what it held before. Where no order allows that, or where one value serves as two outputs, a state is
+nothing reads what it held before. Where no order allows that, or where one value serves as two outputs, a state is
 copied by one more statement.
 """
 

@@ -17,7 +17,8 @@ from search.commands.options import RESULTS, CsvOption, IdArgument, JsonOption, 
 from search.commands.output import Form, Table, form_of, table_of, write
 from search.commands.proof_tables import show_proof
 from search.commands.terminal import console, describe, number, show_program, show_table
-from search.results.results import Duplicates, Results, open_results
+from search.results.queries import Duplicates
+from search.results.results import Results, open_results
 from search.results.text import printable
 from search.store.views import BaselineEntry, FunnelEntry, LineageEntry, ProgramEntry, ProofEntry
 

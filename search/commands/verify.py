@@ -29,7 +29,7 @@ def command(
     search: Annotated[str, typer.Option("--search", help="The search whose merged programs are examined.")],
     pairs: Annotated[int, typer.Option(min=1, help="Number of pairs.")] = 200,
     config: Annotated[
-        Path | None, typer.Option(help="Its YAML file: needed only where that names functions of your own.")
+        Path | None, typer.Option(help="Its YAML file: needed only where that names user-defined functions.")
     ] = None,
     store: StoreOption = RESULTS,
 ) -> None:

@@ -125,7 +125,7 @@ def _on_task(
 
 
 def _result(entrant: Entrant, tasks: list[OnTask], baselines: Sequence[Result], examined: int) -> Result:
-    """Of a program, beside the baseline that is hardest to beat on these very seeds, even if by luck."""
+    """Return the result of a program, beside the baseline that is hardest to beat on these seeds, even if by"""
     rivals = [one for one in baselines if all(len(on.fresh.by_seed) > 1 for on in one.tasks)] or baselines
     found = [_against(tasks, rival.tasks) for rival in rivals]
     zs = [_over_all(ahead) for ahead in found]
@@ -136,7 +136,7 @@ def _result(entrant: Entrant, tasks: list[OnTask], baselines: Sequence[Result], 
 
 
 def _against(ours: Sequence[OnTask], theirs: Sequence[OnTask]) -> list[Difference | None]:
-    """On each task; None where one of our trainings failed, which is no better than anything."""
+    """Return the differences on each task; None where one of our trainings failed, which is no better than anything."""
     return [
         None if mine.fresh.failures else difference(mine.fresh.by_seed, other.fresh.by_seed)
         for mine, other in zip(ours, theirs, strict=True)

@@ -1,6 +1,6 @@
 """The last proof: a finalist beside tuned baselines, on tasks that nothing before it has touched.
 
-What is done is fixed here and no setting, so that nobody can choose it by how it comes out. On every locked task all
+What is done is fixed here and is no setting, so that it cannot be chosen by its result. On every locked task all
 competitors, the finalist among them, are tuned with the same trials; then they are trained on fresh seeds, which
 decide, with other learning rates, for fewer steps, and with one setting for all tasks.
 """
@@ -154,7 +154,7 @@ def _loss(trainings: Trainings, seeds: Iterable[int] | None = None) -> float:
 
 
 def steps_to(target: float, losses: Sequence[float]) -> float | None:
-    """The share of the steps at which a loss is reached, linear between the shares that were trained.
+    """Return the share of the steps at which a loss is reached, linear between the shares that were trained.
 
     Args:
         target: the loss.
@@ -201,30 +201,30 @@ def _reach(losses: Sequence[float], bound: float) -> float:
 def _with_one_setting(
     competitors: Sequence[Competitor], of_each: list[list[OnTask]], service: TrainingService
 ) -> list[list[OnTask]]:
-    """Of the trials that are the same on every task, the one that suits all best, chosen on a seed of tuning."""
+    """Return the results with the one trial, of those that all tasks share, that does best on a seed of tuning."""
     targets = [_loss(on.fresh) for on in next(of_one for of_one in of_each if of_one[0].tuned.name == REFERENCE)]
     tasks = [on.task for on in of_each[0]]
     found = []
     for rival, of_one in zip(competitors, of_each, strict=True):
         trials = first_trials(rival, TRIALS, service)
-        chosen = _suits_all(trials, tasks, targets, service)
+        chosen = _best_on_all(trials, tasks, targets, service)
         if chosen is not None:
-            of_one = [_beside(on, chosen, target, service) for on, target in zip(of_one, targets, strict=True)]
+            of_one = [_with_ratio(on, chosen, target, service) for on, target in zip(of_one, targets, strict=True)]
         found.append(of_one)
     return found
 
 
-def _beside(on: OnTask, program: Program | TorchOptimizer, target: float, service: TrainingService) -> OnTask:
-    """With the loss of this program over the target."""
+def _with_ratio(on: OnTask, program: Program | TorchOptimizer, target: float, service: TrainingService) -> OnTask:
+    """Return the results on a task with the loss of one more program, as a share of the target."""
     (fresh,) = _trained([program], on.task, FRESH_SEEDS, service)
     ratio = _loss(fresh) / target
     return on._replace(one_setting=ratio if 0 < ratio < math.inf else None)
 
 
-def _suits_all(
+def _best_on_all(
     trials: Sequence[Trial], tasks: Sequence[Task], targets: Sequence[float], service: TrainingService
 ) -> Program | TorchOptimizer | None:
-    """The trial with the lowest geometric mean of losses over the targets; None if none trains on all tasks."""
+    """Return the trial with the lowest geometric mean of losses over the targets; None if none trains on all tasks."""
     totals = dict.fromkeys((trial.candidate.key for trial in trials), 0.0)
     for task, target in zip(tasks, targets, strict=True):
         with service.counting(len(trials)):

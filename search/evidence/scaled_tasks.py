@@ -74,7 +74,7 @@ def _losses(
 
 
 def scaled_task(program: Program, task: Task, seeds: Sequence[int], service: TrainingService) -> ScaledTask:
-    """The update_scale nearest to 1 of those at which the loss is nearly the lowest.
+    """Return the update_scale nearest to 1 of those at which the loss is nearly the lowest.
 
     Raises:
         InputError: the program fails at every update_scale.
@@ -84,7 +84,7 @@ def scaled_task(program: Program, task: Task, seeds: Sequence[int], service: Tra
     best = rows[means.index(min(means))]
     if not math.isfinite(min(means)):
         raise InputError(
-            f"task '{task.name}': the program diverges whatever its update is multiplied by, so that nothing can be"
+            f"task '{task.name}': the program diverges at every scale of its update, so that nothing can be"
             " compared; name another --task, or simplify by algebra alone with --no-training"
         )
     good = [p for p, row in zip(UPDATE_SCALES, rows, strict=True) if difference(task.name, row, best).bound <= _NEARLY]
@@ -92,7 +92,7 @@ def scaled_task(program: Program, task: Task, seeds: Sequence[int], service: Tra
 
 
 def difference(task: str, row: Sequence[float], original: Sequence[float]) -> LossIncrease:
-    """Of losses on the same seeds, two at least."""
+    """Return how losses on the same seeds, two at least, differ."""
     if not all(map(math.isfinite, (*row, *original))):
         return LossIncrease(task, math.inf, 0.0)
     found = tests.difference(dict(enumerate(row)), dict(enumerate(original)))
@@ -108,7 +108,7 @@ def differences(
     seeds: Sequence[int],
     service: TrainingService,
 ) -> list[list[LossIncrease]]:
-    """For each changed program, how it compares on every task."""
+    """Return for each changed program how it compares on every task."""
     of_tasks = []
     for task in on:
         first, *others = losses([original, *changed], task, seeds, service)

@@ -51,7 +51,7 @@ class Training:
     tolerance: float
 
     def allows(self, found: Sequence[LossIncrease]) -> bool:
-        """Whether the differences on all tasks are within the tolerance, their standard errors included."""
+        """Return whether the differences on all tasks are within the tolerance, their standard errors included."""
         return all(d.bound <= self.tolerance for d in found)
 
 
@@ -68,7 +68,7 @@ class Simplification:
     _rounded: set[float] = field(default_factory=set)
 
     def run(self, training: Training | None) -> None:
-        """All steps; without training only those that need none."""
+        """Return all steps; without training only those that need none."""
         self._algebra()
         self.by_algebra = self.program
         if training is not None:
@@ -161,5 +161,5 @@ def _of_algebra(step: AlgebraStep) -> Step:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it: infinities as text."""
+    """Return a value as JSON has it: infinities as text."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -21,7 +21,7 @@ ROUNDS = 11
 
 
 def exported_class(program: Program) -> Any:
-    """A program as a class of optimizers, the way users import it."""
+    """Return a program as a class of optimizers, the way users import it."""
     namespace: dict[str, Any] = {}
     # Only our own generator's output is run, which says nothing but what the program's checked statements say.
     exec(compile(torch_source(program, "Exported"), "<export>", "exec"), namespace)  # noqa: S102
@@ -38,7 +38,7 @@ def weights(number: int, *shape: int, device: str = "cpu") -> list[Tensor]:
 
 
 def seconds(optimizers: Sequence[Optimizer]) -> float:
-    """The time of one step of all of them."""
+    """Return the time of one step of all of them."""
     started = time.perf_counter()
     for optimizer in optimizers:
         optimizer.step()

@@ -130,7 +130,7 @@ def _significant(value: float, count: int) -> float:
 
 
 def _is_coefficient(graph: Graph, roots: Roots, node: int) -> bool:
-    """Whether a number is nothing but the coefficient of interpolations, and between 0 and 1."""
+    """Return whether a number is nothing but the coefficient of interpolations, and between 0 and 1."""
     users = [graph.nodes[n] for n in graph.live(roots) if node in graph.nodes[n].args]
     return 0.0 < graph.nodes[node].value < 1.0 and all(u.function == "interp" and node not in u.args[:2] for u in users)
 

@@ -15,7 +15,7 @@ from search.report.source import ReportedSearch
 from search.report.style import MUTED, OURS, REFERENCE
 from search.report.text import figures, plural, rounded
 from search.report.winner import Winner
-from search.results.results import Child
+from search.results.queries import Child
 from search.store.views import LineageEntry
 
 MOST_STEPS = 40  # shown with their changes

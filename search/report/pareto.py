@@ -12,7 +12,7 @@ from search.report.source import ReportedSearch
 from search.report.style import FOURTH, INK, OURS, REFERENCE
 from search.report.text import figures, label, plural, rounded
 from search.results.pareto import pareto_front
-from search.results.results import Size
+from search.results.queries import Size
 
 _SLOTS = ((OURS, "circle"), (REFERENCE, "square"), (FOURTH, "diamond"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from types import TracebackType
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from programs.errors import InputError
 from programs.program import parse
@@ -14,11 +14,22 @@ from proxy_tasks.outcome import Status
 
 from search.results.export import NamedProgram, export_source
 from search.results.pareto import pareto_front
+from search.results.queries import (
+    Ancestor,
+    Child,
+    DistinctPrograms,
+    Duplicates,
+    FailedPrograms,
+    LastProgram,
+    ProgramWithKey,
+    SearchName,
+    Size,
+)
 from search.store import Store, open_store
 from search.store.keys import Answer, sql_list
 from search.store.lease import is_held
 from search.store.proofs import Opening, find_opening
-from search.store.rows import Name, Row, RowType, query
+from search.store.rows import RowType
 from search.store.tables import SearchRow
 from search.store.views import (
     BaselineEntry,
@@ -38,123 +49,6 @@ from search.store.views import (
 )
 
 _LARGEST_ID = 2**63 - 1
-
-
-@query(
-    """
-    SELECT answered_by, COUNT(*) AS programs, MIN(id) AS example_id FROM program
-    WHERE key = :key AND id <> :id GROUP BY answered_by ORDER BY COUNT(*) DESC, MIN(id)
-    """
-)
-class Duplicates(Row):
-    """Other births with the key of a program, by what answered them."""
-
-    answered_by: Annotated[str, Answer]
-    """What answered them."""
-    programs: int
-    """Their number."""
-    example_id: int
-    """The first of them."""
-
-
-@query(
-    """
-    SELECT live_statements, state_slots, MAX(fitness) AS fitness, COUNT(*) AS programs FROM v_leaderboard
-    WHERE search = :search GROUP BY live_statements, state_slots ORDER BY state_slots, live_statements
-    """
-)
-class Size(Row):
-    """The best fitness among programs of one size."""
-
-    live_statements: int
-    """Their live statements."""
-    state_slots: int
-    """Their state slots."""
-    fitness: float
-    """The highest fitness."""
-    programs: int
-    """How many programs are of this size."""
-
-
-@query(
-    """
-    SELECT status, CAST(SUM(programs) AS BIGINT) AS programs FROM v_failures WHERE search = :search
-    GROUP BY status ORDER BY SUM(programs) DESC, status
-    """
-)
-class FailedPrograms(Row):
-    """How many programs of a search failed in one way."""
-
-    status: Annotated[str, Status]
-    """The way."""
-    programs: int
-    """Their number."""
-
-
-@query("SELECT COUNT(*) AS programs FROM v_leaderboard WHERE search = :search")
-class _DistinctPrograms(Row):
-    """How many distinct programs of a search trained well."""
-
-    programs: int
-    """Their number."""
-
-
-@query("SELECT birth, parent_birth, fitness, gain FROM v_lineage WHERE search = :search")
-class Child(Row):
-    """A birth beside its parent, without its text: there may be very many."""
-
-    birth: int
-    """The number of the birth."""
-    parent_birth: int | None
-    """The birth that was mutated."""
-    fitness: float | None
-    """The fitness, if it is ok."""
-    gain: float | None
-    """The fitness minus that of the parent."""
-
-
-# A parent was born before its child, so no data can make this endless; the limit holds whatever an index says.
-@query(
-    """
-    WITH RECURSIVE line AS (
-        SELECT id, search_id, birth, parent_birth FROM program WHERE id = :id
-        UNION ALL
-        SELECT i.id, i.search_id, i.birth, i.parent_birth
-        FROM line JOIN program i ON i.search_id = line.search_id AND i.birth = line.parent_birth
-        WHERE i.birth < line.birth
-    )
-    SELECT id FROM line LIMIT 1000000
-    """
-)
-class _Ancestor(Row):
-    """A program on the line of ancestors of another."""
-
-    id: int
-    """Its ID."""
-
-
-@query("SELECT MAX(id) AS id FROM program")
-class _Last(Row):
-    """The program drawn last."""
-
-    id: int | None
-    """Its ID."""
-
-
-@query("SELECT name AS search FROM search ORDER BY id")
-class _SearchName(Row):
-    """The name of a search."""
-
-    search: Name
-    """The name."""
-
-
-@query("SELECT id FROM program WHERE key = :key ORDER BY id")
-class _Keyed(Row):
-    """A program with a key."""
-
-    id: int
-    """Its ID."""
 
 
 class Driver(NamedTuple):
@@ -207,7 +101,7 @@ class Results:
 
     def require(self, search: str | None) -> None:
         """Refuse the name of a search that is not there; None stands for all."""
-        if search is not None and self.store.first(_SearchName, "search = :search", search=search) is None:
+        if search is not None and self.store.first(SearchName, "search = :search", search=search) is None:
             raise InputError(f"{self.location}: no search '{search}'; there are: {_listed(self._names())}")
 
     def search(self, name: str) -> SearchEntry:
@@ -329,7 +223,7 @@ class Results:
 
     def distinct_programs(self, search: str) -> int:
         """Return how many distinct programs of a search trained well."""
-        return self.store.select(_DistinctPrograms, search=search)[0].programs
+        return self.store.select(DistinctPrograms, search=search)[0].programs
 
     def sizes(self, search: str) -> list[Size]:
         """Return the best fitness for each number of live statements and state slots."""
@@ -341,7 +235,7 @@ class Results:
         if 0 < program_id <= _LARGEST_ID:
             found = self.store.first(ProgramEntry, "id = :id", id=program_id)
         if found is None:
-            last = self.store.select(_Last)[0].id or 0
+            last = self.store.select(LastProgram)[0].id or 0
             raise InputError(
                 f"{self.location}: no program {program_id}; IDs go from 1 to {last}, `optsearch leaderboard` lists the"
                 " best"
@@ -356,7 +250,7 @@ class Results:
             limit: how many at most, counted from the last; None for all.
         """
         self.program(program_id)
-        ids = [ancestor.id for ancestor in self.store.select(_Ancestor, limit=limit, id=program_id)]
+        ids = [ancestor.id for ancestor in self.store.select(Ancestor, limit=limit, id=program_id)]
         rows = sorted(self.store.select(LineageEntry, "id IN :ids", ids=ids), key=lambda row: -row.birth)
         line = rows[:1]
         for later, row in pairwise(rows):
@@ -375,7 +269,7 @@ class Results:
 
     def with_key(self, key: str, limit: int) -> list[int]:
         """Return the IDs of the first births with a key."""
-        return [row.id for row in self.store.select(_Keyed, limit=limit, key=key)]
+        return [row.id for row in self.store.select(ProgramWithKey, limit=limit, key=key)]
 
     def first_trained(self, key: str) -> ProgramEntry | None:
         """Return the first program with a key that was trained."""
@@ -459,7 +353,7 @@ class Results:
         return self.store.select(kind, "" if search is None else "search = :search", limit=limit, search=search)
 
     def _names(self) -> list[str]:
-        return [row.search for row in self.store.select(_SearchName)]
+        return [row.search for row in self.store.select(SearchName)]
 
     def _searches_on(self, task: str, search: str | None) -> list[str]:
         """Return the names of the searches that train on a task; of this one alone if it is given.

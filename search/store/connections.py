@@ -36,7 +36,7 @@ _CIRCUMSTANCES = {
 
 
 def engine_of(location: str) -> Engine:
-    """An engine for a URL or the path of a SQLite file. Nothing is opened yet.
+    """Return an engine for a URL or the path of a SQLite file. Nothing is opened yet.
 
     Raises:
         InputError: it is no URL, or the driver of that kind of database is missing.
@@ -73,7 +73,7 @@ def _url(location: str) -> URL:
 
 
 def sqlite_file(engine: Engine) -> Path | None:
-    """The file of a SQLite database; None for one in memory, and for a server."""
+    """Return the file of a SQLite database; None for one in memory, and for a server."""
     name = engine.url.database
     if engine.dialect.name != "sqlite" or not name or ":memory:" in name:
         return None
@@ -81,7 +81,7 @@ def sqlite_file(engine: Engine) -> Path | None:
 
 
 def location_of(engine: Engine) -> str:
-    """What to call the database: the path of a SQLite file, otherwise the URL without its password."""
+    """Return what to call the database: the path of a SQLite file, otherwise the URL without its password."""
     file = sqlite_file(engine)
     if file is not None:
         return str(file)
@@ -90,7 +90,7 @@ def location_of(engine: Engine) -> str:
 
 
 def writer(engine: Engine) -> Engine:
-    """The same engine, whose transactions take the right to write when they begin.
+    """Return the same engine, whose transactions take the right to write when they begin.
 
     SQLite gives it to one at a time and lets others wait, but not if they have begun to read: two that both want to
     go on to writing would wait for each other, so one of them is refused at once.
@@ -148,7 +148,7 @@ def translated(engine: Engine, doing: str) -> Iterator[None]:
 
 
 def _mend(error: DBAPIError) -> str | None:
-    """What to do about trouble of the machine or the server, None if it is none."""
+    """Return what to do about trouble of the machine or the server, None if it is none."""
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None:
         return _CIRCUMSTANCES.get(code & 0xFF)

@@ -13,7 +13,7 @@ DEEPEST = 30  # levels of nesting in JSON: far beyond any that we write
 
 
 def foreign_data_error(place: str, what: str) -> InputError:
-    """The error for a database that holds what it should not."""
+    """Return the error for a database that holds what it should not."""
     return InputError(
         f"{place}: holds something that optsearch did not write ({what}); restore a copy of it, or name another"
         " with --store"
@@ -50,7 +50,7 @@ def _finite(value: Any) -> Any:
 
 
 def from_json(text: Any) -> Any:
-    """What JSON text says.
+    """Return what JSON text says.
 
     Raises:
         ValueError: it is none, is nested too deeply, or has a number that is not finite.

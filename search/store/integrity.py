@@ -28,7 +28,7 @@ def check_file(engine: Engine, file: Path, to_write: bool) -> None:
     """Look for damage.
 
     Raises:
-        InputError: what is damaged, and the mend.
+        InputError: what is damaged, and the fix.
     """
     size = file.stat().st_size
     if not to_write and size > READ_BYTES:
@@ -41,7 +41,7 @@ def check_file(engine: Engine, file: Path, to_write: bool) -> None:
 
 
 def damage(file: Path, found: str) -> str:
-    """What to say of a damaged file."""
+    """Return what to say of a damaged file."""
     return (
         f"{file}: is damaged ({' '.join(found.split())[:200]}); restore a copy, or save what can be read into a new"
         f" file with: sqlite3 {file} .recover | sqlite3 saved.db"
@@ -59,7 +59,7 @@ def warn_of_network(file: Path) -> None:
 
 
 def file_system(file: Path, partitions: Iterable[tuple[str, str]]) -> str | None:
-    """The kind of file system that a file lies on: of its longest mount point, and of those the last mounted."""
+    """Return the kind of file system that a file lies on: of its longest mount point, and of those the last mounted."""
     path, best, kind = file.absolute().resolve(), -1, None
     for mount_point, system in partitions:
         if path.is_relative_to(mount_point) and len(mount_point) >= best:

@@ -29,7 +29,7 @@ _POSTGRESQL_TYPES = {
 
 
 class Thing(NamedTuple):
-    """Something that a database defines. `kind` is table, view, index, trigger or something stranger."""
+    """Something that a database defines. `kind` is table, view, index, trigger or another word of the database."""
 
     kind: str
     name: str
@@ -38,7 +38,7 @@ class Thing(NamedTuple):
 
 
 def things(connection: Connection) -> list[Thing]:
-    """All that the database defines."""
+    """Return all that the database defines."""
     if connection.dialect.name == "sqlite":
         query = "SELECT type, name, tbl_name, sql FROM sqlite_master"
     else:
@@ -94,7 +94,7 @@ def check_shape(connection: Connection, found: list[Thing]) -> None:
 
 
 def _expected(table: Table, dialect: Dialect) -> Any:
-    """What `_described_...` should say of a table."""
+    """Return what `_described_...` should say of a table."""
     if dialect.name == "postgresql":
         return {
             (column.name, _POSTGRESQL_TYPES[re.sub(r"\(.*", "", column.type.compile())]) for column in table.columns

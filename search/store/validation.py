@@ -30,7 +30,7 @@ class Rule(NamedTuple):
 
 
 def _is_trained_long_enough(row: TrainingRow) -> bool:
-    """Whether the curve of a training that went to its end has a point for every twentieth, if it had so many steps."""
+    """Return whether the curve of a training that went to its end has all its points, if it had that many steps."""
     points = len(row.curve)
     if row.status == Status.OK and row.steps >= CURVE_POINTS:
         return points == CURVE_POINTS
@@ -38,7 +38,7 @@ def _is_trained_long_enough(row: TrainingRow) -> bool:
 
 
 def _is_settings(settings: Mapping[str, Any]) -> bool:
-    """Whether settings can be looked into before they are validated."""
+    """Return whether settings can be looked into before they are validated."""
     tasks = settings.get("tasks", [])
     parts = ("budget", "evaluator", "strategy", "dedup", "versions")
     return (

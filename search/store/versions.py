@@ -20,7 +20,7 @@ _UPGRADE_LOCK = 0x6F707473  # any number that other programs on a server will no
 
 
 def version_of(connection: Connection) -> str | None:
-    """The schema version, None for an empty database.
+    """Return the schema version, None for an empty database.
 
     Raises:
         InputError: the database holds something else.

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from search.commands.leaderboard import Wanted, find_programs, write_leaderboard
 from search.commands.output import Form
 from search.results.pareto import pareto_front
-from search.results.results import Results, Size
+from search.results.queries import Size
+from search.results.results import Results
 
 from tests.support.searches import PretendingEvaluator, opened, run, settings_of
 

@@ -1,0 +1,127 @@
+"""What is asked of the tables and views beyond their rows: each query beside the class of what it finds."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from proxy_tasks.outcome import Status
+
+from search.store.keys import Answer
+from search.store.rows import Name, Row, query
+
+
+@query(
+    """
+    SELECT answered_by, COUNT(*) AS programs, MIN(id) AS example_id FROM program
+    WHERE key = :key AND id <> :id GROUP BY answered_by ORDER BY COUNT(*) DESC, MIN(id)
+    """
+)
+class Duplicates(Row):
+    """Other births with the key of a program, by what answered them."""
+
+    answered_by: Annotated[str, Answer]
+    """What answered them."""
+    programs: int
+    """Their number."""
+    example_id: int
+    """The first of them."""
+
+
+@query(
+    """
+    SELECT live_statements, state_slots, MAX(fitness) AS fitness, COUNT(*) AS programs FROM v_leaderboard
+    WHERE search = :search GROUP BY live_statements, state_slots ORDER BY state_slots, live_statements
+    """
+)
+class Size(Row):
+    """The best fitness among programs of one size."""
+
+    live_statements: int
+    """Their live statements."""
+    state_slots: int
+    """Their state slots."""
+    fitness: float
+    """The highest fitness."""
+    programs: int
+    """How many programs are of this size."""
+
+
+@query(
+    """
+    SELECT status, CAST(SUM(programs) AS BIGINT) AS programs FROM v_failures WHERE search = :search
+    GROUP BY status ORDER BY SUM(programs) DESC, status
+    """
+)
+class FailedPrograms(Row):
+    """How many programs of a search failed in one way."""
+
+    status: Annotated[str, Status]
+    """The way."""
+    programs: int
+    """Their number."""
+
+
+@query("SELECT COUNT(*) AS programs FROM v_leaderboard WHERE search = :search")
+class DistinctPrograms(Row):
+    """How many distinct programs of a search trained well."""
+
+    programs: int
+    """Their number."""
+
+
+@query("SELECT birth, parent_birth, fitness, gain FROM v_lineage WHERE search = :search")
+class Child(Row):
+    """A birth beside its parent, without its text: there may be very many."""
+
+    birth: int
+    """The number of the birth."""
+    parent_birth: int | None
+    """The birth that was mutated."""
+    fitness: float | None
+    """The fitness, if it is ok."""
+    gain: float | None
+    """The fitness minus that of the parent."""
+
+
+# A parent was born before its child, so no data can make this endless; the limit holds whatever an index says.
+@query(
+    """
+    WITH RECURSIVE line AS (
+        SELECT id, search_id, birth, parent_birth FROM program WHERE id = :id
+        UNION ALL
+        SELECT i.id, i.search_id, i.birth, i.parent_birth
+        FROM line JOIN program i ON i.search_id = line.search_id AND i.birth = line.parent_birth
+        WHERE i.birth < line.birth
+    )
+    SELECT id FROM line LIMIT 1000000
+    """
+)
+class Ancestor(Row):
+    """A program on the line of ancestors of another."""
+
+    id: int
+    """Its ID."""
+
+
+@query("SELECT MAX(id) AS id FROM program")
+class LastProgram(Row):
+    """The program drawn last."""
+
+    id: int | None
+    """Its ID."""
+
+
+@query("SELECT name AS search FROM search ORDER BY id")
+class SearchName(Row):
+    """The name of a search."""
+
+    search: Name
+    """The name."""
+
+
+@query("SELECT id FROM program WHERE key = :key ORDER BY id")
+class ProgramWithKey(Row):
+    """A program with a key."""
+
+    id: int
+    """Its ID."""
