@@ -125,7 +125,7 @@ def _on_task(
 
 
 def _result(entrant: Entrant, tasks: list[OnTask], baselines: Sequence[Result], examined: int) -> Result:
-    """Return the result of a program, beside the baseline that is hardest to beat on these seeds, even if by"""
+    """Return the result of a program against the baseline that is hardest to beat on these very seeds."""
     rivals = [one for one in baselines if all(len(on.fresh.by_seed) > 1 for on in one.tasks)] or baselines
     found = [_against(tasks, rival.tasks) for rival in rivals]
     zs = [_over_all(ahead) for ahead in found]
