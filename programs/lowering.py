@@ -31,7 +31,7 @@ _BOUNDS = {"maximum": "torch.clamp({0}, min={1})", "minimum": "torch.clamp({0}, 
 
 
 @dataclass(frozen=True)
-class Rule:
+class LoweredRule:
     """A lowered program. Values 0..4 are the inputs w, g, m, v, lr.
 
     Attributes:
@@ -73,7 +73,7 @@ class Rule:
         return number in (self.update, *self.states.values()) or any(number in v.args for v in self.values)
 
 
-def lower(program: Program) -> Rule:
+def lower(program: Program) -> LoweredRule:
     """Return the live part of a program in the form that exporters write down."""
     return _Lowering(program).rule()
 
@@ -91,7 +91,7 @@ class _Lowering:
         self._of = {n: n for n in range(N_INPUTS)}
         self._lr = 1.0
 
-    def rule(self) -> Rule:
+    def rule(self) -> LoweredRule:
         for slot in (M, V):
             if slot in self._alive and slot not in self._slots:  # read but never written: always zero
                 self._of[slot] = self._add(Value("zeros", "torch.zeros_like({0})", (G,), TREE, "zeros"))
@@ -104,7 +104,7 @@ class _Lowering:
         states = {slot: self._of[number] for slot, number in self._slots.items()}
         needs_tensor = any(self._needs_tensor_lr(value) for value in self._values)
         update = self._of[self._update]
-        return Rule(self._values, self._constants, update, states, self._lr, needs_tensor, self._of)
+        return LoweredRule(self._values, self._constants, update, states, self._lr, needs_tensor, self._of)
 
     def _folded(self) -> dict[int, float]:
         """Return the values of the nodes that depend on constants alone."""

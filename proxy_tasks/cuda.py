@@ -75,7 +75,7 @@ class Cuda:
 
     def repeated(self, step: Callable[[], None]) -> Callable[[int], None]:
         """Return a function that takes the first step normally and repeats its recording for the others."""
-        return Recording(step)
+        return GraphRecording(step)
 
     def is_worth_a_move(self, left: int, rows: int) -> bool:
         """Return whether enough rows are idle: they cost time, but a move costs a recording.
@@ -170,7 +170,7 @@ class _MaskedRules:
             rules.step(lr)
 
 
-class Recording:
+class GraphRecording:
     """Repeats a step by a CUDA graph of it.
 
     Args:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from programs.export.parts import LIST_NAMES
 from programs.export.variables import Scope
 from programs.graph import LR, G, M, V, W
-from programs.lowering import Rule
+from programs.lowering import LoweredRule
 from programs.phases import LEAF, SUM, Phase, Value
 
 
@@ -31,7 +31,7 @@ def loop_over_entries(names: list[str], body: list[str]) -> str:
     return f"for i, ({entry}) in enumerate(entries):" if "i" in read else f"for {entry} in entries:"
 
 
-def in_order(rule: Rule) -> list[int]:
+def in_order(rule: LoweredRule) -> list[int]:
     """Return the inputs that come as lists with the parameters: w and g if they are read, and states in use."""
     return [n for n in (W, G, M, V) if (n in rule.states or (n in (W, G) and rule.is_read(n)))]
 
@@ -41,7 +41,7 @@ def tidy(expression: str) -> str:
     return ast.unparse(ast.parse(expression, mode="eval"))
 
 
-def comprehension(rule: Rule, value: Value, texts: Mapping[int, str], template: str) -> str:
+def comprehension(rule: LoweredRule, value: Value, texts: Mapping[int, str], template: str) -> str:
     """Return the expression over the elements of the lists that it reads, with `for` where there are any."""
     lists = sorted({a for a in value.args if rule.values[a].rank >= LEAF})
     elements = dict(zip(lists, "xyz", strict=False))
@@ -61,7 +61,7 @@ class Function:
         scope: the variables of the function.
     """
 
-    def __init__(self, rule: Rule, constants: dict[int, str], inputs: Mapping[int, str], scope: Scope) -> None:
+    def __init__(self, rule: LoweredRule, constants: dict[int, str], inputs: Mapping[int, str], scope: Scope) -> None:
         self.rule, self.constants, self.scope, self.phases = rule, constants, scope, rule.phases()
         self.texts = {**inputs, LR: "lr", **constants}
         self.kept = {n: scope.fix(f"all_{rule.values[n].name}") for phase in self.phases for n in phase.kept}

@@ -17,7 +17,7 @@ from programs.export.function import Function, comprehension, in_order, loop_ove
 from programs.export.parts import LIST_NAMES
 from programs.export.variables import Scope
 from programs.graph import N_INPUTS
-from programs.lowering import Rule
+from programs.lowering import LoweredRule
 from programs.phases import LEAF, RATE, SUM, TOTAL, TREE, Phase, Value
 
 _BINARY = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div", "maximum": "maximum", "minimum": "minimum"}
@@ -37,13 +37,13 @@ class _Operand(NamedTuple):
     tensor: bool = False
 
 
-def multi_tensor(rule: Rule, constants: dict[int, str]) -> list[str]:
+def multi_tensor(rule: LoweredRule, constants: dict[int, str]) -> list[str]:
     """Return the body of the function. `constants` are the texts of the constants, names or numbers."""
     return list(_MultiTensor(rule, constants).lines())
 
 
 class _MultiTensor(Function):
-    def __init__(self, rule: Rule, constants: dict[int, str]) -> None:
+    def __init__(self, rule: LoweredRule, constants: dict[int, str]) -> None:
         super().__init__(rule, constants, LIST_NAMES, Scope(constants.values()))
         self.positions = {n: now for now, n in enumerate(n for phase in self.phases for n in phase.order)}
         self.last_use = self._last_uses()

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from programs.graph import M, V, W
-from programs.lowering import Rule
+from programs.lowering import LoweredRule
 
 SMALL = 1e-3  # what is added to guard a division is below this
 
@@ -66,7 +66,7 @@ _NAMES: tuple[tuple[str, _Fits, str | None, str], ...] = (
 )  # fmt: skip
 
 
-def named_constants(rule: Rule) -> dict[int, NamedConstant]:
+def named_constants(rule: LoweredRule) -> dict[int, NamedConstant]:
     """Return the named constants of a rule, by value; pi and e remain numbers."""
     readers = rule.users()
     found = {
@@ -84,7 +84,7 @@ def named_constants(rule: Rule) -> dict[int, NamedConstant]:
     return result
 
 
-def _describe(rule: Rule, n: int, reader: int, position: int) -> tuple[str, str | None, str]:
+def _describe(rule: LoweredRule, n: int, reader: int, position: int) -> tuple[str, str | None, str]:
     """Return the name, the check and the meaning of a constant, by the first value that reads it."""
     value, constant = rule.values[reader], rule.constants[n]
     if rule.values[n].function == "get_eps":

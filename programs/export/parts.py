@@ -12,7 +12,7 @@ from programs.errors import InputError
 from programs.export.named_constants import NamedConstant, named_constants
 from programs.graph import INPUTS, LR, G, M, V, W
 from programs.liveness import live
-from programs.lowering import Rule, lower
+from programs.lowering import LoweredRule, lower
 from programs.program import Program, Statement
 
 LIST_NAMES = {W: "weights", G: "grads", M: "ms", V: "vs"}  # in generated functions
@@ -23,7 +23,7 @@ class Parts:
     """A program, its lowered rule, the name of the class, hyperparameters by value, and the program's provenance."""
 
     program: Program
-    rule: Rule
+    rule: LoweredRule
     name: str
     hyperparameters: dict[int, NamedConstant]
     provenance: Mapping[str, str]

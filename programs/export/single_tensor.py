@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from programs.export.function import Function, in_order, loop_over_entries, loop_over_lists, shares, tidy
 from programs.export.variables import Scope
 from programs.graph import INPUTS, G, M, V, W
-from programs.lowering import Rule
+from programs.lowering import LoweredRule
 from programs.phases import CONSTANT, RATE, SUM, Phase, Value
 
 WIDEST_INLINED = 44  # characters: an expression above this gets a line and a name of its own
@@ -16,17 +16,17 @@ _WRITE = "write"
 _PLAIN = ("add", "sub", "negative")  # functions whose arguments autograd does not keep
 
 
-def single_tensor(rule: Rule, constants: dict[int, str]) -> list[str]:
+def single_tensor(rule: LoweredRule, constants: dict[int, str]) -> list[str]:
     """Return the body of the function. `constants` are the texts of the constants, names or numbers."""
     return list(_SingleTensor(rule, constants).lines())
 
 
-def kept_by_autograd(rule: Rule, slot: int) -> bool:
+def kept_by_autograd(rule: LoweredRule, slot: int) -> bool:
     """Return whether a backward pass would read the state as it was before the step, which overwrites it."""
     return any(not _is_linear(rule, rule.values[user], place) for user, place in rule.users()[slot])
 
 
-def _is_linear(rule: Rule, value: Value, place: int) -> bool:
+def _is_linear(rule: LoweredRule, value: Value, place: int) -> bool:
     others = [rule.values[a].rank for i, a in enumerate(value.args) if i != place]
     if value.function == "interp":
         return place < 2 and others[-1] == CONSTANT
@@ -34,7 +34,7 @@ def _is_linear(rule: Rule, value: Value, place: int) -> bool:
 
 
 class _SingleTensor(Function):
-    def __init__(self, rule: Rule, constants: dict[int, str]) -> None:
+    def __init__(self, rule: LoweredRule, constants: dict[int, str]) -> None:
         scope = Scope([*constants.values(), *(INPUTS[s] for s in rule.states)], "wg")
         copied = {slot: f"{INPUTS[slot]}_in" for slot in (M, V) if kept_by_autograd(rule, slot)}
         super().__init__(rule, constants, dict(enumerate(INPUTS)) | copied, scope)

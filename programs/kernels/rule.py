@@ -16,7 +16,7 @@ SCALE = len(INPUTS)  # the value that updates are multiplied with
 _RANKS = (TOTAL, LEAF, TREE)  # by kind
 
 
-class Rule:
+class KernelRule:
     """A program with its constants left open.
 
     Attributes:

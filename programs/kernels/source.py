@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from programs.graph import INPUTS, W
-from programs.kernels.rule import Rule
+from programs.kernels.rule import KernelRule
 from programs.phases import TREE
 from programs.run.sharing import Skeletons
 
@@ -169,7 +169,7 @@ class Source:
     def __init__(self, skeletons: Skeletons) -> None:
         structures = [(tuple(o.constants), tuple(o.outputs.items())) for o in skeletons.of_program]
         by_structure = dict(zip(structures, skeletons.of_program, strict=True))
-        rules = {structure: Rule(skeletons, skeleton) for structure, skeleton in by_structure.items()}
+        rules = {structure: KernelRule(skeletons, skeleton) for structure, skeleton in by_structure.items()}
         bodies = {s: tuple(_body(rule, phase) for phase in range(rule.phases)) for s, rule in rules.items()}
         self._bodies = sorted(bodies.values())
         numbers = {body: number for number, body in enumerate(self._bodies)}
@@ -203,7 +203,7 @@ class Source:
         return sha256("\0".join([self.text(dialect), *options]).encode()).hexdigest()[:32]
 
 
-def _body(rule: Rule, phase: int) -> str:
+def _body(rule: KernelRule, phase: int) -> str:
     """Return what one phase of a rule does with a slice: numbers first, then place by place, then sums."""
     before, inside, after = list[str](), list[str](), list[str]()
     for number in rule.needed(phase):

@@ -17,7 +17,7 @@ from programs.simplify.cost import Cost, cost, is_simpler
 from programs.simplify.evidence import Checker, Evidence, sample_recordings
 from programs.simplify.graph import Graph, Roots, read
 from programs.simplify.linear import Forms, extractions
-from programs.simplify.rewriting import Candidate, rewritings
+from programs.simplify.rewriting import Rewrite, rewritings
 from programs.simplify.rules import DOMAIN, EXACT, ROUNDING, TAGS
 from programs.simplify.states import combinations, multiples, same_states, units, unwritten_states, zero_values
 from programs.simplify.writing import write
@@ -89,7 +89,7 @@ class _Simplification:
         self._steps: list[Step] = []
         self._tried_units = False
         self._refused: set[tuple[Roots, Roots]] = set()
-        self._better: dict[Roots, Candidate | None] = {}
+        self._better: dict[Roots, Rewrite | None] = {}
 
     def run(self) -> Simplified:
         program = self._tidied()
@@ -101,10 +101,10 @@ class _Simplification:
         """Return the program without dead statements, and with equal expressions computed once."""
         alive = live_program(self._original)
         if len(alive) < len(self._original):
-            self._record(self._original, alive, Candidate(DEAD, EXACT, self._roots))
+            self._record(self._original, alive, Rewrite(DEAD, EXACT, self._roots))
         written = write(self._graph, self._roots, self._names)
         if len(written) < len(alive):
-            self._record(alive, written, Candidate(COPIES, EXACT, self._roots))
+            self._record(alive, written, Rewrite(COPIES, EXACT, self._roots))
             return written
         return alive
 
@@ -122,12 +122,12 @@ class _Simplification:
                 self._refused.add(change)
         return None
 
-    def _record(self, before: Program, after: Program, candidate: Candidate) -> Step:
+    def _record(self, before: Program, after: Program, candidate: Rewrite) -> Step:
         evidence = self._checker.check(before, after, candidate.tag, candidate.differs)
         self._steps.append(Step(before, after, candidate.kind, candidate.tag, evidence))
         return self._steps[-1]
 
-    def _candidates(self, now: Cost) -> Iterator[Candidate]:
+    def _candidates(self, now: Cost) -> Iterator[Rewrite]:
         """Yield simpler programs, those that are sure to do the same first."""
         better = self._better.get(self._roots) if self._tried_units else None
         if better is not None:
@@ -139,7 +139,7 @@ class _Simplification:
         if DOMAIN in self._tags:
             yield from self._worthwhile(now)
 
-    def _sure(self, now: Cost) -> Iterator[Candidate]:
+    def _sure(self, now: Cost) -> Iterator[Rewrite]:
         graph, roots, forms = self._graph, self._roots, self._forms
         yield from _simpler(graph, now, _by_rules(graph, roots, forms, self._tags - {DOMAIN}))
         if ROUNDING in self._tags:
@@ -148,7 +148,7 @@ class _Simplification:
                 yield from self._in_other_units()
             yield from _simpler(graph, now, extractions(graph, roots, forms, now.statements))
 
-    def _in_other_units(self) -> Iterator[Candidate]:
+    def _in_other_units(self) -> Iterator[Rewrite]:
         """Yield states in other units, with all that follows, where this saves more statements than other steps."""
         candidates = list(units(self._graph, self._roots, self._forms))
         if candidates and cost(self._graph, self._roots).statements <= _FEW:
@@ -159,7 +159,7 @@ class _Simplification:
                 if after[:2] < otherwise[:2] and after.statements < otherwise.statements:
                     yield candidate._replace(roots=roots)
 
-    def _worthwhile(self, now: Cost) -> Iterator[Candidate]:
+    def _worthwhile(self, now: Cost) -> Iterator[Rewrite]:
         """Yield uses of rules with a domain that save a statement or a slot in the end."""
         for candidate in rewritings(self._graph, self._roots, {DOMAIN}):
             if is_simpler(self._graph, candidate.roots, now):
@@ -177,20 +177,20 @@ class _Simplification:
                 return roots
             roots = better.roots
 
-    def _first_sure(self, roots: Roots) -> Candidate | None:
+    def _first_sure(self, roots: Roots) -> Rewrite | None:
         graph, forms, now = self._graph, self._forms, cost(self._graph, roots)
         rules = _by_rules(graph, roots, forms, self._tags - {DOMAIN})
         linear = extractions(graph, roots, forms, now.statements) if ROUNDING in self._tags else ()
         return next(_simpler(graph, now, chain(rules, linear)), None)
 
 
-def _simpler(graph: Graph, now: Cost, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+def _simpler(graph: Graph, now: Cost, candidates: Iterable[Rewrite]) -> Iterator[Rewrite]:
     for candidate in candidates:
         if is_simpler(graph, candidate.roots, now):
             yield candidate
 
 
-def _by_rules(graph: Graph, roots: Roots, forms: Forms, tags: Collection[str]) -> Iterator[Candidate]:
+def _by_rules(graph: Graph, roots: Roots, forms: Forms, tags: Collection[str]) -> Iterator[Rewrite]:
     """Yield what rules and inductions over the steps offer."""
     yield from unwritten_states(graph, roots)
     yield from same_states(graph, roots)

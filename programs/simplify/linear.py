@@ -19,7 +19,7 @@ from typing import NamedTuple
 from programs.graph import M, V, W
 from programs.ops import EPS
 from programs.simplify.graph import Graph, Roots, replaced, trimmed
-from programs.simplify.rewriting import Candidate
+from programs.simplify.rewriting import Rewrite
 from programs.simplify.rules import ROUNDING
 
 LINEAR = "linear"
@@ -132,7 +132,7 @@ class Term(NamedTuple):
 Terms = tuple[Term, ...]
 
 
-def extractions(graph: Graph, roots: Roots, forms: Forms, most: int) -> Iterator[Candidate]:
+def extractions(graph: Graph, roots: Roots, forms: Forms, most: int) -> Iterator[Rewrite]:
     """Yield the programs in which one linear value is computed in another way, with at most `most` statements."""
     nodes = graph.live(roots)
     within = _only_for_sums(graph, roots, forms, nodes)
@@ -149,7 +149,7 @@ def extractions(graph: Graph, roots: Roots, forms: Forms, most: int) -> Iterator
                     continue
                 changed = replaced(graph, roots, {node: new})
                 if changed is not None:
-                    yield Candidate(LINEAR, ROUNDING, trimmed(graph, changed))
+                    yield Rewrite(LINEAR, ROUNDING, trimmed(graph, changed))
 
 
 def _is_larger(graph: Graph, roots: Roots, new: int, rest: Set[int], room: int) -> bool:

@@ -16,7 +16,7 @@ from programs.simplify.rules import EXACT, ROUNDING, RULES, Rule
 FOLDING = "numbers"
 
 
-class Candidate(NamedTuple):
+class Rewrite(NamedTuple):
     """A program that may take the place of another: the kind and the tag of the step that leads there."""
 
     kind: str
@@ -36,20 +36,20 @@ def _by_function(tags: frozenset[str]) -> dict[str, list[Rule]]:
     return rules
 
 
-def rewritings(graph: Graph, roots: Roots, tags: Collection[str]) -> Iterator[Candidate]:
+def rewritings(graph: Graph, roots: Roots, tags: Collection[str]) -> Iterator[Rewrite]:
     """Yield the programs that one use of a rule with one of these tags leads to, innermost expressions first."""
     rules = _by_function(frozenset(tags))
     known = signs(graph, roots)
     for node in graph.live(roots):
         function, args, _, _ = graph.nodes[node]
         if args and ROUNDING in tags and (folded := folded_call(graph, function, args)) is not None:
-            yield from _with(graph, roots, node, folded, Candidate(FOLDING, ROUNDING, roots))
+            yield from _with(graph, roots, node, folded, Rewrite(FOLDING, ROUNDING, roots))
         for rule in rules.get(function, ()):
             for bindings in matches(graph, pattern(rule.left), node, {}):
                 if all(_holds(graph, condition, bindings, known) for condition in rule.when):
                     found = _built(graph, rule, bindings)
                     if found is not None and found != node:
-                        yield from _with(graph, roots, node, found, Candidate(str(rule), rule.tag, roots, rule.differs))
+                        yield from _with(graph, roots, node, found, Rewrite(str(rule), rule.tag, roots, rule.differs))
 
 
 def _built(graph: Graph, rule: Rule, bindings: Bindings) -> int | None:
@@ -59,7 +59,7 @@ def _built(graph: Graph, rule: Rule, bindings: Bindings) -> int | None:
         return None
 
 
-def _with(graph: Graph, roots: Roots, node: int, by: int, candidate: Candidate) -> Iterator[Candidate]:
+def _with(graph: Graph, roots: Roots, node: int, by: int, candidate: Rewrite) -> Iterator[Rewrite]:
     changed = replaced(graph, roots, {node: by})
     if changed is not None:
         yield candidate._replace(roots=trimmed(graph, changed))

@@ -15,39 +15,39 @@ from programs.graph import M, V, W
 from programs.simplify.facts import zeros
 from programs.simplify.graph import Graph, KindError, Roots, replaced, trimmed
 from programs.simplify.linear import Form, Forms, combined
-from programs.simplify.rewriting import Candidate
+from programs.simplify.rewriting import Rewrite
 from programs.simplify.rules import EXACT, ROUNDING
 
 ZERO, SAME, MULTIPLE, COMBINATION, UNITS = "zero", "same state", "multiple state", "combined state", "state units"
 
 
-def unwritten_states(graph: Graph, roots: Roots) -> Iterator[Candidate]:
+def unwritten_states(graph: Graph, roots: Roots) -> Iterator[Rewrite]:
     """Yield the program in which a slot that is read but never written is zero."""
     for slot in (M, V):
         if slot in graph.live(roots) and slot not in dict(roots.states):
             changed = replaced(graph, roots, {slot: graph.constant(0.0)})
             if changed is not None:
-                yield Candidate(ZERO, EXACT, changed)
+                yield Rewrite(ZERO, EXACT, changed)
 
 
-def zero_values(graph: Graph, roots: Roots) -> Iterator[Candidate]:
+def zero_values(graph: Graph, roots: Roots) -> Iterator[Rewrite]:
     """Yield the program in which everything that is zero at every step, states too, is written as zero."""
     zero = zeros(graph, roots)
     left = Roots(roots.update, tuple((s, n) for s, n in roots.states if s not in zero))
     changed = replaced(graph, left, dict.fromkeys(zero, graph.constant(0.0))) if zero else None
     if changed is not None:
-        yield Candidate(ZERO, ROUNDING, trimmed(graph, changed))
+        yield Rewrite(ZERO, ROUNDING, trimmed(graph, changed))
 
 
-def same_states(graph: Graph, roots: Roots) -> Iterator[Candidate]:
+def same_states(graph: Graph, roots: Roots) -> Iterator[Rewrite]:
     """Yield the program with one slot where both hold the same after each step if they did before."""
     if len(roots.states) == 2:
         one = replaced(graph, roots, {V: M})
         if one is not None and one.states[0][1] == one.states[1][1]:
-            yield Candidate(SAME, EXACT, trimmed(graph, Roots(one.update, one.states[:1])))
+            yield Rewrite(SAME, EXACT, trimmed(graph, Roots(one.update, one.states[:1])))
 
 
-def multiples(graph: Graph, roots: Roots, forms: Forms) -> Iterator[Candidate]:
+def multiples(graph: Graph, roots: Roots, forms: Forms) -> Iterator[Rewrite]:
     """Yield the programs with one slot where one is always the same multiple of the other."""
     following = dict(roots.states)
     for slot, other in ((V, M), (M, V)) if len(following) == 2 else ():
@@ -55,7 +55,7 @@ def multiples(graph: Graph, roots: Roots, forms: Forms) -> Iterator[Candidate]:
         for factor in dict.fromkeys(form[a] / base[a] for a in form if a in base):
             changed = _substituted(graph, roots, {slot: (factor, other)})
             if changed is not None and _is_multiple(forms, dict(changed.states), slot, other, factor):
-                yield Candidate(MULTIPLE, ROUNDING, trimmed(graph, _without(changed, slot)))
+                yield Rewrite(MULTIPLE, ROUNDING, trimmed(graph, _without(changed, slot)))
 
 
 def _is_multiple(forms: Forms, following: dict[int, int], slot: int, other: int, factor: Fraction) -> bool:
@@ -81,7 +81,7 @@ def _without(roots: Roots, slot: int) -> Roots:
     return Roots(roots.update, tuple((s, n) for s, n in roots.states if s != slot))
 
 
-def combinations(graph: Graph, roots: Roots, forms: Forms) -> Iterator[Candidate]:
+def combinations(graph: Graph, roots: Roots, forms: Forms) -> Iterator[Rewrite]:
     """Yield the program in which z = a m + b v takes the place of both states, if nothing else reads them."""
     if len(roots.states) < 2:
         return
@@ -99,7 +99,7 @@ def combinations(graph: Graph, roots: Roots, forms: Forms) -> Iterator[Candidate
             return
         changed = _substituted(graph, Roots(roots.update, ((M, total),)), {M: (1 / z[M], M), V: (Fraction(0), M)})
         if changed is not None:
-            yield Candidate(COMBINATION, ROUNDING, changed)
+            yield Rewrite(COMBINATION, ROUNDING, changed)
 
 
 def _looked_at(graph: Graph, roots: Roots, forms: Forms) -> set[int]:
@@ -116,14 +116,14 @@ def _parallel(form: Form, direction: Form) -> bool:
     return not form or (form.keys() == direction.keys() and form[M] * direction[V] == form[V] * direction[M])
 
 
-def units(graph: Graph, roots: Roots, forms: Forms) -> Iterator[Candidate]:
+def units(graph: Graph, roots: Roots, forms: Forms) -> Iterator[Rewrite]:
     """Yield programs with a slot in other units, so that its rule becomes an interpolation or a plain sum."""
     for slot, node in roots.states:
         for unit in _units(forms.of(node), slot):
             changed = _substituted(graph, roots, {slot: (unit, slot)})
             if changed is not None:
                 states = tuple((s, _times(graph, 1 / unit, n) if s == slot else n) for s, n in changed.states)
-                yield Candidate(UNITS, ROUNDING, Roots(changed.update, states))
+                yield Rewrite(UNITS, ROUNDING, Roots(changed.update, states))
 
 
 def _units(form: Form, slot: int) -> list[Fraction]:

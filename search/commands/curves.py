@@ -25,7 +25,7 @@ GAP = 4  # between two plots
 CURVE_COLUMNS = ("competitor", "task", "task_fingerprint", "seed", "status", "point", "points", "loss")
 
 
-class OnTask(NamedTuple):
+class TaskCurve(NamedTuple):
     """The mean training loss over each of the first shares of a training that has `points` of them."""
 
     task: str
@@ -35,16 +35,16 @@ class OnTask(NamedTuple):
     points: int
 
 
-class Training(NamedTuple):
+class CompetitorCurves(NamedTuple):
     """How a program or a baseline trained on each task of its search. `tasks`: by fingerprint."""
 
     name: str
     fitness: float | None
-    tasks: dict[str, OnTask]
+    tasks: dict[str, TaskCurve]
 
 
-def trainings_of(results: Results, name: str, of: ProgramEntry | BaselineEntry, tasks: Sequence[str]) -> Training:
-    """Return the trainings of a program or a baseline with the seed of the curves.
+def curves_of(results: Results, name: str, of: ProgramEntry | BaselineEntry, tasks: Sequence[str]) -> CompetitorCurves:
+    """Return the curves of a program or a baseline with the seed of the curves.
 
     Args:
         results: that hold them.
@@ -59,11 +59,11 @@ def trainings_of(results: Results, name: str, of: ProgramEntry | BaselineEntry, 
     for row in wanted:
         losses = list(row.curve)
         whole = len(losses) if row.status == Status.OK else max(CURVE_POINTS, len(losses))
-        found[row.task_fingerprint] = OnTask(row.task, row.task_fingerprint, row.status, losses, whole)
-    return Training(name, of.fitness, found)
+        found[row.task_fingerprint] = TaskCurve(row.task, row.task_fingerprint, row.status, losses, whole)
+    return CompetitorCurves(name, of.fitness, found)
 
 
-def curve_rows(trainings: Sequence[Training]) -> list[dict[str, Any]]:
+def curve_rows(trainings: Sequence[CompetitorCurves]) -> list[dict[str, Any]]:
     """Return a row for each loss of each training."""
     return [
         dict(zip(CURVE_COLUMNS, (one.name, on.task, on.fingerprint, SEED, on.status, n, on.points, loss), strict=True))
@@ -73,7 +73,7 @@ def curve_rows(trainings: Sequence[Training]) -> list[dict[str, Any]]:
     ]
 
 
-def show_curves(trainings: Sequence[Training]) -> None:
+def show_curves(trainings: Sequence[CompetitorCurves]) -> None:
     """Print the curves of the first of these beside those of tuned AdamW, and where all of them end.
 
     Of several trainings on a task of one name, of different lengths, one that AdamW has too is preferred.
@@ -81,7 +81,7 @@ def show_curves(trainings: Sequence[Training]) -> None:
     ours, *baselines = trainings
     beside = next((one for one in baselines if one.name == BESIDE), None)
     theirs = beside.tasks if beside is not None else {}
-    of_name: dict[str, OnTask] = {}
+    of_name: dict[str, TaskCurve] = {}
     for on in sorted(ours.tasks.values(), key=lambda on: on.fingerprint not in theirs):
         of_name.setdefault(on.task, on)
     drawn = [on for on in of_name.values() if on.losses or (on.fingerprint in theirs and theirs[on.fingerprint].losses)]
@@ -106,7 +106,7 @@ def _marks() -> Marks:
     return ASCII if console.options.ascii_only else DOTS
 
 
-def _show_plots(pairs: Sequence[tuple[OnTask, OnTask | None]]) -> None:
+def _show_plots(pairs: Sequence[tuple[TaskCurve, TaskCurve | None]]) -> None:
     """Print two plots side by side where the terminal is wide enough."""
     across = 2 if console.width >= 2 * LEAST_WIDTH + GAP else 1
     width = max(LEAST_WIDTH, min(MOST_WIDTH, (console.width - GAP * (across - 1)) // across))
@@ -122,16 +122,16 @@ def _show_plots(pairs: Sequence[tuple[OnTask, OnTask | None]]) -> None:
         console.print()
 
 
-def _curve(on: OnTask, other: OnTask | None) -> Curve:
+def _curve(on: TaskCurve, other: TaskCurve | None) -> Curve:
     whole = other.points if other is not None and other.status == Status.OK != on.status else on.points
     return Curve(on.losses, whole)
 
 
-def _end(on: OnTask | None) -> str:
+def _end(on: TaskCurve | None) -> str:
     return number(on.losses[-1]) if on is not None and on.status == Status.OK and on.losses else "-"
 
 
-def _show_ends(trainings: Sequence[Training], tasks: Sequence[OnTask]) -> None:
+def _show_ends(trainings: Sequence[CompetitorCurves], tasks: Sequence[TaskCurve]) -> None:
     rows = []
     for task in tasks:
         found = [one.tasks.get(task.fingerprint) for one in trainings]

@@ -16,7 +16,7 @@ from search.commands.options import RESULTS, StoreOption
 from search.commands.progress import counting_trainings
 from search.commands.proof_tables import show_proof
 from search.commands.terminal import console
-from search.evidence.proof import Competition, OnTask, prove
+from search.evidence.proof import Competition, ProofOnTask, prove
 from search.results.results import Results
 from search.settings.settings import Dedup, EvaluatorSettings
 from search.store import ProofRow
@@ -104,7 +104,7 @@ def _rows(one: Competition, program_id: int) -> list[ProofRow]:
     return [_row(one, program_id, on, ahead, state) for on, ahead, state in columns]
 
 
-def _row(one: Competition, program_id: int, on: OnTask, ahead: Difference | None, state: float) -> ProofRow:
+def _row(one: Competition, program_id: int, on: ProofOnTask, ahead: Difference | None, state: float) -> ProofRow:
     tuned, fresh = on.tuned, on.fresh
     compared = None if one.is_finalist else ahead
     return ProofRow(

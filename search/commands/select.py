@@ -16,7 +16,7 @@ from programs.program import parse
 from search.commands.options import SetOption, allow_user_modules
 from search.commands.progress import counting_trainings
 from search.commands.terminal import console, show_table
-from search.evidence.funnel import Entrant, OnTask, Result, run_stage
+from search.evidence.funnel import Entrant, StageOnTask, StageResult, run_stage
 from search.results.results import Results
 from search.settings.funnel import Funnel, Stage
 from search.settings.settings import Dedup
@@ -123,14 +123,14 @@ def by_lower_bound(rows: Sequence[LeaderboardEntry]) -> list[LeaderboardEntry]:
     return sorted(rows, key=lambda row: row.score - math.sqrt(variance / row.rounds), reverse=True)
 
 
-def _noise(stage: Stage, results: Sequence[Result], service: TrainingService) -> list[NoiseRow]:
+def _noise(stage: Stage, results: Sequence[StageResult], service: TrainingService) -> list[NoiseRow]:
     """Return the noise of the stage's tasks, measured with AdamW as tuned there, or else with the first baseline."""
     measured = next((result for result in results if result.name == "adamw"), results[0])
     programs = [on.tuned.program for on in measured.tasks]
     return [measure_noise(program, choice.task, service) for choice, program in zip(stage.tasks, programs, strict=True)]
 
 
-def _rows(results: Sequence[Result], funnel: Funnel, stage: int) -> list[SelectionRow]:
+def _rows(results: Sequence[StageResult], funnel: Funnel, stage: int) -> list[SelectionRow]:
     return [
         _row(result, on, ahead, funnel, stage)
         for result in results
@@ -138,7 +138,7 @@ def _rows(results: Sequence[Result], funnel: Funnel, stage: int) -> list[Selecti
     ]
 
 
-def _row(result: Result, on: OnTask, ahead: Difference | None, funnel: Funnel, stage: int) -> SelectionRow:
+def _row(result: StageResult, on: StageOnTask, ahead: Difference | None, funnel: Funnel, stage: int) -> SelectionRow:
     fingerprint, tuned, fresh = on
     return SelectionRow(
         funnel=funnel.name,
@@ -165,7 +165,7 @@ def _row(result: Result, on: OnTask, ahead: Difference | None, funnel: Funnel, s
     )
 
 
-def _show(stage: int, results: Sequence[Result]) -> None:
+def _show(stage: int, results: Sequence[StageResult]) -> None:
     rows = []
     for result in results:
         is_program = result.program_id is not None

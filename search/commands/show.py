@@ -11,7 +11,7 @@ from rich.text import Text
 from programs.liveness import live_program, live_statements
 from programs.program import Program
 
-from search.commands.curves import CURVE_COLUMNS, Training, curve_rows, show_curves, trainings_of
+from search.commands.curves import CURVE_COLUMNS, CompetitorCurves, curve_rows, curves_of, show_curves
 from search.commands.lineage import changes_of
 from search.commands.options import RESULTS, CsvOption, IdArgument, JsonOption, StoreOption
 from search.commands.output import Form, Table, form_of, table_of, write
@@ -50,7 +50,7 @@ class Found(NamedTuple):
     trained: ProgramEntry | None
     """The first program with its key that was trained."""
     duplicates: list[Duplicates]
-    trainings: list[Training]
+    trainings: list[CompetitorCurves]
     funnel: list[FunnelEntry]
     proof: list[ProofEntry]
 
@@ -101,7 +101,7 @@ def _find(results: Results, program_id: int) -> Found:
         results.lineage(program_id),
         results.first_trained(row.key),
         results.duplicates(row),
-        [trainings_of(results, name, of, named.tasks) for name, of in competitors],
+        [curves_of(results, name, of, named.tasks) for name, of in competitors],
         results.funnels_of(program_id=program_id),
         results.proof(program_id),
     )

@@ -25,7 +25,14 @@ from search.commands.progress import counting_trainings
 from search.commands.terminal import console, number, show_program, show_table
 from search.evidence.recording import record
 from search.evidence.scaled_tasks import LossIncrease, ScaledTask, difference, losses, scaled_task
-from search.evidence.simplification import ABLATION, NAMES, Simplification, Step, Training, simplify
+from search.evidence.simplification import (
+    ABLATION,
+    NAMES,
+    Simplification,
+    SimplificationStep,
+    TrainingEvidence,
+    simplify,
+)
 from search.results.export import NamedProgram
 from search.results.programs import named_program
 from search.results.results import Results
@@ -121,7 +128,7 @@ def _trained(
         service = TrainingService(database, InlineEvaluator(), BATCH, DEDUP)
         with counting_trainings(service):
             on = _scaled(found, tasks, tuning_seeds(seeds), service)
-            training = Training(service, on, tuning_seeds(seeds), tolerance)
+            training = TrainingEvidence(service, on, tuning_seeds(seeds), tolerance)
             result = simplify(found.program, training, lambda line: console.print(line, markup=False))
             return result, on, _confirmed(result, on, fresh_seeds(seeds), service)
 
@@ -197,7 +204,7 @@ def _show_steps(result: Simplification) -> None:
     show_table("steps", columns, rows, left=["kind", "change", "evidence"])
 
 
-def _evidence(step: Step) -> str:
+def _evidence(step: SimplificationStep) -> str:
     if "differences" in step.evidence:
         return ", ".join(f"{task} {_sd(*found)}" for task, found in step.evidence["differences"].items())
     return f"{step.evidence['tag']}, updates differ by {float(step.evidence['float64']):.1g}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from search.commands.options import RESULTS, CsvOption, JsonOption, SearchOption, StoreOption
 from search.commands.output import Form, form_of, table_of, write
 from search.commands.terminal import console, number, show_table
-from search.results.results import Driver, Results, open_results
+from search.results.results import Results, SearchDriver, open_results
 from search.results.text import printable
 from search.store.keys import SearchState
 from search.store.rows import Row, columns_of
@@ -64,7 +64,7 @@ def write_status(results: Results, search: str | None, form: Form) -> None:
     write(form, "status", results.location, tables)
 
 
-def _status(row: SearchEntry, driver: Driver) -> SearchStatus:
+def _status(row: SearchEntry, driver: SearchDriver) -> SearchStatus:
     budget = row.settings.get("budget", {})
     programs, evaluations = (b if type(b := budget.get(name)) is int else None for name in ("programs", "evaluations"))
     return SearchStatus(

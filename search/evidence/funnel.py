@@ -33,7 +33,7 @@ class Entrant(NamedTuple):
         return f"program {self.program_id}"
 
 
-class OnTask(NamedTuple):
+class StageOnTask(NamedTuple):
     """How a competitor fared on a task of a stage: as tuned there, on fresh seeds."""
 
     fingerprint: str
@@ -42,7 +42,7 @@ class OnTask(NamedTuple):
     fresh: Trainings
 
 
-class Result(NamedTuple):
+class StageResult(NamedTuple):
     """How a competitor fared in a stage.
 
     Programs are compared with every baseline over all tasks; `baseline` is the one that is hardest to beat, `ahead`
@@ -52,7 +52,7 @@ class Result(NamedTuple):
 
     name: str
     program_id: int | None
-    tasks: list[OnTask]
+    tasks: list[StageOnTask]
     baseline: str
     ahead: list[Difference | None]
     z: float | None
@@ -68,7 +68,7 @@ def run_stage(
     service: TrainingService,
     examined: int,
     say: Callable[[str], None],
-) -> list[Result]:
+) -> list[StageResult]:
     """Tune everybody, train on fresh seeds, decide.
 
     Args:
@@ -90,7 +90,7 @@ def run_stage(
         columns.append(_on_task(number, stage, place, competitors, service))
     of_each = [list(tasks) for tasks in zip(*columns, strict=True)]
     known = [
-        Result(name, None, tasks, name, [None] * len(tasks), None, None, False)
+        StageResult(name, None, tasks, name, [None] * len(tasks), None, None, False)
         for name, tasks in zip(baselines, of_each, strict=False)
     ]
     programs = [
@@ -102,7 +102,7 @@ def run_stage(
     return [*known, *(result._replace(passed=result in passing) for result in ranked)]
 
 
-def _distinct(results: Iterable[Result]) -> list[Result]:
+def _distinct(results: Iterable[StageResult]) -> list[StageResult]:
     """Without those that are the same as an earlier one now that both are tuned."""
     seen, distinct = set(), []
     for result in results:
@@ -115,16 +115,16 @@ def _distinct(results: Iterable[Result]) -> list[Result]:
 
 def _on_task(
     number: int, stage: Stage, place: int, competitors: Sequence[Competitor], service: TrainingService
-) -> list[OnTask]:
+) -> list[StageOnTask]:
     choice = stage.tasks[place]
     tuning = TaskSeeds(choice.task, stage_tuning_seeds(number, choice.seeds))
     deciding = TaskSeeds(choice.task, stage_fresh_seeds(number, stage.fresh_seeds))
     tuned = tune(competitors, service, [tuning], trials=stage.trials)
     trained = [found for (found,) in service.train([one.program for one in tuned], [deciding])]
-    return [OnTask(choice.task.fingerprint, one, fresh) for one, fresh in zip(tuned, trained, strict=True)]
+    return [StageOnTask(choice.task.fingerprint, one, fresh) for one, fresh in zip(tuned, trained, strict=True)]
 
 
-def _result(entrant: Entrant, tasks: list[OnTask], baselines: Sequence[Result], examined: int) -> Result:
+def _result(entrant: Entrant, tasks: list[StageOnTask], baselines: Sequence[StageResult], examined: int) -> StageResult:
     """Return the result of a program against the baseline that is hardest to beat on these very seeds."""
     rivals = [one for one in baselines if all(len(on.fresh.by_seed) > 1 for on in one.tasks)] or baselines
     found = [_against(tasks, rival.tasks) for rival in rivals]
@@ -132,10 +132,10 @@ def _result(entrant: Entrant, tasks: list[OnTask], baselines: Sequence[Result], 
     hardest = zs.index(None) if None in zs else zs.index(min(z for z in zs if z is not None))
     z = zs[hardest]
     p = None if z is None else corrected(z, examined)
-    return Result(entrant.name, entrant.program_id, tasks, rivals[hardest].name, found[hardest], z, p, False)
+    return StageResult(entrant.name, entrant.program_id, tasks, rivals[hardest].name, found[hardest], z, p, False)
 
 
-def _against(ours: Sequence[OnTask], theirs: Sequence[OnTask]) -> list[Difference | None]:
+def _against(ours: Sequence[StageOnTask], theirs: Sequence[StageOnTask]) -> list[Difference | None]:
     """Return the differences on each task; None where one of our trainings failed, which is no better than anything."""
     return [
         None if mine.fresh.failures else difference(mine.fresh.by_seed, other.fresh.by_seed)

@@ -37,7 +37,7 @@ TOLERANCE = 1.05  # of the lowest loss
 REFERENCE = "adamw"  # the baseline that the others are measured by
 
 
-class OnTask(NamedTuple):
+class ProofOnTask(NamedTuple):
     """How a competitor fares on a locked task. Losses, where higher is worse.
 
     `steps_to_adamw`: the share of the task's steps, by schedules that are as long, after which it has the loss of tuned
@@ -60,7 +60,7 @@ class Competition(NamedTuple):
 
     name: str
     is_finalist: bool
-    tasks: list[OnTask]
+    tasks: list[ProofOnTask]
     differences: list[Difference | None]
     z: float | None
     p: float | None
@@ -109,7 +109,7 @@ def prove(
     ]
 
 
-def _on_task(task: Task, competitors: Sequence[Competitor], service: TrainingService) -> list[OnTask]:
+def _on_task(task: Task, competitors: Sequence[Competitor], service: TrainingService) -> list[ProofOnTask]:
     tuned = tune(competitors, service, [TaskSeeds(task, TUNING_SEEDS)])
     programs = [one.program for one in tuned]
     fresh = _trained(programs, task, FRESH_SEEDS, service)
@@ -122,7 +122,7 @@ def _on_task(task: Task, competitors: Sequence[Competitor], service: TrainingSer
     reference = next(of_one for one, of_one in zip(tuned, fresh, strict=True) if one.name == REFERENCE)
     target = _loss(reference, SHORT_SEEDS)
     return [
-        OnTask(
+        ProofOnTask(
             task, one, of_one,
             steps_to(target, [*(_loss(column[place]) for column in short), _loss(of_one, SHORT_SEEDS)]),
             tolerance(swept[place]),
@@ -199,8 +199,8 @@ def _reach(losses: Sequence[float], bound: float) -> float:
 
 
 def _with_one_setting(
-    competitors: Sequence[Competitor], of_each: list[list[OnTask]], service: TrainingService
-) -> list[list[OnTask]]:
+    competitors: Sequence[Competitor], of_each: list[list[ProofOnTask]], service: TrainingService
+) -> list[list[ProofOnTask]]:
     """Return the results with the one trial, of those that all tasks share, that does best on a seed of tuning."""
     targets = [_loss(on.fresh) for on in next(of_one for of_one in of_each if of_one[0].tuned.name == REFERENCE)]
     tasks = [on.task for on in of_each[0]]
@@ -214,7 +214,9 @@ def _with_one_setting(
     return found
 
 
-def _with_ratio(on: OnTask, program: Program | TorchOptimizer, target: float, service: TrainingService) -> OnTask:
+def _with_ratio(
+    on: ProofOnTask, program: Program | TorchOptimizer, target: float, service: TrainingService
+) -> ProofOnTask:
     """Return the results on a task with the loss of one more program, as a share of the target."""
     (fresh,) = _trained([program], on.task, FRESH_SEEDS, service)
     ratio = _loss(fresh) / target
@@ -237,7 +239,7 @@ def _best_on_all(
 
 
 def _competition(
-    of_one: list[OnTask], finalist: list[OnTask], is_finalist: bool, openings: int, step_time: float
+    of_one: list[ProofOnTask], finalist: list[ProofOnTask], is_finalist: bool, openings: int, step_time: float
 ) -> Competition:
     differences = [_ahead(ours, theirs) for ours, theirs in zip(finalist, of_one, strict=True)]
     zs = [limited(ahead.z) for ahead in differences if ahead is not None]
@@ -247,12 +249,12 @@ def _competition(
     return Competition(of_one[0].tuned.name, is_finalist, of_one, differences, z, p, state, step_time)
 
 
-def _ahead(ours: OnTask, theirs: OnTask) -> Difference | None:
+def _ahead(ours: ProofOnTask, theirs: ProofOnTask) -> Difference | None:
     """None where one of the finalist's trainings failed; of its rivals, those that did not count."""
     return None if ours.fresh.failures else difference(ours.fresh.by_seed, theirs.fresh.by_seed)
 
 
-def _state(on: OnTask) -> float:
+def _state(on: ProofOnTask) -> float:
     program = on.tuned.program
     return (
         state_per_weight(on.task, program)

@@ -27,7 +27,7 @@ ABLATION, CONSTANT, NAMES = "ablation", "constant", "names"
 _RULE = "rule"
 
 
-class Step(NamedTuple):
+class SimplificationStep(NamedTuple):
     """One change of a program that was tried.
 
     `kind`: dead, copies, numbers, rule, linear, what became of a state, ablation, constant, or names. `evidence` is
@@ -42,7 +42,7 @@ class Step(NamedTuple):
 
 
 @dataclass
-class Training:
+class TrainingEvidence:
     """What changes are judged by: scaled tasks, seeds, and by how many standard deviations a loss may grow."""
 
     service: TrainingService
@@ -62,12 +62,12 @@ class Simplification:
     original: Program
     program: Program
     report: Callable[[str], None]
-    steps: list[Step] = field(default_factory=list)
+    steps: list[SimplificationStep] = field(default_factory=list)
     by_algebra: Program | None = None
     _tried: set[str] = field(default_factory=set)
     _rounded: set[float] = field(default_factory=set)
 
-    def run(self, training: Training | None) -> None:
+    def run(self, training: TrainingEvidence | None) -> None:
         """Return all steps; without training only those that need none."""
         self._algebra()
         self.by_algebra = self.program
@@ -83,19 +83,19 @@ class Simplification:
         self.steps += [_of_algebra(step) for step in result.steps]
         self.program = result.program
 
-    def _ablate(self, training: Training) -> bool:
+    def _ablate(self, training: TrainingEvidence) -> bool:
         """Try everything that is left; what costs least stands, if anything may."""
         variants = self._untried([(v.what, v.program) for v in ablations(self.program)])
-        allowed = self._judged(ABLATION, variants, training)
+        allowed = self._allowed(ABLATION, variants, training)
         if not allowed:
             return False
         return self._take(min(allowed, key=lambda step: price(simplify_algebra(step.after).program)))
 
-    def _round(self, training: Training) -> bool:
+    def _round(self, training: TrainingEvidence) -> bool:
         """Try every number that may be shorter; what saves most digits stands, and of equals what changes least."""
         found = {r.program: r for r in roundings(self.program, self._rounded)}
         variants = self._untried([(r.what, r.program) for r in found.values()])
-        allowed = self._judged(CONSTANT, variants, training)
+        allowed = self._allowed(CONSTANT, variants, training)
         if not allowed:
             return False
         best = min(allowed, key=lambda step: (-found[step.after].saved, found[step.after].distance))
@@ -103,11 +103,13 @@ class Simplification:
         return self._take(best)
 
     def _untried(self, variants: Sequence[tuple[str, Program]]) -> list[tuple[str, Program]]:
-        """Without what training has refused before."""
+        """Return the variants that training has not refused before."""
         return [(what, program) for what, program in variants if dataflow_hash(program) not in self._tried]
 
-    def _judged(self, kind: str, variants: Sequence[tuple[str, Program]], training: Training) -> list[Step]:
-        """Train all variants together; the steps that may stand. The others are recorded."""
+    def _allowed(
+        self, kind: str, variants: Sequence[tuple[str, Program]], training: TrainingEvidence
+    ) -> list[SimplificationStep]:
+        """Train all variants together, record those that are refused, and return the others."""
         if not variants:
             return []
         found = differences(self.original, [p for _, p in variants], training.tasks, training.seeds, training.service)
@@ -115,7 +117,7 @@ class Simplification:
         for (what, program), of_tasks in zip(variants, found, strict=True):
             evidence = {"change": what, "tolerance": training.tolerance, "seeds": len(training.seeds)}
             evidence["differences"] = {d.task: [_plain(d.mean), _plain(d.standard_error)] for d in of_tasks}
-            step = Step(kind, self.program, program, evidence, training.allows(of_tasks))
+            step = SimplificationStep(kind, self.program, program, evidence, training.allows(of_tasks))
             if step.accepted:
                 allowed.append(step)
             else:
@@ -124,7 +126,7 @@ class Simplification:
         self.report(f"{kind}: {len(variants)} variants trained, {len(allowed)} within the tolerance")
         return allowed
 
-    def _take(self, step: Step) -> bool:
+    def _take(self, step: SimplificationStep) -> bool:
         self.steps.append(step)
         self.program = step.after
         self.report(f"    {step.evidence['change']}")
@@ -132,11 +134,11 @@ class Simplification:
 
     def _name(self) -> None:
         names = {h.name: h.default for h in named_constants(lower(self.program)).values()}
-        self.steps.append(Step(NAMES, self.program, self.program, {"names": names}, True))
+        self.steps.append(SimplificationStep(NAMES, self.program, self.program, {"names": names}, True))
 
 
 def simplify(
-    program: Program, training: Training | None = None, report: Callable[[str], None] = lambda _: None
+    program: Program, training: TrainingEvidence | None = None, report: Callable[[str], None] = lambda _: None
 ) -> Simplification:
     """Make a program as simple as algebra and, if wanted, training allow.
 
@@ -150,12 +152,12 @@ def simplify(
     return simplification
 
 
-def _of_algebra(step: AlgebraStep) -> Step:
+def _of_algebra(step: AlgebraStep) -> SimplificationStep:
     """Rules have their text for a kind there, which here is what was changed."""
     is_rule = "->" in step.kind
     evidence = {name: _plain(value) for name, value in step.evidence._asdict().items()}
     change = {"change": step.kind} if is_rule else {}
-    return Step(
+    return SimplificationStep(
         _RULE if is_rule else step.kind, step.before, step.after, change | {"tag": step.tag} | evidence, step.applied
     )
 

@@ -96,7 +96,7 @@ class Child(Row):
     SELECT id FROM line LIMIT 1000000
     """
 )
-class Ancestor(Row):
+class AncestorId(Row):
     """A program on the line of ancestors of another."""
 
     id: int

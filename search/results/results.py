@@ -15,7 +15,7 @@ from proxy_tasks.outcome import Status
 from search.results.export import NamedProgram, export_source
 from search.results.pareto import pareto_front
 from search.results.queries import (
-    Ancestor,
+    AncestorId,
     Child,
     DistinctPrograms,
     Duplicates,
@@ -51,7 +51,7 @@ from search.store.views import (
 _LARGEST_ID = 2**63 - 1
 
 
-class Driver(NamedTuple):
+class SearchDriver(NamedTuple):
     """The run that drives a search, if there is one; `silent` counts the seconds since the last heartbeat."""
 
     holder: str | None
@@ -109,14 +109,14 @@ class Results:
         self.require(name)
         return self.store.select(SearchEntry, "search = :search", search=name)[0]
 
-    def drivers(self) -> dict[str, Driver]:
+    def drivers(self) -> dict[str, SearchDriver]:
         """Return who drives each search, by its name."""
         now = self.store.clock()
         drivers = {}
         for row in self.store.select(SearchRow):
             silent = None if row.heartbeat is None else now - row.heartbeat
             is_driven = silent is not None and is_held(row, silent)
-            drivers[row.name] = Driver(row.holder if is_driven else None, is_driven, silent)
+            drivers[row.name] = SearchDriver(row.holder if is_driven else None, is_driven, silent)
         return drivers
 
     def progress(self, search: str | None = None) -> list[ProgressEntry]:
@@ -250,7 +250,7 @@ class Results:
             limit: how many at most, counted from the last; None for all.
         """
         self.program(program_id)
-        ids = [ancestor.id for ancestor in self.store.select(Ancestor, limit=limit, id=program_id)]
+        ids = [ancestor.id for ancestor in self.store.select(AncestorId, limit=limit, id=program_id)]
         rows = sorted(self.store.select(LineageEntry, "id IN :ids", ids=ids), key=lambda row: -row.birth)
         line = rows[:1]
         for later, row in pairwise(rows):

@@ -22,7 +22,7 @@ from search.store.views import SearchEntry
 _TASK_NAME = re.compile(r"[\w.:-]{1,500}")
 
 
-class Rule(NamedTuple):
+class RowRule(NamedTuple):
     """Something that holds for every row that optsearch writes; `what` names it in messages."""
 
     what: str
@@ -53,18 +53,18 @@ def _is_task_name(name: Any) -> bool:
     return type(name) is str and _TASK_NAME.fullmatch(name) is not None
 
 
-RULES: dict[type[Row], tuple[Rule, ...]] = {
-    SearchRow: (Rule("settings of a search", lambda row: _is_settings(row.settings)),),
-    SearchEntry: (Rule("settings of a search", lambda row: _is_settings(row.settings)),),
+RULES: dict[type[Row], tuple[RowRule, ...]] = {
+    SearchRow: (RowRule("settings of a search", lambda row: _is_settings(row.settings)),),
+    SearchEntry: (RowRule("settings of a search", lambda row: _is_settings(row.settings)),),
     ProgramColumns: (
-        Rule("the parent of a birth", lambda row: row.parent_birth is None or 0 <= row.parent_birth < row.birth),
-        Rule("the fitness of a birth", lambda row: (row.fitness is None) is not (row.status == Status.OK)),
-        Rule("the counts of a birth", lambda row: row.rounds >= 1 and 0 <= row.live_statements <= row.statements),
-        Rule("the batch of a birth", lambda row: row.batch >= 0),
+        RowRule("the parent of a birth", lambda row: row.parent_birth is None or 0 <= row.parent_birth < row.birth),
+        RowRule("the fitness of a birth", lambda row: (row.fitness is None) is not (row.status == Status.OK)),
+        RowRule("the counts of a birth", lambda row: row.rounds >= 1 and 0 <= row.live_statements <= row.statements),
+        RowRule("the batch of a birth", lambda row: row.batch >= 0),
     ),
     TrainingRow: (
-        Rule("the fitness of a training", lambda row: (row.fitness is None) is not (row.status == Status.OK)),
-        Rule("the curve of a training", _is_trained_long_enough),
+        RowRule("the fitness of a training", lambda row: (row.fitness is None) is not (row.status == Status.OK)),
+        RowRule("the curve of a training", _is_trained_long_enough),
     ),
 }
 """What must hold between the values of a row, for its class and all that have its columns."""
@@ -137,7 +137,7 @@ class _Checks(NamedTuple):
     converted: tuple[tuple[int, Callable[[Any], Any]], ...]
     numbers: tuple[int, ...]
     texts: tuple[tuple[int, Callable[[str], Any]], ...]
-    rules: tuple[Rule, ...]
+    rules: tuple[RowRule, ...]
     right_types: set[tuple[type, ...]]
 
 

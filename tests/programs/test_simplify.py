@@ -16,7 +16,7 @@ from programs.layout import Layout
 from programs.simplify import Recording, algebra, simplify_algebra
 from programs.simplify.evidence import TOLERANCE, Checker, largest_difference, sample_recordings
 from programs.simplify.graph import read
-from programs.simplify.rewriting import Candidate
+from programs.simplify.rewriting import Rewrite
 from programs.simplify.rules import DOMAIN, EXACT, ROUNDING
 from programs.simplify.writing import write
 
@@ -286,7 +286,7 @@ def test_a_step_that_changes_the_updates_is_undone(monkeypatch: pytest.MonkeyPat
     def wrong(graph, roots, tags):  # type: ignore[no-untyped-def]
         x = next((n for n in graph.live(roots) if graph.nodes[n].function == "tanh"), None)
         if x is not None:
-            yield Candidate("wrong", ROUNDING, roots._replace(update=graph.call("mul", (1, 4))))
+            yield Rewrite("wrong", ROUNDING, roots._replace(update=graph.call("mul", (1, 4))))
 
     monkeypatch.setattr(algebra, "rewritings", wrong)
     result = simplify_algebra(program)

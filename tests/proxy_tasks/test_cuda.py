@@ -13,7 +13,7 @@ import torch
 from programs import Program, parse, zoo
 
 from proxy_tasks import Hurdle, Outcome, Replica, Resources, get_task, train
-from proxy_tasks.cuda import Recording
+from proxy_tasks.cuda import GraphRecording
 from proxy_tasks.devices import open_backend
 
 from tests.support.trainings import evolved
@@ -78,7 +78,7 @@ def test_products_with_fewer_digits(matmul: str) -> None:
 def test_a_step_is_replayed_from_its_recording() -> None:
     count = torch.zeros(1, device="cuda")
     runs = []
-    repeat = Recording(lambda: (runs.append(1), count.add_(1)))
+    repeat = GraphRecording(lambda: (runs.append(1), count.add_(1)))
     repeat(1)
     repeat(100)
     repeat(7)

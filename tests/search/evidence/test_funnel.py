@@ -19,7 +19,7 @@ from proxy_tasks import Outcome, Replica, get_task
 
 from search.commands import select as select_command
 from search.commands.select import by_lower_bound, select
-from search.evidence.funnel import Entrant, Result, run_stage
+from search.evidence.funnel import Entrant, StageResult, run_stage
 from search.settings.baselines import TRIALS
 from search.settings.funnel import Funnel, Stage
 from search.settings.seeds import stage_fresh_seeds, stage_tuning_seeds
@@ -69,7 +69,7 @@ LONGER = [  # of different behaviour; the statements that make them longer do no
 
 def staged(
     store: Store, evaluator: PretendingEvaluator, programs: list[Entrant], number: int = 1, **changes: Any
-) -> list[Result]:
+) -> list[StageResult]:
     service = TrainingService(store, evaluator, 64, DEDUP)
     return run_stage(number, stage(**changes), programs, ["adamw", "lion"], service, 1000, lambda _: None)
 

@@ -29,7 +29,7 @@ from proxy_tasks import Outcome, Replica, get_task, train
 from search.commands.simplify import DEDUP, simplify_program
 from search.evidence.recording import record
 from search.evidence.scaled_tasks import ScaledTask, difference, losses, scaled_task
-from search.evidence.simplification import ABLATION, CONSTANT, NAMES, Simplification, Training, simplify
+from search.evidence.simplification import ABLATION, CONSTANT, NAMES, Simplification, TrainingEvidence, simplify
 from search.evidence.variants import ablations, candidates, digits, roundings
 from search.training.inline import InlineEvaluator
 from search.training.jobs import FinishedJob, Job
@@ -198,7 +198,7 @@ def test_a_program_that_trains_at_no_pace(service: Callable[[Judge], TrainingSer
 def simplified(
     program: Program, judge: Judge, tolerance: float, service: Callable[..., TrainingService]
 ) -> Simplification:
-    return simplify(program, Training(service(judge), [ScaledTask(TASK, 1.0)], SEEDS, tolerance))
+    return simplify(program, TrainingEvidence(service(judge), [ScaledTask(TASK, 1.0)], SEEDS, tolerance))
 
 
 def chained(result: Simplification) -> None:
@@ -308,7 +308,7 @@ def test_raw_lion_comes_out_as_lion(tmp_path: Path) -> None:
         service = TrainingService(store, InlineEvaluator(), 128, DEDUP)
         program = zoo.load("raw_lion")
         on = scaled_task(program, TASK, SEEDS, service)
-        result = simplify(program, Training(service, [on], SEEDS, 1.0))
+        result = simplify(program, TrainingEvidence(service, [on], SEEDS, 1.0))
     chained(result)
     assert on.update_scale > 10, "as it stands it hardly moves so small a model"
     found = result.program
