@@ -32,7 +32,7 @@ class SearchStatus(Row):
     seconds: float
     programs_per_second: float
     programs_left: int | None
-    trainings_left: int | None
+    evaluations_left: int | None
 
 
 def command(
@@ -80,7 +80,7 @@ def _status(row: SearchEntry, driver: SearchDriver) -> SearchStatus:
         seconds=row.seconds,
         programs_per_second=row.births / row.seconds if row.seconds else 0.0,
         programs_left=None if programs is None else max(0, programs - row.births),
-        trainings_left=None if evaluations is None else max(0, evaluations - row.trained),
+        evaluations_left=None if evaluations is None else max(0, evaluations - row.trained),
     )
 
 
@@ -101,7 +101,7 @@ def _show(results: Results, searches: Sequence[SearchStatus]) -> None:
 
 def _row(search: SearchStatus) -> list[str]:
     left = [str(search.programs_left)] * (search.programs_left is not None)
-    left += [f"{search.trainings_left} trainings"] * (search.trainings_left is not None)
+    left += [f"{search.evaluations_left} evaluations"] * (search.evaluations_left is not None)
     return [
         search.search, search.state, str(search.programs), str(search.trained), f"{search.answered_share:.1%}",
         f"{search.redundant_share:.1%}", number(search.best_fitness), f"{search.programs_per_second:.0f}/s",
