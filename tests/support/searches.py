@@ -9,9 +9,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
 from programs import Program
+from programs.errors import InputError
 from programs.hashing import dataflow_hash
 
 from proxy_tasks import Outcome, Replica
@@ -127,6 +129,20 @@ def stop_at(births: int) -> Callable[[Driver, Progress], None]:
             driver.stop()
 
     return report
+
+
+def filled(path: Path) -> None:
+    """Run a small search into a database at the path."""
+    with opened(path) as store:
+        run(settings_of(), store, PretendingEvaluator())
+
+
+def refusal(location: object, create: bool = False) -> str:
+    """Return the one line with which a database is refused."""
+    with pytest.raises(InputError) as raised:
+        open_store(str(location), create)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
 
 
 def rows_of_query(store: Store, sql: str, **parameters: Any) -> list[dict[str, Any]]:
