@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -111,7 +111,7 @@ def simplify_program(
         if seeds is None:
             result = simplify(found.program)
         else:
-            result, on, fresh = _trained(found, on, seeds, tolerance, store)
+            result, on, fresh = _trained(found, on, seeds, tolerance, store, results)
         if results is not None and found.entry is not None:
             results.store.set_simplification(found.entry.id, _rows(result))
     _show(found.name, result, on, fresh, tolerance)
@@ -121,10 +121,16 @@ def simplify_program(
 
 
 def _trained(
-    found: NamedProgram, tasks: Sequence[ScaledTask], seeds: int, tolerance: float, location: str
+    found: NamedProgram,
+    tasks: Sequence[ScaledTask],
+    seeds: int,
+    tolerance: float,
+    location: str,
+    results: Results | None,
 ) -> tuple[Simplification, list[ScaledTask], list[_Losses]]:
     """Simplify with training; return the result, the tasks with their scales, and the losses on fresh seeds."""
-    with closing(open_store(location, create=True)) as database:
+    kept = closing(open_store(location, create=True)) if results is None else nullcontext(results.store)
+    with kept as database:
         service = TrainingService(database, InlineEvaluator(), BATCH, DEDUP)
         with counting_trainings(service):
             on = _scaled(found, tasks, tuning_seeds(seeds), service)
