@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import sys
 import unicodedata
 from io import StringIO
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
 
-from proxy_tasks import Outcome, Replica
-
 from search.commands.cli import main
-from search.training.jobs import Job
 
-from tests.support.searches import PretendingEvaluator, key_of, opened, settings_of
+from tests.support.searches import opened, settings_of
 
 SETTINGS = settings_of(
     baselines=["adamw", "lion"],
@@ -28,18 +23,6 @@ SETTINGS = settings_of(
     hurdles=False,
     meta_validation={"tasks": [{"name": "noisy_quadratic_short"}], "every": 20},
 )
-
-
-class Evaluator(PretendingEvaluator):
-    """With curves such as real trainings have."""
-
-    def outcome(self, job: Job, replica: Replica) -> Outcome:
-        known = super().outcome(job, replica)
-        if known.fitness is None:
-            return known._replace(curve=[2.3, 2.6, 9.9])
-        start = Random(key_of(replica.program)).uniform(1.5, 2.5)
-        curve = [(start + known.fitness) * math.exp(-n / 4) - known.fitness for n in range(20)]
-        return known._replace(curve=curve, steps=job.task.steps)
 
 
 def command(path: Path | str, line: str) -> tuple[int, str, str]:

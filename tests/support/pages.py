@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from sqlalchemy import text
 
 from programs.liveness import live_program
 
-from proxy_tasks import Outcome, Replica
-
 from search.results.results import Results
 from search.store import NoiseRow, ProofRow, SelectionRow, Store
 from search.store.proofs import finish_proof, open_locked, set_noise
 from search.store.tables import SimplificationRow
 from search.store.views import LeaderboardEntry
-from search.training.jobs import Job
 
-from tests.support.searches import PretendingEvaluator, key_of, opened, rows_of_query, run, settings_of
+from tests.support.searches import CurvedEvaluator, opened, rows_of_query, run, settings_of
 
 SETTINGS = settings_of(
     baselines=["adamw", "lion"],
@@ -38,22 +33,10 @@ SECTIONS = ("progress", "curves", "program", "family", "leaderboard", "pareto", 
 VOID = {"meta", "link", "img", "br", "input", "hr"}
 
 
-class Curving(PretendingEvaluator):
-    """Gives curves such as real trainings have."""
-
-    def outcome(self, job: Job, replica: Replica) -> Outcome:
-        known = super().outcome(job, replica)
-        if known.fitness is None:
-            return known._replace(curve=[2.3, 2.6, 9.9])
-        start = Random(key_of(replica.program)).uniform(1.5, 2.5)
-        curve = [(start + known.fitness) * math.exp(-n / 4) - known.fitness for n in range(20)]
-        return known._replace(curve=curve, steps=job.task.steps)
-
-
 def fill(path: Path) -> None:
     """Write a search of 200 births in four minutes, simplified, through a funnel of two stages, and proven."""
     with opened(path) as store:
-        run(SETTINGS, store, Curving())
+        run(SETTINGS, store, CurvedEvaluator())
         _set_times(store)
         best = Results(store).best("small")
         assert best is not None

@@ -10,8 +10,8 @@ from sqlalchemy import text
 from search.commands.terminal import console
 from search.results.results import Results
 
-from tests.support.commands import SETTINGS, Evaluator
-from tests.support.searches import opened, run
+from tests.support.commands import SETTINGS
+from tests.support.searches import CurvedEvaluator, opened, run
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small database, always the same."""
     path = tmp_path_factory.mktemp("terminal") / "results.db"
     with opened(path) as store:
-        run(SETTINGS, store, Evaluator())
+        run(SETTINGS, store, CurvedEvaluator())
         with store.writing() as connection:
             connection.execute(text("UPDATE search SET seconds = 4, heartbeat = NULL"))
     return path

@@ -36,8 +36,8 @@ from search.results.text import printable
 from search.store import ProofRow, SelectionRow
 from search.store.proofs import finish_proof, open_locked
 
-from tests.support.commands import SETTINGS, Evaluator, command, fits, said
-from tests.support.searches import opened, rows_of_query, run
+from tests.support.commands import SETTINGS, command, fits, said
+from tests.support.searches import CurvedEvaluator, opened, rows_of_query, run
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 COMMANDS = (
@@ -80,7 +80,7 @@ def test_forms_for_machines(path: Path, line: str) -> None:
 def test_the_same_on_postgresql(path: Path, ids: dict[str, int], postgres_server: Any) -> None:
     location = postgres_server.database()
     with opened(location) as store:
-        run(SETTINGS, store, Evaluator())
+        run(SETTINGS, store, CurvedEvaluator())
         with store.writing() as connection:
             connection.execute(text("UPDATE search SET seconds = 4, heartbeat = NULL"))
         name = store.location
