@@ -141,7 +141,7 @@ class Reader:
 
     def _change(self, block: Block) -> None:
         """Have a copy of the project in which a line has been replaced by the block."""
-        for part in ("programs", "proxy_tasks", "search", "tests/programs"):
+        for part in ("programs", "proxy_tasks", "search", "tests/programs", "tests/support"):
             shutil.copytree(ROOT / part, self._folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         for part in ("tests/conftest.py", "pyproject.toml"):
             shutil.copy(ROOT / part, self._folder / part)
