@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import pty
-import re
 import signal
 import termios
 import threading
@@ -149,7 +148,7 @@ def test_a_killed_worker_leaves_no_trace_and_one_line_stays_on_the_terminal(
     assert history(folder / "results.db", "tiny") == expected
     text = b"".join(shown).decode()
     line, newline, trainings = text.partition("\n")
-    assert newline and "150 programs" in line.split("\r")[-1]
+    assert newline and "150 programs" in line.rstrip("\r").split("\r")[-1]
     assert "\n" not in trainings, f"more than one line: {text}"
     assert not trainings.split("\r")[-1].strip() and trainings.split("\r")[-2:][0].strip() == "", "the bar stays"
 
