@@ -10,12 +10,17 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from importlib import import_module
+from types import ModuleType
 from typing import NamedTuple
-
-from scipy import stats
 
 LEVEL = 0.95  # of intervals
 LARGEST_Z = 40.0
+
+
+def _stats() -> ModuleType:
+    """Return SciPy's distributions and tests, which take a second and 30 MiB to import: most runs need none."""
+    return import_module("scipy.stats")
 
 
 class Difference(NamedTuple):
@@ -37,11 +42,11 @@ class Difference(NamedTuple):
             return math.copysign(math.inf, self.mean) if self.mean else 0.0
         t = self.mean / self.standard_error
         # The tail on the side of t, where the probability is small, keeps its digits.
-        return math.copysign(float(stats.norm.isf(stats.t.sf(abs(t), self.degrees))), t)
+        return math.copysign(float(_stats().norm.isf(_stats().t.sf(abs(t), self.degrees))), t)
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
         """Return where the true difference lies with this confidence."""
-        reach = float(stats.t.isf((1 - level) / 2, self.degrees)) * self.standard_error
+        reach = float(_stats().t.isf((1 - level) / 2, self.degrees)) * self.standard_error
         return self.mean - reach, self.mean + reach
 
 
@@ -78,7 +83,7 @@ def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Differ
 
 def p_of(z: float) -> float:
     """Return the probability of a normal deviate of at least z."""
-    return float(stats.norm.sf(z))
+    return float(_stats().norm.sf(z))
 
 
 def corrected(z: float, candidates: int) -> float:
@@ -109,4 +114,6 @@ def signs(differences: Sequence[float]) -> Signs:
     """Return the sign test (Arbuthnot, 1710; Dixon and Mood, JASA 1946): tasks count, whatever their differences."""
     better = sum(d > 0 for d in differences)
     tasks = sum(d != 0 for d in differences)
-    return Signs(better, tasks, float(stats.binomtest(better, tasks, alternative="greater").pvalue) if tasks else 1.0)
+    return Signs(
+        better, tasks, float(_stats().binomtest(better, tasks, alternative="greater").pvalue) if tasks else 1.0
+    )
