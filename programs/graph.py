@@ -7,6 +7,7 @@ constants that it reads. The arguments of a node have smaller numbers than the n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import isfinite
 from typing import NamedTuple
 
@@ -67,7 +68,7 @@ def trace(statements: Sequence[tuple[str, str, tuple[str | float, ...]]]) -> Dat
     """
     scope, nodes, kinds = _SCOPE.copy(), list(INPUT_NODES), _KINDS.copy()
     numbers: list[int] = []
-    new = tuple.__new__  # what Node(...) calls, in half the time: this is most of what a check costs
+    new = tuple.__new__  # what Node(...) calls, in half the time
     for target, function, args in statements:
         refs = []
         for arg in args:
@@ -83,10 +84,15 @@ def trace(statements: Sequence[tuple[str, str, tuple[str | float, ...]]]) -> Dat
             raise _error(len(numbers), function, args, {name: kinds[number] for name, number in scope.items()})
         scope[target] = len(nodes)
         numbers.append(len(nodes))
-        nodes.append(new(Node, (function, tuple(refs), kind, None)))
+        nodes.append(_call(function, tuple(refs), kind))
         kinds.append(kind)
     _check_outputs(scope, kinds, numbers)
     return Dataflow(nodes, scope["update"], {M: scope["m"], V: scope["v"]}, numbers)
+
+
+@lru_cache(1 << 16)  # programs of a search share most calls; fewer objects make the garbage collector faster
+def _call(function: str, args: tuple[int, ...], kind: int) -> Node:
+    return Node(function, args, kind)
 
 
 def _check_outputs(scope: Mapping[str, int], kinds: Sequence[int], numbers: Sequence[int]) -> None:
