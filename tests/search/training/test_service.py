@@ -19,8 +19,8 @@ from search.training.tuning import tune
 
 from tests.support.searches import PretendingEvaluator, key_of, opened, pretended
 
-TASK = replace(get_task("digits_mlp"), steps=20)
-ON = [TaskSeeds(TASK, (0, 1, 2)), TaskSeeds(replace(TASK, name="longer", steps=30), (7,))]
+TASK = replace(get_task("digits_mlp"), steps=5)  # as many as pretended trainings have
+ON = [TaskSeeds(TASK, (0, 1, 2)), TaskSeeds(replace(TASK, name="another", batch_size=7), (7,))]
 
 
 def test_trainings_are_given_by_program_task_and_seed(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_trainings_are_given_by_program_task_and_seed(tmp_path: Path) -> None:
     outcomes = {(p, seed): pretended(key_of(p), seed) for p in programs for seed in (0, 1, 2, 7)}
     failed = 0
     for program, (first, second) in zip(programs, found, strict=True):
-        assert (first.task, second.task) == (TASK.name, "longer")
+        assert (first.task, second.task) == (TASK.name, "another")
         for trainings, seeds in ((first, (0, 1, 2)), (second, (7,))):
             fitness = {seed: outcomes[program, seed].fitness for seed in seeds}
             assert trainings.by_seed == {seed: f for seed, f in fitness.items() if f is not None}
