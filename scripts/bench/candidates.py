@@ -1,13 +1,17 @@
-"""Programs that benchmarks train: near AdamW, or those that a search has trained."""
+"""Programs that benchmarks train, near AdamW or trained by a search, and the time of their steps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from random import Random
 
+import torch
+
 from programs import Program, zoo
 from programs.mutation import mutate
+from programs.run.batched import Rows
 
 from proxy_tasks.outcome import Status
 
@@ -36,3 +40,24 @@ def trained_programs(location: str, search: str, birth: int, number: int) -> lis
             order="birth", limit=number, search=search, training=str(Answer.TRAINING), ok=str(Status.OK), birth=birth,
         )  # fmt: skip
         return [row.program for row in rows]
+
+
+def shortest_steps(steps: Sequence[Callable[[torch.Tensor], None]], rows: Sequence[Rows], rounds: int) -> list[float]:
+    """Return the shortest time of each step in seconds of this thread; all are taken in turn, from fresh rows.
+
+    Args:
+        steps: called with the learning rate.
+        rows: the rows that each step works on.
+        rounds: how often each is timed.
+    """
+    lr, best = torch.tensor([0.5]), [float("inf")] * len(steps)
+    with torch.no_grad():
+        for _ in range(rounds):
+            for i, step in enumerate(steps):
+                for buffer, value in zip(rows[i], (0.1, 0.01, 0.01, 0.01), strict=True):
+                    buffer.fill_(value)
+                step(lr)
+                started = time.thread_time()
+                step(lr)
+                best[i] = min(best[i], time.thread_time() - started)
+    return best

@@ -37,7 +37,7 @@ from programs.run.sharing import Skeletons, share
 from proxy_tasks import configure_process, get_task
 from proxy_tasks.cuda import PART_LENGTH, shared_out
 
-from scripts.bench.candidates import near_adamw, trained_programs
+from scripts.bench.candidates import near_adamw, shortest_steps, trained_programs
 
 ARCHITECTURE = "sm_90"
 REPEATS = 3  # of each compilation
@@ -115,7 +115,7 @@ def compilation(title: str, programs: list[Program], nvrtc: ctypes.CDLL | None) 
 
 def speed(title: str, programs: list[Program], layout: Layout, rounds: int, folder: str) -> None:
     """Time a step by torch and by the kernels, taken in turn from fresh rows."""
-    skeletons, lr = Skeletons(programs), torch.tensor([0.5])
+    skeletons = Skeletons(programs)
     tree, source = share(skeletons, range(len(programs))), Source(skeletons)
     rows = [Rows(*(torch.empty(len(programs), layout.width) for _ in range(4))) for _ in range(2)]
     alive = torch.ones(len(programs), dtype=torch.bool)
@@ -124,16 +124,7 @@ def speed(title: str, programs: list[Program], layout: Layout, rounds: int, fold
         UpdateRules(skeletons, tree, layout, rows[0]).step,
         FusedRules(source, tree.programs, layout, rows[1], alive, launch).step,
     )
-    best = [float("inf")] * 2
-    with torch.no_grad():
-        for _ in range(rounds):
-            for i, step in enumerate(steps):
-                for buffer, value in zip(rows[i], (0.1, 0.01, 0.01, 0.01), strict=True):
-                    buffer.fill_(value)
-                step(lr)
-                started = time.thread_time()
-                step(lr)
-                best[i] = min(best[i], time.thread_time() - started)
+    best = shortest_steps(steps, rows, rounds)
     torch_, fused = (t * 1e9 / (len(programs) * layout.total) for t in best)
     print(
         f"{title}, R = {len(programs)}, P = {layout.total}: {torch_:.2f} ns for each weight by torch, "

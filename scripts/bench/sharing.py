@@ -10,7 +10,6 @@ each given birth on are measured too.
 from __future__ import annotations
 
 import argparse
-import time
 
 import torch
 
@@ -20,7 +19,7 @@ from programs.run.sharing import SharingTree, Skeletons, share
 
 from proxy_tasks import configure_process, get_task
 
-from scripts.bench.candidates import near_adamw, trained_programs
+from scripts.bench.candidates import near_adamw, shortest_steps, trained_programs
 
 
 def apart(skeletons: Skeletons) -> SharingTree:
@@ -35,20 +34,12 @@ def apart(skeletons: Skeletons) -> SharingTree:
 def compare(title: str, programs: list[Program], rounds: int) -> None:
     """Time both arrangements in turn and print the shortest times."""
     layout = get_task("digits_mlp").load()[1].layout
-    skeletons, lr = Skeletons(programs), torch.tensor([0.5])
+    skeletons = Skeletons(programs)
     trees = {"apart": apart(skeletons), "shared": share(skeletons, range(len(programs)))}
     rows = {name: Rows(*(torch.randn(len(programs), layout.width) for _ in range(4))) for name in trees}
     rules = {name: UpdateRules(skeletons, tree, layout, rows[name]) for name, tree in trees.items()}
-    best = dict.fromkeys(trees, float("inf"))
-    for _ in range(rounds):
-        for name in trees:
-            for buffer, value in zip(rows[name], (0.1, 0.01, 0.01, 0.01), strict=True):
-                buffer.fill_(value)
-            with torch.no_grad():
-                rules[name].step(lr)
-                started = time.thread_time()
-                rules[name].step(lr)
-                best[name] = min(best[name], time.thread_time() - started)
+    times = shortest_steps([rule.step for rule in rules.values()], list(rows.values()), rounds)
+    best = dict(zip(trees, times, strict=True))
     calls = {name: len(rule.calls) for name, rule in rules.items()}
     print(
         f"{title}: {best['apart'] * 1e3:.2f} ms in {calls['apart']} calls apart, {best['shared'] * 1e3:.2f} ms in"

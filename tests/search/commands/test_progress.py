@@ -25,16 +25,9 @@ from search.evolution.driver import Progress
 from search.settings.settings import Budget
 from search.store import BaselineRow
 
+from tests.support.command_line import CONFIG
+
 OPTSEARCH = str(Path(sys.executable).parent / "optsearch")
-CONFIG = """\
-name: tiny
-seed: 3
-strategy: {population: 10, tournament: 3, start: sgd_momentum}
-budget: {programs: 60}
-tasks: [{name: digits_mlp, steps: 20}]
-evaluator: {kind: inline, batch: 4, lookahead: 2}
-baselines: [adamw]
-"""
 ADAMW = BaselineRow("adamw", "update = g", "k", 0.1, 0.0, -0.0869, 28)
 LATE = Progress(1604, 512, 40_000, 32_000, -0.0862, {"adamw": ADAMW}, 39.2, 36.0)
 
