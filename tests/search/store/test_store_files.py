@@ -34,18 +34,6 @@ from tests.support.searches import (
     uninterrupted,
 )
 
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "results.db"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[Store]:
-    with opened(path) as store:
-        yield store
-
-
 # --- opening ---------------------------------------------------------------------------------------------------------
 
 

@@ -5,32 +5,18 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections import namedtuple
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
 
-from search.store import Store, integrity, open_store
+from search.store import integrity, open_store
 
 from tests.support.searches import (
     filled,
-    opened,
     refusal,
 )
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "results.db"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[Store]:
-    with opened(path) as store:
-        yield store
-
 
 # --- damage ----------------------------------------------------------------------------------------------------------
 
