@@ -12,6 +12,7 @@ from programs.errors import InputError
 
 from proxy_tasks import Task, get_task
 from proxy_tasks.named import frozen, is_users
+from proxy_tasks.preflight import check_task
 from proxy_tasks.references import reference
 from proxy_tasks.task import Matmul
 
@@ -101,13 +102,19 @@ def task_seeds(choices: Sequence[TaskChoice]) -> list[TaskSeeds]:
 
 
 def load_tasks(choices: Sequence[TaskChoice]) -> None:
-    """Load all tasks, so that what is missing is said before anything starts.
+    """Load and check all tasks, so that what is missing or wrong is said before anything starts.
 
     Raises:
-        InputError: a task cannot be loaded.
+        InputError: a task cannot be loaded or trained on, or two have one name.
     """
+    names: dict[str, str] = {}
     for choice in choices:
-        choice.task.load()
+        task = choice.task
+        check_task(task)
+        if names.setdefault(task.name, choice.name) != choice.name:
+            raise InputError(
+                f"tasks: '{choice.name}' and '{names[task.name]}' are both called '{task.name}'; give one another name"
+            )
 
 
 def _anchors(choice: TaskChoice) -> Anchors:
