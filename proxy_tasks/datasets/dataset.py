@@ -101,9 +101,8 @@ def _check_tensor(what: str, value: object, dtypes: Sequence[torch.dtype]) -> No
     if value.device.type != "cpu" or value.layout != torch.strided:
         raise InputError(f"{what} is on {value.device}, {value.layout}; give a dense tensor on the CPU")
     if value.dtype not in dtypes:
-        known = ", ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
-        cast = ".float()" if value.is_floating_point() else ".long()"
-        raise InputError(f"{what} is {str(value.dtype).removeprefix('torch.')}; give {known}, such as by {cast}")
+        fix = "float32: .float()" if value.is_floating_point() else "int64: .long()"
+        raise InputError(f"{what} is {str(value.dtype).removeprefix('torch.')}; give {fix}")
     if not value.numel():
         raise InputError(f"{what} is empty, of shape {list(value.shape)}; give samples on the first axis")
     if value.dim() == 0:

@@ -46,8 +46,10 @@ def module_model(name: str, build: Callable[[], nn.Module], dataset: Dataset) ->
     device = dataset.train_x.device
     module = _built(build, 0).to(device)
     check_parameters(name, module)
-    objective, alone = _Objective(module), _Alone(_Objective(_built(build, 0).to(device)))
-    _try(name, objective, dataset)
+    objective, another = (_Objective(one) for one in (module, _built(build, 0).to(device)))
+    if device.type == "cpu":  # where every task is loaded first
+        _try(name, objective, another.module, dataset)
+    alone = _Alone(another)
     trained = _trained(module)
 
     def loss_of(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
@@ -132,8 +134,14 @@ def _built(build: Callable[[], nn.Module], seed: int) -> nn.Module:
         return build().train()
 
 
-def _try(name: str, objective: _Objective, dataset: Dataset) -> None:
+def _try(name: str, objective: _Objective, another: nn.Module, dataset: Dataset) -> None:
     """Compute the loss of a module on a few samples, and check all that it has to hold.
+
+    Args:
+        name: of the model.
+        objective: of a module that nothing was computed with so far.
+        another: such module.
+        dataset: the samples.
 
     Raises:
         InputError: it does not hold, or the loss cannot be computed.
@@ -142,7 +150,7 @@ def _try(name: str, objective: _Objective, dataset: Dataset) -> None:
     try:
         if not objective.has_own_loss:
             with torch.no_grad():
-                output = objective.module(x)
+                output = another(x)
             for labels in (dataset.train_y, dataset.valid_y):
                 check_output(name, output, y, labels)
         with warnings.catch_warnings(record=True) as warned:

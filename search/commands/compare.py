@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 
-from search.commands.options import SetOption
+from search.commands.options import SetOption, with_name
 from search.commands.progress import counting_trainings
 from search.commands.run import shown
 from search.commands.terminal import console, show_table
 from search.evidence.comparison import FRESH_SEEDS, Arm, Standing, fresh_fitness, read_arms, repeats_of, standings
 from search.evolution.driver import Driver
+from search.evolution.resume import known_search
 from search.results.results import Results
 from search.settings.settings import Settings
 from search.settings.settings_file import SettingsFile
@@ -27,12 +28,13 @@ def command(
         Path, typer.Argument(help="YAML file of settings with arms, such as configs/comparisons/figure2.yaml.")
     ],
     set_: SetOption = None,
+    name: Annotated[str | None, typer.Option(help="Name of the comparison instead of the one in the file.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="File for the figure: png, svg or pdf.")] = Path(
         "comparison.png"
     ),
 ) -> None:
     """Run searches that differ in some settings, and draw which finds the better programs for its compute."""
-    if not compare(config, set_ or [], output):
+    if not compare(config, with_name(set_, name), output):
         raise SystemExit(130)
 
 
@@ -52,6 +54,9 @@ def compare(config: Path, overrides: list[str], output: Path) -> bool:
     load_tasks(base.tasks)
     arms: list[Arm] = []
     with opened(base.store, base.evaluator) as (store, evaluator):
+        for plan in plans:  # what cannot go on is said before anything is trained
+            if plan.lengths_of is None:
+                known_search(plan.settings(file, store), store)
         for plan in plans:
             settings = plan.settings(file, store)
             console.print(f"{settings.name}: {settings.strategy.repeats} populations, {settings.strategy.kind}")

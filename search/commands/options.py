@@ -21,7 +21,14 @@ LimitOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines: everything, unrounded.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="For machines: the first table of --json as CSV.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: budget.programs=1000.")
+]
+
+
+def with_name(changes: list[str] | None, name: str | None) -> list[str]:
+    """Return the changes of settings, with a name if one was given."""
+    return [*(changes or []), *([f"name={name}"] if name is not None else [])]
 
 
 def allow_user_modules() -> None:

@@ -17,6 +17,7 @@ from programs.program import parse
 from proxy_tasks.runtime import peak_memory_mib
 
 from search.commands.leaderboard import show_best
+from search.commands.options import SetOption, with_name
 from search.commands.progress import ProgressLine, counting_trainings
 from search.commands.terminal import console, describe, show_baselines, show_program, show_trainings
 from search.evolution.driver import Driver, Progress
@@ -34,14 +35,11 @@ FRESH_SEEDS = 3
 
 def command(
     config: Annotated[Path, typer.Argument(help="YAML file of settings, such as configs/quickstart.yaml.")],
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: budget.programs=1000.")
-    ] = None,
+    set_: SetOption = None,
     name: Annotated[str | None, typer.Option(help="Name of the search instead of the one in the file.")] = None,
 ) -> None:
     """Start a search, or continue it where it stopped."""
-    settings = load_settings(config, [*(set_ or []), *([f"name={name}"] if name is not None else [])])
-    if not run_search(settings):
+    if not run_search(load_settings(config, with_name(set_, name))):
         raise SystemExit(130)
 
 

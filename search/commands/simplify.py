@@ -36,6 +36,7 @@ from search.evidence.simplification import (
 from search.results.export import NamedProgram
 from search.results.programs import named_program
 from search.results.results import Results
+from search.settings.meaning import refuse_other_tasks
 from search.settings.seeds import FRESH_SEED, fresh_seeds, tuning_seeds
 from search.settings.settings import Dedup
 from search.settings.settings_file import stored_settings
@@ -144,7 +145,10 @@ def _tasks_of(found: NamedProgram, results: Results | None) -> list[Task]:
     if results is None or found.entry is None:
         return [get_task(DEFAULT_TASK)]
     search = found.entry.search
-    return [choice.task for choice in stored_settings(results.search(search).settings, search).tasks]
+    stored = results.search(search).settings
+    choices = stored_settings(stored, search).tasks
+    refuse_other_tasks(search, stored, choices, "name the tasks that are to judge with --task")
+    return [choice.task for choice in choices]
 
 
 def _scaled(

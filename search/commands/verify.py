@@ -18,6 +18,7 @@ from search.commands.progress import counting_trainings
 from search.commands.terminal import console
 from search.evidence.false_merges import SIGMAS, SUSPECT_SEEDS, Verification, sample_pairs, verify
 from search.results.results import open_results
+from search.settings.meaning import refuse_other_tasks
 from search.settings.settings import Settings
 from search.settings.settings_file import load_settings, stored_settings
 from search.store import BaselineRow, Store
@@ -56,6 +57,7 @@ def show_verification(store: Store, search: str, number: int, settings: Settings
             f"--config: its tasks are not those of search '{search}'; give the config that search was run with"
         )
     settings = settings or stored_settings(found.settings, search)
+    refuse_other_tasks(search, found.settings, settings.tasks, "verify it where they are what they were")
     pairs = sample_pairs(store, found.id, number)
     service = TrainingService(store, InlineEvaluator(), settings.evaluator.batch, settings.dedup)
     with counting_trainings(service):

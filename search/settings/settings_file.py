@@ -14,7 +14,7 @@ from programs.errors import InputError
 
 from proxy_tasks.named import is_users
 
-from search.settings.settings import Settings
+from search.settings.settings import Dedup, Settings
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -86,11 +86,7 @@ def stored_settings(data: dict[str, Any], search: str) -> Settings:
     try:
         settings = Settings.model_validate({key: value for key, value in data.items() if key != "versions"})
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, _location(first["loc"]))) or "settings"
-        raise InputError(
-            f"search '{search}': its settings in the database are not those of this version ({key}: {first['msg']})"
-        ) from None
+        raise _not_of_this_version(search, error) from None
     for choice in settings.tasks:
         if is_users(choice.name):
             raise InputError(
@@ -98,6 +94,26 @@ def stored_settings(data: dict[str, Any], search: str) -> Settings:
                 " names it: give the config with --config, or the task with --task"
             )
     return settings
+
+
+def stored_dedup(data: Mapping[str, Any], search: str) -> Dedup:
+    """Return the settings of a search, in a database, that decide which programs are the same.
+
+    Raises:
+        InputError: they are not settings of this version.
+    """
+    try:
+        return Dedup.model_validate(data.get("dedup", {}))
+    except ValidationError as error:
+        raise _not_of_this_version(search, error, "dedup") from None
+
+
+def _not_of_this_version(search: str, error: ValidationError, *above: str) -> InputError:
+    first = error.errors()[0]
+    key = ".".join(map(str, [*above, *_location(first["loc"])])) or "settings"
+    return InputError(
+        f"search '{search}': its settings in the database are not those of this version ({key}: {first['msg']})"
+    )
 
 
 def _text(path: Path) -> str:

@@ -25,6 +25,7 @@ from search.store.rows import Name, Row, RowType, now, query, selected
 from search.store.tables import (
     BaselineRow,
     ExportRow,
+    FunnelRow,
     ProgramRow,
     SearchRow,
     SelectionRow,
@@ -264,6 +265,15 @@ class Store:
                 connection.execute(statement, [_storable(row) for row in rows])
 
     # --- evidence ----------------------------------------------------------------------------------------------------
+
+    def begin_funnel(self, name: str, settings: dict[str, Any]) -> dict[str, Any]:
+        """Keep the settings of a funnel, unless it was begun before, and return those that it was begun with."""
+        t = table_of(FunnelRow)
+        with self.writing() as connection:
+            insert = self.upsert(t).values(created=now(), **FunnelRow(name, settings).as_columns())
+            connection.execute(insert.on_conflict_do_nothing(index_elements=["name"]))
+        (kept,) = self.select(FunnelRow, "name = :name", name=name)
+        return kept.settings
 
     def set_selection(self, rows: Sequence[SelectionRow]) -> None:
         """Keep the results of a stage of a funnel; earlier ones of this stage and of those after it go."""
