@@ -67,13 +67,9 @@ def _check_steps(what: str, task: Task, data: Dataset, model: Model) -> None:
 def _twice(what: str, task: Task, data: Dataset, model: Model, rows: Tensor) -> list[Tensor]:
     """Return the losses and gradients of one step of some replicas, and validation losses, computed twice."""
     drawn = random_state()
-    first, second = (_step(task, data, model, rows) for _ in range(2))
+    first, second = (_step(what, task, data, model, rows) for _ in range(2))
     if random_state() != drawn:
         raise InputError(f"{what} draws random numbers; a loss must follow from weights and samples alone")
-    if len(first[0]) != len(rows) or first[0].dim() != 1:
-        raise InputError(
-            f"{what}: its losses are {list(first[0].shape)} for {len(rows)} replicas; expected one for each"
-        )
     if not all(torch.equal(one.nan_to_num(), other.nan_to_num()) for one, other in zip(first, second, strict=True)):
         raise InputError(
             f"{what}: a step is another when it is repeated; it must follow from weights and samples alone"
@@ -81,10 +77,12 @@ def _twice(what: str, task: Task, data: Dataset, model: Model, rows: Tensor) -> 
     return first
 
 
-def _step(task: Task, data: Dataset, model: Model, rows: Tensor) -> list[Tensor]:
+def _step(what: str, task: Task, data: Dataset, model: Model, rows: Tensor) -> list[Tensor]:
     index = torch.from_numpy(task.minibatches(0))
     parameters = [p.detach().requires_grad_() for p in model.parameters(rows.clone())]
     losses = model.losses_in_chunks(parameters, data.train_x[index], data.train_y[index])
+    if losses.shape != (len(rows),):
+        raise InputError(f"{what}: its losses are {list(losses.shape)} for {len(rows)} replicas; expected one for each")
     found = gradients(losses, parameters)
     some = replace(data, valid_x=data.valid_x[:VALIDATED], valid_y=data.valid_y[:VALIDATED])
     validation = validation_losses(some, model.losses_in_chunks, [p.detach() for p in parameters])

@@ -171,14 +171,14 @@ def test_a_search_without_any_program_has_no_best(tmp_path: Path) -> None:
 def test_a_search_is_not_continued_with_other_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mutations draw from the table of functions, and one of the same name may be another."""
     for name, definitions in (("none", {}), ("one", {"softsign": "0" * 32})):
-        monkeypatch.setattr("search.evolution.resume.user_definitions", lambda definitions=definitions: definitions)
+        monkeypatch.setattr("search.settings.meaning.user_definitions", lambda definitions=definitions: definitions)
         settings = settings_in(tmp_path, name=name)
         run(settings).results.close()
         for others in ({"softsign": "1" * 32}, {"softplus": "0" * 32}):
-            monkeypatch.setattr("search.evolution.resume.user_definitions", lambda others=others: others)
+            monkeypatch.setattr("search.settings.meaning.user_definitions", lambda others=others: others)
             with pytest.raises(InputError, match=r"started with other settings \(versions\.functions"):
                 run(settings)
-        monkeypatch.setattr("search.evolution.resume.user_definitions", lambda definitions=definitions: definitions)
+        monkeypatch.setattr("search.settings.meaning.user_definitions", lambda definitions=definitions: definitions)
         run(settings).results.close()
 
 
