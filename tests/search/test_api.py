@@ -176,7 +176,7 @@ def test_a_search_is_not_continued_with_other_functions(tmp_path: Path, monkeypa
         run(settings).results.close()
         for others in ({"softsign": "1" * 32}, {"softplus": "0" * 32}):
             monkeypatch.setattr("search.settings.meaning.user_definitions", lambda others=others: others)
-            with pytest.raises(InputError, match=r"started with other settings \(versions\.functions"):
+            with pytest.raises(InputError, match=r"started with other code, data or versions \(functions"):
                 run(settings)
         monkeypatch.setattr("search.settings.meaning.user_definitions", lambda definitions=definitions: definitions)
         run(settings).results.close()
