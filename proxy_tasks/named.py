@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any
@@ -51,12 +52,19 @@ def find(name: str, builtin: Mapping[str, Callable[..., Any]], what: str) -> Cal
             known = ", ".join(sorted(builtin))
             raise InputError(f"unknown {what} '{name}'; there are {known}, and user-defined ones as module:function")
         return builtin[name]
+    if not re.fullmatch(r"\w+(\.\w+)*:\w+", name):
+        raise InputError(f"{what} '{name}': expected module:function, such as mine:task")
     module_name, _, function_name = name.partition(":")
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise InputError(
             f"{what} '{name}': cannot import '{module_name}' ({error}); put its file beside the config, or install it"
+        ) from error
+    except SyntaxError as error:  # also where the text is in UTF-16
+        where = f"{error.filename}:{error.lineno}: " if error.lineno else ""
+        raise InputError(
+            f"{what} '{name}': '{module_name}' is not Python ({where}{error.msg}); mend it, and save it as UTF-8"
         ) from error
     function = getattr(module, function_name, None)
     if not callable(function):

@@ -126,7 +126,7 @@ def _kinds(part: Mapping[str, Any], described: Mapping[str, str]) -> str:
 
 
 def _number(value: float) -> str:
-    return "2^63" if value == 2**63 else f"{value:g}"
+    return "2^63" if value == 2**63 else f"{value:.15g}"
 
 
 def _default(part: Mapping[str, Any]) -> str:

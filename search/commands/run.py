@@ -23,8 +23,9 @@ from search.evolution.driver import Driver, Progress
 from search.results.results import Results
 from search.settings.seeds import fresh_seeds
 from search.settings.settings import Settings
-from search.settings.settings_file import load_settings
+from search.settings.settings_file import SettingsFile
 from search.settings.tasks import TaskSeeds, load_tasks
+from search.settings.yaml_text import shortened
 from search.store import Store
 from search.training.jobs import Evaluator
 from search.training.session import interrupt, on_signals, opened
@@ -40,8 +41,10 @@ def command(
     name: Annotated[str | None, typer.Option(help="Name of the search instead of the one in the file.")] = None,
 ) -> None:
     """Start a search, or continue it where it stopped."""
-    settings = load_settings(config, [*(set_ or []), *([f"name={name}"] if name is not None else [])])
-    if not run_search(settings):
+    file = SettingsFile(config, set_ or [])
+    if name is not None:
+        file.change("name", name, f"--name {shortened(name)}")
+    if not run_search(file.read(Settings)):
         raise SystemExit(130)
 
 

@@ -13,11 +13,12 @@ import typer
 from programs.errors import InputError
 from programs.program import parse
 
-from search.commands.options import SetOption, allow_user_modules
+from search.commands.options import SetOption, allow_user_modules, numeric
 from search.commands.progress import counting_trainings
 from search.commands.terminal import console, show_table
 from search.evidence.funnel import Entrant, StageOnTask, StageResult, run_stage
 from search.results.results import Results
+from search.settings import limits
 from search.settings.funnel import Funnel, Stage
 from search.settings.settings import Dedup
 from search.settings.settings_file import SettingsFile, stored_settings
@@ -34,7 +35,10 @@ from search.training.tuning import measure_noise
 def command(
     config: Annotated[Path, typer.Argument(help="YAML file of a funnel, such as configs/funnels/quickstart.yaml.")],
     set_: SetOption = None,
-    until: Annotated[int | None, typer.Option(metavar="STAGE", help="End after this stage; they count from 1.")] = None,
+    until: Annotated[
+        int | None,
+        typer.Option(**numeric(limits.STAGE, metavar="STAGE"), help="End after this stage; they count from 1."),
+    ] = None,
 ) -> None:
     """Take a search's best through a funnel: larger tasks, equal tuning, fresh seeds, against tuned baselines."""
     allow_user_modules()

@@ -9,8 +9,9 @@ from pydantic import Field, field_validator, model_validator
 
 from proxy_tasks.locked import refuse_locked
 
+from search.settings import limits
 from search.settings.baselines import TRIALS
-from search.settings.fields import BaselineNames, Immutable, PositiveInt, SearchName
+from search.settings.fields import BaselineNames, Immutable, SearchName, Text, Within
 from search.settings.seeds import MOST_STAGE_SEEDS
 from search.settings.settings import EvaluatorSettings
 from search.settings.tasks import TaskChoice
@@ -21,9 +22,9 @@ class Stage(Immutable):
 
     tasks: Annotated[tuple[TaskChoice, ...], Field(min_length=1)]
     """The tasks, each with the number of seeds to tune on."""
-    keep: PositiveInt
+    keep: Annotated[int, Within(limits.PASSING)]
     """The most programs that pass to the next stage."""
-    trials: PositiveInt = TRIALS
+    trials: Annotated[int, Within(limits.TRIALS)] = TRIALS
     """Settings of learning rate and weight decay that every competitor tries on each task."""
     fresh_seeds: Annotated[int, Field(ge=2, le=MOST_STAGE_SEEDS, strict=True)] = 8
     """Number of seeds of the trainings that decide."""
@@ -41,9 +42,9 @@ class Funnel(Immutable):
 
     name: SearchName
     """What the funnel is called in its store."""
-    search: str
+    search: Text
     """The search whose programs enter."""
-    enter: PositiveInt = 50
+    enter: Annotated[int, Within(limits.PASSING)] = 50
     """How many of its best programs enter."""
     baselines: Annotated[BaselineNames, Field(min_length=1)]
     """What a program must beat, each of them, over all tasks of a stage."""
@@ -51,7 +52,7 @@ class Funnel(Immutable):
     """The stages, one after another."""
     evaluator: EvaluatorSettings = EvaluatorSettings()
     """Where programs are trained."""
-    store: str = "sqlite:///results.db"
+    store: Text = "sqlite:///results.db"
     """The database of the search."""
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,10 +12,12 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from programs.errors import InputError
+from programs.text_file import read_text
 
 from proxy_tasks.named import is_users
 
 from search.settings.settings import Settings
+from search.settings.yaml_text import read_yaml, shortened
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -32,12 +35,35 @@ class SettingsFile:
 
     def __init__(self, path: Path, overrides: Sequence[str] = ()) -> None:
         self.path = path
-        self._overrides = overrides
-        self._tree, self.data = _read_yaml(_text(path), path)
+        self._changes: dict[str, str] = {}
+        self._tree, self.data = read_yaml(read_text(path, "a YAML file of settings"), str(path))
+        if not isinstance(self.data, dict):
+            raise InputError(f"{path}: expected settings such as 'name: quickstart', found {type(self.data).__name__}")
         if (folder := str(path.resolve().parent)) not in sys.path:
             sys.path.append(folder)
         for override in overrides:
-            _override(self.data, override)
+            self._override(override)
+
+    def change(self, key: str, value: Any, what: str) -> None:
+        """Set one setting.
+
+        Args:
+            key: such as `a.b`; items of lists by number.
+            value: its new value.
+            what: the change, for messages.
+
+        Raises:
+            InputError: the key does not fit the settings.
+        """
+        set_value(self.data, key, value, what)
+        self._changes[key] = what
+
+    def _override(self, override: str) -> None:
+        what = f"--set {shortened(override)}"
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise InputError(f"{what}: expected key=value, such as --set budget.programs=1000")
+        self.change(key, read_yaml(text, what, has_lines=False).data, what)
 
     def read(self, model: type[Model], data: Mapping[str, Any] | None = None) -> Model:
         """Return the settings that the file holds.
@@ -52,7 +78,7 @@ class SettingsFile:
         try:
             return model.model_validate(self.data if data is None else data)
         except ValidationError as error:
-            raise InputError(_first_error(error, model, str(self.path), self._tree, self._overrides)) from None
+            raise InputError(_first_error(error, model, str(self.path), self._tree, self._changes)) from None
 
 
 def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
@@ -73,7 +99,7 @@ def check_settings(data: Mapping[str, Any]) -> Settings:
     try:
         return Settings.model_validate(dict(data))
     except ValidationError as error:
-        raise InputError(_first_error(error, Settings, "settings", None, ())) from None
+        raise InputError(_first_error(error, Settings, "settings", None, {})) from None
 
 
 def stored_settings(data: dict[str, Any], search: str) -> Settings:
@@ -100,57 +126,6 @@ def stored_settings(data: dict[str, Any], search: str) -> Settings:
     return settings
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); give the path of a YAML file of settings"
-        ) from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: is not text; expected a YAML file of settings") from None
-
-
-def _read_yaml(text: str, path: Path) -> tuple[yaml.Node | None, dict[str, Any]]:
-    """Return the settings twice: as nodes that know their lines, and as plain data."""
-    try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise InputError(f"{path}{where}: not valid YAML: {problem}") from None
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: expected settings such as 'name: quickstart', found {type(data).__name__}")
-    _refuse_repeated_keys(tree, path)
-    return tree, data
-
-
-def _refuse_repeated_keys(node: yaml.Node | None, path: Path) -> None:
-    if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _refuse_repeated_keys(item, path)
-    elif isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, value in node.value:
-            if str(key.value) in seen:
-                raise InputError(f"{path}:{key.start_mark.line + 1}: {key.value}: given twice; remove one")
-            seen.add(str(key.value))
-            _refuse_repeated_keys(value, path)
-
-
-def _override(data: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator:
-        raise InputError(f"--set {override}: expected key=value, such as --set budget.programs=1000")
-    try:
-        value = yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError):
-        raise InputError(f"--set {override}: '{text}' is not a YAML value") from None
-    set_value(data, key, value, f"--set {override}")
-
-
 def set_value(data: dict[str, Any], key: str, value: Any, what: str) -> None:
     """Set one setting in plain data.
 
@@ -163,7 +138,7 @@ def set_value(data: dict[str, Any], key: str, value: Any, what: str) -> None:
     Raises:
         InputError: the key does not fit the settings.
     """
-    *parents, last = key.split(".")
+    *parents, last = key.split(".") if isinstance(key, str) else [""]
     if "" in (*parents, last):
         raise InputError(f"{what}: expected a key such as budget.programs")
     node: Any = data
@@ -172,7 +147,7 @@ def set_value(data: dict[str, Any], key: str, value: Any, what: str) -> None:
             node = node[int(_place(node, name))] if isinstance(node, list) else node.setdefault(name, {})
         node[_place(node, last)] = value
     except (TypeError, AttributeError, ValueError, IndexError):
-        raise InputError(f"{what}: the settings have no key '{key}'") from None
+        raise InputError(f"{what}: the settings have no key '{shortened(key)}'") from None
 
 
 def _place(node: Any, name: str) -> int | str:
@@ -185,9 +160,17 @@ def _place(node: Any, name: str) -> int | str:
 
 
 def _first_error(
-    error: ValidationError, model: type[BaseModel], source: str, tree: yaml.Node | None, overrides: Sequence[str]
+    error: ValidationError, model: type[BaseModel], source: str, tree: yaml.Node | None, changes: Mapping[str, str]
 ) -> str:
-    """Return what is wrong with the first wrong setting, where it was set, and how many others are wrong."""
+    """Return what is wrong with the first wrong setting, where it was set, and how many others are wrong.
+
+    Args:
+        error: with all that is wrong.
+        model: the class of the settings.
+        source: what the settings are called.
+        tree: what the lines are read from.
+        changes: what was changed in them, by key.
+    """
     details = error.errors()
     first, location = details[0], _location(details[0]["loc"])
     key = ".".join(map(str, location)) or "settings"
@@ -195,20 +178,27 @@ def _first_error(
     if first["type"] == "extra_forbidden":
         message = "unknown setting; " + _known_settings(model, location[:-1])
     elif "input" in first and not isinstance(first["input"], dict | list) and first["type"] != "missing":
-        message = f"{message}, got {first['input']!r}"
+        message = f"{message}, got {_written(first['input'])}"
     wrong = {tuple(_location(d["loc"])) for d in details}
     # A list whose only item is wrong also counts as too short: what holds a wrong setting is not counted itself.
     others = sum(not any(other[: len(loc)] == loc for other in wrong if other != loc) for loc in wrong) - 1
     more = f" (and {others} more)" if others else ""
-    culprit = next((o for o in overrides if o.partition("=")[0] == key), None)
-    where = f"--set {culprit}: {key}" if culprit else f"{source}{_line(tree, location)}: {key}"
-    return f"{where}: {message}{more}"
+    culprit = next((what for changed, what in changes.items() if f"{key}.".startswith(f"{changed}.")), None)
+    where = culprit or f"{source}{_line(tree, location)}"
+    return f"{where}: {shortened(key, 100)}: {message}{more}"
+
+
+def _written(value: Any) -> str:
+    try:
+        return shortened(repr(value))
+    except ValueError:  # Python writes no number of thousands of digits
+        return "a number of thousands of digits"
 
 
 def _location(loc: Sequence[str | int]) -> list[str | int]:
     """Return the path to a setting, without the branches of unions that pydantic appends."""
-    branches = ("constrained", "literal", "function", "int", "float")
-    return [part for part in loc if isinstance(part, int) or not part.startswith(branches)]
+    branch = r"(constrained|function|literal)[-\[].*|int|float"
+    return [part for part in loc if isinstance(part, int) or not re.fullmatch(branch, part)]
 
 
 def _known_settings(model: type[BaseModel], location: Iterable[str | int]) -> str:
@@ -236,5 +226,5 @@ def _line(tree: yaml.Node | None, location: Sequence[str | int]) -> str:
             found = [(k, v) for k, v in node.value if k.value == part]
             if not found:
                 break
-            line, node = found[0][0].start_mark.line, found[0][1]
+            line, node = found[-1][0].start_mark.line, found[-1][1]
     return "" if line is None else f":{line + 1}"
