@@ -49,6 +49,8 @@ def compare(config: Path, overrides: list[str], output: Path) -> bool:
     file = SettingsFile(config, overrides)
     plans = read_arms(file)
     base = file.read(Settings)
+    for plan in plans:
+        plan.settings(file, None)  # so that what is wrong is said before any arm has run
     load_tasks(base.tasks)
     arms: list[Arm] = []
     with opened(base.store, base.evaluator) as (store, evaluator):

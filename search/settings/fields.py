@@ -55,7 +55,7 @@ class Within(GroupedMetadata):
 
 def _plain(text: str) -> str:
     """Return a text that any database and any terminal takes."""
-    if any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
+    if any(unicodedata.category(c) == "Cc" for c in text):
         raise ValueError("expected a text without control characters")
     return text
 
@@ -80,7 +80,9 @@ def _argument(value: Any, depth: int = 0) -> Any:
     """Return an argument of a user's function: data that JSON keeps as it is, and that can be compared."""
     if isinstance(value, Unclear):
         raise ValueError(f"may be read as a text, or else as a number or a truth value; for the text write '{value}'")
-    if isinstance(value, list | tuple) and depth < DEEPEST:
+    if isinstance(value, list | tuple):
+        if depth >= DEEPEST:
+            raise ValueError(f"lists more than {DEEPEST} deep, or one within itself")
         return [_argument(item, depth + 1) for item in value]
     if isinstance(value, str | Path):
         return _encodable(str(value))
@@ -91,7 +93,8 @@ def _argument(value: Any, depth: int = 0) -> Any:
 
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Text = Annotated[str, AfterValidator(_plain)]
+Text = Annotated[str, Field(max_length=4_000), AfterValidator(_plain)]
+ShortText = Annotated[str, Field(max_length=200), AfterValidator(_plain)]
 Arguments = dict[Annotated[str, AfterValidator(_plain)], Annotated[Any, AfterValidator(_argument)]]
 BaselineNames = Annotated[tuple[str, ...], AfterValidator(_known_baselines)]
 SearchName = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=200)]

@@ -11,16 +11,16 @@ from proxy_tasks.locked import refuse_locked
 
 from search.settings import limits
 from search.settings.baselines import TRIALS
-from search.settings.fields import BaselineNames, Immutable, SearchName, Text, Within
+from search.settings.fields import BaselineNames, Immutable, SearchName, ShortText, Text, Within
 from search.settings.seeds import MOST_STAGE_SEEDS
-from search.settings.settings import EvaluatorSettings
+from search.settings.settings import EvaluatorSettings, TaskChoices
 from search.settings.tasks import TaskChoice
 
 
 class Stage(Immutable):
     """One stage of a funnel."""
 
-    tasks: Annotated[tuple[TaskChoice, ...], Field(min_length=1)]
+    tasks: TaskChoices
     """The tasks, each with the number of seeds to tune on."""
     keep: Annotated[int, Within(limits.PASSING)]
     """The most programs that pass to the next stage."""
@@ -42,13 +42,13 @@ class Funnel(Immutable):
 
     name: SearchName
     """What the funnel is called in its store."""
-    search: Text
+    search: ShortText
     """The search whose programs enter."""
     enter: Annotated[int, Within(limits.PASSING)] = 50
     """How many of its best programs enter."""
     baselines: Annotated[BaselineNames, Field(min_length=1)]
     """What a program must beat, each of them, over all tasks of a stage."""
-    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1, max_length=limits.STAGE.most)]
     """The stages, one after another."""
     evaluator: EvaluatorSettings = EvaluatorSettings()
     """Where programs are trained."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from programs import zoo
 from programs.fingerprint import DEFAULT_BITS, MOST_BITS
@@ -16,10 +16,19 @@ from proxy_tasks.named import is_users
 from proxy_tasks.outcome import CURVE_POINTS
 
 from search.settings import limits
-from search.settings.fields import BaselineNames, Immutable, Number, SearchName, Text, Within
+from search.settings.fields import BaselineNames, Immutable, Number, SearchName, ShortText, Text, Within
 from search.settings.tasks import TaskChoice, TaskSeeds, task_seeds
 
 Aggregate = Literal["mean", "worst"]
+
+
+def _named_once(choices: tuple[TaskChoice, ...]) -> tuple[TaskChoice, ...]:
+    if len({choice.name for choice in choices}) < len(choices):
+        raise ValueError("each task may be named once")
+    return choices
+
+
+TaskChoices = Annotated[tuple[TaskChoice, ...], Field(min_length=1), AfterValidator(_named_once)]
 
 
 class Strategy(Immutable):
@@ -35,7 +44,7 @@ class Strategy(Immutable):
     """Programs that live at a time; with each birth the oldest dies."""
     tournament: Annotated[int, Within(limits.TOURNAMENT)] = 2
     """Programs drawn from the population, perhaps some twice; the best becomes a parent: the more, the greedier."""
-    start: Text = "adamw"
+    start: ShortText = "adamw"
     """A program of the zoo."""
     start_tuned: bool = False
     """Start from the constants that tuning found for the baseline of this name."""
@@ -211,7 +220,7 @@ NOT_PART_OF_HISTORY = (
 class MetaValidation(Immutable):
     """Tasks that a search never trains on, on which its best program is trained from time to time."""
 
-    tasks: Annotated[tuple[TaskChoice, ...], Field(min_length=1)]
+    tasks: TaskChoices
     """The tasks, each with its number of seeds."""
     every: Annotated[int, Within(limits.BIRTHS)] = 1000
     """Births between two evaluations."""
@@ -228,7 +237,7 @@ class Settings(Immutable):
     """How programs are made."""
     budget: Budget
     """When the run ends."""
-    tasks: Annotated[tuple[TaskChoice, ...], Field(min_length=1)]
+    tasks: TaskChoices
     """What programs are trained on."""
     aggregate: Aggregate = "mean"
     """What decides where there are several tasks: each score is the loss placed between the anchors of the task."""
@@ -251,9 +260,6 @@ class Settings(Immutable):
     def _consistent(self) -> Settings:
         if self.strategy.start_tuned and self.strategy.start not in self.baselines:
             raise ValueError(f"start_tuned needs '{self.strategy.start}' among the baselines")
-        names = [choice.name for choice in self.tasks]
-        if len(set(names)) < len(names):
-            raise ValueError("tasks: each task may be named once")
         return self
 
     @model_validator(mode="after")

@@ -6,7 +6,8 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -55,8 +56,7 @@ class SettingsFile:
         Raises:
             InputError: the key does not fit the settings.
         """
-        set_value(self.data, key, value, what)
-        self._changes[key] = what
+        self._changes[set_value(self.data, key, value, what)] = what
 
     def _override(self, override: str) -> None:
         what = f"--set {shortened(override)}"
@@ -65,12 +65,13 @@ class SettingsFile:
             raise InputError(f"{what}: expected key=value, such as --set budget.programs=1000")
         self.change(key, read_yaml(text, what, has_lines=False).data, what)
 
-    def read(self, model: type[Model], data: Mapping[str, Any] | None = None) -> Model:
+    def read(self, model: type[Model], data: Mapping[str, Any] | None = None, place: Sequence[str] = ()) -> Model:
         """Return the settings that the file holds.
 
         Args:
             model: the class of the settings.
             data: a variant of what the file holds, to be read instead.
+            place: where in the file that is which makes it a variant.
 
         Raises:
             InputError: a setting is wrong; says its file, line and key.
@@ -78,7 +79,8 @@ class SettingsFile:
         try:
             return model.model_validate(self.data if data is None else data)
         except ValidationError as error:
-            raise InputError(_first_error(error, model, str(self.path), self._tree, self._changes)) from None
+            source = _Source(str(self.path), self._tree, self._changes, place)
+            raise InputError(_first_error(error, model, source)) from None
 
 
 def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
@@ -99,7 +101,7 @@ def check_settings(data: Mapping[str, Any]) -> Settings:
     try:
         return Settings.model_validate(dict(data))
     except ValidationError as error:
-        raise InputError(_first_error(error, Settings, "settings", None, {})) from None
+        raise InputError(_first_error(error, Settings, _Source("settings"))) from None
 
 
 def stored_settings(data: dict[str, Any], search: str) -> Settings:
@@ -126,7 +128,7 @@ def stored_settings(data: dict[str, Any], search: str) -> Settings:
     return settings
 
 
-def set_value(data: dict[str, Any], key: str, value: Any, what: str) -> None:
+def set_value(data: dict[str, Any], key: str, value: Any, what: str) -> str:
     """Set one setting in plain data.
 
     Args:
@@ -135,6 +137,9 @@ def set_value(data: dict[str, Any], key: str, value: Any, what: str) -> None:
         value: its new value.
         what: the change, for messages.
 
+    Returns:
+        The key, or the beginning of it that was not there before.
+
     Raises:
         InputError: the key does not fit the settings.
     """
@@ -142,12 +147,16 @@ def set_value(data: dict[str, Any], key: str, value: Any, what: str) -> None:
     if "" in (*parents, last):
         raise InputError(f"{what}: expected a key such as budget.programs")
     node: Any = data
+    new = key
     try:
-        for name in parents:
+        for depth, name in enumerate(parents, start=1):
+            if new == key and isinstance(node, dict) and name not in node:
+                new = ".".join(parents[:depth])
             node = node[int(_place(node, name))] if isinstance(node, list) else node.setdefault(name, {})
         node[_place(node, last)] = value
     except (TypeError, AttributeError, ValueError, IndexError):
         raise InputError(f"{what}: the settings have no key '{shortened(key)}'") from None
+    return new
 
 
 def _place(node: Any, name: str) -> int | str:
@@ -159,21 +168,26 @@ def _place(node: Any, name: str) -> int | str:
     return int(name)
 
 
-def _first_error(
-    error: ValidationError, model: type[BaseModel], source: str, tree: yaml.Node | None, changes: Mapping[str, str]
-) -> str:
-    """Return what is wrong with the first wrong setting, where it was set, and how many others are wrong.
+class _Source(NamedTuple):
+    """Where settings come from: what it is called, its nodes, changes by key, and the place of a variant in it."""
 
-    Args:
-        error: with all that is wrong.
-        model: the class of the settings.
-        source: what the settings are called.
-        tree: what the lines are read from.
-        changes: what was changed in them, by key.
-    """
+    name: str
+    tree: yaml.Node | None = None
+    changes: Mapping[str, str] = MappingProxyType({})
+    place: Sequence[str] = ()
+
+    def of(self, location: Sequence[str | int]) -> str:
+        """Return where a setting was set, and its key."""
+        whole = [*self.place, *location]
+        key = ".".join(map(str, whole)) or "settings"
+        change = next((what for changed, what in self.changes.items() if f"{key}.".startswith(f"{changed}.")), None)
+        return f"{change or self.name + _line(self.tree, whole)}: {shortened(key, 100)}"
+
+
+def _first_error(error: ValidationError, model: type[BaseModel], source: _Source) -> str:
+    """Return what is wrong with the first wrong setting, where it was set, and how many others are wrong."""
     details = error.errors()
     first, location = details[0], _location(details[0]["loc"])
-    key = ".".join(map(str, location)) or "settings"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = "unknown setting; " + _known_settings(model, location[:-1])
@@ -183,9 +197,7 @@ def _first_error(
     # A list whose only item is wrong also counts as too short: what holds a wrong setting is not counted itself.
     others = sum(not any(other[: len(loc)] == loc for other in wrong if other != loc) for loc in wrong) - 1
     more = f" (and {others} more)" if others else ""
-    culprit = next((what for changed, what in changes.items() if f"{key}.".startswith(f"{changed}.")), None)
-    where = culprit or f"{source}{_line(tree, location)}"
-    return f"{where}: {shortened(key, 100)}: {message}{more}"
+    return f"{source.of(location)}: {shortened(message, 400)}{more}"
 
 
 def _written(value: Any) -> str:
@@ -197,7 +209,7 @@ def _written(value: Any) -> str:
 
 def _location(loc: Sequence[str | int]) -> list[str | int]:
     """Return the path to a setting, without the branches of unions that pydantic appends."""
-    branch = r"(constrained|function|literal)[-\[].*|int|float"
+    branch = r"(constrained|function|literal)[-\[].*|int|float|\[key\]"
     return [part for part in loc if isinstance(part, int) or not re.fullmatch(branch, part)]
 
 

@@ -16,7 +16,7 @@ from proxy_tasks.references import reference
 from proxy_tasks.task import Matmul
 
 from search.settings import limits
-from search.settings.fields import Arguments, Immutable, Number, Text, Within
+from search.settings.fields import Arguments, Immutable, Number, ShortText, Within
 from search.settings.seeds import MOST_SEARCH_SEEDS, tuning_seeds
 
 Loss = Annotated[Number, Within(limits.LOSS)]
@@ -45,7 +45,7 @@ class TaskSeeds(NamedTuple):
 class TaskChoice(Immutable):
     """A task to search on, and what to change in it."""
 
-    name: Annotated[Text, Field(max_length=200)]
+    name: ShortText
     """A built-in task, or a user-defined one as module:function."""
     seeds: Annotated[int, Field(ge=1, le=MOST_SEARCH_SEEDS, strict=True)] = 1
     """Trainings of each program; their mean decides."""

@@ -21,7 +21,7 @@ LONGEST_NUMBER = 100  # characters
 
 _TOO_DEEP = f"nested more than {DEEPEST} levels deep, or an alias within what it names"
 _TAG = "tag:yaml.org,2002:"
-_TEXT, _UNCLEAR, _NUMBERS = f"{_TAG}str", "!unclear", (f"{_TAG}int", f"{_TAG}float")
+_TEXT, _UNCLEAR, _MERGE, _NUMBERS = f"{_TAG}str", "!unclear", f"{_TAG}merge", (f"{_TAG}int", f"{_TAG}float")
 _GROUPED = r"\d{1,3}(?:_\d{3})+"
 _WHOLE = rf"[-+]?(?:0|[1-9]\d*|(?!0){_GROUPED}|0x[\da-fA-F]+|0o[0-7]+|0b[01]+)"
 _EXPONENT = r"[eE][-+]?\d+"
@@ -58,6 +58,7 @@ _SCALARS = {
         (f"{_TAG}int", _WHOLE, lambda text: int(text, 0)),
         (f"{_TAG}float", rf"{_REAL}|\.(?:nan|NaN|NAN)", _real),
         (_UNCLEAR, _ELSEWHERE, Unclear),
+        (_MERGE, "<<", str),
         (_TEXT, ".*", str),
     )
 }
@@ -179,11 +180,11 @@ class _Values:
         merged: dict[str, Any] = {}
         own: dict[str, Any] = {}
         for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag not in (_TEXT, _UNCLEAR):
+            if not isinstance(key, yaml.ScalarNode) or key.tag not in (_TEXT, _UNCLEAR, _MERGE):
                 raise _RefusedError(key, f"{_as_written(key)}: the name of a setting must be a text; put it in quotes")
-            if key.value in own or (key.value == "<<" and merged):
+            if key.value in own or (key.tag == _MERGE and merged):
                 raise _RefusedError(key, f"{key.value}: given twice; remove one")
-            if key.value == "<<" and key.style is None:
+            if key.tag == _MERGE:
                 merged = self._merged(value, depth)
             else:
                 own[key.value] = self.of(value, depth + 1)
