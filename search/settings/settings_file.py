@@ -238,5 +238,5 @@ def _line(tree: yaml.Node | None, location: Sequence[str | int]) -> str:
             found = [(k, v) for k, v in node.value if k.value == part]
             if not found:
                 break
-            line, node = found[-1][0].start_mark.line, found[-1][1]
+            line, node = found[0][0].start_mark.line, found[0][1]
     return "" if line is None else f":{line + 1}"

@@ -311,6 +311,21 @@ def test_changes_with_keys_that_are_no_texts() -> None:
     assert "changes: 3: expected a key such as budget.programs" in refusal_of_data(GOOD, {3: 4})  # type: ignore[dict-item]
 
 
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_files_as_editors_and_shells_save_them(tmp_path: Path, encoding: str, end: str) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_bytes(yaml.safe_dump(GOOD).replace("\n", end).encode(encoding))
+    assert load_settings(path) == check_settings(GOOD)
+    path.write_bytes(yaml.safe_dump(GOOD | {"seed": -1}).replace("\n", end).encode(encoding))
+    line = yaml.safe_dump(GOOD | {"seed": -1}).splitlines().index("seed: -1") + 1
+    with pytest.raises(InputError, match=rf"search.yaml:{line}: seed: "):
+        load_settings(path)
+
+
 # --- places ----------------------------------------------------------------------------------------------------------
 
 

@@ -140,6 +140,13 @@ def test_what_is_written_is_read_as_the_same(data: Any) -> None:
     assert read == data and repr(read) == repr(data)
 
 
+@pytest.mark.parametrize(
+    "text", ["1e-1", "1E5", ".5", "0o17", "1_000", "010", "no", "off", "1:30", "true", "~", "", "<<"]
+)
+def test_texts_that_look_like_values_are_written_as_texts(text: str) -> None:
+    assert read_yaml(write_yaml({text: [text]}), "search.yaml").data == {text: [text]}
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 LAUGHS = "a: &a [x]\n" + "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in itertools.pairwise("abcdefghi"))
