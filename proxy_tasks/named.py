@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -54,6 +55,8 @@ def find(name: str, builtin: Mapping[str, Callable[..., Any]], what: str) -> Cal
             known = ", ".join(sorted(builtin))
             raise InputError(f"unknown {what} '{name}'; there are {known}, and user-defined ones as module:function")
         return builtin[name]
+    if not re.fullmatch(r"\w+(\.\w+)*:\w+", name):
+        raise InputError(f"{what} '{name}': expected module:function, such as mine:task")
     module_name, _, function_name = name.partition(":")
     try:
         module = importlib.import_module(module_name)

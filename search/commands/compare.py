@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from search.commands.options import SetOption, with_name
+from search.commands.options import NameOption, SetOption, settings_file
 from search.commands.progress import counting_trainings
 from search.commands.run import shown
 from search.commands.terminal import console, show_table
@@ -18,7 +18,6 @@ from search.evolution.driver import Driver
 from search.evolution.resume import known_search
 from search.results.results import Results
 from search.settings.settings import Settings
-from search.settings.settings_file import SettingsFile
 from search.settings.tasks import load_tasks
 from search.training.session import opened
 
@@ -28,17 +27,17 @@ def command(
         Path, typer.Argument(help="YAML file of settings with arms, such as configs/comparisons/figure2.yaml.")
     ],
     set_: SetOption = None,
-    name: Annotated[str | None, typer.Option(help="Name of the comparison instead of the one in the file.")] = None,
+    name: NameOption = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="File for the figure: png, svg or pdf.")] = Path(
         "comparison.png"
     ),
 ) -> None:
     """Run searches that differ in some settings, and draw which finds the better programs for its compute."""
-    if not compare(config, with_name(set_, name), output):
+    if not compare(config, set_ or [], output, name):
         raise SystemExit(130)
 
 
-def compare(config: Path, overrides: list[str], output: Path) -> bool:
+def compare(config: Path, overrides: list[str], output: Path, name: str | None = None) -> bool:
     """Run all arms, or go on with them, then draw the figure and print the table; False if stopped before the end.
 
     Raises:
@@ -48,9 +47,11 @@ def compare(config: Path, overrides: list[str], output: Path) -> bool:
     from search.evidence.comparison_figure import check_format, draw  # imported here: Matplotlib takes a second
 
     check_format(output)
-    file = SettingsFile(config, overrides)
+    file = settings_file(config, overrides, name)
     plans = read_arms(file)
     base = file.read(Settings)
+    for plan in plans:
+        plan.settings(file, None)  # so that what is wrong is said before any arm has run
     load_tasks(base.tasks)
     arms: list[Arm] = []
     with opened(base.store, base.evaluator) as (store, evaluator):

@@ -10,11 +10,12 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from programs.errors import InputError
 
-from search.commands.options import RESULTS, StoreOption
+from search.commands.options import RESULTS, StoreOption, numeric
+from search.settings import limits
+from search.settings.yaml_text import read_yaml
 from search.store import open_store, rows
 from search.store.connections import LONGEST_VALUE, engine_of, location_of, sqlite_file
 
@@ -31,7 +32,9 @@ SETTINGS = {
 
 def command(
     store: StoreOption = RESULTS,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0 for any that is free.")] = 8001,
+    port: Annotated[
+        int, typer.Option(**numeric(limits.PORT), help="Port on this machine; 0 for any that is free.")
+    ] = 8001,
 ) -> None:
     """For those who want SQL: Datasette, read-only and for this machine alone, with prepared queries; until Ctrl-C."""
     try:
@@ -125,7 +128,8 @@ def metadata(title: str) -> dict[str, Any]:
     Args:
         title: of the database.
     """
-    data: dict[str, Any] = yaml.safe_load(resources.files(__package__).joinpath("dashboard.yaml").read_text("utf-8"))
+    text = resources.files(__package__).joinpath("dashboard.yaml").read_text("utf-8")
+    data: dict[str, Any] = read_yaml(text, "dashboard.yaml").data
     views = {name: {"description": " ".join(kind.about.split())} for name, kind in rows.VIEWS.items()}
     hidden = {table: {"allow": False} for table in (*rows.metadata.tables, "alembic_version")}
     data["databases"][NAME] |= {"title": title, "tables": views | hidden}

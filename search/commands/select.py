@@ -13,15 +13,16 @@ import typer
 from programs.errors import InputError
 from programs.program import parse
 
-from search.commands.options import SetOption, allow_user_modules, with_name
+from search.commands.options import NameOption, SetOption, allow_user_modules, numeric, settings_file
 from search.commands.progress import counting_trainings
 from search.commands.terminal import console, show_table
 from search.evidence.funnel import Entrant, StageOnTask, StageResult, run_stage
 from search.results.results import Results
+from search.settings import limits
 from search.settings.funnel import Funnel, Stage
 from search.settings.meaning import VERSIONS, meaning_of_tasks, refuse_changes
 from search.settings.settings import Dedup
-from search.settings.settings_file import SettingsFile, stored_dedup
+from search.settings.settings_file import stored_dedup
 from search.settings.tasks import load_tasks
 from search.store import NoiseRow, SelectionRow, Store
 from search.store.encoding import clean_number
@@ -36,27 +37,31 @@ from search.training.tuning import measure_noise
 def command(
     config: Annotated[Path, typer.Argument(help="YAML file of a funnel, such as configs/funnels/quickstart.yaml.")],
     set_: SetOption = None,
-    name: Annotated[str | None, typer.Option(help="Name of the funnel instead of the one in the file.")] = None,
-    until: Annotated[int | None, typer.Option(metavar="STAGE", help="End after this stage; they count from 1.")] = None,
+    name: NameOption = None,
+    until: Annotated[
+        int | None,
+        typer.Option(**numeric(limits.STAGE, metavar="STAGE"), help="End after this stage; they count from 1."),
+    ] = None,
 ) -> None:
     """Take a search's best through a funnel: larger tasks, equal tuning, fresh seeds, against tuned baselines."""
     allow_user_modules()
-    select(config, with_name(set_, name), until)
+    select(config, set_ or [], until, name)
 
 
-def select(config: Path, overrides: list[str], until: int | None = None) -> list[int]:
+def select(config: Path, overrides: list[str], until: int | None = None, name: str | None = None) -> list[int]:
     """Run a funnel, or go on with it, print the results of every stage, and return the IDs of what passed all.
 
     Args:
         config: settings of the funnel.
         overrides: of settings.
         until: the last stage to run, from 1; all without it.
+        name: of the funnel, instead of the one in its settings.
 
     Raises:
         InputError: the settings make no sense, or there is no such search.
         StoreError: the store can no longer be written.
     """
-    funnel = SettingsFile(config, overrides).read(Funnel)
+    funnel = settings_file(config, overrides, name).read(Funnel)
     last = len(funnel.stages)
     if until is not None and not 1 <= until <= last:
         raise InputError(f"{config}: no stage {until}; its stages are 1 to {last}")

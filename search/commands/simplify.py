@@ -20,7 +20,7 @@ from programs.simplify.evidence import largest_difference, updates
 from proxy_tasks import Task, get_task
 
 from search.commands.export import write_text
-from search.commands.options import RESULTS, ProgramArgument, StoreOption, allow_user_modules
+from search.commands.options import RESULTS, ProgramArgument, StoreOption, allow_user_modules, numeric
 from search.commands.progress import counting_trainings
 from search.commands.terminal import console, number, show_program, show_table
 from search.evidence.recording import record
@@ -36,6 +36,7 @@ from search.evidence.simplification import (
 from search.results.export import NamedProgram
 from search.results.programs import named_program
 from search.results.results import Results
+from search.settings import limits
 from search.settings.meaning import refuse_other_tasks
 from search.settings.seeds import FRESH_SEED, fresh_seeds, tuning_seeds
 from search.settings.settings import Dedup
@@ -59,9 +60,14 @@ def command(
             " Without it those of the program's search, or digits_mlp_short."
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=2, max=1000, help="Seeds to train every change with.")] = 32,
+    seeds: Annotated[
+        int, typer.Option(**numeric(limits.SIMPLIFY_SEEDS), help="Seeds to train every change with.")
+    ] = 32,
     tolerance: Annotated[
-        float, typer.Option(min=0, help="Standard deviations between seeds by which a loss may be higher.")
+        float,
+        typer.Option(
+            **numeric(limits.TOLERANCE, float), help="Standard deviations between seeds by which a loss may be higher."
+        ),
     ] = 1.0,
     training: Annotated[
         bool, typer.Option(" /--no-training", show_default=False, help="Only what algebra can tell.")

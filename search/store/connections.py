@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from programs.errors import InputError
 
@@ -20,6 +20,11 @@ from search.store.errors import StoreError
 BUSY_SECONDS = 30  # how long to wait for a lock that another process holds
 CONNECT_SECONDS = 10  # how long to wait for a server
 LONGEST_VALUE = 16 * 2**20  # bytes of one value: far above any that we write
+
+_DRIVERS = {  # by what a URL may begin with
+    **dict.fromkeys(("sqlite", "sqlite+pysqlite"), "sqlite"),
+    **dict.fromkeys(("postgresql", "postgres", "postgresql+psycopg"), "postgresql+psycopg"),
+}
 
 # Trouble of the machine or the server, not of what the database holds: primary codes of SQLite.
 _CIRCUMSTANCES = {
@@ -39,7 +44,7 @@ def engine_of(location: str) -> Engine:
     """Return an engine for a URL or the path of a SQLite file. Nothing is opened yet.
 
     Raises:
-        InputError: it is no URL, or the driver of that kind of database is missing.
+        InputError: it is no URL, or one of another kind of database, or the driver for PostgreSQL is missing.
     """
     try:
         url = _url(location)
@@ -49,14 +54,14 @@ def engine_of(location: str) -> Engine:
             options["connect_args"] = {"connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": 1000 * BUSY_SECONDS}
             options["pool_pre_ping"] = True
         engine = create_engine(url, json_serializer=encoding.to_json, json_deserializer=encoding.from_json, **options)
-    except ModuleNotFoundError as error:
-        package = "'optsearch[postgres]'" if error.name == "psycopg" else error.name
-        raise InputError(f"store: the driver of this kind of database is missing; pip install {package}") from None
-    except (ArgumentError, NoSuchModuleError, ValueError) as error:
-        shown = re.sub(r":[^:@/]*@", ":***@", location)
-        raise InputError(f"store {shown}: not a database URL ({error}); expected e.g. sqlite:///results.db") from None
-    if engine.dialect.name not in ("sqlite", "postgresql"):
-        raise InputError(f"store {url.render_as_string()}: neither SQLite nor PostgreSQL; name one of these")
+    except ImportError:  # of psycopg: what reads SQLite is a part of Python
+        raise InputError("store: the driver for PostgreSQL is missing; pip install 'optsearch[postgres]'") from None
+    except (ArgumentError, KeyError, ValueError):
+        shown = re.sub(r"(://[^:@/]*):.*@", r"\1:***@", location)
+        raise InputError(
+            f"store {shown}: not a database URL of SQLite or PostgreSQL; give the path of a file, sqlite:///PATH, or"
+            " postgresql://USER@HOST/DATABASE"
+        ) from None
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -64,12 +69,15 @@ def engine_of(location: str) -> Engine:
 
 
 def _url(location: str) -> URL:
-    if "://" not in location:
-        return URL.create("sqlite", database=location)
-    url = make_url(location)
-    if url.drivername in ("postgresql", "postgres"):
-        url = url.set(drivername="postgresql+psycopg")
-    return url
+    """Return the URL that a store is reached by, with the driver that is installed for it.
+
+    Raises:
+        ValueError, KeyError, ArgumentError: it is no URL, or one of another kind of database.
+    """
+    url = make_url(location) if "://" in location else URL.create("sqlite", database=location)
+    if url.database == "" or "\0" in location:
+        raise ValueError(location)
+    return url.set(drivername=_DRIVERS[url.drivername])
 
 
 def sqlite_file(engine: Engine) -> Path | None:

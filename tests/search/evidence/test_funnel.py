@@ -286,7 +286,7 @@ def test_a_funnel_is_not_continued_as_another(funnel: Path, monkeypatch: pytest.
     with pytest.raises(InputError, match=r"other code, data or versions \(tasks\.stage 1: digits_mlp\.trainer: 2 -> 3"):
         selected(funnel, monkeypatch, evaluator)
     assert evaluator.submitted == [] and rows(funnel.parent) == before
-    select(funnel, ["name=other"], until=1)
+    select(funnel, [], 1, "other")
     assert {row["funnel"] for row in rows(funnel.parent)} == {"fu", "other"}
 
 
