@@ -327,13 +327,10 @@ def _refuse_parts(parts: Parts) -> str:
 def _refuse_parts() -> None:
     """Raise an error if the caller is one of those that give an optimizer only some of the parameters."""
     for frame, _ in traceback.walk_stack(None):
-        caller = frame.f_globals.get("__name__", "")
-        if caller.removeprefix("torch.distributed.optim.") in (
-            "zero_redundancy_optimizer",
-            "apply_optimizer_in_backward",
-            "optimizer",
-        ):
-            raise ValueError(f"{parts.name} adds up over all parameters, and {{caller}} gives it only some of them")
+        package, _, module = frame.f_globals.get("__name__", "").rpartition(".")
+        some = ("zero_redundancy_optimizer", "apply_optimizer_in_backward", "optimizer")
+        if package == "torch.distributed.optim" and module in some:
+            raise ValueError(f"{parts.name} adds up over all parameters, and {{module}} gives it only some of them")
 '''
 
 

@@ -416,6 +416,13 @@ def test_bad_constants() -> None:
         load(zoo.load("nesterov"))(parameters(), c1=float("inf"))
 
 
+def test_a_module_of_the_users_may_be_called_optimizer() -> None:
+    """Only torch's own of that name hands out some of the parameters."""
+    module = types.ModuleType("optimizer")
+    exec("def make(kind, params):\n    return kind(params)", module.__dict__)  # noqa: S102
+    assert module.make(load(zoo.load("raw_lion")), parameters()).param_groups
+
+
 def test_no_parameters() -> None:
     with pytest.raises(ValueError, match="empty parameter list"):
         load(zoo.load("lion"))([])

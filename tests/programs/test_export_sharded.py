@@ -81,17 +81,20 @@ def check_updates() -> None:
             np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12, err_msg=f"{name}, {where}")
 
 
-def check_gradients_that_are_not_added_up_yet() -> None:
+def check_gradients_that_lie_otherwise() -> None:
+    """In shards where the parameter is whole, the other way round, or not added up yet."""
     mesh = init_device_mesh("cpu", (4,))
-    for name in ("lion", "raw_lion", "norm"):
-        params, others = parameters(SHAPES), parameters(SHAPES)
-        sharded = [distributed(p, (mesh, [WHOLE])) for p in params]
-        for param, other, grad in zip(sharded, others, gradients(0, SHAPES), strict=True):
-            share = grad * (dist.get_rank() + 1) / 10
-            param.grad, other.grad = DTensor.from_local(share, mesh, [Partial()]), grad
-        load(PROGRAMS[name])(sharded).step()
-        load(PROGRAMS[name])(others).step()
-        np.testing.assert_allclose(whole(sharded), row(others), rtol=1e-10, atol=1e-12)
+    for name in ("sgd", "sgd_momentum", "lion", "raw_lion", "norm", "dot", "cosine_sim"):
+        for of_param, of_grad in ((WHOLE, Partial()), (ROWS, Partial()), (WHOLE, ROWS), (ROWS, WHOLE)):
+            others = parameters(SHAPES[:3])
+            params = [distributed(p, (mesh, [of_param])) for p in others]
+            for param, other, grad in zip(params, others, gradients(0, SHAPES[:3]), strict=True):
+                share = DTensor.from_local(grad * (dist.get_rank() + 1) / 10, mesh, [Partial()])
+                param.grad, other.grad = share.redistribute(placements=[of_grad]), grad
+            load(PROGRAMS[name])(params).step()
+            load(PROGRAMS[name])(others).step()
+            message = f"{name}, {of_param}, {of_grad}"
+            np.testing.assert_allclose(whole(params), row(others), rtol=1e-10, atol=1e-12, err_msg=message)
 
 
 def model() -> nn.Sequential:
@@ -167,12 +170,14 @@ def check_pieces_of_the_first_fsdp() -> None:
 
 def check_zero() -> None:
     """Each process has whole parameters, but not all of them."""
-    from torch.distributed.optim import ZeroRedundancyOptimizer  # imported here: it warns
+    from torch.distributed.optim import ZeroRedundancyOptimizer, _apply_optimizer_in_backward  # which warns
 
     net, other = model(), model()
     for name in ("raw_lion", "dot", "global norm of a leaf"):
         with pytest.raises(ValueError, match=r"Found adds up over all parameters, and .*zero_redundancy_optimizer"):
             ZeroRedundancyOptimizer(net.parameters(), load(PROGRAMS[name]))
+        with pytest.raises(ValueError, match="apply_optimizer_in_backward gives it only some of them"):
+            _apply_optimizer_in_backward(load(PROGRAMS[name]), net.parameters(), {})
     for name in ("adamw", "norm"):
         kind = load(PROGRAMS[name])
         found = trained(net, ZeroRedundancyOptimizer(net.parameters(), kind, lr=0.01), range(3))
