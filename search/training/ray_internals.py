@@ -13,15 +13,23 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 
 import ray
-from ray._private import ray_constants, services
+from ray._private import client_mode_hook, ray_constants, services
 from ray._private import worker as ray_worker
+from ray._raylet import Config, GcsClient  # type: ignore[attr-defined]
 
-_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+_OWN_SETTINGS = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a notice of changes to come
+    "RAY_AUTH_MODE": "token",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
 
 
 def redirect_output(take: Callable[..., None]) -> None:
@@ -49,36 +57,50 @@ def keep_loopback() -> None:
 
 
 @contextmanager
-def on_loopback() -> Iterator[None]:
-    """Have Ray do what it does by itself on other systems than Linux: use the loopback address, listen nowhere else.
+def own_instance(token: Path) -> Iterator[None]:
+    """Have the Ray that is started until the context ends do as its arguments say, whatever the environment says.
 
-    Only what it starts until the context ends is told so by its environment, not clusters started later.
+    No variable `RAY_*` counts: those say where clusters are, and what jobs on them are to do. On other systems than
+    Linux Ray does by itself what is wanted here: it uses the loopback address and listens nowhere else. Its daemons
+    have a session of their own, so that a SIGTERM to our group, as of `timeout`, spares them.
+
+    Args:
+        token: a file with the token that this Ray is to ask for.
     """
-    before = os.environ.get(_CLUSTERS)
-    os.environ[_CLUSTERS] = "0"
+    before = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("RAY_")}
+    os.environ.update(_OWN_SETTINGS, RAY_AUTH_TOKEN_PATH=str(token))
+    read_settings()
     keep_loopback()
-    try:
-        yield
-    finally:
-        del os.environ[_CLUSTERS]
-        if before is not None:
-            os.environ[_CLUSTERS] = before
-
-
-@contextmanager
-def daemons_apart() -> Iterator[None]:
-    """Start Ray's processes in a session of their own, so that a SIGTERM to our group, as of `timeout`, spares them."""
-    popen = services.ConsolePopen
+    # Read from the environment when Ray was imported.
+    client_mode_hook.is_client_mode_enabled = client_mode_hook.is_client_mode_enabled_by_default = False
+    uses_uv, popen = ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV, services.ConsolePopen
+    ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False  # it would copy the folder in which `uv run` was called
     services.ConsolePopen = partial(popen, start_new_session=True)  # type: ignore[assignment, misc]
     try:
         yield
     finally:
+        ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = uses_uv
         services.ConsolePopen = popen  # type: ignore[misc]
+        for name in [name for name in os.environ if name.startswith("RAY_")]:
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def read_settings() -> None:
+    """Have Ray read the variables `RAY_*` and the token again, which it remembers for the process."""
+    Config.initialize("")
+    with suppress(ImportError):  # a version of Ray without tokens
+        from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+
+        AuthenticationTokenLoader.instance().reset_cache()
 
 
 @contextmanager
 def handlers_kept() -> Iterator[None]:
-    """Restore our handler of SIGTERM, which Ray replaces by its own."""
+    """Restore our handler of SIGTERM, which Ray replaces by its own; not in other threads than the main one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     on_termination = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -108,8 +130,6 @@ def probe(address: str, is_found: bool) -> None:
         address: host:port.
         is_found: whether the cluster was found by itself; then Ray uses the token of this machine unasked.
     """
-    from ray._raylet import GcsClient  # type: ignore[attr-defined]
-
     if is_found:
         use_token()
     GcsClient(address=address)

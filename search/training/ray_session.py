@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import secrets
 import socket
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from search.training import guard, ray_internals
 log = logging.getLogger("optsearch.ray")
 
 OBJECT_STORE_BYTES = 128 * 2**20  # jobs and outcomes are small; the default would reserve a third of the memory
-LONGEST_FOLDER = 40  # characters: Ray's sockets lie in the folder, and the path of a socket has 107 at most
+LONGEST_FOLDER = 18  # bytes: the path of a socket has 103 at most on macOS, of which Ray's names take 66 and ours 19
 CHECK_SECONDS = 5.0  # between two checks of the cluster's head
 SILENCE_SECONDS = 30.0  # of the head until the run ends; Ray itself waits 60, then kills the driver
 ANSWER_SECONDS = 5.0  # for the head to take a connection
@@ -88,20 +89,23 @@ class RaySession:
         self._guard: subprocess.Popen[bytes] | None = None
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
-            self._open(address, cpus)
+            try:
+                self._open(address, cpus)
+            except BaseException:  # what has been started would end this process when its guard ends
+                self.close()
+                raise
         context = ray.get_runtime_context()
         self._head, self._node = str(context.gcs_address), str(context.get_node_id())
         self._heard = self._checked = time.monotonic()
 
     def _open(self, address: str | None, cpus: int) -> None:
         started = time.monotonic()
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a notice of changes to come
         ray_internals.redirect_output(OUTPUT)
         with ray_internals.handlers_kept():
             if address is None:
                 self._start(cpus)
             else:
+                os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
                 connect(address, _COMMON)
         log.info("connected to Ray within %.1f s", time.monotonic() - started)
 
@@ -110,12 +114,16 @@ class RaySession:
         self._guard = subprocess.Popen(  # noqa: S603 - our own file
             [sys.executable, "-P", guard.__file__, str(folder)], stdin=subprocess.PIPE, start_new_session=True
         )
-        with ray_internals.on_loopback(), ray_internals.daemons_apart():
+        token = folder / "token"
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_hex(32))
+        with ray_internals.own_instance(token):
             ray.init(
+                address="local",
                 num_cpus=cpus,
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
-                _temp_dir=str(folder),
+                _temp_dir=str(folder / "r"),  # Ray lets everybody write there (0777); our folder lets nobody in
                 **_COMMON,
             )
 
@@ -153,17 +161,19 @@ class RaySession:
 
     def close(self) -> None:
         """End the connection, and with it an instance that was started here."""
-        if self._is_ours and ray.is_initialized():
+        if self._is_ours:
             ray.shutdown()
         if self._guard is not None:
             self._guard.communicate()
             self._guard = None
+            ray_internals.read_settings()
 
 
 def _folder() -> Path:
-    """Return an empty folder for Ray's files, with a short path."""
-    usual = Path(tempfile.gettempdir())
-    return Path(tempfile.mkdtemp(prefix="optsearch-", dir=usual if len(str(usual)) <= LONGEST_FOLDER else "/tmp"))  # noqa: S108
+    """Return an empty folder that only this user can enter, with a path short enough for sockets in it."""
+    usual = tempfile.gettempdir()
+    place = usual if len(os.fsencode(usual)) <= LONGEST_FOLDER else "/tmp"  # noqa: S108 - mkdtemp makes a safe one there
+    return Path(tempfile.mkdtemp(prefix="optsearch-", dir=place))
 
 
 # --- clusters --------------------------------------------------------------------------------------------------------

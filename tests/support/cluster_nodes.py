@@ -169,13 +169,13 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def begin(folder: Path, config: str, *overrides: str) -> Run:
-    """`optsearch run` of a config in a folder of its own, which talks to clusters without tokens."""
+def begin(folder: Path, config: str, *overrides: str, forked: bool = True) -> Run:
+    """`optsearch run` of a config in a folder of its own, which talks to clusters without tokens; see `Run`."""
     folder.mkdir(exist_ok=True)
     (folder / "nodes.yaml").write_text(config)
     os.environ["RAY_AUTH_MODE"] = "disabled"
     sets = [part for override in overrides for part in ("--set", override)]
-    return Run(folder, "nodes.yaml", *sets, forked=True)
+    return Run(folder, "nodes.yaml", *sets, forked=forked)
 
 
 def births(folder: Path) -> int:

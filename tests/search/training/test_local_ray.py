@@ -1,0 +1,139 @@
+"""The Ray that a run starts on its own machine: nobody else gets in, and the environment does not decide what it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.cluster_nodes import CONFIG, begin
+from tests.support.processes import Run
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+ELSEWHERE = {  # what other tools and clusters leave in the environment of a shell
+    "RAY_ADDRESS": "127.0.0.1:6399",
+    "RAY_CLIENT_MODE": "1",
+    "RAY_JOB_CONFIG_JSON_ENV_VAR": '{"runtime_env": {"env_vars": {"OMP_NUM_THREADS": "2"}}}',
+    "RAY_OVERRIDE_RESOURCES": '{"CPU": 0}',
+    "RAY_REDIS_ADDRESS": "127.0.0.1:6398",
+    "RAY_RUNTIME_ENV_HOOK": "no_such_module.hook",
+    "RAY_TMPDIR": "/no/such/folder",
+    "RAY_USE_TLS": "1",
+}
+NOBODY = 65534
+# What another user tries, as JSON on the standard input: folders, files to replace, sockets to use, the head of Ray.
+ATTACK = """
+import json, os, socket, sys
+from ray._raylet import GcsClient
+
+goals = json.load(sys.stdin)
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+
+def replace(path):
+    os.rename(path, path + ".old")
+    os.symlink(goals["precious"], path)
+
+def connect(path):
+    socket.socket(socket.AF_UNIX).connect(path)
+
+def ask(head):
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    return GcsClient(address=head).internal_kv_keys(b"", None)
+
+attempts = (os.listdir, "folders"), (open, "files"), (replace, "files"), (connect, "sockets"), (ask, "heads")
+for action, wanted in attempts:
+    for goal in goals[wanted]:
+        try:
+            action(goal)
+            print(action.__name__, goal)
+        except Exception as error:
+            print("refused", type(error).__name__)
+"""
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """A run with a Ray of its own, in an environment that speaks of others, and with a TMPDIR open to everybody."""
+    folder = tmp_path_factory.mktemp("own")
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in (ELSEWHERE | {"HOME": str(folder)}).items():
+            patched.setenv(name, value)
+        run = begin(folder, CONFIG.format(programs=100_000, steps=200, batch=4), "evaluator.workers=1", forked=False)
+    run.temporary.chmod(0o755)
+    assert run.wait_for("is ready"), run.err
+    yield run
+    run.kill()
+    left, _ = run.leftovers()
+    assert left == []
+
+
+def folder_of(run: Run) -> Path:
+    (folder,) = run.temporary.glob("optsearch-*")
+    return folder
+
+
+def test_what_ray_writes_lies_in_a_folder_that_only_this_user_can_enter(own: Run) -> None:
+    folder = folder_of(own)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    opened, mapped = set(), set()
+    for process in own.family():
+        with suppress(psutil.Error):
+            opened |= {Path(file.path) for file in process.open_files() if file.mode != "r"}
+            mapped |= {Path(found.path) for found in process.memory_maps() if found.path.startswith("/dev/shm/")}  # noqa: S108
+    written = {path for path in opened if not path.is_relative_to(own.folder) and path.parts[1] not in ("dev", "proc")}
+    assert len(written) > 5 and all(path.is_relative_to(folder) for path in written)
+    assert mapped and not any(path.exists() for path in mapped), "the store of objects can be opened by its name"
+    assert not (own.folder / ".ray").exists(), "a token in the home"
+
+
+def test_it_listens_on_this_machine_only(own: Run) -> None:
+    listening = [
+        connection.laddr.ip
+        for process in [*own.family(), psutil.Process(own.pid)]
+        for connection in process.net_connections()
+        if connection.status == psutil.CONN_LISTEN or (connection.laddr and connection.type == socket.SOCK_DGRAM)
+    ]
+    assert listening and {ip.removeprefix("::ffff:") for ip in listening} <= {"127.0.0.1", "::1"}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs a second user")
+def test_another_user_of_the_machine_gets_nowhere(own: Run, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    folder = folder_of(own)
+    session = (folder / "r" / "session_latest").resolve()
+    (port,) = session.glob("gcs_server_port_*")
+    goals = {
+        "precious": str(precious),
+        "folders": [str(folder), str(session / "logs")],
+        "files": [str(session / "logs" / "debug_state.txt"), str(folder / "token")],
+        "sockets": [str(session / "sockets" / name) for name in ("raylet", "plasma_store")],
+        "heads": [f"127.0.0.1:{port.read_text().strip()}"],
+    }
+    assert all(Path(path).exists() for path in goals["files"] + goals["sockets"])
+    done = subprocess.run(
+        [sys.executable, "-c", ATTACK], input=json.dumps(goals), capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.split("\n")[:-1] == ["refused PermissionError"] * 8 + ["refused AuthenticationError"], done
+    assert precious.read_text() == "mine"
+
+
+def test_ray_does_what_the_settings_say(own: Run) -> None:
+    """The fixture has not failed, though the environment names another cluster, other folders and a false module."""
+    for worker in own.workers():
+        variables = worker.environ()
+        assert not {name for name in ELSEWHERE if variables.get(name) == ELSEWHERE[name]}
+        assert variables["RAY_AUTH_TOKEN_PATH"] == str(folder_of(own) / "token")
+    assert own.workers()
