@@ -13,16 +13,19 @@ import logging
 import os
 import signal
 import sys
+import sysconfig
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 import ray
 from ray._private import client_mode_hook, ray_constants, services
 from ray._private import worker as ray_worker
 from ray._raylet import Config, GcsClient  # type: ignore[attr-defined]
+from ray.job_config import JobConfig
 
 _OWN_SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a notice of changes to come
@@ -30,6 +33,9 @@ _OWN_SETTINGS = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
+
+if client_mode_hook.is_client_mode_enabled_by_default:  # RAY_CLIENT_MODE, which was read when Ray was imported
+    client_mode_hook.is_client_mode_enabled = client_mode_hook.is_client_mode_enabled_by_default = False
 
 
 def redirect_output(take: Callable[..., None]) -> None:
@@ -43,7 +49,8 @@ def running_cluster() -> str:
     Raises:
         ConnectionError: there is none.
     """
-    return str(services.get_ray_address_from_environment("auto", None))
+    with _variables({"RAY_ADDRESS": None}):  # which may name another
+        return str(services.get_ray_address_from_environment("auto", None))
 
 
 def own_address() -> str:
@@ -67,23 +74,41 @@ def own_instance(token: Path) -> Iterator[None]:
     Args:
         token: a file with the token that this Ray is to ask for.
     """
-    before = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("RAY_")}
-    os.environ.update(_OWN_SETTINGS, RAY_AUTH_TOKEN_PATH=str(token))
-    read_settings()
-    keep_loopback()
-    # Read from the environment when Ray was imported.
-    client_mode_hook.is_client_mode_enabled = client_mode_hook.is_client_mode_enabled_by_default = False
     uses_uv, popen = ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV, services.ConsolePopen
-    ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False  # it would copy the folder in which `uv run` was called
-    services.ConsolePopen = partial(popen, start_new_session=True)  # type: ignore[assignment, misc]
+    with _variables(dict.fromkeys(_set_variables()) | _OWN_SETTINGS | {"RAY_AUTH_TOKEN_PATH": str(token)}):
+        read_settings()
+        keep_loopback()
+        ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False  # it would copy the folder in which `uv run` was called
+        services.ConsolePopen = partial(popen, start_new_session=True)  # type: ignore[assignment, misc]
+        try:
+            yield
+        finally:
+            ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = uses_uv
+            services.ConsolePopen = popen  # type: ignore[misc]
+
+
+def connecting() -> AbstractContextManager[None]:
+    """Have Ray's settings of a job that we are part of give way to ours where both set the same, until it ends."""
+    return _variables({"RAY_OVERRIDE_JOB_RUNTIME_ENV": "1", "RAY_USAGE_STATS_ENABLED": "0"})
+
+
+@contextmanager
+def _variables(values: Mapping[str, str | None]) -> Iterator[None]:
+    """Set variables `RAY_*`, take away those that are None, and restore all of them when the context ends."""
+    before = {name: os.environ[name] for name in _set_variables()}
+    for name in before.keys() & values.keys():
+        del os.environ[name]
+    os.environ.update({name: value for name, value in values.items() if value is not None})
     try:
         yield
     finally:
-        ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = uses_uv
-        services.ConsolePopen = popen  # type: ignore[misc]
-        for name in [name for name in os.environ if name.startswith("RAY_")]:
+        for name in _set_variables():
             del os.environ[name]
         os.environ.update(before)
+
+
+def _set_variables() -> list[str]:
+    return [name for name in os.environ if name.startswith("RAY_")]
 
 
 def read_settings() -> None:
@@ -93,6 +118,24 @@ def read_settings() -> None:
         from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
         AuthenticationTokenLoader.instance().reset_cache()
+
+
+class Job(JobConfig):
+    """What workers are told of this process: where it looks for modules before it looks among what is installed.
+
+    Ray would have them look in the working directory first, even if this process does not, and there may be files of
+    the user's that are called as modules of ours or of Python. What comes later in the path, workers are told by us.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        standard = sysconfig.get_path("stdlib")
+        first = [str(Path(folder).absolute()) for folder in takewhile(lambda folder: folder != standard, sys.path)]
+        candidates = (str(Path.cwd()), str(Path(sys.argv[0]).resolve().parent))
+        self._py_driver_sys_path = [folder for folder in candidates if folder in first]
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True  # then Ray adds nothing
 
 
 @contextmanager

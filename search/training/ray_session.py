@@ -105,8 +105,8 @@ class RaySession:
             if address is None:
                 self._start(cpus)
             else:
-                os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-                connect(address, _COMMON)
+                with ray_internals.connecting():
+                    connect(address, _COMMON | {"job_config": ray_internals.Job()})
         log.info("connected to Ray within %.1f s", time.monotonic() - started)
 
     def _start(self, cpus: int) -> None:
@@ -124,6 +124,7 @@ class RaySession:
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
                 _temp_dir=str(folder / "r"),  # Ray lets everybody write there (0777); our folder lets nobody in
+                job_config=ray_internals.Job(),
                 **_COMMON,
             )
 

@@ -169,17 +169,17 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def begin(folder: Path, config: str, *overrides: str, forked: bool = True) -> Run:
-    """`optsearch run` of a config in a folder of its own, which talks to clusters without tokens; see `Run`."""
+def begin(folder: Path, config: str, *overrides: str) -> Run:
+    """`optsearch run` of a config in a folder of its own, which talks to clusters without tokens."""
     folder.mkdir(exist_ok=True)
     (folder / "nodes.yaml").write_text(config)
     os.environ["RAY_AUTH_MODE"] = "disabled"
     sets = [part for override in overrides for part in ("--set", override)]
-    return Run(folder, "nodes.yaml", *sets, forked=forked)
+    return Run(folder, "nodes.yaml", *sets, forked=True)
 
 
-def births(folder: Path) -> int:
+def births(folder: Path, name: str = "nodes") -> int:
     """Births that a run in this folder has committed."""
     with suppress(sqlite3.OperationalError):  # no database or no table yet
-        return len(history(folder / "results.db", "nodes")) if (folder / "results.db").exists() else 0
+        return len(history(folder / "results.db", name)) if (folder / "results.db").exists() else 0
     return 0

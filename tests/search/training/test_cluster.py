@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from programs.errors import InputError
 
 from search.errors import RunError
 from search.settings.settings import EvaluatorSettings
-from search.training import ray_session
+from search.training import ray_internals, ray_session
 from search.training.ray_session import RaySession, connect
 
 from tests.support.cluster_nodes import CONFIG, HEAD, Cluster, Node, begin, births
@@ -161,6 +161,13 @@ def test_wrong_addresses_are_said_in_one_line() -> None:
     assert f"no Ray cluster at '{address}'" in str(told.value) and "\n" not in str(told.value)
     with pytest.raises(InputError, match=r"no Ray cluster at 'no\.such\.host\.invalid:6379'"):
         connect("no.such.host.invalid:6379", {})
+
+
+def test_the_cluster_of_this_machine_is_not_the_one_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+    with suppress(ConnectionError):  # none is running
+        assert ray_internals.running_cluster() != "192.0.2.1:6379"
+    assert os.environ["RAY_ADDRESS"] == "192.0.2.1:6379"
 
 
 def test_a_head_that_is_silent_and_a_node_that_is_lost_end_the_run(

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,8 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.cluster_nodes import CONFIG, begin
-from tests.support.processes import Run
+from tests.support.cluster_nodes import births
+from tests.support.processes import Run, rows
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -30,7 +31,31 @@ ELSEWHERE = {  # what other tools and clusters leave in the environment of a she
     "RAY_TMPDIR": "/no/such/folder",
     "RAY_USE_TLS": "1",
 }
-NOBODY = 65534
+CALLED_LIKE_OTHERS = ("search", "code", "random", "statistics", "torch", "sklearn", "ray", "numpy")
+TASK = """\
+import torch
+from proxy_tasks import Task
+from proxy_tasks.datasets import Dataset
+
+def data():
+    x = torch.arange(80.0).reshape(40, 2) / 80
+    return Dataset(x[:20], torch.arange(20) % 2, x[20:], torch.arange(20) % 2, classes=2)
+
+def net(dataset):
+    return torch.nn.Linear(2, 2)
+
+def task():
+    return Task("own", dataset="points:data", model="points:net", steps=200, batch_size=8)
+"""
+CONFIG = """\
+name: own
+strategy: {population: 20, start: adamw}
+budget: {programs: 100000}
+tasks: [{name: "points:task"}]
+evaluator: {workers: 1, batch: 4, lookahead: 2}
+baselines: []
+"""
+PATIENCE = 120.0  # seconds until something has gone wrong
 # What another user tries, as JSON on the standard input: folders, files to replace, sockets to use, the head of Ray.
 ATTACK = """
 import json, os, socket, sys
@@ -67,12 +92,22 @@ for action, wanted in attempts:
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """A run with a Ray of its own, in an environment that speaks of others, and with a TMPDIR open to everybody."""
     folder = tmp_path_factory.mktemp("own")
+    for name in CALLED_LIKE_OTHERS:
+        (folder / f"{name}.py").write_text("raise ImportError('a file of the user, which nobody asked for')\n")
+    for name in ("programs", "proxy_tasks"):
+        (folder / name).mkdir()
+    (folder / "configs").mkdir()
+    (folder / "configs" / "points.py").write_text(TASK)
+    (folder / "configs" / "own.yaml").write_text(CONFIG)
     with pytest.MonkeyPatch.context() as patched:
         for name, value in (ELSEWHERE | {"HOME": str(folder)}).items():
             patched.setenv(name, value)
-        run = begin(folder, CONFIG.format(programs=100_000, steps=200, batch=4), "evaluator.workers=1", forked=False)
+        run = Run(folder, "configs/own.yaml")
     run.temporary.chmod(0o755)
-    assert run.wait_for("is ready"), run.err
+    deadline = time.monotonic() + PATIENCE
+    while not births(folder, "own"):
+        assert run.code is None and time.monotonic() < deadline, run.err + run.log
+        time.sleep(0.1)
     yield run
     run.kill()
     left, _ = run.leftovers()
@@ -130,8 +165,10 @@ def test_another_user_of_the_machine_gets_nowhere(own: Run, tmp_path: Path) -> N
     assert precious.read_text() == "mine"
 
 
-def test_ray_does_what_the_settings_say(own: Run) -> None:
-    """The fixture has not failed, though the environment names another cluster, other folders and a false module."""
+def test_neither_the_environment_nor_files_called_like_ours_decide_anything(own: Run) -> None:
+    """Workers have trained a task whose file lies beside the config, whatever lies in the working directory."""
+    assert rows(own.folder / "results.db", "SELECT DISTINCT answered_by FROM program WHERE status = 'ok'")
+    assert not own.log.count("Traceback") and not own.log.count("which nobody asked for")
     for worker in own.workers():
         variables = worker.environ()
         assert not {name for name in ELSEWHERE if variables.get(name) == ELSEWHERE[name]}
