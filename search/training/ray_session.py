@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import OrderedDict
 from pathlib import Path
@@ -26,6 +27,7 @@ from programs.errors import InputError
 
 from search.errors import RunError
 from search.training import guard, ray_internals
+from search.training.jobs import one_line
 
 log = logging.getLogger("optsearch.ray")
 
@@ -73,41 +75,58 @@ class WorkerOutput:
 OUTPUT = WorkerOutput()
 
 
-class RaySession:
-    """A connection to Ray, for as long as it is open; where this process has one already, that one is used.
+class _Connection:
+    """This process's one connection to Ray, and the process that clears up after a Ray that was started here."""
 
-    Args:
-        address: of a cluster, `auto` for the one of this machine; None for an instance that is started here, listens
-            on this machine alone, and ends with this process, however that ends.
-        cpus: of an instance that is started here.
-
-    Raises:
-        InputError: there is no such cluster, or it cannot be used from here.
-    """
-
-    def __init__(self, address: str | None, cpus: int) -> None:
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.sessions = 0  # that use it, in any threads
+        self._address: str | None = None
         self._guard: subprocess.Popen[bytes] | None = None
-        self._is_ours = not ray.is_initialized()
-        if self._is_ours:
-            try:
-                self._open(address, cpus)
-            except BaseException:  # what has been started would end this process when its guard ends
-                self.close()
-                raise
-        context = ray.get_runtime_context()
-        self._head, self._node = str(context.gcs_address), str(context.get_node_id())
-        self._heard = self._checked = time.monotonic()
 
-    def _open(self, address: str | None, cpus: int) -> None:
-        started = time.monotonic()
+    def open(self, address: str | None, cpus: int) -> None:
+        """Connect, or join the sessions that are connected to the same Ray.
+
+        Raises:
+            InputError: there is no such cluster, it cannot be used from here, or another thread uses another.
+            RunError: no Ray can be started here.
+        """
+        if self.sessions and address != self._address:
+            raise InputError(
+                f"evaluator.address: another run of this process uses {_named(self._address)}, not {_named(address)};"
+                " a process has one Ray at a time"
+            )
+        if not self.sessions:
+            started = time.monotonic()
+            try:
+                self._connect(address, cpus)
+            except BaseException:  # what has been started would end this process when its guard ends
+                self._disconnect()
+                raise
+            self._address = address
+            log.info("connected to Ray within %.1f s", time.monotonic() - started)
+        self.sessions += 1
+
+    def close(self) -> None:
+        """Leave, and disconnect with the last session."""
+        self.sessions -= 1
+        if not self.sessions:
+            self._disconnect()
+
+    def _connect(self, address: str | None, cpus: int) -> None:
         ray_internals.redirect_output(OUTPUT)
         with ray_internals.handlers_kept():
             if address is None:
-                self._start(cpus)
+                try:
+                    self._start(cpus)
+                except Exception as error:  # Ray raises many kinds
+                    raise RunError(
+                        f"Ray cannot be started on this machine ({type(error).__name__}: {one_line(str(error))});"
+                        " evaluator.kind=inline does without it"
+                    ) from error
             else:
                 with ray_internals.connecting():
                     connect(address, _COMMON | {"job_config": ray_internals.Job()})
-        log.info("connected to Ray within %.1f s", time.monotonic() - started)
 
     def _start(self, cpus: int) -> None:
         folder = _folder()
@@ -127,6 +146,46 @@ class RaySession:
                 job_config=ray_internals.Job(),
                 **_COMMON,
             )
+
+    def _disconnect(self) -> None:
+        ray.shutdown()
+        if self._guard is not None:
+            self._guard.communicate()
+            self._guard = None
+        ray_internals.read_settings()
+
+
+_CONNECTION = _Connection()
+
+
+def _named(address: str | None) -> str:
+    return "a Ray of its own" if address is None else f"the cluster '{address}'"
+
+
+class RaySession:
+    """A connection to Ray, for as long as it is open.
+
+    Sessions of one process share what the first of them opens, and the last one closes it. Where the program that we
+    are part of has a connection of its own, that one is used.
+
+    Args:
+        address: of a cluster, `auto` for the one of this machine; None for an instance that is started here, listens
+            on this machine alone, and ends with this process, however that ends.
+        cpus: of an instance that is started here.
+
+    Raises:
+        InputError: there is no such cluster, it cannot be used from here, or another session uses another.
+        RunError: no Ray can be started here.
+    """
+
+    def __init__(self, address: str | None, cpus: int) -> None:
+        with _CONNECTION.lock:
+            self._is_open = _CONNECTION.sessions > 0 or not ray.is_initialized()
+            if self._is_open:
+                _CONNECTION.open(address, cpus)
+        context = ray.get_runtime_context()
+        self._head, self._node = str(context.gcs_address), str(context.get_node_id())
+        self._heard = self._checked = time.monotonic()
 
     def last_words(self, address: str, pid: int, patience: float) -> str | None:
         """Return what a worker on that node printed as it crashed."""
@@ -161,13 +220,11 @@ class RaySession:
             )
 
     def close(self) -> None:
-        """End the connection, and with it an instance that was started here."""
-        if self._is_ours:
-            ray.shutdown()
-        if self._guard is not None:
-            self._guard.communicate()
-            self._guard = None
-            ray_internals.read_settings()
+        """End the connection, and with it an instance that was started here, unless another session uses them."""
+        with _CONNECTION.lock:
+            if self._is_open:
+                self._is_open = False
+                _CONNECTION.close()
 
 
 def _folder() -> Path:

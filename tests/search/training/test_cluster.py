@@ -173,17 +173,17 @@ def test_the_cluster_of_this_machine_is_not_the_one_that_the_environment_names(m
 def test_a_head_that_is_silent_and_a_node_that_is_lost_end_the_run(
     local_ray: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = RaySession(None, 1)
     monkeypatch.setattr(ray_session, "CHECK_SECONDS", 0.0)
-    session.check()
-    monkeypatch.setattr(session, "_node", "00")
-    with pytest.raises(RunError, match=r"no longer a node of the cluster at .*; start Ray here again"):
+    with closing(RaySession(None, 1)) as session:
         session.check()
-    monkeypatch.setattr(ray_session, "answers", lambda _head: False)
-    session.check()
-    monkeypatch.setattr(ray_session, "SILENCE_SECONDS", 0.0)
-    with pytest.raises(RunError, match=r"the head of Ray, .*, has not answered .*`optsearch run`.* goes on"):
+        monkeypatch.setattr(session, "_node", "00")
+        with pytest.raises(RunError, match=r"no longer a node of the cluster at .*; start Ray here again"):
+            session.check()
+        monkeypatch.setattr(ray_session, "answers", lambda _head: False)
         session.check()
+        monkeypatch.setattr(ray_session, "SILENCE_SECONDS", 0.0)
+        with pytest.raises(RunError, match=r"the head of Ray, .*, has not answered .*`optsearch run`.* goes on"):
+            session.check()
 
 
 # --- the files for clusters -------------------------------------------------------------------------------------------

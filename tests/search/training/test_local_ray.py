@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -174,3 +175,82 @@ def test_neither_the_environment_nor_files_called_like_ours_decide_anything(own:
         assert not {name for name in ELSEWHERE if variables.get(name) == ELSEWHERE[name]}
         assert variables["RAY_AUTH_TOKEN_PATH"] == str(folder_of(own) / "token")
     assert own.workers()
+
+
+# --- in a program of the user's --------------------------------------------------------------------------------------
+
+PROGRAM = """
+import json, os, signal, sys, tempfile, threading
+from pathlib import Path
+import psutil
+from search import run
+from search.errors import RunError
+from search.training import ray_session
+from search.training.ray_session import RaySession
+from programs.errors import InputError
+
+said, settings = {}, json.loads(sys.argv[1])
+
+def left():
+    names = [process.name() for process in psutil.Process().children(recursive=True)]
+    return names + [path.name for path in Path(tempfile.gettempdir()).glob("optsearch-*")]
+
+def begin(name, **changes):
+    result = run(settings | {"store": f"{name}.db"} | changes)
+    said[name] = [(entry.id, entry.fitness) for entry in result.leaderboard()]
+    result.results.close()
+
+def together(*names):
+    threads = [threading.Thread(target=begin, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+usual, ray_session.OBJECT_STORE_BYTES = ray_session.OBJECT_STORE_BYTES, 1
+try:
+    RaySession(None, 1)
+except RunError as error:
+    said["failure"] = str(error)
+said["left by it"] = left()
+ray_session.OBJECT_STORE_BYTES = usual
+
+handler = signal.getsignal(signal.SIGTERM)
+begin("first", evaluator={"kind": "inline", "batch": 4, "lookahead": 1})
+together("second", "third")
+said["handler kept"] = signal.getsignal(signal.SIGTERM) == handler
+session, other = RaySession(None, 1), RaySession(None, 1)
+try:
+    RaySession("127.0.0.1:6399", 1)
+except InputError as error:
+    said["another"] = str(error)
+session.close()
+session.close()
+other.check()
+other.close()
+said["left"] = left()
+print(json.dumps(said))
+"""
+
+
+def test_runs_in_threads_share_one_ray_and_leave_none(tmp_path: Path) -> None:
+    """Also where Ray could not be started before; the program goes on, with its own handlers of signals."""
+    settings = {
+        "name": "threads", "strategy": {"population": 4}, "budget": {"programs": 8}, "baselines": [],
+        "tasks": [{"name": "digits_mlp", "steps": 10}], "evaluator": {"workers": 1, "batch": 4, "lookahead": 1},
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="r") as temporary:
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, json.dumps(settings)], cwd=tmp_path, capture_output=True, text=True,
+            env=os.environ | {"TMPDIR": temporary},
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["first"] == said["second"] == said["third"] and len(said["first"]) > 2
+    assert said["failure"].startswith("Ray cannot be started on this machine (ValueError: ")
+    assert "\n" not in said["failure"] and said["failure"].endswith("evaluator.kind=inline does without it")
+    assert said["another"] == (
+        "evaluator.address: another run of this process uses a Ray of its own, not the cluster '127.0.0.1:6399';"
+        " a process has one Ray at a time"
+    )
+    assert said["handler kept"] and said["left by it"] == said["left"] == []
