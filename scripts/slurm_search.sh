@@ -29,9 +29,13 @@ port=$((20000 + SLURM_JOB_ID % 10000))  # jobs that share a node must not share 
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
 RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300  # seconds for all nodes to start
+# Ray lets everybody write where its files lie: on each node they get a folder that nobody else can enter.
+export RAY_TMPDIR=/tmp/optsearch-$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}
+apart='mkdir -m 700 "$RAY_TMPDIR" && trap "rm -rf \"$RAY_TMPDIR\"" EXIT && "$@"'
 
-# Word by word: options of srun, of symmetric-run, of `ray start`, and after -- the command for the first node.
-exec srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" \
+# Word by word: options of srun, the folder, options of symmetric-run, of `ray start`, and after -- the command for the
+# first node.
+exec srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" bash -c "$apart" apart \
     ray symmetric-run --address="$head:$port" --min-nodes="$SLURM_JOB_NUM_NODES" \
     --num-cpus="${SLURM_CPUS_PER_TASK:-1}" --disable-usage-stats \
     -- optsearch run "$@" --set "evaluator.address=$head:$port"

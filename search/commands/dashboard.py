@@ -20,6 +20,7 @@ from search.store import open_store, rows
 from search.store.connections import LONGEST_VALUE, engine_of, location_of, sqlite_file
 
 HOST = "127.0.0.1"  # never another: there is no password
+NAMES_OF_HOST = ("127.0.0.1", "localhost", "[::1]")  # which a browser may have been told; of no other machine
 NAME = "results"  # of the database in addresses, whatever its file is called
 GRACE_SECONDS = 1  # for requests under way when the server ends
 SETTINGS = {
@@ -108,7 +109,11 @@ def _serve(file: Path, listener: socket.socket) -> None:
         link.symlink_to(file.absolute())
         server = Datasette([str(link)], metadata=metadata(file.name), settings=SETTINGS)
         config = uvicorn.Config(
-            server.app(), log_config=None, log_level="critical", timeout_graceful_shutdown=GRACE_SECONDS, ws="none"
+            asked_by_name(server.app(), listener.getsockname()[1]),
+            log_config=None,
+            log_level="critical",
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            ws="none",
         )
         try:
             with suppress(KeyboardInterrupt):
@@ -120,6 +125,26 @@ def _serve(file: Path, listener: socket.socket) -> None:
                     connection.interrupt()  # ends the query that runs now
             server.executor.shutdown()
             server.databases[NAME].close()
+
+
+def asked_by_name(application: Any, port: int) -> Any:
+    """Return an ASGI application that refuses requests for other hosts than this machine.
+
+    A page of anybody's can have its own host name point here, and then read in the user's browser what is answered.
+    """
+    hosts = {f"{name}:{port}" for name in NAMES_OF_HOST} | (set(NAMES_OF_HOST) if port == 80 else set())
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        asked = [value.decode("latin-1").lower() for name, value in scope.get("headers", ()) if name == b"host"]
+        if scope["type"] != "http" or (len(asked) == 1 and asked[0] in hosts):
+            await application(scope, receive, send)
+            return
+        text = f"This dashboard answers only to http://{HOST}:{port}; forward it to a port of the same number.\n"
+        headers = [(b"content-type", b"text/plain; charset=utf-8")]
+        await send({"type": "http.response.start", "status": 403, "headers": headers})
+        await send({"type": "http.response.body", "body": text.encode()})
+
+    return answer
 
 
 def metadata(title: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from threading import Lock
 
 from sqlalchemy import Connection, text
 
@@ -17,6 +18,7 @@ from search.store.shape import VERSION_TABLE, check_kinds, check_shape, things
 CURRENT = "0001"
 MIGRATIONS = Path(__file__).parent / "migrations"
 _UPGRADE_LOCK = 0x6F707473  # any number that other programs on a server will not take
+_MIGRATING = Lock()  # Alembic keeps what it works on in variables of its module
 
 
 def version_of(connection: Connection) -> str | None:
@@ -68,7 +70,8 @@ def upgrade(connection: Connection) -> None:
     version = version_of(connection)
     if version is None or version < CURRENT:
         try:
-            _migrate(connection, is_new=version is None)
+            with _MIGRATING:
+                _migrate(connection, is_new=version is None)
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             said = f"searches of schema {version} with other settings: {type(error).__name__}"
             raise foreign_data_error(location_of(connection.engine), said) from None

@@ -13,15 +13,29 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sysconfig
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
+from itertools import takewhile
+from pathlib import Path
 
 import ray
-from ray._private import ray_constants, services
+from ray._private import client_mode_hook, ray_constants, services
 from ray._private import worker as ray_worker
+from ray._raylet import Config, GcsClient  # type: ignore[attr-defined]
+from ray.job_config import JobConfig
 
-_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+_OWN_SETTINGS = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a notice of changes to come
+    "RAY_AUTH_MODE": "token",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+if client_mode_hook.is_client_mode_enabled_by_default:  # RAY_CLIENT_MODE, which was read when Ray was imported
+    client_mode_hook.is_client_mode_enabled = client_mode_hook.is_client_mode_enabled_by_default = False
 
 
 def redirect_output(take: Callable[..., None]) -> None:
@@ -35,7 +49,8 @@ def running_cluster() -> str:
     Raises:
         ConnectionError: there is none.
     """
-    return str(services.get_ray_address_from_environment("auto", None))
+    with _variables({"RAY_ADDRESS": None}):  # which may name another
+        return str(services.get_ray_address_from_environment("auto", None))
 
 
 def own_address() -> str:
@@ -49,36 +64,86 @@ def keep_loopback() -> None:
 
 
 @contextmanager
-def on_loopback() -> Iterator[None]:
-    """Have Ray do what it does by itself on other systems than Linux: use the loopback address, listen nowhere else.
+def own_instance(token: Path) -> Iterator[None]:
+    """Have the Ray that is started until the context ends do as its arguments say, whatever the environment says.
 
-    Only what it starts until the context ends is told so by its environment, not clusters started later.
+    No variable `RAY_*` counts: those say where clusters are, and what jobs on them are to do. On other systems than
+    Linux Ray does by itself what is wanted here: it uses the loopback address and listens nowhere else. Its daemons
+    have a session of their own, so that a SIGTERM to our group, as of `timeout`, spares them.
+
+    Args:
+        token: a file with the token that this Ray is to ask for.
     """
-    before = os.environ.get(_CLUSTERS)
-    os.environ[_CLUSTERS] = "0"
-    keep_loopback()
-    try:
-        yield
-    finally:
-        del os.environ[_CLUSTERS]
-        if before is not None:
-            os.environ[_CLUSTERS] = before
+    uses_uv, popen = ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV, services.ConsolePopen
+    with _variables(dict.fromkeys(_set_variables()) | _OWN_SETTINGS | {"RAY_AUTH_TOKEN_PATH": str(token)}):
+        read_settings()
+        keep_loopback()
+        ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False  # it would copy the folder in which `uv run` was called
+        services.ConsolePopen = partial(popen, start_new_session=True)  # type: ignore[assignment, misc]
+        try:
+            yield
+        finally:
+            ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = uses_uv
+            services.ConsolePopen = popen  # type: ignore[misc]
+
+
+def connecting() -> AbstractContextManager[None]:
+    """Have Ray's settings of a job that we are part of give way to ours where both set the same, until it ends."""
+    return _variables({"RAY_OVERRIDE_JOB_RUNTIME_ENV": "1", "RAY_USAGE_STATS_ENABLED": "0"})
 
 
 @contextmanager
-def daemons_apart() -> Iterator[None]:
-    """Start Ray's processes in a session of their own, so that a SIGTERM to our group, as of `timeout`, spares them."""
-    popen = services.ConsolePopen
-    services.ConsolePopen = partial(popen, start_new_session=True)  # type: ignore[assignment, misc]
+def _variables(values: Mapping[str, str | None]) -> Iterator[None]:
+    """Set variables `RAY_*`, take away those that are None, and restore all of them when the context ends."""
+    before = {name: os.environ[name] for name in _set_variables()}
+    for name in before.keys() & values.keys():
+        del os.environ[name]
+    os.environ.update({name: value for name, value in values.items() if value is not None})
     try:
         yield
     finally:
-        services.ConsolePopen = popen  # type: ignore[misc]
+        for name in _set_variables():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def _set_variables() -> list[str]:
+    return [name for name in os.environ if name.startswith("RAY_")]
+
+
+def read_settings() -> None:
+    """Have Ray read the variables `RAY_*` and the token again, which it remembers for the process."""
+    Config.initialize("")
+    with suppress(ImportError):  # a version of Ray without tokens
+        from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+
+        AuthenticationTokenLoader.instance().reset_cache()
+
+
+class Job(JobConfig):
+    """What workers are told of this process: where it looks for modules before it looks among what is installed.
+
+    Ray would have them look in the working directory first, even if this process does not, and there may be files of
+    the user's that are called as modules of ours or of Python. What comes later in the path, workers are told by us.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        standard = sysconfig.get_path("stdlib")
+        first = [str(Path(folder).absolute()) for folder in takewhile(lambda folder: folder != standard, sys.path)]
+        candidates = (str(Path.cwd()), str(Path(sys.argv[0]).resolve().parent))
+        self._py_driver_sys_path = [folder for folder in candidates if folder in first]
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True  # then Ray adds nothing
 
 
 @contextmanager
 def handlers_kept() -> Iterator[None]:
-    """Restore our handler of SIGTERM, which Ray replaces by its own."""
+    """Restore our handler of SIGTERM, which Ray replaces by its own; not in other threads than the main one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     on_termination = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -108,8 +173,6 @@ def probe(address: str, is_found: bool) -> None:
         address: host:port.
         is_found: whether the cluster was found by itself; then Ray uses the token of this machine unasked.
     """
-    from ray._raylet import GcsClient  # type: ignore[attr-defined]
-
     if is_found:
         use_token()
     GcsClient(address=address)

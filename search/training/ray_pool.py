@@ -6,9 +6,11 @@ import logging
 import math
 import os
 import re
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
@@ -198,7 +200,8 @@ class RayEvaluator:
             resources["memory"] = int(settings.memory_limit * 2**20)
         actor_class: Any = ray.remote(max_restarts=0, **resources)(Worker)
         limit = None if settings.gpus_per_worker else settings.memory_limit  # CUDA maps far more than it uses
-        actor = actor_class.remote(resources_of(settings), self._trainer, limit)
+        folders = [str(Path(folder).absolute()) for folder in sys.path]
+        actor = actor_class.remote(resources_of(settings), self._trainer, limit, folders)
         self._starting[actor.place.remote(list(self._tasks.values()))] = _Starting(actor, starts)
 
     def _welcome(self, reference: Any) -> None:

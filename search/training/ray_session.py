@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 import os
 import re
+import secrets
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import OrderedDict
 from pathlib import Path
@@ -25,11 +27,12 @@ from programs.errors import InputError
 
 from search.errors import RunError
 from search.training import guard, ray_internals
+from search.training.jobs import one_line
 
 log = logging.getLogger("optsearch.ray")
 
 OBJECT_STORE_BYTES = 128 * 2**20  # jobs and outcomes are small; the default would reserve a third of the memory
-LONGEST_FOLDER = 40  # characters: Ray's sockets lie in the folder, and the path of a socket has 107 at most
+LONGEST_FOLDER = 18  # bytes: the path of a socket has 103 at most on macOS, of which Ray's names take 66 and ours 19
 CHECK_SECONDS = 5.0  # between two checks of the cluster's head
 SILENCE_SECONDS = 30.0  # of the head until the run ends; Ray itself waits 60, then kills the driver
 ANSWER_SECONDS = 5.0  # for the head to take a connection
@@ -72,8 +75,98 @@ class WorkerOutput:
 OUTPUT = WorkerOutput()
 
 
+class _Connection:
+    """This process's one connection to Ray, and the process that clears up after a Ray that was started here."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.sessions = 0  # that use it, in any threads
+        self._address: str | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
+
+    def open(self, address: str | None, cpus: int) -> None:
+        """Connect, or join the sessions that are connected to the same Ray.
+
+        Raises:
+            InputError: there is no such cluster, it cannot be used from here, or another thread uses another.
+            RunError: no Ray can be started here.
+        """
+        if self.sessions and address != self._address:
+            raise InputError(
+                f"evaluator.address: another run of this process uses {_named(self._address)}, not {_named(address)};"
+                " a process has one Ray at a time"
+            )
+        if not self.sessions:
+            started = time.monotonic()
+            try:
+                self._connect(address, cpus)
+            except BaseException:  # what has been started would end this process when its guard ends
+                self._disconnect()
+                raise
+            self._address = address
+            log.info("connected to Ray within %.1f s", time.monotonic() - started)
+        self.sessions += 1
+
+    def close(self) -> None:
+        """Leave, and disconnect with the last session."""
+        self.sessions -= 1
+        if not self.sessions:
+            self._disconnect()
+
+    def _connect(self, address: str | None, cpus: int) -> None:
+        ray_internals.redirect_output(OUTPUT)
+        with ray_internals.handlers_kept():
+            if address is None:
+                try:
+                    self._start(cpus)
+                except Exception as error:  # Ray raises many kinds
+                    raise RunError(
+                        f"Ray cannot be started on this machine ({type(error).__name__}: {one_line(str(error))});"
+                        " evaluator.kind=inline does without it"
+                    ) from error
+            else:
+                with ray_internals.connecting():
+                    connect(address, _COMMON | {"job_config": ray_internals.Job()})
+
+    def _start(self, cpus: int) -> None:
+        folder = _folder()
+        self._guard = subprocess.Popen(  # noqa: S603 - our own file
+            [sys.executable, "-P", guard.__file__, str(folder)], stdin=subprocess.PIPE, start_new_session=True
+        )
+        token = folder / "token"
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_hex(32))
+        with ray_internals.own_instance(token):
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=str(folder / "r"),  # Ray lets everybody write there (0777); our folder lets nobody in
+                job_config=ray_internals.Job(),
+                **_COMMON,
+            )
+
+    def _disconnect(self) -> None:
+        ray.shutdown()
+        if self._guard is not None:
+            self._guard.communicate()
+            self._guard = None
+        ray_internals.read_settings()
+
+
+_CONNECTION = _Connection()
+
+
+def _named(address: str | None) -> str:
+    return "a Ray of its own" if address is None else f"the cluster '{address}'"
+
+
 class RaySession:
-    """A connection to Ray, for as long as it is open; where this process has one already, that one is used.
+    """A connection to Ray, for as long as it is open.
+
+    Sessions of one process share what the first of them opens, and the last one closes it. Where the program that we
+    are part of has a connection of its own, that one is used.
 
     Args:
         address: of a cluster, `auto` for the one of this machine; None for an instance that is started here, listens
@@ -81,43 +174,18 @@ class RaySession:
         cpus: of an instance that is started here.
 
     Raises:
-        InputError: there is no such cluster, or it cannot be used from here.
+        InputError: there is no such cluster, it cannot be used from here, or another session uses another.
+        RunError: no Ray can be started here.
     """
 
     def __init__(self, address: str | None, cpus: int) -> None:
-        self._guard: subprocess.Popen[bytes] | None = None
-        self._is_ours = not ray.is_initialized()
-        if self._is_ours:
-            self._open(address, cpus)
+        with _CONNECTION.lock:
+            self._is_open = _CONNECTION.sessions > 0 or not ray.is_initialized()
+            if self._is_open:
+                _CONNECTION.open(address, cpus)
         context = ray.get_runtime_context()
         self._head, self._node = str(context.gcs_address), str(context.get_node_id())
         self._heard = self._checked = time.monotonic()
-
-    def _open(self, address: str | None, cpus: int) -> None:
-        started = time.monotonic()
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a notice of changes to come
-        ray_internals.redirect_output(OUTPUT)
-        with ray_internals.handlers_kept():
-            if address is None:
-                self._start(cpus)
-            else:
-                connect(address, _COMMON)
-        log.info("connected to Ray within %.1f s", time.monotonic() - started)
-
-    def _start(self, cpus: int) -> None:
-        folder = _folder()
-        self._guard = subprocess.Popen(  # noqa: S603 - our own file
-            [sys.executable, "-P", guard.__file__, str(folder)], stdin=subprocess.PIPE, start_new_session=True
-        )
-        with ray_internals.on_loopback(), ray_internals.daemons_apart():
-            ray.init(
-                num_cpus=cpus,
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                _temp_dir=str(folder),
-                **_COMMON,
-            )
 
     def last_words(self, address: str, pid: int, patience: float) -> str | None:
         """Return what a worker on that node printed as it crashed."""
@@ -152,18 +220,18 @@ class RaySession:
             )
 
     def close(self) -> None:
-        """End the connection, and with it an instance that was started here."""
-        if self._is_ours and ray.is_initialized():
-            ray.shutdown()
-        if self._guard is not None:
-            self._guard.communicate()
-            self._guard = None
+        """End the connection, and with it an instance that was started here, unless another session uses them."""
+        with _CONNECTION.lock:
+            if self._is_open:
+                self._is_open = False
+                _CONNECTION.close()
 
 
 def _folder() -> Path:
-    """Return an empty folder for Ray's files, with a short path."""
-    usual = Path(tempfile.gettempdir())
-    return Path(tempfile.mkdtemp(prefix="optsearch-", dir=usual if len(str(usual)) <= LONGEST_FOLDER else "/tmp"))  # noqa: S108
+    """Return an empty folder that only this user can enter, with a path short enough for sockets in it."""
+    usual = tempfile.gettempdir()
+    place = usual if len(os.fsencode(usual)) <= LONGEST_FOLDER else "/tmp"  # noqa: S108 - mkdtemp makes a safe one there
+    return Path(tempfile.mkdtemp(prefix="optsearch-", dir=place))
 
 
 # --- clusters --------------------------------------------------------------------------------------------------------

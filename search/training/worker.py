@@ -42,12 +42,16 @@ class Worker:
         resources: how much to train at once.
         trainer: what to do with a job.
         memory_limit_mib: the most that the process may allocate beyond what it holds now; None for no limit.
+        folders: where the driver looks for modules; those unknown here come last.
 
     Raises:
         InputError: the device to train on is missing.
     """
 
-    def __init__(self, resources: Resources, trainer: Trainer, memory_limit_mib: float | None) -> None:
+    def __init__(
+        self, resources: Resources, trainer: Trainer, memory_limit_mib: float | None, folders: Sequence[str]
+    ) -> None:
+        sys.path += [folder for folder in folders if folder not in sys.path]
         configure_process()
         faulthandler.enable()
         self._device = open_backend(resources.device).device

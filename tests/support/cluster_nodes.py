@@ -178,8 +178,8 @@ def begin(folder: Path, config: str, *overrides: str) -> Run:
     return Run(folder, "nodes.yaml", *sets, forked=True)
 
 
-def births(folder: Path) -> int:
+def births(folder: Path, name: str = "nodes") -> int:
     """Births that a run in this folder has committed."""
     with suppress(sqlite3.OperationalError):  # no database or no table yet
-        return len(history(folder / "results.db", "nodes")) if (folder / "results.db").exists() else 0
+        return len(history(folder / "results.db", name)) if (folder / "results.db").exists() else 0
     return 0

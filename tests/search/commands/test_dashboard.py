@@ -45,10 +45,15 @@ class Server:
         assert found, said
         self.file, self.port = found[1], int(found[2])
 
-    def ask(self, path: str, method: str = "GET", body: str | None = None) -> tuple[int, str]:
-        """Status and content of a page."""
+    def ask(self, path: str, method: str = "GET", body: str | None = None, *hosts: str) -> tuple[int, str]:
+        """Status and content of a page; `hosts` are sent as the headers `Host` in place of the usual one."""
         with closing(HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)) as connection:
-            connection.request(method, path, body)
+            connection.putrequest(method, path, skip_host=bool(hosts))
+            for host in hosts:
+                connection.putheader("Host", host)
+            content = (body or "").encode()
+            connection.putheader("Content-Length", str(len(content)))
+            connection.endheaders(content)
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
 
@@ -203,6 +208,35 @@ def test_it_listens_on_this_machine_alone(server: Server) -> None:
     assert listening == [("127.0.0.1", server.port)]
 
 
+@pytest.mark.parametrize(
+    "hosts",
+    [["attacker.example:PORT"], ["127.0.0.1.attacker.example:PORT"], ["localhost.attacker.example:PORT"],
+     ["attacker.example"], ["127.0.0.1"], ["127.0.0.1:1"], ["127.0.0.1:PORT1"], ["0.0.0.0:PORT"], ["127.0.0.2:PORT"],
+     ["localhost@attacker.example:PORT"], ["attacker.example:PORT", "127.0.0.1:PORT"], [""]],
+)  # fmt: skip
+def test_a_host_name_of_somebody_else_that_points_here_is_refused(server: Server, hosts: list[str]) -> None:
+    """As a page of theirs would ask in the browser of whoever looks at the dashboard."""
+    hosts = [host.replace("PORT", str(server.port)) for host in hosts]
+    for path in ("/results", "/results/v_leaderboard.json", "/-/static/app.css"):
+        status, answer = server.ask(path, "GET", None, *hosts)
+        assert status in (400, 403) and "fitness" not in answer and "table" not in answer
+    if hosts != [""] and len(hosts) == 1:
+        assert answer == (
+            f"This dashboard answers only to http://127.0.0.1:{server.port}; forward it to a port of the same number.\n"
+        )
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "LocalHost", "[::1]"])
+def test_the_names_of_this_machine_are_answered(server: Server, name: str) -> None:
+    assert server.ask("/results/best.json", "GET", None, f"{name}:{server.port}")[0] == 200
+
+
+def test_a_request_that_names_no_host_is_refused(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS) as asking:
+        asking.sendall(b"GET /results.json HTTP/1.0\r\n\r\n")
+        assert asking.recv(1000).split()[1] in (b"400", b"403")
+
+
 def test_a_port_in_use_is_refused_in_one_line(server: Server, path: Path) -> None:
     message = refused("--store", str(path), "--port", str(server.port))
     assert message.startswith(f"error: --port {server.port}: cannot be used (address already in use); name another")
@@ -224,7 +258,7 @@ def test_ctrl_c_ends_it_during_a_query_too_and_leaves_nothing(tmp_path: Path) ->
     with served(path) as server:
         assert server.rows("/best")
         with socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS) as asking:
-            asking.sendall(f"GET /results.json?{endless} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            asking.sendall(f"GET /results.json?{endless} HTTP/1.1\r\nHost: localhost:{server.port}\r\n\r\n".encode())
             family = psutil.Process(server.process.pid).children(recursive=True)
             server.process.send_signal(signal.SIGINT)
             out, err = server.process.communicate(timeout=SECONDS)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
 from jsonschema import ValidationError
@@ -22,7 +22,7 @@ from programs.errors import InputError
 
 from search.errors import RunError
 from search.settings.settings import EvaluatorSettings
-from search.training import ray_session
+from search.training import ray_internals, ray_session
 from search.training.ray_session import RaySession, connect
 
 from tests.support.cluster_nodes import CONFIG, HEAD, Cluster, Node, begin, births
@@ -163,34 +163,27 @@ def test_wrong_addresses_are_said_in_one_line() -> None:
         connect("no.such.host.invalid:6379", {})
 
 
-def test_a_run_of_ones_own_listens_on_this_machine_only(tmp_path: Path) -> None:
-    run = begin(tmp_path, CONFIG_OF_TEST, "evaluator.workers=1", "budget.programs=100000")
-    run.wait_for("is ready")
-    listening = [
-        connection.laddr.ip
-        for process in [*run.family(), psutil.Process(run.pid)]
-        for connection in process.net_connections()
-        if connection.status == psutil.CONN_LISTEN or (connection.laddr and connection.type == socket.SOCK_DGRAM)
-    ]
-    run.kill()
-    assert listening and {ip.removeprefix("::ffff:") for ip in listening} <= {"127.0.0.1", "::1"}
-    run.leftovers()
+def test_the_cluster_of_this_machine_is_not_the_one_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+    with suppress(ConnectionError):  # none is running
+        assert ray_internals.running_cluster() != "192.0.2.1:6379"
+    assert os.environ["RAY_ADDRESS"] == "192.0.2.1:6379"
 
 
 def test_a_head_that_is_silent_and_a_node_that_is_lost_end_the_run(
     local_ray: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = RaySession(None, 1)
     monkeypatch.setattr(ray_session, "CHECK_SECONDS", 0.0)
-    session.check()
-    monkeypatch.setattr(session, "_node", "00")
-    with pytest.raises(RunError, match=r"no longer a node of the cluster at .*; start Ray here again"):
+    with closing(RaySession(None, 1)) as session:
         session.check()
-    monkeypatch.setattr(ray_session, "answers", lambda _head: False)
-    session.check()
-    monkeypatch.setattr(ray_session, "SILENCE_SECONDS", 0.0)
-    with pytest.raises(RunError, match=r"the head of Ray, .*, has not answered .*`optsearch run`.* goes on"):
+        monkeypatch.setattr(session, "_node", "00")
+        with pytest.raises(RunError, match=r"no longer a node of the cluster at .*; start Ray here again"):
+            session.check()
+        monkeypatch.setattr(ray_session, "answers", lambda _head: False)
         session.check()
+        monkeypatch.setattr(ray_session, "SILENCE_SECONDS", 0.0)
+        with pytest.raises(RunError, match=r"the head of Ray, .*, has not answered .*`optsearch run`.* goes on"):
+            session.check()
 
 
 # --- the files for clusters -------------------------------------------------------------------------------------------
@@ -205,23 +198,30 @@ def test_the_cluster_file_is_what_ray_up_expects() -> None:
 
 
 def test_the_batch_script_starts_one_ray_on_each_node_and_one_search(tmp_path: Path) -> None:
-    """With stand-ins for SLURM and Ray that write down how they were called."""
+    """With stand-ins for SLURM and Ray that write down how they were called, and the mode of Ray's folder."""
     script = ROOT / "scripts" / "slurm_search.sh"
     subprocess.run(["bash", "-n", str(script)], check=True)
+    then = {
+        "srun": 'while [[ $1 == --* ]]; do shift; done; "$@"',
+        "ray": 'echo "$RAY_TMPDIR"; stat -c %a "$RAY_TMPDIR"',
+    }
     for name in ("srun", "ray"):
         stand_in = tmp_path / name
-        stand_in.write_text(f'#!/bin/bash\nprintf "%s\\n" {name} "$@" >> {tmp_path}/{name}.calls\n')
+        stand_in.write_text(f'#!/bin/bash\nprintf "%s\\n" {name} "$@" >> {tmp_path}/{name}.calls\n{then[name]}\n')
         stand_in.chmod(0o755)
     (tmp_path / "scontrol").write_text("#!/bin/bash\nprintf 'node7\\nnode8\\n'\n")
     (tmp_path / "scontrol").chmod(0o755)
     environment = {
-        "PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": str(tmp_path), "SLURM_JOB_NUM_NODES": "2", "SLURM_JOB_ID": "17",
-        "SLURM_JOB_NODELIST": "node[7-8]", "SLURM_CPUS_PER_TASK": "4",
+        "PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": str(tmp_path), "SLURM_JOB_NUM_NODES": "2",
+        "SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NODELIST": "node[7-8]", "SLURM_CPUS_PER_TASK": "4",
     }  # fmt: skip
     done = subprocess.run(
         ["bash", str(script), "my.yaml", "--name", "x y"], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+    place, mode = done.stdout.split()
+    assert mode == "700" and not Path(place).exists(), "others can enter Ray's folder, or it is left behind"
+    assert (tmp_path / "ray.calls").read_text().split("\n")[:2] == ["ray", "symmetric-run"]
     calls = (tmp_path / "srun.calls").read_text().split("\n")
     assert "symmetric-run" in calls and "--min-nodes=2" in calls and "--num-cpus=4" in calls
     address = next(call.removeprefix("--address=") for call in calls if call.startswith("--address="))

@@ -125,7 +125,7 @@ def test_a_missing_gpu_is_said_before_any_program_is_blamed_for_it(local_ray: No
     resources = resources_of(EvaluatorSettings(device="cuda", gpus_per_worker=0.25))
     assert (resources.device, resources.share) == ("cuda", 0.25)
     with configured_process(), pytest.raises(InputError, match=r"device cuda: torch .* sees no GPU here"):
-        Worker(resources, train_job, None)  # which configures its process
+        Worker(resources, train_job, None, [])  # which configures its process
     evaluator = open_evaluator(EvaluatorSettings(device="cuda", gpus_per_worker=1, workers="auto"))
     with pytest.raises(InputError, match=r"gpus_per_worker is 1 and Ray sees 0 GPUs here; lower it"):
         evaluator.submit(job(0))
