@@ -13,6 +13,8 @@ from typing import Any
 
 from programs.errors import InputError
 
+from proxy_tasks.torch_state import usual_torch
+
 Args = tuple[tuple[str, Any], ...]  # keyword arguments as immutable data
 
 
@@ -77,7 +79,8 @@ def call(name: str, builtin: Mapping[str, Callable[..., Any]], what: str, *first
         known = list(inspect.signature(function).parameters)[len(first) :]
         takes = f"it takes {', '.join(known)}" if known else "it takes none"
         raise InputError(f"{what} '{name}': {error}; {takes}") from None
-    return function(*first, **dict(args))
+    with usual_torch():  # whatever its module did when it was imported
+        return function(*first, **dict(args))
 
 
 def source_digest(name: str) -> str:

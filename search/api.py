@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from proxy_tasks.torch_state import usual_torch
+
 from search import store as database
 from search.commands.run import shown
 from search.evolution.driver import Driver, Progress
@@ -75,7 +77,11 @@ def run(
         RunError: the run cannot go on, for instance because the disk is full; what was committed is kept.
         KeyboardInterrupt: at the second interruption.
     """
-    chosen = _chosen(settings, changes or {})
+    with usual_torch():
+        return _run(_chosen(settings, changes or {}), progress, show)
+
+
+def _run(chosen: Settings, progress: Callable[[Progress], None] | None, show: bool) -> Result:
     load_tasks(chosen.tasks)
     store = database.open_store(chosen.store, create=True)
     try:
