@@ -16,6 +16,7 @@ from typing import Any
 from programs.errors import InputError
 
 from proxy_tasks.sources import also_named, changed_files, is_users_file, sources
+from proxy_tasks.torch_state import usual_torch
 
 Args = tuple[tuple[str, Any], ...]  # keyword arguments as immutable data
 
@@ -87,7 +88,8 @@ def call(name: str, builtin: Mapping[str, Callable[..., Any]], what: str, *first
         takes = f"it takes {', '.join(known)}" if known else "it takes none"
         raise InputError(f"{what} '{name}': {error}; {takes}") from None
     try:
-        return function(*first, **dict(args))
+        with usual_torch():  # whatever its module did when it was imported
+            return function(*first, **dict(args))
     except InputError:
         raise
     except Exception as error:

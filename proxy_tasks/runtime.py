@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 
 from proxy_tasks.task import Matmul
+from proxy_tasks.torch_state import usual_torch
 
 # Parameters of glibc's mallopt(3).
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -34,11 +35,12 @@ def _keep_freed_memory() -> None:
 
 @contextmanager
 def configured_process() -> Iterator[None]:
-    """Apply `configure_process` until the context ends, in a process that does other things too."""
+    """Apply `configure_process` and `usual_torch` until the context ends, in a process that does other things too."""
     threads = torch.get_num_threads()
     configure_process()
     try:
-        yield
+        with usual_torch():
+            yield
     finally:
         torch.set_num_threads(threads)
         torch.set_flush_denormal(False)

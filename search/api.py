@@ -16,6 +16,8 @@ from typing import Any
 
 from programs.errors import InputError
 
+from proxy_tasks.torch_state import usual_torch
+
 from search import store as database
 from search.commands.run import shown
 from search.evolution.driver import Driver, Progress
@@ -77,7 +79,11 @@ def run(
         RunError: the run cannot go on, for instance because the disk is full; what was committed is kept.
         KeyboardInterrupt: at the second interruption.
     """
-    chosen = _chosen(settings, changes or {})
+    with usual_torch():
+        return _run(_chosen(settings, changes or {}), progress, show)
+
+
+def _run(chosen: Settings, progress: Callable[[Progress], None] | None, show: bool) -> Result:
     load_tasks(chosen.tasks)
     store = database.open_store(chosen.store, create=True)
     try:

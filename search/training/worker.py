@@ -16,7 +16,7 @@ import ray
 from programs.errors import InputError
 from programs.ops import user_definitions
 
-from proxy_tasks import Resources, Task, configure_process
+from proxy_tasks import Resources, Task, configure_process, configured_process
 from proxy_tasks.devices import open_backend
 from proxy_tasks.outcome import Outcome
 from proxy_tasks.runtime import peak_memory_mib
@@ -85,7 +85,8 @@ class Worker:
                 f"task '{job.task.name}' is not what it is where the search runs: other versions of optsearch or torch,"
                 " other functions or other data; install the same everywhere"
             )
-        return self._trainer(job, self._resources)
+        with configured_process():  # a user's module may have changed it
+            return self._trainer(job, self._resources)
 
     def peak_memory(self) -> float:
         """Return the peak memory of this process, in MiB."""
