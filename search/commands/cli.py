@@ -12,12 +12,14 @@ from __future__ import annotations
 import ast
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from _thread import interrupt_main
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import wraps
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import typer
@@ -82,7 +84,8 @@ def main() -> None:
             with suppress(OSError):  # the file of the stream may have been replaced in the meantime
                 stream.reconfigure(errors="replace")  # not every encoding has every character of a name or a reason
     try:
-        code = app(standalone_mode=False)
+        with _no_interruption_lost():
+            code = app(standalone_mode=False)
     except InputError as error:
         code = _complain(str(error))
     except RunError as error:
@@ -96,6 +99,23 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code or 0)
+
+
+@contextmanager
+def _no_interruption_lost() -> Iterator[None]:
+    """Have Ctrl-C come again a moment later if it came while Python tidied up, where no exception gets out."""
+
+    def report(lost: sys.UnraisableHookArgs) -> None:
+        if issubclass(lost.exc_type, KeyboardInterrupt):
+            Timer(0.05, interrupt_main).start()
+        else:
+            before(lost)
+
+    before, sys.unraisablehook = sys.unraisablehook, report
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _complain(message: str, code: int = 2) -> int:

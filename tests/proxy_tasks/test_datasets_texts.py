@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from tokenizers import Tokenizer
 from proxy_tasks.datasets.tokens import _learn
 
 from tests.support.data_files import load, no_parquet, one_class, refusal, refuse_network
+from tests.support.patience import call
 
 WORDS = ["the", "rule", "moves", "weights", "along", "gradients", "and", "decays", "them", "a", "little"]
 
@@ -124,11 +124,9 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
         home = tmp_path / threads
         environment = {**os.environ, "HOME": str(home), "RAYON_NUM_THREADS": threads}
         environment.pop("HF_HOME", None)
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(file)], env=environment, capture_output=True, text=True, check=True
-        )
-        assert done.stderr == "" and not home.exists()
-        digests.append(done.stdout.strip())
+        done = call(sys.executable, "-c", code, file, environment=environment)
+        assert (done.code, done.err) == (0, "") and not home.exists()
+        digests.append(done.out.strip())
     assert set(digests) == {load("tokens", file, **SMALL).digest}
 
 
