@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import ast
 import os
+import signal
 import sys
-from _thread import interrupt_main
+import threading
+import time
+from _thread import start_new_thread
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
-from threading import Timer
 from typing import Any
 
 import typer
@@ -106,16 +108,24 @@ def _no_interruption_lost() -> Iterator[None]:
     """Have Ctrl-C come again a moment later if it came while Python tidied up, where no exception gets out."""
 
     def report(lost: sys.UnraisableHookArgs) -> None:
-        if issubclass(lost.exc_type, KeyboardInterrupt):
-            Timer(0.05, interrupt_main).start()
-        else:
-            before(lost)
+        while issubclass(lost.exc_type, KeyboardInterrupt):
+            try:
+                start_new_thread(_interrupt_soon, ())
+                return
+            except KeyboardInterrupt:  # it was too soon: nothing gets out of here either
+                continue
+        before(lost)
 
     before, sys.unraisablehook = sys.unraisablehook, report
     try:
         yield
     finally:
         sys.unraisablehook = before
+
+
+def _interrupt_soon() -> None:
+    time.sleep(0.05)
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # also wakes it if it sleeps
 
 
 def _complain(message: str, code: int = 2) -> int:
