@@ -31,7 +31,7 @@ def pretend(job: Job, _resources: Resources) -> list[Outcome]:
 
 def too_slow(played: Played) -> bool:
     """Whether an innocent program took longer than evaluator.timeout_s."""
-    genomes = {row[4] for row in played.found if row[7] == "timeout"}
+    genomes = {row[4] for row in played.found if row[6:8] == ("training", "timeout")}
     return bool(genomes - played.roles.keys())
 
 
