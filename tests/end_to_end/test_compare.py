@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -28,13 +27,6 @@ arms:
   tuning: {strategy: {kind: tune}, budget: {evaluations: 32}}
   random: {strategy: {kind: random}, budget: {evaluations: 32}, lengths_of: evolution}
 """
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    server = ForkServer(tmp_path_factory.mktemp("forked"))
-    yield server
-    server.close()
 
 
 def rows(database: Path, query: str) -> list[tuple[Any, ...]]:

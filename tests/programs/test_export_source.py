@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import subprocess
 import sys
 from pathlib import Path
 from random import Random
@@ -19,6 +18,7 @@ from programs.layout import Layout
 from programs.program import MAX_TEXT
 from programs.run.reference import initial_state, numpy_step
 
+from tests.support.patience import call
 from tests.support.strategies import mutated_program, random_program
 
 
@@ -155,9 +155,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(*command: str | Path) -> None:
-    result = subprocess.run([sys.executable, "-m", *map(str, command)], capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-2000:]
+def run(*words: str | Path) -> None:
+    result = call(sys.executable, "-m", *words)
+    assert result.code == 0, result.out[-3000:] + result.err[-2000:]
 
 
 def test_ruff_has_nothing_to_say(files: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from proxy_tasks.datasets.files import read_rows
 from proxy_tasks.datasets.tokens import _learn
 
 from tests.support.data_files import load, no_parquet, one_class, refusal, refuse_network
+from tests.support.patience import call
 
 WORDS = ["the", "rule", "moves", "weights", "along", "gradients", "and", "decays", "them", "a", "little"]
 
@@ -143,11 +143,9 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
         home = tmp_path / threads
         environment = {**os.environ, "HOME": str(home), "RAYON_NUM_THREADS": threads}
         environment.pop("HF_HOME", None)
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(file)], env=environment, capture_output=True, text=True, check=True
-        )
-        assert done.stderr == "" and not home.exists()
-        digests.append(done.stdout.strip())
+        done = call(sys.executable, "-c", code, file, environment=environment)
+        assert (done.code, done.err) == (0, "") and not home.exists()
+        digests.append(done.out.strip())
     assert set(digests) == {load("tokens", file, **SMALL).digest}
 
 
