@@ -1,5 +1,6 @@
 """One hypothesis profile for all tests, reproducible and without a clock; one Ray instance in each test process."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,14 @@ settings.register_profile(
 def pytest_collectstart() -> None:
     """Before each file: importing torch's own tests, as one file does, loads a profile of theirs for all after it."""
     settings.load_profile("optsearch")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _notes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A place for what is noted between commands that is not the user's, for processes of tests, too."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(os.environ, "XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

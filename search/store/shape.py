@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Connection, DefaultClause, Dialect, Table, UniqueConstraint, text
 
+from programs.errors import InputError
+
 from search.store import tables  # noqa: F401 - which declares them
 from search.store.connections import location_of
 from search.store.encoding import foreign_data_error
@@ -38,10 +40,17 @@ class Thing(NamedTuple):
 
 
 def things(connection: Connection) -> list[Thing]:
-    """Return all that the database defines."""
+    """Return all that the database defines.
+
+    Raises:
+        InputError: this user may not look.
+    """
     if connection.dialect.name == "sqlite":
         query = "SELECT type, name, tbl_name, sql FROM sqlite_master"
     else:
+        if connection.exec_driver_sql("SELECT current_schema()").scalar() is None:
+            place = location_of(connection.engine)
+            raise InputError(f"{place}: this user may use no schema of its search path; grant usage of one")
         query = """
             SELECT c.relkind::text, c.relname::text, c.relname::text, '' FROM pg_catalog.pg_class c
             WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind NOT IN ('i', 'I', 'S', 'c', 't')
@@ -128,6 +137,7 @@ def _indexes(connection: Connection, table: str) -> Iterator[tuple[int, tuple[st
 
 
 def _described_postgresql(connection: Connection, table: str) -> Any:
-    query = """SELECT column_name::text, data_type::text FROM information_schema.columns
-               WHERE table_schema = current_schema() AND table_name = :name"""
+    query = """SELECT attname::text, format_type(atttypid, NULL) FROM pg_catalog.pg_attribute
+               WHERE attrelid = format('%I.%I', current_schema(), CAST(:name AS text))::regclass
+               AND attnum > 0 AND NOT attisdropped"""  # information_schema hides what this user may not read
     return {(name, kind) for name, kind in connection.execute(text(query), {"name": table})}

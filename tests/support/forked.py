@@ -1,12 +1,14 @@
 """Runs `optsearch` and scripts many times without the seconds that importing torch takes each time.
 
 A server process imports the libraries once. For every line on its standard input, a JSON object with `args`, `folder`,
-`out` and `err`, it forks a child that goes to the folder, becomes what `args` say (`optsearch ...` or `python ...`) and
-writes its output to the files; the exit code is the answer.
+`bound`, `out` and `err`, it forks a child that goes to the folder, becomes what `args` say (`optsearch ...` or
+`python ...`) and writes its output to the files; the exit code is the answer. If `bound`, the child may do what the
+modes of files allow, even if it is root's.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import runpy
@@ -43,17 +45,17 @@ class ForkServer:
             env=os.environ | ({} if project is None else {"PYTHONPATH": str(project)}),
         )
 
-    def optsearch(self, folder: Path, *args: str) -> Result:
-        """Run the command in the folder."""
-        return self._run(folder, "optsearch", *args)
+    def optsearch(self, folder: Path, *args: str, bound: bool = False) -> Result:
+        """Run the command in the folder; `bound` by the modes of files, if need be."""
+        return self._run(folder, bound, "optsearch", *args)
 
-    def python(self, folder: Path, *args: str) -> Result:
-        """Run a script, with its arguments, in the folder."""
-        return self._run(folder, "python", *args)
+    def python(self, folder: Path, *args: str, bound: bool = False) -> Result:
+        """Run a script, with its arguments, in the folder; see `optsearch`."""
+        return self._run(folder, bound, "python", *args)
 
-    def _run(self, folder: Path, *args: str) -> Result:
+    def _run(self, folder: Path, bound: bool, *args: str) -> Result:
         assert self._process.stdin is not None and self._process.stdout is not None
-        request = {"args": args, "folder": str(folder), "out": str(self._out), "err": str(self._err)}
+        request = {"args": args, "folder": str(folder), "bound": bound, "out": str(self._out), "err": str(self._err)}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         code = int(self._process.stdout.readline())
@@ -87,6 +89,8 @@ def _become(request: dict[str, object]) -> None:
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(str(request[name]), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.chdir(str(request["folder"]))
+    if request["bound"] and os.geteuid() == 0:
+        _drop_capabilities()
     program, *args = request["args"]  # type: ignore[misc]
     code = 1
     try:
@@ -106,6 +110,14 @@ def _become(request: dict[str, object]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _drop_capabilities() -> None:
+    """Let modes of files bind this process of root's, as they bind everybody else; see capset(2)."""
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, this process
+    none = (ctypes.c_uint32 * 6)()
+    if ctypes.CDLL(None).capset(header, none):
+        raise OSError("capset")
 
 
 def _run_script(args: list[str]) -> None:
