@@ -18,7 +18,7 @@ from programs.errors import InputError
 
 from search.store import access, encoding
 from search.store.errors import NotWritable, StoreError
-from search.store.integrity import damage
+from search.store.integrity import DamageError
 
 BUSY_SECONDS = 30  # how long to wait for a lock that another process holds
 CONNECT_SECONDS = 10  # how long to wait for a server
@@ -153,21 +153,22 @@ def translated(engine: Engine, doing: str) -> Iterator[None]:
                 f"{place}: cannot be {doing} ({said}); {mend} and run again: nothing committed is lost"
             ) from None
         if is_damage(error.orig):
-            raise (StoreError if doing == "written" else InputError)(damage(place, said)) from None
+            damage = DamageError(place, said)
+            raise (StoreError(str(damage)) if doing == "written" else damage) from None
         if doing == "written":
             raise StoreError(f"{place}: cannot be written ({said}); nothing committed is lost") from None
-        raise encoding.foreign_data_error(place, said) from None
+        raise encoding.ForeignDataError(place, said) from None
     except InputError:
         raise
     except (OverflowError, RecursionError, TypeError, ValueError) as error:  # of what makes values of what is read
         if doing == "written":
             raise
-        raise encoding.foreign_data_error(location_of(engine), f"{type(error).__name__}: {str(error)[:100]}") from None
+        raise encoding.ForeignDataError(location_of(engine), f"{type(error).__name__}: {str(error)[:100]}") from None
 
 
 def is_damage(error: object) -> bool:
     """Return whether an error of a driver says that a file of SQLite is damaged."""
-    return bool(getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT)
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def is_forbidden(error: object) -> bool:

@@ -17,7 +17,7 @@ from programs.errors import InputError
 from search.store.access import beside
 from search.store.wal import unreadable_commits
 
-FULL_BYTES = 256 * 2**20  # up to this size a file is checked in full, 6 s per GB; beyond, page by page, 1.1 s per GB
+FULL_BYTES = 256 * 2**20  # up to this size a file is checked in full, 7 s per GB; beyond, page by page, 1.5 s per GB
 MOST_KNOWN = 100  # files whose state is remembered
 
 # File systems shared over a network. SQLite's log needs memory shared by all who write, and locks that hold.
@@ -30,11 +30,20 @@ NETWORK = {
 _log = logging.getLogger("optsearch.store")
 
 
+class DamageError(InputError):
+    """A file is damaged: `what` says where."""
+
+    def __init__(self, file: Path | str, what: str) -> None:
+        self.what = " ".join(what.split())[:200]
+        where = f"{self.what}; `optsearch check` lists all that is wrong"
+        super().__init__(f"{file}: is damaged ({where}); {mend_of_damage(file)}")
+
+
 def check_file(engine: Engine, file: Path) -> None:
     """Look for damage, once for each state of a file: one that is as it was when it was found whole is not read again.
 
     Raises:
-        InputError: what is damaged, and the fix.
+        DamageError: where it is damaged.
     """
     state = _state(file)
     if _known().get(_name(file)) == state:
@@ -43,28 +52,22 @@ def check_file(engine: Engine, file: Path) -> None:
     with engine.connect() as connection:
         found = connection.exec_driver_sql(f"PRAGMA {pragma}(1)").scalar()
     if found != "ok":
-        raise InputError(damage(file, str(found)))
+        raise DamageError(file, str(found))
     _remember(file, state)
-
-
-def damage(file: Path | str, found: str) -> str:
-    """Return what to say of a damaged file."""
-    return f"{file}: is damaged ({' '.join(found.split())[:200]}); {mend_of_damage(file)}"
 
 
 def mend_of_damage(file: Path | str) -> str:
     """Return what to do about a damaged file."""
-    return (
-        "restore a copy, or save what can be read into a new file with:"
-        f" sqlite3 {file} .recover | sqlite3 saved.db (`optsearch check` lists what is wrong)"
-    )
+    return f"restore a copy, or save what can be read into a new file with: sqlite3 {file} .recover | sqlite3 saved.db"
 
 
-def damage_of_log(file: Path) -> str | None:
-    """Return what was committed to a file but cannot be read any more; to be asked before SQLite opens the file, which
-    may remove what it cannot read."""
-    log = beside(file, "-wal")
-    found = unreadable_commits(log)
+def damage_of_log(file: Path | None) -> str | None:
+    """Return what was committed to a file but cannot be read any more, None for nothing.
+
+    It is to be asked before SQLite opens the file, which may remove what it cannot read.
+    """
+    log = None if file is None else beside(file, "-wal")
+    found = None if log is None else unreadable_commits(log)
     if found is None:
         return None
     where = f"frame {found.frame} is" if found.frame else "its head is"

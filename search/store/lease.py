@@ -28,7 +28,7 @@ from sqlalchemy import Connection, Table
 from programs.errors import InputError
 
 from search.store.clock import clock
-from search.store.encoding import foreign_data_error
+from search.store.encoding import ForeignDataError
 from search.store.errors import LeaseLost, StoreError
 from search.store.keys import SearchState
 from search.store.rows import Name, Row, query
@@ -198,7 +198,7 @@ class Lease:
         try:
             return datetime.fromisoformat(row.updated).replace(tzinfo=None)
         except ValueError:
-            raise foreign_data_error(self.store.location, f"{row.updated[:40]!r} as a time") from None
+            raise ForeignDataError(self.store.location, f"{row.updated[:40]!r} as a time") from None
 
     def _refusal(self, row: Holder, silent: float) -> str:
         where = f"{self.store.location}: search '{row.name}' is being run by {row.holder}"

@@ -31,6 +31,9 @@ def open_store(location: str, create: bool = False) -> Store:
         InputError: it is missing, foreign, damaged, of another version, or cannot be opened.
     """
     engine = reach(location, create)
+    lost = damage_of_log(sqlite_file(engine))
+    if lost is not None:
+        _log.warning("%s", lost)
     try:
         _prepare(engine, create)
     except (DBAPIError, sqlite3.Error, UnicodeError) as error:  # the last about damaged names in messages of SQLite
@@ -62,10 +65,6 @@ def reach(location: str, to_write: bool = False) -> Engine:
             f"{file}: may not be written by this user; make the file and its folder writable, or name another with"
             " --store, or for a search with --set store=..."
         )
-    if to_write:
-        lost = damage_of_log(file)
-        if lost is not None:
-            _log.warning("%s", lost)
     return engine
 
 

@@ -16,7 +16,7 @@ from programs.errors import InputError
 
 from search.store import tables  # noqa: F401 - which declares them
 from search.store.connections import location_of
-from search.store.encoding import foreign_data_error
+from search.store.encoding import ForeignDataError
 from search.store.rows import VIEWS, definition, metadata
 from search.store.views import ProgramEntry  # noqa: F401 - which declares the views
 
@@ -72,13 +72,13 @@ def check_kinds(connection: Connection, found: list[Thing]) -> None:
     place = location_of(connection.engine)
     for thing in found:
         if thing.kind == "trigger":
-            raise foreign_data_error(place, f"a trigger, '{thing.name}'")
+            raise ForeignDataError(place, f"a trigger, '{thing.name}'")
         if thing.name in (VERSION_TABLE, *TABLES) and thing.kind not in ("table", "index"):
-            raise foreign_data_error(place, f"'{thing.name}' is no table")
+            raise ForeignDataError(place, f"'{thing.name}' is no table")
         if thing.name in VIEWS and thing.kind != "view":
-            raise foreign_data_error(place, f"'{thing.name}' is no view")
+            raise ForeignDataError(place, f"'{thing.name}' is no view")
         if thing.kind == "table" and thing.name in (VERSION_TABLE, *TABLES) and _RUNS_CODE.search(thing.sql):
-            raise foreign_data_error(place, f"a table '{thing.name}' with conditions of its own")
+            raise ForeignDataError(place, f"a table '{thing.name}' with conditions of its own")
 
 
 def check_shape(connection: Connection, found: list[Thing]) -> None:
@@ -91,15 +91,15 @@ def check_shape(connection: Connection, found: list[Thing]) -> None:
     kinds = {thing.name: thing for thing in found if thing.kind in ("table", "view")}
     for name in (*TABLES, *VIEWS):
         if name not in kinds:
-            raise foreign_data_error(place, f"no '{name}'")
+            raise ForeignDataError(place, f"no '{name}'")
     described = _described_sqlite if connection.dialect.name == "sqlite" else _described_postgresql
     for name, table in TABLES.items():
         if described(connection, name) != _expected(table, connection.dialect):
-            raise foreign_data_error(place, f"a table '{name}' of another shape")
+            raise ForeignDataError(place, f"a table '{name}' of another shape")
     if connection.dialect.name == "sqlite":
         for name in VIEWS:
             if kinds[name].sql != definition(name):
-                raise foreign_data_error(place, f"another view '{name}'")
+                raise ForeignDataError(place, f"another view '{name}'")
 
 
 def _expected(table: Table, dialect: Dialect) -> Any:

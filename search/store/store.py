@@ -19,7 +19,7 @@ from proxy_tasks.outcome import Outcome, Status
 
 from search.store.clock import SteadyClock, seconds_now
 from search.store.connections import location_of, sqlite_file, translated, writer
-from search.store.encoding import clean_number, clean_text, foreign_data_error
+from search.store.encoding import ForeignDataError, clean_number, clean_text
 from search.store.errors import StoreError
 from search.store.keys import CIRCUMSTANCES, SearchState, TrainingKey
 from search.store.rows import Name, Row, RowType, query, selected
@@ -221,9 +221,9 @@ class Store:
         rows = self.iterate(ProgramRow, "search_id = :id", order="birth", id=search_id)
         for expected, row in enumerate(rows):
             if row.birth != expected:
-                raise foreign_data_error(self.location, f"the number of birth {expected}")
+                raise ForeignDataError(self.location, f"the number of birth {expected}")
             if losses is not None and row.hurdle_losses is not None and len(row.hurdle_losses) != losses:
-                raise foreign_data_error(self.location, f"the losses at hurdles of birth {expected}")
+                raise ForeignDataError(self.location, f"the losses at hurdles of birth {expected}")
             yield row
 
     def baselines(self, search_id: int) -> dict[str, BaselineRow]:
