@@ -64,6 +64,14 @@ def _nothing_is_left_running() -> Iterator[None]:
     assert not (left := left_running()), "\n".join(left)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _notes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A place for what is noted between commands that is not the user's, for processes of tests, too."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(os.environ, "XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
     """Ray with room for four workers; starting it takes seconds, so it stays up until the last test."""

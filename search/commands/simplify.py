@@ -108,12 +108,15 @@ def simplify_program(
 
     Raises:
         InputError: unknown program or task, a program that trains on none, or a file that cannot be written.
+        StoreError: the store cannot be written.
     """
     if math.isnan(tolerance):
         raise InputError("--tolerance nan: not a number; expected standard deviations, such as 1")
     named = [get_task(name) for name in dict.fromkeys(tasks)]
     fresh: list[_Losses] = []
     with named_program(what, store) as (found, results):
+        if results is not None:
+            results.store.require_writable()
         on = [ScaledTask(task, 1.0) for task in named or _tasks_of(found, results)]
         if seeds is None:
             result = simplify(found.program)

@@ -39,6 +39,7 @@ def command(
     settings = load_settings(config) if config else None
     with open_results(store) as results:
         results.require(search)
+        results.store.require_writable()
         show_verification(results.store, search, pairs, settings)
 
 

@@ -17,6 +17,7 @@ from search.commands.terminal import console
 from search.results.results import Results, open_results
 from search.results.text import printable
 from search.settings.yaml_text import number_of
+from search.store.access import is_there
 from search.store.connections import engine_of, sqlite_file
 
 SECONDS = 2.0  # between two looks, unless another number is given
@@ -62,7 +63,7 @@ class _Watched:
         self._look = look
         self._results: Results | None = None
         file = sqlite_file(engine_of(location))
-        self._early = file is not None and not file.exists()
+        self._early = file is not None and not is_there(file)
 
     def shown(self, seconds: float) -> RenderableType:
         """Return what there is to see now, and how often it is looked at."""

@@ -5,6 +5,7 @@ It imports nothing of ours but the packages themselves, since folders beside thi
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import runpy
@@ -34,6 +35,8 @@ def _become(request: dict[str, object]) -> None:
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(str(request[name]), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.chdir(str(request["folder"]))
+    if request["bound"] and os.geteuid() == 0:
+        _drop_capabilities()
     program, *args = request["args"]  # type: ignore[misc]
     code = 1
     try:
@@ -53,6 +56,14 @@ def _become(request: dict[str, object]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _drop_capabilities() -> None:
+    """Let modes of files bind this process of root's, as they bind everybody else; see capset(2)."""
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, this process
+    none = (ctypes.c_uint32 * 6)()
+    if ctypes.CDLL(None).capset(header, none):
+        raise OSError("capset")
 
 
 def _run_script(args: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import sqlite3
 import sys
@@ -26,6 +27,7 @@ from search.store import ProofRow, SelectionRow, open_store, rows
 from search.store.proofs import finish_proof, open_locked
 from search.store.rows import VIEWS
 
+from tests.support.mounts import read_only
 from tests.support.patience import OPTSEARCH, PATIENCE, Command
 from tests.support.searches import PretendingEvaluator, opened, rows_of_query, run, settings_of, stop_at
 
@@ -239,6 +241,21 @@ def test_a_search_goes_on_meanwhile_and_is_seen(server: Server, path: Path) -> N
     with opened(path) as store:
         run(settings_of(baselines=["adamw"]), store, PretendingEvaluator())
     assert [row["id"] for row in server.rows("/v_lineage")] == [*range(1, 101)]
+
+
+def test_a_file_that_may_not_be_written_is_served(tmp_path: Path) -> None:
+    """With all that a killed run has committed, which is still in its log."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with opened(tmp_path / "results.db") as store:
+        run(settings_of(), store, PretendingEvaluator(), stop_at(60))
+        for name in ("results.db", "results.db-wal"):
+            shutil.copy(tmp_path / name, folder)
+        births = len(list(store.births(1)))
+    with read_only(folder), served(folder / "results.db") as server:
+        assert len(server.rows("/v_lineage")) == births
+        assert server.sql("DELETE FROM program")[0] == 400
+        assert server.ask("/results")[0] == 200
 
 
 def test_ctrl_c_ends_it_during_a_query_too_and_leaves_nothing(tmp_path: Path) -> None:

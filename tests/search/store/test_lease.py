@@ -17,7 +17,6 @@ from sqlalchemy import text
 from programs.errors import InputError
 
 from search.store import Heartbeat, Lease, LeaseLost, Store, StoreError, lease, open_store
-from search.store.tables import SearchRow
 
 from tests.support.patience import PATIENCE, Command, wait_for
 from tests.support.searches import opened, rows_of_query
@@ -34,6 +33,13 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     with opened(location) as store:
         assert store.create_search("a", {}) == 1
         yield store
+
+
+@pytest.fixture(autouse=True)
+def _short_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time to wait for a heartbeat is shortened where nothing can come."""
+    monkeypatch.setattr(lease, "WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(lease, "_LOOK_SECONDS", 0.01)
 
 
 def write(store: Store, **values: object) -> None:
@@ -92,7 +98,7 @@ def test_a_dead_process_of_this_machine_is_succeeded_at_once(store: Store) -> No
 
 
 def _is_dead(store: Store) -> bool:
-    return not lease.is_held(store.select(SearchRow)[0], 0.0)
+    return not lease.is_held(store.select(lease.Holder)[0], 0.0)
 
 
 def test_an_earlier_life_with_the_number_of_this_process_is_succeeded_at_once(store: Store) -> None:
