@@ -49,27 +49,12 @@ def module_model(name: str, build: Callable[[], nn.Module], dataset: Dataset) ->
     objective, another = (_Objective(one) for one in (module, _built(build, 0).to(device)))
     if device.type == "cpu":  # where every task is loaded first
         _try(name, objective, another.module, dataset)
-    alone = _Alone(another)
     trained = _trained(module)
-
-    def loss_of(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
-        values = {f"module.{key}": p for key, p in zip(trained, params, strict=True)}
-        loss: Tensor = functional_call(objective, values, (x, y))
-        return loss
-
-    def one_by_one(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
-        replicas = len(params[0])
-        xs, ys = x.expand(replicas, *x.shape[1:]), y.expand(replicas, *y.shape[1:])
-        each = zip(zip(*(p.unbind(0) for p in params), strict=True), xs, ys, strict=True)
-        return torch.stack([alone.loss(*one) for one in each])
-
-    def together(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
-        dims = (0, None if len(x) == 1 else 0, None if len(y) == 1 else 0)
-        batched = vmap(loss_of, in_dims=dims)
-        return batched(list(params), *(z[0] if dim is None else z for z, dim in zip((x, y), dims[1:], strict=True)))
+    alone, together = _Alone(another).losses, _together(objective, list(trained))
+    break_even = BREAK_EVEN if _takes(together, trained.values(), dataset, name) else math.inf
 
     def losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
-        return one_by_one(params, x, y) if len(params[0]) < break_even else together(params, x, y)
+        return (alone if len(params[0]) < break_even else together)(params, x, y)
 
     def initial(seed: int) -> Sequence[Tensor]:
         found = _trained(_built(build, seed))
@@ -79,9 +64,24 @@ def module_model(name: str, build: Callable[[], nn.Module], dataset: Dataset) ->
 
     leaves = tuple(Leaf(key, tuple(p.shape)) for key, p in trained.items())
     constants = (*(p for p in module.parameters() if p not in set(trained.values())), *module.buffers())
-    break_even = BREAK_EVEN if _takes(together, trained.values(), dataset, name) else math.inf
     # Not traceable: vmap is traced anew for every number of replicas.
     return Model(leaves, losses, initial, is_traceable=False, constants=constants)
+
+
+def _together(objective: _Objective, names: Sequence[str]) -> Losses:
+    """Return the losses of replicas computed together, for parameters of a module in the order of these names."""
+
+    def loss_of(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
+        values = {f"module.{key}": p for key, p in zip(names, params, strict=True)}
+        loss: Tensor = functional_call(objective, values, (x, y))
+        return loss
+
+    def losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
+        dims = (0, None if len(x) == 1 else 0, None if len(y) == 1 else 0)
+        batched = vmap(loss_of, in_dims=dims)
+        return batched(list(params), *(z[0] if dim is None else z for z, dim in zip((x, y), dims[1:], strict=True)))
+
+    return losses
 
 
 def _trained(module: nn.Module) -> dict[str, nn.Parameter]:
@@ -108,7 +108,7 @@ class _Objective(nn.Module):
 
 
 class _Alone:
-    """A module that computes the loss of one replica at a time, in a third of the time of `functional_call`.
+    """A module that computes the losses of replicas in turn, in a third of the time of `functional_call`.
 
     Its parameters are replaced where modules keep them, wherever each is used.
     """
@@ -121,8 +121,14 @@ class _Alone:
             for parameter in _trained(objective.module).values()
         ]
 
-    def loss(self, params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
-        """Return the loss with these parameters, in the order of `parameters()`."""
+    def losses(self, params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
+        """Return the losses of replicas, `[R]`, one after another; parameters are in the order of those trained."""
+        replicas = len(params[0])
+        xs, ys = x.expand(replicas, *x.shape[1:]), y.expand(replicas, *y.shape[1:])
+        each = zip(zip(*(p.unbind(0) for p in params), strict=True), xs, ys, strict=True)
+        return torch.stack([self._loss(*one) for one in each])
+
+    def _loss(self, params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
         for places, parameter in zip(self._places, params, strict=True):
             for table, key in places:
                 table[key] = parameter  # type: ignore[assignment]  # any tensor will do

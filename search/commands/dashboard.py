@@ -85,7 +85,6 @@ def _serve(file: Path, listener: socket.socket) -> None:
     import uvicorn
     from datasette import hookimpl
     from datasette.app import Datasette
-    from datasette.database import Database
     from datasette.plugins import pm
     from datasette.utils.sqlite import sqlite3
 
@@ -101,14 +100,6 @@ def _serve(file: Path, listener: socket.socket) -> None:
             conn.execute("PRAGMA trusted_schema = OFF")
             connections.append(conn)
 
-    class Unwritable(Database):  # type: ignore[misc]  # Datasette has no types
-        """A file that this user may not write."""
-
-        def connect(self, write: bool = False) -> Any:  # noqa: ARG002 - as Datasette has it
-            connection = access.connect_read_only(file)
-            self._all_file_connections.append(connection)
-            return connection
-
     for plugin, _ in pm.list_plugin_distinfo():  # those that happen to be installed
         pm.unregister(plugin)
     pm.register(Limits)
@@ -117,7 +108,7 @@ def _serve(file: Path, listener: socket.socket) -> None:
         link = Path(folder, f"{NAME}.db")  # Datasette cannot open a path with characters that URLs give a meaning to
         link.symlink_to(file.absolute())
         server = Datasette([], metadata=metadata(file.name), settings=SETTINGS)
-        server.add_database((Database if access.may_write(file) else Unwritable)(server, str(link)), NAME)
+        server.add_database(_database(server, link, file), NAME)
         config = uvicorn.Config(
             asked_by_name(server.app(), listener.getsockname()[1]),
             log_config=None,
@@ -135,6 +126,21 @@ def _serve(file: Path, listener: socket.socket) -> None:
                     connection.interrupt()  # ends the query that runs now
             server.executor.shutdown()
             server.databases[NAME].close()
+
+
+def _database(server: Any, link: Path, file: Path) -> Any:
+    """Return what Datasette reads: a file, by a name that it can open."""
+    from datasette.database import Database
+
+    class Unwritable(Database):  # type: ignore[misc]  # Datasette has no types
+        """A file that this user may not write."""
+
+        def connect(self, write: bool = False) -> Any:  # noqa: ARG002 - as Datasette has it
+            connection = access.connect_read_only(file)
+            self._all_file_connections.append(connection)
+            return connection
+
+    return (Database if access.may_write(file) else Unwritable)(server, str(link))
 
 
 def asked_by_name(application: Any, port: int) -> Any:
