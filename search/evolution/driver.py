@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -290,6 +289,6 @@ class Driver:
         if budget.evaluations is not None and progress.rate > 0:
             share = progress.trained / max(1, progress.births)
             left.append((budget.evaluations - progress.trained) / max(share * progress.rate, 1e-9))
-        if budget.minutes is not None and budget.minutes < math.inf:
+        if budget.minutes is not None:
             left.append(60 * budget.minutes - seconds)
         progress.seconds_left = max(0.0, min(left)) if left else None

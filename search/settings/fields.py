@@ -34,7 +34,7 @@ class Immutable(BaseModel):
 
 @dataclass(frozen=True)
 class Within(GroupedMetadata):
-    """What makes a number one of a limit, whose reason is said where the number is too large."""
+    """What makes a number one of a limit, whose reason is said where the number is too large or endless."""
 
     limit: Limit
 
@@ -48,7 +48,7 @@ class Within(GroupedMetadata):
             return check(value)
         except ValidationError as error:
             first = error.errors()[0]
-            if first["type"] != "less_than_equal":
+            if first["type"] not in ("less_than_equal", "finite_number"):
                 raise
             raise ValueError(f"{first['msg']}: {self.limit.why}") from None
 

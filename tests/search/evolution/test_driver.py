@@ -244,12 +244,6 @@ def test_a_budget_of_minutes_ends_the_run(tmp_path: Path, whole: list[tuple[Any,
         assert history_of(store) == whole
 
 
-def test_a_budget_of_minutes_without_end(tmp_path: Path) -> None:
-    with opened(tmp_path / "r.db") as store:
-        run(settings_of(budget={"programs": 5, "minutes": math.inf}), store, PretendingEvaluator())
-        assert len(history_of(store)) == 5
-
-
 # --- settings that changed -------------------------------------------------------------------------------------------
 
 

@@ -181,6 +181,12 @@ def test_a_stage_names_each_task_once(tmp_path: Path) -> None:
     assert "each task may be named once" in refusal(tmp_path, twice, text=yaml.safe_dump(FUNNEL), model=Funnel)
 
 
+def test_a_run_without_end_is_one_without_minutes(tmp_path: Path) -> None:
+    """An infinite number would be null in the database, and the budget without any end."""
+    said = "budget.minutes: Input should be a finite number: leave it out where the time does not matter, got inf"
+    assert said in refusal(tmp_path, "budget.minutes=.inf")
+
+
 # --- texts -----------------------------------------------------------------------------------------------------------
 
 CONTROL = ('"a\\0b"', '"a\\nb"', '"a\\eb"', '"a\\x85b"')
