@@ -120,12 +120,17 @@ def _serve(file: Path, listener: socket.socket) -> None:
             with suppress(KeyboardInterrupt):
                 uvicorn.Server(config).run(sockets=[listener])
         finally:
-            server.executor.shutdown(wait=False, cancel_futures=True)
-            for connection in connections:
-                with suppress(sqlite3.ProgrammingError):  # it is closed already
-                    connection.interrupt()  # ends the query that runs now
-            server.executor.shutdown()
-            server.databases[NAME].close()
+            _close(server, connections)
+
+
+def _close(server: Any, connections: list[Any]) -> None:
+    """End the queries that run now, and close the database."""
+    server.executor.shutdown(wait=False, cancel_futures=True)
+    for connection in connections:
+        with suppress(connection.ProgrammingError):  # it is closed already
+            connection.interrupt()
+    server.executor.shutdown()
+    server.databases[NAME].close()
 
 
 def _database(server: Any, link: Path, file: Path) -> Any:

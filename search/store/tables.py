@@ -158,7 +158,7 @@ class MetaValidationRow(Row):
     """Its fitness on the tasks that the search never sees; none where training failed there."""
 
 
-@table("funnel", UniqueConstraint("name"), created=True)
+@table("funnel_settings", UniqueConstraint("name"), created=True)
 class FunnelRow(Row):
     """A funnel that has been begun."""
 
