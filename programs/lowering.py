@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from programs.graph import INPUTS, LR, N_INPUTS, G, M, Node, V
 from programs.liveness import live
@@ -52,7 +53,7 @@ class LoweredRule:
     needs_tensor_lr: bool
     of_node: dict[int, int]
 
-    @property
+    @cached_property
     def is_global(self) -> bool:
         """Whether values of different parameters meet."""
         return bool(self.sums())
@@ -65,8 +66,9 @@ class LoweredRule:
         """Return the loops over parameters."""
         return loops(self.values, [self.update, *self.states.values()], N_INPUTS)
 
+    @cached_property
     def users(self) -> list[list[tuple[int, int]]]:
-        """Return, for each value, the values that read it and the place among their arguments."""
+        """For each value, the values that read it and the place among their arguments."""
         return users(self.values)
 
     def is_read(self, number: int) -> bool:

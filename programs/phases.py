@@ -76,9 +76,11 @@ def loops(values: Sequence[Value], outputs: Sequence[int], inputs: int) -> list[
     last = max(levels(values))
     place = _places(values, outputs, inputs, last)
     readers = users(values)
+    placed: list[list[int]] = [[] for _ in range(last + 1)]
+    for n, phase in sorted(place.items()):
+        placed[phase].append(n)
     phases = []
-    for phase in range(last + 1):
-        here = [n for n, p in sorted(place.items()) if p == phase]
+    for phase, here in enumerate(placed):
         order = sorted({*here, *_numbers_for(values, here, inputs)})
         kept = [
             n for n in here if values[n].function != SUM

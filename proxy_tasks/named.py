@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
+import traceback
 from collections.abc import Callable, Mapping
-from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from programs.errors import InputError
 
+from proxy_tasks.sources import also_named, changed_files, is_users_file, sources
 from proxy_tasks.torch_state import usual_torch
 
 Args = tuple[tuple[str, Any], ...]  # keyword arguments as immutable data
@@ -53,13 +56,18 @@ def find(name: str, builtin: Mapping[str, Callable[..., Any]], what: str) -> Cal
             known = ", ".join(sorted(builtin))
             raise InputError(f"unknown {what} '{name}'; there are {known}, and user-defined ones as module:function")
         return builtin[name]
+    if not re.fullmatch(r"\w+(\.\w+)*:\w+", name):
+        raise InputError(f"{what} '{name}': expected module:function, such as mine:task")
     module_name, _, function_name = name.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except Exception as error:
+        fix = "; put its file beside the config, or install it" if isinstance(error, ModuleNotFoundError) else ""
+        raise InputError(f"{what} '{name}': cannot import '{module_name}' ({reason_of(error)}){fix}") from error
+    if (file := also_named(module)) is not None:
         raise InputError(
-            f"{what} '{name}': cannot import '{module_name}' ({error}); put its file beside the config, or install it"
-        ) from error
+            f"{what} '{name}': '{module_name}' is {module.__file__} here, and {file} has that name too: rename yours"
+        )
     function = getattr(module, function_name, None)
     if not callable(function):
         raise InputError(f"{what} '{name}': '{module_name}' has no function '{function_name}'")
@@ -79,16 +87,38 @@ def call(name: str, builtin: Mapping[str, Callable[..., Any]], what: str, *first
         known = list(inspect.signature(function).parameters)[len(first) :]
         takes = f"it takes {', '.join(known)}" if known else "it takes none"
         raise InputError(f"{what} '{name}': {error}; {takes}") from None
-    with usual_torch():  # whatever its module did when it was imported
-        return function(*first, **dict(args))
+    try:
+        with usual_torch():  # whatever its module did when it was imported
+            return function(*first, **dict(args))
+    except InputError:
+        raise
+    except Exception as error:
+        if not is_users(name):
+            raise
+        raise InputError(f"{what} '{name}' raised {reason_of(error)}") from error
 
 
-def source_digest(name: str) -> str:
-    """Return SHA-256 of the file that defines `module:function`, so that edited code is another task; else "".
+def reason_of(error: BaseException) -> str:
+    """Return an exception in one line: its kind, the first line of its message, and where it was raised."""
+    said = (str(error).strip().splitlines() or [""])[0][:300]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = next((frame for frame in reversed(frames) if is_users_file(Path(frame.filename))), None)
+    where = f" ({Path(own.filename).name}, line {own.lineno})" if own is not None else ""
+    return f"{type(error).__name__}: {said}{where}"
 
-    What that file imports is not covered.
+
+def source_meaning(name: str) -> dict[str, Any]:
+    """Return what `module:function` is made of, so that edited code is another task; nothing for what is built in.
+
+    Raises:
+        InputError: its file cannot be read, or has changed since it was imported.
     """
     if not is_users(name):
-        return ""
-    module = importlib.import_module(name.partition(":")[0])
-    return sha256(inspect.getsource(module).encode()).hexdigest()
+        return {"source": ""}
+    module = name.partition(":")[0]
+    if changed := changed_files(module):
+        raise InputError(
+            f"'{name}': {', '.join(changed)} has changed since this process imported it; start another Python process"
+        )
+    files, packages = sources(module)
+    return {"source": files, "packages": packages}

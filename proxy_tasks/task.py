@@ -7,17 +7,19 @@ import math
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from hashlib import sha256
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
+from proxy_tasks.checks import real, whole
 from proxy_tasks.datasets import Dataset, load_dataset
 from proxy_tasks.models import Model, build_model
-from proxy_tasks.named import Args, source_digest
+from proxy_tasks.named import Args, is_users, source_meaning
 
 CPU = torch.device("cpu")
 Matmul = Literal["float32", "tf32", "bf16"]
+MOST_STEPS = 10**9  # of a training, and samples of a step
 TRAINER_VERSION = 2  # increased with every change that alters what training computes
 
 
@@ -47,6 +49,23 @@ class Task:
     loss_bound: float = 100.0
     update_scale: float = 1.0
     matmul: Matmul = "float32"
+
+    def __post_init__(self) -> None:
+        what = f"task '{self.name}'"
+        whole(what, "steps", self.steps, 1, MOST_STEPS)
+        whole(what, "batch_size", self.batch_size, 1, MOST_STEPS)
+        real(what, "warmup", self.warmup, 0, 1)
+        real(what, "loss_bound", self.loss_bound, 1e-30, 1e30)
+        real(what, "update_scale", self.update_scale, 1e-30, 1e30)
+
+    @property
+    def meaning(self) -> dict[str, Any]:
+        """What outcomes depend on besides programs and seeds, as plain data: settings, data, source and versions.
+
+        Raises:
+            InputError: data or model cannot be loaded, or their source has changed since it was imported.
+        """
+        return _meaning(self)
 
     @property
     def fingerprint(self) -> str:
@@ -84,15 +103,21 @@ def _load(
 
 @lru_cache(maxsize=1024)
 def _fingerprint(task: Task) -> str:
-    settings = asdict(task) | {
+    return sha256(json.dumps(task.meaning, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _meaning(task: Task) -> dict[str, Any]:
+    meaning = asdict(task) | {
         "data": load_dataset(task.dataset, task.dataset_args).digest,
-        "source": source_digest(task.model),
+        **source_meaning(task.model),
         "trainer": TRAINER_VERSION,
         "torch": ".".join(torch.__version__.split(".")[:2]),
     }
+    if is_users(task.model):
+        meaning["start"] = task.load()[1].digest
     for key in ("name", "dataset", "dataset_args"):  # names do not matter, only data
-        del settings[key]
+        del meaning[key]
     for key, usual in (("update_scale", 1.0), ("matmul", "float32")):  # left out, as before these settings existed
-        if settings[key] == usual:
-            del settings[key]
-    return sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
+        if meaning[key] == usual:
+            del meaning[key]
+    return meaning

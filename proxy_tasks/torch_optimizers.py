@@ -18,6 +18,7 @@ from torch.optim import AdamW, Muon, Optimizer
 
 from proxy_tasks.backend import Backend
 from proxy_tasks.devices import open_backend
+from proxy_tasks.models.chunks import gradients
 from proxy_tasks.outcome import CURVE_POINTS, Outcome, checkpoint, diverged_outcome, validated
 from proxy_tasks.runtime import precision
 from proxy_tasks.task import Task
@@ -130,8 +131,8 @@ class _OptimizerTraining:
             index = self.indices[step]
             with precision(self.task.matmul, x.device):
                 (loss,) = self.model.losses(self._parameters(), x[index][None], y[index][None])
-                gradients = torch.autograd.grad(loss, self.values)
-            for p, gradient in zip(self.values, gradients, strict=True):
+                found = gradients(loss, self.values)
+            for p, gradient in zip(self.values, found, strict=True):
                 p.grad = gradient
             for optimizer in self.optimizers:
                 optimizer.step()

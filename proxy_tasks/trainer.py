@@ -27,7 +27,7 @@ from programs.run.sharing import Skeletons, share
 from proxy_tasks.backend import Backend
 from proxy_tasks.datasets import Dataset
 from proxy_tasks.devices import open_backend
-from proxy_tasks.models.chunks import Losses
+from proxy_tasks.models.chunks import Losses, gradients
 from proxy_tasks.outcome import (
     CURVE_POINTS,
     Hurdle,
@@ -287,8 +287,8 @@ class _Cohort:
         x, y = self.dataset.train_x[index], self.dataset.train_y[index]
         with precision(self.task.matmul, x.device):
             losses = self.training.losses(self.parameters, x, y)
-            gradients = torch.autograd.grad(losses.sum(), self.parameters)
-        torch.cat([g.flatten(1) for g in gradients], dim=1, out=self.gradient)
+            found = gradients(losses, self.parameters)
+        torch.cat([g.reshape(len(g), -1) for g in found], dim=1, out=self.gradient)
         with torch.no_grad():
             self.total += losses
             self.rules.step(self.training.schedule.index_select(0, self.now))

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from programs.errors import InputError
+
 from proxy_tasks.torch_state import usual_torch
 
 from search import store as database
@@ -110,17 +112,17 @@ def open_store(path: str | Path = "results.db") -> Results:
 def _chosen(settings: Settings | Mapping[str, Any] | str | Path, changes: Mapping[str, Any]) -> Settings:
     if isinstance(settings, str | Path):
         file = SettingsFile(Path(settings))
-        _change(file.data, changes)
+        for key, value in changes.items():
+            file.change(key, value, f"changes: {key}")
         return file.read(Settings)
     if isinstance(settings, Settings):
         if not changes:
             return settings
         settings = settings.model_dump(mode="json", exclude_unset=True)
-    data = deepcopy(dict(settings))
-    _change(data, changes)
-    return check_settings(data)
-
-
-def _change(data: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    try:
+        data = deepcopy(dict(settings))
+    except RecursionError:
+        raise InputError("settings: nested too deeply, or within themselves") from None
     for key, value in changes.items():
         set_value(data, key, value, f"changes: {key}")
+    return check_settings(data)

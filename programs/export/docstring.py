@@ -16,7 +16,7 @@ _ARGUMENTS = {
     "state_dtype": "dtype of the states and of the arithmetic, kept when a checkpoint is loaded; None means the dtype"
     " of the parameter. Prefer torch.float32 for parameters in half precision (default: None)",
     "foreach": "whether all tensors of a group are updated at once with torch._foreach functions, which gives the same"
-    " numbers; None means where all of them are on CUDA (default: None)",
+    " numbers; None means where all of them are on CUDA; DTensors are updated one by one (default: None)",
     "maximize": "maximize the objective with respect to the params, instead of minimizing (default: False)",
     "capturable": "whether a Tensor lr stays on its device, for capture in CUDA graphs; otherwise its value is read out"
     " at each step (default: False)",
@@ -26,12 +26,18 @@ _SUMMING = [op.name for op in OPS.values() if op.reduces and not op.within_leave
 _SUMMING_FUNCTIONS = f"The functions {', '.join(_SUMMING[:-1])} and {_SUMMING[-1]} run over"
 _GLOBAL = (
     f"{_SUMMING_FUNCTIONS} the parameters of all groups that have a gradient, as"
-    " one long vector; everything else is computed for each parameter with the hyperparameters of its group. They see"
-    " the tensors of this process: where parameters are sharded (ZeRO, FSDP) without being DTensors, each rank reduces"
-    " its own shard, and the updates differ from those of an unsharded model."
+    " one long vector; everything else is computed for each parameter with the hyperparameters of its group."
 )
+_SHARDED = (
+    "These functions see a DTensor (fully_shard, tensor parallelism) as a whole, with the shards of all processes, so"
+    " that updates are those of an unsharded model. Parameters of FullyShardedDataParallel are refused{zero}. Whatever"
+    " else hands this optimizer flattened, cut or only some parameters as plain tensors cannot be recognised: sums run"
+    " over what it is given."
+)
+_ZERO = ", and so is ZeroRedundancyOptimizer, which gives each process only some of the parameters"
+_NO_MOMENTUM = "Schedulers that cycle the momentum too (OneCycleLR, CyclicLR) need cycle_momentum=False here."
 _OVER_TREE = f"{_SUMMING_FUNCTIONS} the whole tree, as one long vector."
-_NORM = "The function norm gives one number for each parameter tensor; of a sharded tensor it sees the local shard."
+_NORM = "The function norm gives one number for each parameter tensor."
 _MEANINGS = {
     "div": "x / y is x / (y + 1e-8)",
     "sqrt": "sqrt(x) is the root of |x|",
@@ -77,8 +83,12 @@ def _notes(parts: Parts) -> Iterator[str]:
     yield _meanings(parts)
     if parts.rule.is_global:
         yield _wrap(_GLOBAL)
-    if "norm" in live_functions(parts.program):
+    if parts.has_norms:
         yield _wrap(_NORM)
+    if parts.reduces:
+        yield _wrap(_SHARDED.format(zero=_ZERO if parts.rule.is_global else ""))
+    if not parts.betas and all(h.name != "momentum" for h in parts.settings):
+        yield _wrap(_NO_MOMENTUM)
 
 
 def _meanings(parts: Parts) -> str:
@@ -100,10 +110,11 @@ def _arguments(parts: Parts) -> str:
         ("params (iterable)", "iterable of parameters or named_parameters to optimize, or of dicts defining groups")
     ]
     rows.append(("lr (float, Tensor, optional)", _lr_meaning(parts)))
-    rows += [
-        (f"{h.name} (float, optional)", f"{h.meaning} (default: {number(h.default)})")
-        for h in parts.hyperparameters.values()
-    ]
+    if parts.betas:
+        names, values = " and ".join(h.name for h in parts.betas), tuple(h.default for h in parts.betas)
+        meaning = f"{names}, the coefficients of averages (default: {values})"
+        rows.append(("betas (tuple[float, float], optional)", meaning))
+    rows += [(f"{h.name} (float, optional)", f"{h.meaning} (default: {number(h.default)})") for h in parts.settings]
     kinds = {"state_dtype": "torch.dtype, optional"}
     rows += [(f"{name} ({kinds.get(name, 'bool, optional')})", meaning) for name, meaning in _ARGUMENTS.items()]
     return "\n".join(["Args:", *(_wrap(f"{head}: {text}", "    ", "        ") for head, text in rows)])

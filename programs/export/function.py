@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from programs.export.parts import LIST_NAMES
+from programs.export.parts import LIST_NAMES, Parts
 from programs.export.variables import Scope
 from programs.graph import LR, G, M, V, W
 from programs.lowering import LoweredRule
@@ -55,17 +55,17 @@ class Function:
     """The body of a function: its phases, and the names of values, of sums, and of lists that later phases read.
 
     Args:
-        rule: what the function computes.
-        constants: the texts of the constants, names or numbers.
+        parts: what the function computes, and the names of its hyperparameters.
         inputs: the names of the inputs.
         scope: the variables of the function.
     """
 
-    def __init__(self, rule: LoweredRule, constants: dict[int, str], inputs: Mapping[int, str], scope: Scope) -> None:
-        self.rule, self.constants, self.scope, self.phases = rule, constants, scope, rule.phases()
-        self.texts = {**inputs, LR: "lr", **constants}
-        self.kept = {n: scope.fix(f"all_{rule.values[n].name}") for phase in self.phases for n in phase.kept}
-        self.sums = {n: scope.fix(rule.values[n].name) for n in rule.sums()}
+    def __init__(self, parts: Parts, inputs: Mapping[int, str], scope: Scope) -> None:
+        self.rule, self.scope, self.phases = parts.rule, scope, parts.rule.phases()
+        self.constants, self._of_group = parts.constants(), parts.of_group()
+        self.texts = {**inputs, LR: "lr", **self.constants}
+        self.kept = {n: scope.fix(f"all_{self.rule.values[n].name}") for phase in self.phases for n in phase.kept}
+        self.sums = {n: scope.fix(self.rule.values[n].name) for n in self.rule.sums()}
 
     def sums_of(self, phase: Phase) -> list[str]:
         """Return the names of the sums that are added up in a phase."""
@@ -81,6 +81,6 @@ class Function:
         if LR in read:
             rate = "_rate(group)"
             yield f"lr = torch.as_tensor({rate}, dtype=torch.float64)" if self.rule.needs_tensor_lr else f"lr = {rate}"
-        names = [self.constants[n] for n in sorted(read) if self.constants.get(n, "").isidentifier()]
+        names = [self.constants[n] for n in sorted(read) if self.constants.get(n) in self._of_group]
         if names:
-            yield f"{', '.join(names)} = {', '.join(f'group[{name!r}]' for name in names)}"
+            yield f"{', '.join(names)} = {', '.join(self._of_group[name] for name in names)}"

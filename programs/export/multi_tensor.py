@@ -14,10 +14,9 @@ from typing import NamedTuple
 import torch
 
 from programs.export.function import Function, comprehension, in_order, loop_over_entries, shares, tidy
-from programs.export.parts import LIST_NAMES
+from programs.export.parts import LIST_NAMES, Parts
 from programs.export.variables import Scope
 from programs.graph import N_INPUTS
-from programs.lowering import LoweredRule
 from programs.phases import LEAF, RATE, SUM, TOTAL, TREE, Phase, Value
 
 _BINARY = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div", "maximum": "maximum", "minimum": "minimum"}
@@ -37,17 +36,17 @@ class _Operand(NamedTuple):
     tensor: bool = False
 
 
-def multi_tensor(rule: LoweredRule, constants: dict[int, str]) -> list[str]:
-    """Return the body of the function. `constants` are the texts of the constants, names or numbers."""
-    return list(_MultiTensor(rule, constants).lines())
+def multi_tensor(parts: Parts) -> list[str]:
+    """Return the body of the function."""
+    return list(_MultiTensor(parts).lines())
 
 
 class _MultiTensor(Function):
-    def __init__(self, rule: LoweredRule, constants: dict[int, str]) -> None:
-        super().__init__(rule, constants, LIST_NAMES, Scope(constants.values()))
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts, LIST_NAMES, Scope(parts.constants().values()))
         self.positions = {n: now for now, n in enumerate(n for phase in self.phases for n in phase.order)}
         self.last_use = self._last_uses()
-        self.chain = {n: slot for slot in rule.states for n in self._chain(slot)}
+        self.chain = {n: slot for slot in self.rule.states for n in self._chain(slot)}
 
     def lines(self) -> Iterator[str]:
         if self.rule.needs_tensor_lr and not self.rule.is_global:
@@ -97,7 +96,7 @@ class _MultiTensor(Function):
 
     def _feeds_only(self, n: int, user: int) -> bool:
         is_temporary = self.rule.values[n].rank == TREE and n >= N_INPUTS and n not in self.kept
-        return is_temporary and {u for u, _ in self.rule.users()[n]} == {user} and self.last_use[n] < math.inf
+        return is_temporary and {u for u, _ in self.rule.users[n]} == {user} and self.last_use[n] < math.inf
 
 
 class _Body:
@@ -123,9 +122,10 @@ class _Body:
         totals = read & set(self._function.sums)
         self._texts |= {n: f"{self._function.sums[n]}[device]" for n in totals}
         self._out += ["device = params[0].device"] * bool(totals)
-        for n in self._function.kept:
-            made_before = n in self._texts and n not in self._phase.order
-            if made_before and self._texts[n] not in LIST_NAMES.values():
+        if self._phase is self._function.phases[-1]:
+            read |= {self._rule.update, *self._rule.states.values()}
+        for n in sorted((read & set(self._function.kept)) - set(self._phase.order)):
+            if self._texts[n] not in LIST_NAMES.values():
                 self._texts[n] = self._scope.assign(self._rule.values[n].name, -1, math.inf)
                 self._out.append(f"{self._texts[n]} = {self._function.kept[n]}[i]")
 

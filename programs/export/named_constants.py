@@ -2,16 +2,19 @@
 
 The place of a constant in the rule decides.
 
-| place of the constant                     | name         | values      |
-|-------------------------------------------|--------------|-------------|
-| coefficient of `interp`                   | beta         | [0, 1)      |
-| factor of the weights                     | weight_decay | 0 and more  |
-| factor of a state as the last step left it| momentum     | [0, 1)      |
-| bound of `clip`                           | max_norm     | 0 and more  |
-| `get_eps`, or a small number added        | eps          | 0 and more  |
-| anything else, or a value out of range    | c            | any number  |
+| place of the constant                                    | name         | values      |
+|----------------------------------------------------------|--------------|-------------|
+| factor of a state in the sum that is its next value      | momentum     | [0, 1)      |
+| the same of a second moment, or beside other averages    | beta         | [0, 1)      |
+| coefficient of `interp`                                  | beta         | [0, 1)      |
+| factor of the weights                                    | weight_decay | 0 and more  |
+| bound of `clip`                                          | max_norm     | 0 and more  |
+| `get_eps`, or a small number added                       | eps          | 0 and more  |
+| anything else, or a value out of range                   | c            | any number  |
 
-The first row that fits gives the name. Names that occur more than once are numbered in order of use; `c` always is.
+Names that occur more than once are numbered; `c` always is. Coefficients of averages come first, those of first moments
+before those of second ones; the rest follows in order of use. Two coefficients of averages are what torch's own
+optimizers take as one argument, `betas`, in this order.
 """
 
 from __future__ import annotations
@@ -21,19 +24,23 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
-from programs.graph import M, V, W
-from programs.lowering import LoweredRule
+from programs.graph import LR, M, V, W
+from programs.lowering import NUMBER, LoweredRule
 
 SMALL = 1e-3  # what is added to guard a division is below this
 
 
 class NamedConstant(NamedTuple):
-    """A constant as a hyperparameter. `check` is a Python expression over its name that must hold, or None."""
+    """A constant as a hyperparameter. `check` is a Python expression over its name that must hold, or None.
+
+    `in_betas`: whether it is one of the two that torch's own optimizers would call `betas`.
+    """
 
     name: str
     default: float
     check: str | None
     meaning: str
+    in_betas: bool = False
 
 
 class _Place(NamedTuple):
@@ -52,46 +59,105 @@ def _is_positive(x: float) -> bool:
     return 0 <= x < math.inf
 
 
+_FRACTION, _POSITIVE = "0.0 <= {0} < 1.0", "{0} >= 0.0"
 _Fits = Callable[[_Place, float], bool]
 _NAMES: tuple[tuple[str, _Fits, str | None, str], ...] = (
-    ("beta", lambda p, c: p.function == "interp" and p.position == 2 and _is_fraction(c), "0.0 <= {0} < 1.0",
+    ("beta", lambda p, c: p.function == "interp" and p.position == 2 and _is_fraction(c), _FRACTION,
      "coefficient of an interpolation"),
-    ("weight_decay", lambda p, c: p.function == "mul" and p.others == (W,) and _is_positive(c), "{0} >= 0.0",
+    ("weight_decay", lambda p, c: p.function == "mul" and p.others == (W,) and _is_positive(c), _POSITIVE,
      "coefficient of the weights"),
-    ("momentum", lambda p, c: p.function == "mul" and p.others in ((M,), (V,)) and _is_fraction(c), "0.0 <= {0} < 1.0",
-     "factor of the state at each step"),
-    ("max_norm", lambda p, c: p.function == "clip" and p.position == 1 and _is_positive(c), "{0} >= 0.0",
+    ("max_norm", lambda p, c: p.function == "clip" and p.position == 1 and _is_positive(c), _POSITIVE,
      "largest global norm"),
-    ("eps", lambda p, c: p.function == "add" and 0 < c <= SMALL, "{0} >= 0.0", "term added for numerical stability"),
+    ("eps", lambda p, c: p.function == "add" and 0 < c <= SMALL, _POSITIVE, "term added for numerical stability"),
 )  # fmt: skip
 
 
 def named_constants(rule: LoweredRule) -> dict[int, NamedConstant]:
     """Return the named constants of a rule, by value; pi and e remain numbers."""
-    readers = rule.users()
+    averages = _averages(rule)
     found = {
-        n: _describe(rule, n, *readers[n][0])
+        n: _describe(rule, n, averages)
         for n in rule.constants
-        if readers[n] and rule.values[n].function not in ("get_pi", "get_e")
+        if rule.users[n] and rule.values[n].function not in ("get_pi", "get_e")
     }
+    others = sorted(found.keys() - averages.keys(), key=lambda n: rule.users[n][0][0])
+    is_pair = list(averages.values()) in ([False, False], [False, True])
     counts = Counter(base for base, _, _ in found.values())
     used: Counter[str] = Counter()
     result = {}
-    for n, (base, check, meaning) in sorted(found.items(), key=lambda item: readers[item[0]][0][0]):
+    for n in [*averages, *others]:
+        base, check, meaning = found[n]
         used[base] += 1
         name = base if counts[base] == 1 and base != "c" else f"{base}{used[base]}"
-        result[n] = NamedConstant(name, rule.constants[n], check and check.format(name), meaning)
+        check = check and check.format(name)
+        result[n] = NamedConstant(name, rule.constants[n], check, meaning, is_pair and n in averages)
     return result
 
 
-def _describe(rule: LoweredRule, n: int, reader: int, position: int) -> tuple[str, str | None, str]:
+def _describe(rule: LoweredRule, n: int, averages: dict[int, bool]) -> tuple[str, str | None, str]:
     """Return the name, the check and the meaning of a constant, by the first value that reads it."""
+    reader, position = rule.users[n][0]
     value, constant = rule.values[reader], rule.constants[n]
     if rule.values[n].function == "get_eps":
-        return "eps", "{0} >= 0.0", "term added for numerical stability"
+        return "eps", _POSITIVE, "term added for numerical stability"
+    if n in averages and value.function == "mul":
+        name = "momentum" if list(averages.values()) == [False] else "beta"
+        return name, _FRACTION, "factor of the state at each step"
     place = _Place(value.function, position, tuple(a for i, a in enumerate(value.args) if i != position))
     for name, fits, check, meaning in _NAMES:
         if fits(place, constant):
             return name, check, meaning
     check = "math.isfinite({0})" if math.isfinite(constant) else None
     return "c", check, f"constant of `{value.function}`"
+
+
+# --- coefficients of averages -----------------------------------------------------------------------------------------
+
+_NEVER_NEGATIVE = ("abs", "square", "sqrt", "exp", "exp2", "exp10", "cosh", "norm", "global_norm")
+_NOT_NEGATIVE_OF_SUCH = ("add", "mul", "div", "interp", "maximum", "minimum", "power", "cube", "cbrt", "clip")
+
+
+def _averages(rule: LoweredRule) -> dict[int, bool]:
+    """Return the constants that say how much of an average stays, each with whether it is of a second moment.
+
+    First moments come first. A second moment is an average of what is never negative.
+    """
+    not_negative, summands = _not_negative(rule), _summands(rule)
+    found: dict[int, bool] = {}
+    for n, value in enumerate(rule.values):
+        if value.function == "interp" and value.args[1] in (M, V):
+            average, _, constant = value.args
+        elif value.function == "mul" and n in summands and not {M, V}.isdisjoint(value.args):
+            average, constant = sorted(value.args)  # constants come after the inputs
+        else:
+            continue
+        is_first_use = rule.values[constant].function == NUMBER and rule.users[constant][0][0] == n
+        if is_first_use and _is_fraction(rule.constants[constant]):
+            found[constant] = average in not_negative
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def _summands(rule: LoweredRule) -> set[int]:
+    """Return the values that are added up to the next values of the states."""
+    found, stack = set[int](), list(rule.states.values())
+    while stack:
+        n = stack.pop()
+        if n not in found:
+            found.add(n)
+            stack += {"add": rule.values[n].args, "sub": rule.values[n].args[:1]}.get(rule.values[n].function, ())
+    return found
+
+
+def _not_negative(rule: LoweredRule) -> set[int]:
+    """Return the values that are never negative, states among them by induction over the steps."""
+    states = set(rule.states)
+    while True:
+        found = {LR, *states, *(n for n, constant in rule.constants.items() if constant >= 0)}
+        for n, value in enumerate(rule.values):
+            is_square = value.function == "mul" and value.args[0] == value.args[1]
+            of_such = value.function in _NOT_NEGATIVE_OF_SUCH and found.issuperset(value.args)
+            if value.function in _NEVER_NEGATIVE or is_square or of_such:
+                found.add(n)
+        if found.issuperset(rule.states[slot] for slot in states):
+            return found
+        states = {slot for slot in states if rule.states[slot] in found}

@@ -66,15 +66,14 @@ def _state(parts: Parts) -> str:
 
 
 def _helpers(parts: Parts) -> Iterator[str]:
-    norms = any(value.template.startswith("_norm") for value in parts.rule.values)
-    if norms or parts.rule.is_global:
+    if parts.reduces:
         yield """
 def _dot(x: Any, y: Any) -> Any:
     \"\"\"The sum of products, in float32 at least.\"\"\"
     dtype = jnp.promote_types(x.dtype, jnp.float32)
     return jnp.sum(x.astype(dtype) * y.astype(dtype))
 """
-    if norms:
+    if parts.has_norms:
         yield """
 def _norm(x: Any) -> Any:
     return jnp.sqrt(_dot(x, x))

@@ -38,8 +38,33 @@ class Parts:
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", self.name).lower()
 
     @property
+    def betas(self) -> list[NamedConstant]:
+        """The two hyperparameters that a class takes as one argument, or none."""
+        return [h for h in self.hyperparameters.values() if h.in_betas]
+
+    @property
+    def settings(self) -> list[NamedConstant]:
+        """The hyperparameters that are arguments of their own of a class."""
+        return [h for h in self.hyperparameters.values() if not h.in_betas]
+
+    def of_group(self) -> dict[str, str]:
+        """Return the code that reads each hyperparameter from a parameter group."""
+        betas = {h.name: f'group["betas"][{place}]' for place, h in enumerate(self.betas)}
+        return {h.name: betas.get(h.name, f'group["{h.name}"]') for h in self.hyperparameters.values()}
+
+    @property
     def reads_lr(self) -> bool:
         return self.rule.is_read(LR)
+
+    @property
+    def has_norms(self) -> bool:
+        """Whether there are sums within each parameter tensor."""
+        return any(value.template.startswith("_norm") for value in self.rule.values)
+
+    @property
+    def reduces(self) -> bool:
+        """Whether there are sums over more than one weight."""
+        return self.has_norms or self.rule.is_global
 
     def constants(self) -> dict[int, str]:
         """Return the constants in code: names of hyperparameters, or numbers."""
@@ -52,6 +77,7 @@ class Parts:
         """Return the live statements with hyperparameters in place of their constants."""
         flow, constants = self.program.dataflow, self.constants()
         statements = dict(zip(flow.statements, self.program.statements, strict=True))
+        hidden = {"lr", *constants.values()}
         shown = dict(enumerate(INPUTS))
         lines = []
         for n in live(flow).nodes:
@@ -62,15 +88,11 @@ class Parts:
                 shown[n] = "lr"
             elif n in statements:
                 args = tuple(shown[a] for a in flow.nodes[n].args)
-                shown[n] = self._shown_target(statements[n].target)
+                shown[n] = statements[n].target
+                while shown[n] in hidden:
+                    shown[n] += "_"
                 lines.append(str(Statement(shown[n], statements[n].function, args)))
         return [*lines, f"w = w - {shown[flow.update]}"]
-
-    def _shown_target(self, target: str) -> str:
-        names = {"lr", *(h.name for h in self.hyperparameters.values())}
-        while target in names:
-            target += "_"
-        return target
 
 
 def check_name(name: str, what: str, example: str, reserved: Collection[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from programs.export.function import Function, in_order, loop_over_entries, loop_over_lists, shares, tidy
+from programs.export.parts import Parts
 from programs.export.variables import Scope
 from programs.graph import INPUTS, G, M, V, W
 from programs.lowering import LoweredRule
@@ -16,14 +17,14 @@ _WRITE = "write"
 _PLAIN = ("add", "sub", "negative")  # functions whose arguments autograd does not keep
 
 
-def single_tensor(rule: LoweredRule, constants: dict[int, str]) -> list[str]:
-    """Return the body of the function. `constants` are the texts of the constants, names or numbers."""
-    return list(_SingleTensor(rule, constants).lines())
+def single_tensor(parts: Parts) -> list[str]:
+    """Return the body of the function."""
+    return list(_SingleTensor(parts).lines())
 
 
 def kept_by_autograd(rule: LoweredRule, slot: int) -> bool:
     """Return whether a backward pass would read the state as it was before the step, which overwrites it."""
-    return any(not _is_linear(rule, rule.values[user], place) for user, place in rule.users()[slot])
+    return any(not _is_linear(rule, rule.values[user], place) for user, place in rule.users[slot])
 
 
 def _is_linear(rule: LoweredRule, value: Value, place: int) -> bool:
@@ -34,10 +35,10 @@ def _is_linear(rule: LoweredRule, value: Value, place: int) -> bool:
 
 
 class _SingleTensor(Function):
-    def __init__(self, rule: LoweredRule, constants: dict[int, str]) -> None:
-        scope = Scope([*constants.values(), *(INPUTS[s] for s in rule.states)], "wg")
-        copied = {slot: f"{INPUTS[slot]}_in" for slot in (M, V) if kept_by_autograd(rule, slot)}
-        super().__init__(rule, constants, dict(enumerate(INPUTS)) | copied, scope)
+    def __init__(self, parts: Parts) -> None:
+        scope = Scope([*parts.constants().values(), *(INPUTS[s] for s in parts.rule.states)], "wg")
+        copied = {slot: f"{INPUTS[slot]}_in" for slot in (M, V) if kept_by_autograd(parts.rule, slot)}
+        super().__init__(parts, dict(enumerate(INPUTS)) | copied, scope)
         self.hoisted: set[int] = set()
 
     def lines(self) -> Iterator[str]:
@@ -155,7 +156,7 @@ class _Body:
     # --- what stands inside other expressions ----------------------------------------------------------------------
 
     def _choose_inlined(self) -> set[int]:
-        users = self._rule.users()
+        users = self._rule.users
         self._inlined = set()
         written: set[int] = set()
         for value in self._values.values():

@@ -36,6 +36,7 @@ def torch_source(program: Program, class_name: str, provenance: Mapping[str, str
 
 _IMPORTS = (
     ("import math", "math."),
+    ("import traceback", "traceback."),
     ("from collections import defaultdict", "defaultdict"),
     ("from collections.abc import Callable, Iterator", "Callable"),
     ("from itertools import chain", "chain."),
@@ -78,19 +79,25 @@ def _class(parts: Parts) -> str:
 
 
 def _init(parts: Parts) -> str:
-    hypers = list(parts.hyperparameters.values())
     lines = ["def __init__(", "    self,", "    params: ParamsT,", f"    lr: float | Tensor = {number(parts.rule.lr)},"]
-    lines += [f"    {h.name}: float = {number(h.default)}," for h in hypers]
+    if parts.betas:
+        lines.append(f"    betas: tuple[float, float] = {tuple(h.default for h in parts.betas)},")
+    lines += [f"    {h.name}: float = {number(h.default)}," for h in parts.settings]
     lines += ["    *,", "    state_dtype: torch.dtype | None = None,", "    foreach: bool | None = None,"]
     lines += [f"    {flag}: bool = False," for flag in ("maximize", "capturable", "differentiable")]
     lines += [") -> None:", *(f"    {line}" for line in _checks(parts)), "    defaults = {"]
-    names = ["lr", *(h.name for h in hypers), "state_dtype", "foreach", "maximize", "capturable", "differentiable"]
+    names = ["lr", *["betas"] * bool(parts.betas), *(h.name for h in parts.settings)]
+    names += ["state_dtype", "foreach", "maximize", "capturable", "differentiable"]
     return "\n".join(
         [*lines, *(f'        "{n}": {n},' for n in names), "    }", "    super().__init__(params, defaults)"]
     )
 
 
 def _checks(parts: Parts) -> Iterator[str]:
+    if parts.rule.is_global:
+        yield "_refuse_parts()"
+    if parts.betas:
+        yield f"{', '.join(h.name for h in parts.betas)} = betas"
     yield "if isinstance(lr, Tensor) and lr.numel() != 1:"
     yield '    raise ValueError("Tensor lr must be 1-element")'
     checks = [("lr >= 0.0", "learning rate", "lr")]
@@ -133,6 +140,7 @@ def _tensors(parts: Parts) -> str:
         "            continue",
         "        if p.grad.is_sparse:",
         f'            raise RuntimeError("{parts.name} does not support sparse gradients")',
+        *["        _refuse_pieces(p)"] * parts.reduces,
     ]
     if states:
         lines += [
@@ -153,7 +161,8 @@ def _tensors(parts: Parts) -> str:
         lines += [f'        weights.append({weight}.clone() if group["differentiable"] else {weight})']
     if G in inputs:
         lines += [
-            "        grad = _vector(p.grad).to(dtype)",
+            '        grad = p.grad.redistribute(placements=p.placements) if hasattr(p, "placements") else p.grad',
+            "        grad = _vector(grad).to(dtype)",
             '        grads.append(-grad if group["maximize"] else grad)',
         ]
     lines += [f'        {s}s.append(_vector(state["{s}"]))' for s in states]
@@ -170,6 +179,9 @@ _CLOSURE = '''
 def step(self, closure: Callable[[], Any] | None = None) -> Any:
     """Perform a single optimization step.
 
+    If lr and all gradients are zero, it makes the states that are missing and changes nothing, as
+    torch.distributed.checkpoint wants it.
+
     Args:
         closure (Callable, optional): A closure that reevaluates the model and returns the loss.
     """
@@ -182,17 +194,19 @@ def step(self, closure: Callable[[], Any] | None = None) -> Any:
 
 
 def _step(parts: Parts) -> str:
-    keywords = ["lr=_rate(group)"] * parts.reads_lr + [
-        f'{h.name}=group["{h.name}"]' for h in parts.hyperparameters.values()
-    ]
+    keywords = ["lr=_rate(group)"] * parts.reads_lr
+    keywords += [f"{name}={code}" for name, code in parts.of_group().items()]
     keywords += ['differentiable=group["differentiable"]'] * _takes_differentiable(parts)
     arguments = "".join(f"                {k},\n" for k in keywords)
     return (
         _CLOSURE
         + f"""
+    is_idle = _is_idle(self.param_groups)
     for group in self.param_groups:
         foreach = _uses_foreach(group)
         lists = self._tensors(group)
+        if is_idle:
+            continue
         rule = _multi_tensor_{parts.snake_name} if foreach else _single_tensor_{parts.snake_name}
         for tensors in _alike(lists) if foreach else [lists]:
             rule(
@@ -213,7 +227,7 @@ def _global_step(parts: Parts) -> str:
         lists = self._tensors(group)
         rows = _alike(lists) if foreach else zip(*lists, strict=True)
         entries += [(group, *row) for row in rows]
-    if entries:
+    if entries and not _is_idle(self.param_groups):
         rule = _multi_tensor_{parts.snake_name} if foreach else _single_tensor_{parts.snake_name}
         rule(entries)
     return loss
@@ -238,13 +252,24 @@ def _rate(group: dict[str, Any]) -> float | Tensor:
     stays = group["capturable"] or group["differentiable"] or torch.compiler.is_compiling()
     return lr.reshape(()) if stays else lr.item()
 '''
-_USES_FOREACH = """
+_IS_IDLE = '''
+def _is_idle(groups: list[dict[str, Any]]) -> bool:
+    """Whether lr and all gradients are zero. A lr that must stay on its device is not looked at."""
+    for group in groups:
+        lr = _rate(group)
+        if torch.compiler.is_compiling() or (isinstance(lr, Tensor) and lr.device.type != "cpu") or lr != 0:
+            return False
+    grads = [p.grad for group in groups for p in group["params"] if p.grad is not None]
+    return not any(grad.is_sparse or _whole(grad.count_nonzero()) for grad in grads)
+'''
+_USES_FOREACH = '''
 def _uses_foreach(group: dict[str, Any]) -> bool:
+    """Whether to take many tensors at once: those of other kinds, such as DTensor, are taken one after another."""
     foreach: bool | None = group["foreach"]
-    if foreach is not None:
-        return foreach
-    return not group["differentiable"] and all(type(p) in (Tensor, Parameter) and p.is_cuda for p in group["params"])
-"""
+    if foreach is False or not all(type(p) in (Tensor, Parameter) for p in group["params"]):
+        return False
+    return foreach or (not group["differentiable"] and all(p.is_cuda for p in group["params"]))
+'''
 _ALIKE = '''
 def _alike(lists: tuple[list[Tensor], ...]) -> Iterator[tuple[list[Tensor], ...]]:
     """The lists split by device and dtype; on the CPU also by size, so that intermediate results stay in the cache."""
@@ -264,34 +289,70 @@ def _dot(x: Tensor, y: Tensor) -> Tensor:
     dtype = torch.promote_types(x.dtype, torch.float32)
     return torch.sum(x.to(dtype) * y.to(dtype))
 '''
+_WHOLE = '''
+def _whole(x: Tensor) -> Tensor:
+    """A sum over a tensor, over all shards if it is a DTensor."""
+    whole: Tensor = x.full_tensor() if hasattr(x, "full_tensor") else x
+    return whole
+'''
 _NORM = """
 def _norm(x: Tensor) -> Tensor:
-    return torch.sqrt(_dot(x, x))
+    return torch.sqrt(_whole(_dot(x, x)))
 """
 _TOTALS = '''
 def _totals(shares: list[Tensor]) -> dict[torch.device, Tensor]:
     """The sum over all parameters, on each device that has some."""
-    first = shares[0].device
-    total = torch.stack([share.to(first) for share in shares]).sum()
+    alike: dict[Any, list[Tensor]] = defaultdict(list)
+    for share in shares:
+        alike[share.device, getattr(share, "device_mesh", None), getattr(share, "placements", None)].append(share)
+    totals = [_whole(torch.stack(part).sum()) for part in alike.values()]
+    total = torch.stack([x.to(shares[0].device) for x in totals]).sum()
     return {device: total.to(device) for device in {share.device for share in shares}}
 '''
 
 
+def _refuse_pieces(parts: Parts) -> str:
+    return f'''
+def _refuse_pieces(p: Tensor) -> None:
+    """Raise an error for a piece of a parameter whose other pieces this process cannot reach to add them up."""
+    if hasattr(p, "_fsdp_flattened"):
+        raise RuntimeError("{parts.name} adds up over whole parameters; use fully_shard (FSDP2) instead of FSDP")
+    if hasattr(p, "device_mesh") and p.device_mesh.get_coordinate() is None:
+        raise RuntimeError(f"{parts.name} adds up over whole parameters, and one is on {{p.device_mesh}}, elsewhere")
+'''
+
+
+def _refuse_parts(parts: Parts) -> str:
+    return f'''
+def _refuse_parts() -> None:
+    """Raise an error if the caller is one of those that give an optimizer only some of the parameters."""
+    for frame, _ in traceback.walk_stack(None):
+        package, _, module = frame.f_globals.get("__name__", "").rpartition(".")
+        some = ("zero_redundancy_optimizer", "apply_optimizer_in_backward", "optimizer")
+        if package == "torch.distributed.optim" and module in some:
+            raise ValueError(f"{parts.name} adds up over all parameters, and {{module}} gives it only some of them")
+'''
+
+
 def _functions(parts: Parts) -> Iterator[str]:
-    norms = any(value.template.startswith("_norm") for value in parts.rule.values)
+    if parts.rule.is_global:
+        yield _refuse_parts(parts)
+    if parts.reduces:
+        yield _refuse_pieces(parts)
     yield _VECTOR
-    if parts.reads_lr:
-        yield _RATE
+    yield _RATE
+    yield _WHOLE
+    yield _IS_IDLE
     yield _USES_FOREACH
     yield _ALIKE
-    if norms or parts.rule.is_global:
+    if parts.reduces:
         yield _DOT
-    if norms:
+    if parts.has_norms:
         yield _NORM
     if parts.rule.is_global:
         yield _TOTALS
-    yield _function(parts, f"_single_tensor_{parts.snake_name}", single_tensor(parts.rule, parts.constants()))
-    yield _function(parts, f"_multi_tensor_{parts.snake_name}", multi_tensor(parts.rule, parts.constants()))
+    yield _function(parts, f"_single_tensor_{parts.snake_name}", single_tensor(parts))
+    yield _function(parts, f"_multi_tensor_{parts.snake_name}", multi_tensor(parts))
 
 
 def _function(parts: Parts, name: str, body: list[str]) -> str:

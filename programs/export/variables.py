@@ -4,31 +4,17 @@ from __future__ import annotations
 
 import builtins
 import keyword
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import count
 
 # What generated code calls by name.
 RESERVED = frozenset(
     {"torch", "math", "Tensor", "Any", "Callable", "Optimizer", "Parameter", "ParamsT", "annotations", "defaultdict"}
+    | {"Iterator", "chain", "traceback"}
     | {"param", "params", "weights", "grads", "ms", "vs", "lr", "m_in", "v_in", "x", "y", "z"}
     | {"self", "group", "entries", "device", "i", "differentiable", "maximize", "foreach", "capturable", "state_dtype"}
 )
-
-
-def is_free(name: str, taken: Collection[str]) -> bool:
-    """Return whether a variable may bear the name. Names that start with '_' are left to the generated functions."""
-    return not (
-        name in RESERVED or name in taken or keyword.iskeyword(name) or hasattr(builtins, name) or name.startswith("_")
-    )
-
-
-def free_name(wanted: str, taken: Collection[str]) -> str:
-    """Return `wanted` where it is free, or else with a number."""
-    wanted = wanted.strip("_") or "x_"
-    name, number = wanted, 2
-    while not is_free(name, taken):
-        name = f"{wanted}_{number}"
-        number += 1
-    return name
 
 
 class Scope:
@@ -37,20 +23,21 @@ class Scope:
     `fixed` names are never used again; `loop_inputs` are what loops bind, and may be once they are no longer needed.
     """
 
-    def __init__(self, fixed: Collection[str], loop_inputs: Collection[str] = ()) -> None:
+    def __init__(self, fixed: Iterable[str], loop_inputs: Iterable[str] = ()) -> None:
         self._fixed, self._loop_inputs = set(fixed), frozenset(loop_inputs)
         self._held_until: dict[str, float] = {}
+        self._times_fixed: Counter[str] = Counter()
 
     def fix(self, wanted: str) -> str:
         """Return a name that nothing else in the function has."""
-        name = free_name(wanted, self._fixed | self._loop_inputs | set(self._held_until))
+        self._times_fixed[wanted] += 1
+        name = self._first(wanted, lambda x: x in self._loop_inputs or x in self._held_until, self._times_fixed[wanted])
         self._fixed.add(name)
         return name
 
     def assign(self, wanted: str, now: float, until: float) -> str:
         """Return a name for a value that is made at `now` and read for the last time at `until`."""
-        held = {name for name, end in self._held_until.items() if end > now}
-        name = free_name(wanted, self._fixed | held)
+        name = self._first(wanted, lambda x: self._held_until.get(x, now) > now)
         self._held_until[name] = until
         return name
 
@@ -61,3 +48,14 @@ class Scope:
     def next_loop(self) -> None:
         """Forget what the last loop assigned."""
         self._held_until.clear()
+
+    def _first(self, wanted: str, is_taken: Callable[[str], bool], number: int = 1) -> str:
+        """Return the first of `wanted`, `wanted_2`, `wanted_3` and so on, from `number` on, that is free."""
+        wanted = wanted.strip("_") or "x_"
+        names = (wanted if n == 1 else f"{wanted}_{n}" for n in count(number))
+        return next(name for name in names if not (_hides(name) or name in self._fixed or is_taken(name)))
+
+
+def _hides(name: str) -> bool:
+    """Return whether a variable would hide something. Names that start with '_' are left to generated functions."""
+    return name in RESERVED or keyword.iskeyword(name) or hasattr(builtins, name) or name.startswith("_")

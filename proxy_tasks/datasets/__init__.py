@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
+from programs.errors import InputError
+
 from proxy_tasks.datasets.dataset import Dataset
 from proxy_tasks.datasets.digits import load_digits
 from proxy_tasks.datasets.images import load_images
@@ -13,7 +15,8 @@ from proxy_tasks.datasets.mnist1d import load_mnist1d
 from proxy_tasks.datasets.pydoc import load_pydoc
 from proxy_tasks.datasets.quadratic import load_quadratic
 from proxy_tasks.datasets.tokens import load_tokens
-from proxy_tasks.named import Args, call
+from proxy_tasks.named import Args, call, is_users
+from proxy_tasks.randomness import seeded
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "digits": load_digits,
@@ -28,8 +31,33 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
 
 @lru_cache
 def load_dataset(name: str, args: Args = ()) -> Dataset:
-    """Return the data set called `name`, loaded once for each process."""
-    return call(name, DATASETS, "data set", args=args)  # type: ignore[no-any-return]
+    """Return the data set called `name`, loaded once for each process.
+
+    Raises:
+        InputError: there is none, it does not take these arguments, or what a user's function returns cannot be trained
+            on.
+    """
+    if not is_users(name):
+        return call(name, DATASETS, "data set", args=args)  # type: ignore[no-any-return]
+    with seeded(0):
+        made = call(name, DATASETS, "data set", args=args)
+    what = f"data set '{name}'"
+    if not isinstance(made, Dataset):
+        raise InputError(f"{what} returned {type(made).__name__}; it must return a Dataset")
+    made.check(what)
+    return made
 
 
-__all__ = ["DATASETS", "Dataset", "load_dataset"]
+def check_repeatable(name: str, args: Args = ()) -> None:
+    """Check that a user's function returns the same data set when it is called again.
+
+    Raises:
+        InputError: it does not.
+    """
+    with seeded(0):
+        again = call(name, DATASETS, "data set", args=args)
+    if again.digest != load_dataset(name, args).digest:
+        raise InputError(f"data set '{name}' returns other samples when it is called again; seed its random numbers")
+
+
+__all__ = ["DATASETS", "Dataset", "check_repeatable", "load_dataset"]

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 
 import torch
 from torch import Tensor
+
+from programs.errors import InputError
+
+from proxy_tasks.checks import real, whole
+
+PARTS = ("train_x", "train_y", "valid_x", "valid_y")
+SAMPLES = (torch.float32, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
+LABELS = (torch.float32, torch.int64)
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,38 @@ class Dataset:
     floor: float = 0.0
     content: tuple[Tensor, ...] = ()
 
+    def check(self, what: str) -> None:
+        """Check that a model can be trained on these samples.
+
+        Args:
+            what: the data set, for messages.
+
+        Raises:
+            InputError: types, shapes, lengths or values are not as they must be; names the tensor.
+        """
+        for name in PARTS:
+            _check_tensor(f"{what}: {name}", getattr(self, name), LABELS if name.endswith("_y") else SAMPLES)
+        for part in ("train", "valid"):
+            x, y = len(getattr(self, f"{part}_x")), len(getattr(self, f"{part}_y"))
+            if x != y:
+                raise InputError(f"{what}: {part}_x has {x} samples, {part}_y {y}; give as many of both")
+        for kind in ("x", "y"):
+            train, valid = getattr(self, f"train_{kind}"), getattr(self, f"valid_{kind}")
+            if (train.shape[1:], train.dtype) != (valid.shape[1:], valid.dtype):
+                raise InputError(
+                    f"{what}: a sample of train_{kind} is {list(train.shape[1:])}, {train.dtype}, one of valid_{kind}"
+                    f" {list(valid.shape[1:])}, {valid.dtype}; make them alike"
+                )
+        whole(what, "classes", self.classes, 0)
+        real(what, "floor", self.floor, -1e30, 1e30)
+        for name in ("train_y", "valid_y") if self.classes else ():
+            labels = getattr(self, name)
+            if not labels.is_floating_point() and not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
+                raise InputError(
+                    f"{what}: {name} has labels from {int(labels.min())} to {int(labels.max())}, and 'classes' is"
+                    f" {self.classes}; labels are 0 to {self.classes - 1}"
+                )
+
     def on(self, device: torch.device) -> Dataset:
         """Return the same samples on a device."""
         return replace(
@@ -41,13 +82,33 @@ class Dataset:
     def digest(self) -> str:
         """SHA-256 over all values: equal digests mean equal data."""
         digest = sha256()
-        names = () if self.content else ("train_x", "train_y", "valid_x", "valid_y")
+        names = () if self.content else PARTS
         tensors = [(name, getattr(self, name)) for name in names] + [("content", value) for value in self.content]
         for name, value in tensors:
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(memoryview(value.contiguous().numpy()))
         digest.update(f"classes {self.classes}".encode())
         return digest.hexdigest()
+
+
+def _check_tensor(what: str, value: object, dtypes: Sequence[torch.dtype]) -> None:
+    """Raise InputError unless `value` is a tensor of samples of one of these types, with numbers that are finite."""
+    if not isinstance(value, Tensor):
+        from_numpy = ", such as torch.from_numpy(...)" if type(value).__module__ == "numpy" else ""
+        raise InputError(f"{what} is {type(value).__name__}; give a torch.Tensor{from_numpy}")
+    if value.requires_grad:
+        raise InputError(f"{what} requires a gradient; give it detached: .detach()")
+    if value.device.type != "cpu" or value.layout != torch.strided:
+        raise InputError(f"{what} is on {value.device}, {value.layout}; give a dense tensor on the CPU")
+    if value.dtype not in dtypes:
+        fix = "float32: .float()" if value.is_floating_point() else "int64: .long()"
+        raise InputError(f"{what} is {str(value.dtype).removeprefix('torch.')}; give {fix}")
+    if not value.numel():
+        raise InputError(f"{what} is empty, of shape {list(value.shape)}; give samples on the first axis")
+    if value.dim() == 0:
+        raise InputError(f"{what} is a single number; give samples on the first axis")
+    if value.is_floating_point() and not bool(value.isfinite().all()):
+        raise InputError(f"{what} has values that are not finite; leave these samples out, or mend them")
 
 
 def _moved(x: Tensor, device: torch.device) -> Tensor:

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from programs.errors import InputError
+from programs.text_file import encoding_of
 
 PARTS = {"train": "train", "training": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
 
@@ -100,17 +101,16 @@ def read_rows(file: Path, columns: Sequence[str], what: str) -> Iterator[dict[st
         InputError: the file is broken, or a row lacks one of the columns.
     """
     reader = extra("datasets", what).IterableDataset
-    options = {"columns": list(columns)} if file.suffix.lower() == ".parquet" else {}
-    if options:
-        parquet_rows(file, columns, what)
-    read = {".parquet": reader.from_parquet, ".jsonl": reader.from_json, ".txt": reader.from_text}[file.suffix.lower()]
     with TemporaryDirectory() as cache, _one_message_only():  # the cache holds locks, no data
         try:
+            read, options = _method(reader, file, columns, what)
             rows = read(glob.escape(str(file)), cache_dir=cache, **options)
             for i, row in enumerate(rows.decode(False) if rows.features else rows, start=1):
                 for column in columns:
                     if column not in row:
                         raise InputError(f"{what}: '{file}', row {i} has no '{column}'; it has {', '.join(row)}")
+                if file.suffix.lower() == ".txt" and "\0" in row["text"]:
+                    raise InputError(f"{what}: '{file}', row {i} has null characters; save it as text in UTF-8")
                 yield row
         except InputError:
             raise
@@ -118,9 +118,29 @@ def read_rows(file: Path, columns: Sequence[str], what: str) -> Iterator[dict[st
             raise _unreadable(file, error, what) from error
 
 
+def _method(reader: Any, file: Path, columns: Sequence[str], what: str) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Return the method that reads this kind of file, and its options.
+
+    Raises:
+        InputError: the file is broken, or in an encoding that is not read.
+    """
+    suffix = file.suffix.lower()
+    if suffix == ".parquet":
+        parquet_rows(file, columns, what)
+        return reader.from_parquet, {"columns": list(columns)}
+    with file.open("rb") as opened:
+        encoding = encoding_of(opened.read(4))
+    if suffix == ".txt":
+        return reader.from_text, {"encoding": encoding}
+    if not encoding.startswith("utf-8"):
+        raise InputError(f"{what}: '{file}' is in {encoding.upper()}; save it as UTF-8")
+    return reader.from_json, {}
+
+
 def _unreadable(file: Path, error: Exception, what: str) -> InputError:
     reason = " ".join(str(error).split())[:150]
-    return InputError(f"{what}: '{file}' cannot be read as {file.suffix} file ({reason}); replace it")
+    mend = "save it as UTF-8" if isinstance(error, UnicodeError) else "replace it"
+    return InputError(f"{what}: '{file}' cannot be read as {file.suffix} file ({reason}); {mend}")
 
 
 @contextmanager

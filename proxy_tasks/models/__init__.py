@@ -43,7 +43,7 @@ def build_model(name: str, dataset: Dataset, args: Args = ()) -> Model:
     if isinstance(made, Model):
         return made
     if isinstance(made, nn.Module):
-        return module_model(name, lambda: call(name, MODELS, "model", dataset, args=args), dataset.train_x.device)
+        return module_model(name, lambda: call(name, MODELS, "model", dataset, args=args), dataset)
     raise InputError(f"model '{name}' returned {type(made).__name__}; it must return a Model or an nn.Module")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ class Model:
     is 1 (shared by all replicas) or R, and gives the mean loss of each replica, `[R]`. `initial(seed)` gives initial
     weights in the order of `leaves` where these are not simply drawn as the leaves say. `chunk` is how many replicas
     are best computed at a time on a CPU, None for all. `is_traceable` says that torch.compile takes `losses` for any R.
+    `constants` are tensors that the losses depend on and that are not trained.
     """
 
     leaves: tuple[Leaf, ...]
@@ -40,6 +42,7 @@ class Model:
     initial: Callable[[int], Sequence[Tensor]] | None = None
     chunk: int | None = None
     is_traceable: bool = True
+    constants: tuple[Tensor, ...] = ()
 
     @cached_property
     def losses_in_chunks(self) -> Losses:
@@ -49,6 +52,15 @@ class Model:
     @cached_property
     def layout(self) -> Layout:
         return Layout.of_shapes([leaf.shape for leaf in self.leaves])
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over what a training starts from: the weights of seed 0, and the constants."""
+        digest = sha256()
+        for value in (self.initial_row(0), *self.constants):
+            digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
     def initial_row(self, seed: int) -> Tensor:
         """Return initial weights, a padded row `[W]`; a function of the seed, the same for all programs."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,52 +15,78 @@ from torch.nn import functional
 
 from programs.errors import InputError
 
+from proxy_tasks.datasets import Dataset
+from proxy_tasks.models.chunks import Losses, gradients
 from proxy_tasks.models.model import Leaf, Model
+from proxy_tasks.models.module_checks import check_output, check_parameters, check_step, refuse_broadcasting
+from proxy_tasks.named import reason_of
+from proxy_tasks.randomness import seeded
+
+log = logging.getLogger("optsearch.models")
 
 # Replicas from which vmap beats a loop over them. Measured (ms for a step of one replica, loop | vmap), batch 128, one
 # thread: MLP 64-32-10 at 4: 0.20 | 0.26, at 8: 0.19 | 0.16, at 64: 0.16 | 0.08; CNN of three 1-D convolutions at 1:
 # 1.6 | 2.3, at 4: 1.3 | 0.9, at 64: 1.4 | 0.7; CNN of two 2-D convolutions at 4, 8 and 64: equal within noise.
 BREAK_EVEN = 8
-CPU = torch.device("cpu")
+TRIED = 4  # samples that a module is tried on
 
 
-def module_model(name: str, build: Callable[[], nn.Module], device: torch.device = CPU) -> Model:
+def module_model(name: str, build: Callable[[], nn.Module], dataset: Dataset) -> Model:
     """Return a model of the modules that `build` makes, trained as replicas.
 
-    Initial weights are those of a module built under the seed of the replica. The loss is what the module's own method
-    `loss(x, y)` returns, a scalar, if it has one; otherwise the mean cross-entropy of its outputs `[B, .., C]` against
-    whole numbers `[B, ..]`, or the mean squared error against numbers of the shape of the outputs. Buffers of the
-    module are on the device.
+    Initial weights are those of a module built under the seed of the replica; buffers, and parameters that require no
+    gradient, are those of seed 0. The loss is what a method `loss(x, y)` of the module's class returns, a scalar, if it
+    has one; otherwise the mean cross-entropy of its outputs `[B, .., C]` against whole numbers `[B, ..]`, or the mean
+    squared error against numbers of the shape of the outputs.
 
     Raises:
-        InputError: the module cannot be trained as replicas: it has no parameters, parameters that are not float32,
-            dropout, or statistics that it gathers in training.
+        InputError: the module cannot be trained as replicas on this data set: its loss is no function of weights and
+            samples, or it has no parameters to train, or some that are not float32.
     """
+    device = dataset.train_x.device
     module = _built(build, 0).to(device)
-    _check(name, module)
-    objective = _Objective(module)
-    shapes = {key: p.shape for key, p in objective.named_parameters()}
-    alone = _Alone(_Objective(_built(build, 0).to(device)))
+    check_parameters(name, module)
+    objective, another = (_Objective(one) for one in (module, _built(build, 0).to(device)))
+    if device.type == "cpu":  # where every task is loaded first
+        _try(name, objective, another.module, dataset)
+    alone = _Alone(another)
+    trained = _trained(module)
 
     def loss_of(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
-        loss: Tensor = functional_call(objective, dict(zip(shapes, params, strict=True)), (x, y))
+        values = {f"module.{key}": p for key, p in zip(trained, params, strict=True)}
+        loss: Tensor = functional_call(objective, values, (x, y))
         return loss
 
-    def losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
+    def one_by_one(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
         replicas = len(params[0])
-        if replicas < BREAK_EVEN:
-            xs, ys = x.expand(replicas, *x.shape[1:]), y.expand(replicas, *y.shape[1:])
-            each = zip(zip(*(p.unbind(0) for p in params), strict=True), xs, ys, strict=True)
-            return torch.stack([alone.loss(*one) for one in each])
+        xs, ys = x.expand(replicas, *x.shape[1:]), y.expand(replicas, *y.shape[1:])
+        each = zip(zip(*(p.unbind(0) for p in params), strict=True), xs, ys, strict=True)
+        return torch.stack([alone.loss(*one) for one in each])
+
+    def together(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
         dims = (0, None if len(x) == 1 else 0, None if len(y) == 1 else 0)
         batched = vmap(loss_of, in_dims=dims)
         return batched(list(params), *(z[0] if dim is None else z for z, dim in zip((x, y), dims[1:], strict=True)))
 
-    def initial(seed: int) -> Sequence[Tensor]:
-        return [p.detach().cpu() for p in _built(build, seed).parameters()]
+    def losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
+        return one_by_one(params, x, y) if len(params[0]) < break_even else together(params, x, y)
 
-    leaves = tuple(Leaf(key.removeprefix("module."), tuple(shape)) for key, shape in shapes.items())
-    return Model(leaves, losses, initial, is_traceable=False)  # vmap is traced anew for every number of replicas
+    def initial(seed: int) -> Sequence[Tensor]:
+        found = _trained(_built(build, seed))
+        if {key: p.shape for key, p in found.items()} != {key: p.shape for key, p in trained.items()}:
+            raise InputError(f"model '{name}': under seed {seed} it has other parameters than under seed 0")
+        return [p.detach().cpu() for p in found.values()]
+
+    leaves = tuple(Leaf(key, tuple(p.shape)) for key, p in trained.items())
+    constants = (*(p for p in module.parameters() if p not in set(trained.values())), *module.buffers())
+    break_even = BREAK_EVEN if _takes(together, trained.values(), dataset, name) else math.inf
+    # Not traceable: vmap is traced anew for every number of replicas.
+    return Model(leaves, losses, initial, is_traceable=False, constants=constants)
+
+
+def _trained(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that are trained, by name; one that has several names has its first."""
+    return {key: p for key, p in module.named_parameters() if p.requires_grad and p.numel()}
 
 
 class _Objective(nn.Module):
@@ -65,11 +95,12 @@ class _Objective(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
+        # What an instance keeps under that name, such as a layer nn.CrossEntropyLoss(), takes outputs and labels.
+        self.has_own_loss = inspect.isfunction(inspect.getattr_static(type(module), "loss", None))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        own = getattr(self.module, "loss", None)
-        if callable(own):
-            return own(x, y)  # type: ignore[no-any-return]
+        if self.has_own_loss:
+            return self.module.loss(x, y)  # type: ignore[operator, no-any-return]
         output = self.module(x)
         if y.is_floating_point():
             return functional.mse_loss(output, y)
@@ -86,7 +117,8 @@ class _Alone:
         self._objective = objective
         kept = [(part._parameters, key) for part in objective.modules() for key in part._parameters]
         self._places = [
-            [(table, key) for table, key in kept if table[key] is parameter] for parameter in objective.parameters()
+            [(table, key) for table, key in kept if table[key] is parameter]
+            for parameter in _trained(objective.module).values()
         ]
 
     def loss(self, params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
@@ -98,27 +130,46 @@ class _Alone:
 
 
 def _built(build: Callable[[], nn.Module], seed: int) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return build().train()
 
 
-def _check(name: str, module: nn.Module) -> None:
-    if not list(module.parameters()):
-        raise InputError(f"model '{name}': the module has no parameters to train")
-    for key, p in module.named_parameters():
-        if p.dtype != torch.float32:
-            raise InputError(f"model '{name}': parameter '{key}' is {p.dtype}; parameters must be float32")
-        if not p.numel():
-            raise InputError(f"model '{name}': parameter '{key}' is empty; leave it out")
-        if not p.requires_grad:
-            raise InputError(f"model '{name}': parameter '{key}' is frozen; make it a buffer")
-    for key, part in module.named_modules():
-        at = f"{type(part).__name__} '{key}'"
-        if getattr(part, "track_running_stats", False):
-            raise InputError(f"model '{name}': {at} gathers statistics; use track_running_stats=False or GroupNorm")
-        chance = part.p if isinstance(part, nn.modules.dropout._DropoutNd) else getattr(part, "dropout", 0.0)
-        if isinstance(chance, int | float) and chance > 0:
-            raise InputError(
-                f"model '{name}': {at} drops with p = {chance:g}; replicas must be comparable, set it to 0"
-            )
+def _try(name: str, objective: _Objective, another: nn.Module, dataset: Dataset) -> None:
+    """Compute the loss of a module on a few samples, and check all that it has to hold.
+
+    Args:
+        name: of the model.
+        objective: of a module that nothing was computed with so far.
+        another: such module.
+        dataset: the samples.
+
+    Raises:
+        InputError: it does not hold, or the loss cannot be computed.
+    """
+    x, y = dataset.train_x[:TRIED].clone(), dataset.train_y[:TRIED].clone()
+    try:
+        if not objective.has_own_loss:
+            with torch.no_grad():
+                output = another(x)
+            for labels in (dataset.train_y, dataset.valid_y):
+                check_output(name, output, y, labels)
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            check_step(name, objective.module, objective, x, y)
+        refuse_broadcasting(name, warned)
+    except InputError:
+        raise
+    except Exception as error:
+        how = "loss(x, y)" if objective.has_own_loss else "output"
+        raise InputError(f"model '{name}': its {how} cannot be computed on the samples: {reason_of(error)}") from error
+
+
+def _takes(losses: Losses, trained: Iterable[Tensor], dataset: Dataset, name: str) -> bool:
+    """Return whether replicas of a module can be computed together through vmap; without it they take turns."""
+    parameters = [p.detach().expand(2, *p.shape).requires_grad_() for p in trained]
+    try:
+        gradients(losses(parameters, dataset.train_x[None, :TRIED], dataset.train_y[None, :TRIED]), parameters)
+    except Exception as error:
+        log.info("model '%s' is trained one replica at a time: %s", name, reason_of(error))
+        return False
+    return True

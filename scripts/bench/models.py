@@ -38,13 +38,15 @@ def dense(kind: str) -> Case:
     data = classification(64, samples=128)
     if kind == "autoencoder":
         return Case(MODELS[kind](data), Autoencoder(64, (32, 8, 32)), data, 128)
-    model = MODELS["mlp"](data) if kind == "mlp" else module_model(kind, lambda: Mlp([64, 32, 10]))
+    model = MODELS["mlp"](data) if kind == "mlp" else module_model(kind, lambda: Mlp([64, 32, 10]), data)
     return Case(model, Mlp([64, 32, 10]), data, 128)
 
 
 def convolutional(image: tuple[int, ...], user: bool = False) -> Case:
     data, channels = classification(*image, samples=128), (8, 16, 32)
-    model = module_model("user", lambda: Cnn(image, channels, 10)) if user else MODELS["cnn"](data, channels=channels)
+    model = (
+        module_model("user", lambda: Cnn(image, channels, 10), data) if user else MODELS["cnn"](data, channels=channels)
+    )
     return Case(model, Cnn(image, channels, 10), data, 128)
 
 

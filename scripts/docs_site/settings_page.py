@@ -20,6 +20,11 @@ HEAD = """\
 A search is one YAML file. `optsearch run FILE --set KEY=VALUE` overrides a setting; in keys, parts are separated by
 dots and items of lists counted from 0: `--set tasks.0.steps=100`. What is unknown or out of range is refused in one
 line, with its place in the file. In [Python](python.md) the same settings are a dictionary.
+
+Values are read as in YAML 1.2 and JSON: `1e-1` is a number, `2026-11-28` is a text, and only `true` and `false` are
+truth values; numbers may also be written `1_000` or `0x1f`. Options of commands read numbers in the same way. In
+arguments of data sets and models, words that programs read in different ways, such as `no` or `010`, are refused:
+`'no'` is the text.
 """
 COMPARISON = """\
 ## Comparisons
@@ -126,7 +131,7 @@ def _kinds(part: Mapping[str, Any], described: Mapping[str, str]) -> str:
 
 
 def _number(value: float) -> str:
-    return "2^63" if value == 2**63 else f"{value:g}"
+    return "2^63" if value == 2**63 else f"{value:.15g}"
 
 
 def _default(part: Mapping[str, Any]) -> str:

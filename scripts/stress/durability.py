@@ -90,7 +90,7 @@ class Findings:
     def after_kill(self, number: int, run: Run, before: dict[tuple[str, int], tuple[object, ...]]) -> None:
         """Check everything that must hold once a driver is dead."""
         database = run.folder / "results.db"
-        left, seconds = run.leftovers()
+        left, seconds = run.leftovers(10)
         self.slowest = max(self.slowest, seconds)
         self.check(not left, f"kill {number}: left over after 10 s: {left}")
         gone = lost(before, snapshot(database))
@@ -199,7 +199,7 @@ def kill_workers(folder: Path, options: argparse.Namespace, rng: Random) -> Find
     findings.check(findings.kills.total() == options.kills, "the run ended before all kills were done")
     findings.check(run.wait(3600) == 0, f"the run failed: {run.err}")
     print(f"with {findings.kills.total()} workers killed: {time.monotonic() - run.began:.1f} s")
-    left, findings.slowest = run.leftovers()
+    left, findings.slowest = run.leftovers(10)
     findings.check(not left, f"left over: {left}")
     findings.check("Traceback" not in run.err, "a traceback")
     findings.compare(reference, folder / "killed")

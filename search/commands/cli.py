@@ -11,9 +11,13 @@ from __future__ import annotations
 
 import ast
 import os
+import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+import time
+from _thread import start_new_thread
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import wraps
 from importlib import import_module
 from io import TextIOWrapper
@@ -31,7 +35,7 @@ from search.errors import RunError
 # In the order of the help.
 COMMANDS = (
     "run", "compare", "select", "prove", "status", "leaderboard", "report", "dashboard", "failures", "show", "lineage",
-    "eval", "verify", "export", "simplify", "tasks", "zoo",
+    "eval", "verify", "export", "simplify", "check", "tasks", "zoo",
 )  # fmt: skip
 
 # Recent versions of Typer carry a copy of click, older ones use click itself: the base of its errors is right in both.
@@ -82,7 +86,8 @@ def main() -> None:
             with suppress(OSError):  # the file of the stream may have been replaced in the meantime
                 stream.reconfigure(errors="replace")  # not every encoding has every character of a name or a reason
     try:
-        code = app(standalone_mode=False)
+        with _no_interruption_lost():
+            code = app(standalone_mode=False)
     except InputError as error:
         code = _complain(str(error))
     except RunError as error:
@@ -96,6 +101,31 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code or 0)
+
+
+@contextmanager
+def _no_interruption_lost() -> Iterator[None]:
+    """Have Ctrl-C come again a moment later if it came while Python tidied up, where no exception gets out."""
+
+    def report(lost: sys.UnraisableHookArgs) -> None:
+        while issubclass(lost.exc_type, KeyboardInterrupt):
+            try:
+                start_new_thread(_interrupt_soon, ())
+                return
+            except KeyboardInterrupt:  # it was too soon: nothing gets out of here either
+                continue
+        before(lost)
+
+    before, sys.unraisablehook = sys.unraisablehook, report
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
+def _interrupt_soon() -> None:
+    time.sleep(0.05)
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # also wakes it if it sleeps
 
 
 def _complain(message: str, code: int = 2) -> int:

@@ -9,15 +9,15 @@ from typing import Annotated
 
 import typer
 
-from search.commands.options import SetOption
+from search.commands.options import NameOption, SetOption, settings_file
 from search.commands.progress import counting_trainings
 from search.commands.run import shown
 from search.commands.terminal import console, show_table
 from search.evidence.comparison import FRESH_SEEDS, Arm, Standing, fresh_fitness, read_arms, repeats_of, standings
 from search.evolution.driver import Driver
+from search.evolution.resume import known_search
 from search.results.results import Results
 from search.settings.settings import Settings
-from search.settings.settings_file import SettingsFile
 from search.settings.tasks import load_tasks
 from search.training.session import opened
 
@@ -27,16 +27,17 @@ def command(
         Path, typer.Argument(help="YAML file of settings with arms, such as configs/comparisons/figure2.yaml.")
     ],
     set_: SetOption = None,
+    name: NameOption = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="File for the figure: png, svg or pdf.")] = Path(
         "comparison.png"
     ),
 ) -> None:
     """Run searches that differ in some settings, and draw which finds the better programs for its compute."""
-    if not compare(config, set_ or [], output):
+    if not compare(config, set_ or [], output, name):
         raise SystemExit(130)
 
 
-def compare(config: Path, overrides: list[str], output: Path) -> bool:
+def compare(config: Path, overrides: list[str], output: Path, name: str | None = None) -> bool:
     """Run all arms, or go on with them, then draw the figure and print the table; False if stopped before the end.
 
     Raises:
@@ -46,12 +47,17 @@ def compare(config: Path, overrides: list[str], output: Path) -> bool:
     from search.evidence.comparison_figure import check_format, draw  # imported here: Matplotlib takes a second
 
     check_format(output)
-    file = SettingsFile(config, overrides)
+    file = settings_file(config, overrides, name)
     plans = read_arms(file)
     base = file.read(Settings)
+    for plan in plans:
+        plan.settings(file, None)  # so that what is wrong is said before any arm has run
     load_tasks(base.tasks)
     arms: list[Arm] = []
     with opened(base.store, base.evaluator) as (store, evaluator):
+        for plan in plans:  # what cannot go on is said before anything is trained
+            if plan.lengths_of is None:
+                known_search(plan.settings(file, store), store)
         for plan in plans:
             settings = plan.settings(file, store)
             console.print(f"{settings.name}: {settings.strategy.repeats} populations, {settings.strategy.kind}")

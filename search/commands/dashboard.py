@@ -10,12 +10,13 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from programs.errors import InputError
 
-from search.commands.options import RESULTS, StoreOption
-from search.store import open_store, rows
+from search.commands.options import RESULTS, StoreOption, numeric
+from search.settings import limits
+from search.settings.yaml_text import read_yaml
+from search.store import access, open_store, rows
 from search.store.connections import LONGEST_VALUE, engine_of, location_of, sqlite_file
 
 HOST = "127.0.0.1"  # never another: there is no password
@@ -32,7 +33,9 @@ SETTINGS = {
 
 def command(
     store: StoreOption = RESULTS,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0 for any that is free.")] = 8001,
+    port: Annotated[
+        int, typer.Option(**numeric(limits.PORT), help="Port on this machine; 0 for any that is free.")
+    ] = 8001,
 ) -> None:
     """For those who want SQL: Datasette, read-only and for this machine alone, with prepared queries; until Ctrl-C."""
     try:
@@ -82,6 +85,7 @@ def _serve(file: Path, listener: socket.socket) -> None:
     import uvicorn
     from datasette import hookimpl
     from datasette.app import Datasette
+    from datasette.database import Database
     from datasette.plugins import pm
     from datasette.utils.sqlite import sqlite3
 
@@ -97,6 +101,14 @@ def _serve(file: Path, listener: socket.socket) -> None:
             conn.execute("PRAGMA trusted_schema = OFF")
             connections.append(conn)
 
+    class Unwritable(Database):  # type: ignore[misc]  # Datasette has no types
+        """A file that this user may not write."""
+
+        def connect(self, write: bool = False) -> Any:  # noqa: ARG002 - as Datasette has it
+            connection = access.connect_read_only(file)
+            self._all_file_connections.append(connection)
+            return connection
+
     for plugin, _ in pm.list_plugin_distinfo():  # those that happen to be installed
         pm.unregister(plugin)
     pm.register(Limits)
@@ -104,7 +116,8 @@ def _serve(file: Path, listener: socket.socket) -> None:
     with TemporaryDirectory() as folder:
         link = Path(folder, f"{NAME}.db")  # Datasette cannot open a path with characters that URLs give a meaning to
         link.symlink_to(file.absolute())
-        server = Datasette([str(link)], metadata=metadata(file.name), settings=SETTINGS)
+        server = Datasette([], metadata=metadata(file.name), settings=SETTINGS)
+        server.add_database((Database if access.may_write(file) else Unwritable)(server, str(link)), NAME)
         config = uvicorn.Config(
             asked_by_name(server.app(), listener.getsockname()[1]),
             log_config=None,
@@ -150,7 +163,8 @@ def metadata(title: str) -> dict[str, Any]:
     Args:
         title: of the database.
     """
-    data: dict[str, Any] = yaml.safe_load(resources.files(__package__).joinpath("dashboard.yaml").read_text("utf-8"))
+    text = resources.files(__package__).joinpath("dashboard.yaml").read_text("utf-8")
+    data: dict[str, Any] = read_yaml(text, "dashboard.yaml").data
     views = {name: {"description": " ".join(kind.about.split())} for name, kind in rows.VIEWS.items()}
     hidden = {table: {"allow": False} for table in (*rows.metadata.tables, "alembic_version")}
     data["databases"][NAME] |= {"title": title, "tables": views | hidden}

@@ -12,10 +12,11 @@ from programs.program import Program
 
 from proxy_tasks import Task, get_task
 
-from search.commands.options import RESULTS, ProgramArgument, StoreOption, allow_user_modules
+from search.commands.options import RESULTS, ProgramArgument, StoreOption, allow_user_modules, numeric
 from search.commands.progress import counting_trainings
 from search.commands.terminal import console, describe, show_baselines, show_differences, show_trainings
 from search.results.programs import named_program
+from search.settings import limits
 from search.settings.baselines import BASELINES, chosen, competitor
 from search.settings.seeds import fresh_seeds, tuning_seeds
 from search.settings.settings import Dedup
@@ -35,8 +36,12 @@ def command(
     task: Annotated[
         str, typer.Option(help="A built-in task (`optsearch tasks` lists them), or your own as module:function.")
     ] = "digits_mlp",
-    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, none of which searches train on.")] = 3,
-    steps: Annotated[int | None, typer.Option(min=1, help="Training steps instead of the task's own.")] = None,
+    seeds: Annotated[
+        int, typer.Option(**numeric(limits.SEEDS), help="Number of seeds, none of which searches train on.")
+    ] = 3,
+    steps: Annotated[
+        int | None, typer.Option(**numeric(limits.STEPS), help="Training steps instead of the task's own.")
+    ] = None,
     baselines: Annotated[
         str,
         typer.Option(metavar="NAMES|all", help="Known optimizers to tune and compare with, with commas between them."),

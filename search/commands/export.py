@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from programs.errors import InputError
 from search.commands.options import RESULTS, ProgramArgument, StoreOption
 from search.results.export import class_name_of, export_source
 from search.results.programs import named_program
+from search.store.errors import NotWritable
 from search.store.tables import ExportRow
 
 
@@ -36,7 +38,8 @@ def command(
         else:
             write_text(source, output)
         if results is not None and found.entry is not None:
-            results.store.add_export(found.entry.id, ExportRow(to, class_name, source))
+            with suppress(NotWritable):  # the export is written all the same, without a note of it
+                results.store.add_export(found.entry.id, ExportRow(to, class_name, source))
 
 
 def write_text(text: str, output: Path) -> None:

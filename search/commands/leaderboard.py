@@ -13,12 +13,13 @@ from programs.errors import InputError
 
 from proxy_tasks.outcome import Status
 
-from search.commands.options import RESULTS, CsvOption, JsonOption, LimitOption, SearchOption, StoreOption
+from search.commands.options import RESULTS, CsvOption, JsonOption, LimitOption, SearchOption, StoreOption, numeric
 from search.commands.output import Form, Table, columns_of, form_of, write
 from search.commands.terminal import console, make_table, number
 from search.commands.watch import seconds_of, watch
 from search.results.results import Results, open_results
 from search.results.text import printable
+from search.settings import limits
 from search.store.views import LeaderboardEntry, ProgramEntry
 
 LIMIT = 20  # programs in the terminal, unless another number is asked for
@@ -59,8 +60,8 @@ def command(
     status: Annotated[
         str, typer.Option(help="Programs whose training ended so, such as diverged: the latest first.")
     ] = "ok",
-    states: Annotated[int | None, typer.Option(min=0, help="State slots at most: 0, 1 or 2.")] = None,
-    statements: Annotated[int | None, typer.Option(min=0, help="Live statements at most.")] = None,
+    states: Annotated[int | None, typer.Option(**numeric(limits.SIZE), help="State slots at most: 0, 1 or 2.")] = None,
+    statements: Annotated[int | None, typer.Option(**numeric(limits.SIZE), help="Live statements at most.")] = None,
     pareto: Annotated[
         bool, typer.Option("--pareto", help="Only programs that none beats in fitness, live statements and states.")
     ] = False,

@@ -3,25 +3,65 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from search.settings import limits
+from search.settings.limits import Limit
+from search.settings.settings_file import SettingsFile
+from search.settings.yaml_text import number_of, shortened
+
 RESULTS = "results.db"
+
+
+def numeric(limit: Limit, kind: type[int] | type[float] = int, metavar: str = "N") -> dict[str, Any]:
+    """Return what an option or an argument is made with that takes a number, written as in files of settings."""
+
+    def read(written: Any) -> int | float:
+        value = number_of(str(written))
+        if not isinstance(value, int | kind) or not (limit.least or 0) <= value <= limit.most:
+            expected = "a whole number" if kind is int else "a number"
+            raise typer.BadParameter(
+                f"'{shortened(str(written))}' is not {expected} from {limit.least or 0} to {limit.most}"
+            )
+        return kind(value)
+
+    return {"parser": read, "metavar": metavar}
+
 
 StoreOption = Annotated[str, typer.Option("--store", help="Database: the path of a SQLite file, or a URL.")]
 SearchOption = Annotated[str | None, typer.Option("--search", help="Only this search.")]
 ProgramArgument = Annotated[
     str, typer.Argument(metavar="ID|FILE|NAME", help="A program: ID in the store, file, or name in the zoo.")
 ]
-IdArgument = Annotated[int, typer.Argument(metavar="ID", help="ID of a program in the store.")]
+IdArgument = Annotated[
+    int, typer.Argument(**numeric(limits.PROGRAM_ID, metavar="ID"), help="ID of a program in the store.")
+]
 LimitOption = Annotated[
-    int | None, typer.Option(min=1, max=1_000_000, help="Rows at most; without it 20, or all with --json and --csv.")
+    int | None,
+    typer.Option(**numeric(limits.ROWS_SHOWN), help="Rows at most; without it 20, or all with --json and --csv."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines: everything, unrounded.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="For machines: the first table of --json as CSV.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")]
+NameOption = Annotated[str | None, typer.Option(help="Name to start under instead of the one in the file.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: budget.programs=1000.")
+]
+
+
+def settings_file(path: Path, changes: Sequence[str] | None, name: str | None) -> SettingsFile:
+    """Return a file of settings with changes of `--set`, and with another name if one is given.
+
+    Raises:
+        InputError: it cannot be read, or a change does not fit it.
+    """
+    file = SettingsFile(path, changes or [])
+    if name is not None:
+        file.change("name", name, f"--name {shortened(name)}")
+    return file
 
 
 def allow_user_modules() -> None:

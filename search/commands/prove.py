@@ -10,14 +10,17 @@ from programs.errors import InputError
 from programs.hashing import dataflow_hash
 from programs.program import parse
 
-from proxy_tasks.locked import is_locked
+from proxy_tasks import get_task
+from proxy_tasks.locked import LOCKED, is_locked
 
-from search.commands.options import RESULTS, StoreOption
+from search.commands.options import RESULTS, StoreOption, numeric
 from search.commands.progress import counting_trainings
 from search.commands.proof_tables import show_proof
 from search.commands.terminal import console
 from search.evidence.proof import Competition, ProofOnTask, prove
 from search.results.results import Results
+from search.settings import limits
+from search.settings.meaning import VERSIONS, meaning_of_tasks, refuse_changes
 from search.settings.settings import Dedup, EvaluatorSettings
 from search.store import ProofRow
 from search.store.encoding import clean_number
@@ -31,9 +34,12 @@ DEDUP = Dedup(fingerprint=False)  # programs that differ at all are trained sepa
 
 
 def command(
-    program_id: Annotated[int, typer.Argument(metavar="ID", help="ID of a program that has passed a funnel.")],
+    program_id: Annotated[
+        int,
+        typer.Argument(**numeric(limits.PROGRAM_ID, metavar="ID"), help="ID of a program that has passed a funnel."),
+    ],
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that train; as many as there is room for.")
+        int | None, typer.Option(**numeric(limits.WORKERS), help="Processes that train; as many as there is room for.")
     ] = None,
     store: StoreOption = RESULTS,
 ) -> None:
@@ -89,7 +95,12 @@ def _opening(results: Results, entry: ProgramEntry, dataflow: str) -> Opening:
             f"{name}: has no evidence: it has not passed the last stage of a funnel; take its search '{entry.search}'"
             " through one first: optsearch select CONFIG"
         )
-    return before or open_locked(results.store, entry.id, dataflow, funnel)
+    meaning = {VERSIONS: meaning_of_tasks({task: get_task(task) for task in LOCKED})}
+    if before is None:
+        return open_locked(results.store, entry.id, dataflow, funnel, meaning)
+    fix = "go on where they are what they were: the locked tasks are opened once"
+    refuse_changes(f"{name}: its proof", before.settings, meaning, fix)
+    return before
 
 
 def _tasks(settings: dict[str, Any]) -> list[dict[str, Any]]:

@@ -17,13 +17,13 @@ from programs.program import parse
 from proxy_tasks.runtime import peak_memory_mib
 
 from search.commands.leaderboard import show_best
+from search.commands.options import NameOption, SetOption, settings_file
 from search.commands.progress import ProgressLine, counting_trainings
 from search.commands.terminal import console, describe, show_baselines, show_program, show_trainings
 from search.evolution.driver import Driver, Progress
 from search.results.results import Results
 from search.settings.seeds import fresh_seeds
 from search.settings.settings import Settings
-from search.settings.settings_file import load_settings
 from search.settings.tasks import TaskSeeds, load_tasks
 from search.store import Store
 from search.training.jobs import Evaluator
@@ -34,14 +34,11 @@ FRESH_SEEDS = 3
 
 def command(
     config: Annotated[Path, typer.Argument(help="YAML file of settings, such as configs/quickstart.yaml.")],
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: budget.programs=1000.")
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the search instead of the one in the file.")] = None,
+    set_: SetOption = None,
+    name: NameOption = None,
 ) -> None:
     """Start a search, or continue it where it stopped."""
-    settings = load_settings(config, [*(set_ or []), *([f"name={name}"] if name is not None else [])])
-    if not run_search(settings):
+    if not run_search(settings_file(config, set_, name).read(Settings)):
         raise SystemExit(130)
 
 

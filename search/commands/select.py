@@ -13,14 +13,17 @@ import typer
 from programs.errors import InputError
 from programs.program import parse
 
-from search.commands.options import SetOption, allow_user_modules
+from search.commands.options import NameOption, SetOption, allow_user_modules, numeric, settings_file
 from search.commands.progress import counting_trainings
 from search.commands.terminal import console, show_table
 from search.evidence.funnel import Entrant, StageOnTask, StageResult, run_stage
 from search.results.results import Results
+from search.settings import limits
 from search.settings.funnel import Funnel, Stage
+from search.settings.meaning import VERSIONS, meaning_of_tasks, refuse_changes
 from search.settings.settings import Dedup
-from search.settings.settings_file import SettingsFile, stored_settings
+from search.settings.settings_file import stored_dedup
+from search.settings.tasks import load_tasks
 from search.store import NoiseRow, SelectionRow, Store
 from search.store.encoding import clean_number
 from search.store.proofs import set_noise
@@ -34,34 +37,39 @@ from search.training.tuning import measure_noise
 def command(
     config: Annotated[Path, typer.Argument(help="YAML file of a funnel, such as configs/funnels/quickstart.yaml.")],
     set_: SetOption = None,
-    until: Annotated[int | None, typer.Option(metavar="STAGE", help="End after this stage; they count from 1.")] = None,
+    name: NameOption = None,
+    until: Annotated[
+        int | None,
+        typer.Option(**numeric(limits.STAGE, metavar="STAGE"), help="End after this stage; they count from 1."),
+    ] = None,
 ) -> None:
     """Take a search's best through a funnel: larger tasks, equal tuning, fresh seeds, against tuned baselines."""
     allow_user_modules()
-    select(config, set_ or [], until)
+    select(config, set_ or [], until, name)
 
 
-def select(config: Path, overrides: list[str], until: int | None = None) -> list[int]:
+def select(config: Path, overrides: list[str], until: int | None = None, name: str | None = None) -> list[int]:
     """Run a funnel, or go on with it, print the results of every stage, and return the IDs of what passed all.
 
     Args:
         config: settings of the funnel.
         overrides: of settings.
         until: the last stage to run, from 1; all without it.
+        name: of the funnel, instead of the one in its settings.
 
     Raises:
         InputError: the settings make no sense, or there is no such search.
         StoreError: the store can no longer be written.
     """
-    funnel = SettingsFile(config, overrides).read(Funnel)
+    funnel = settings_file(config, overrides, name).read(Funnel)
     last = len(funnel.stages)
     if until is not None and not 1 <= until <= last:
         raise InputError(f"{config}: no stage {until}; its stages are 1 to {last}")
     for stage in funnel.stages:
-        for choice in stage.tasks:
-            choice.task.load()
+        load_tasks(stage.tasks)
     with opened(funnel.store, funnel.evaluator) as (store, evaluator), on_signals(interrupt):
         service = TrainingService(store, evaluator, funnel.evaluator.batch, _dedup(store, funnel, config))
+        _begin(store, funnel)
         with counting_trainings(service):
             passed = _run_stages(funnel, funnel.stages[:until], store, service)
         console.print(f"{service.trained} trainings in this run; all results are in v_funnel of {store.location}")
@@ -83,7 +91,25 @@ def _dedup(store: Store, funnel: Funnel, config: Path) -> Dedup:
     if found is None:
         names = ", ".join(one.search for one in Results(store).searches()) or "none yet"
         raise InputError(f"{config}: search: no search '{funnel.search}' in {store.location}; there are: {names}")
-    return stored_settings(found.settings, funnel.search).dedup
+    return stored_dedup(found.settings, funnel.search)
+
+
+def _begin(store: Store, funnel: Funnel) -> None:
+    """Keep what a funnel is, unless it was begun before.
+
+    Raises:
+        InputError: it was begun with other settings, or with tasks that were others.
+    """
+    settings = funnel.model_dump(mode="json", exclude={"store", "evaluator"})
+    tasks = {
+        f"stage {number}: {choice.name}": choice.task
+        for number, stage in enumerate(funnel.stages, start=1)
+        for choice in stage.tasks
+    }
+    settings |= {VERSIONS: meaning_of_tasks(tasks)}
+    kept = store.begin_funnel(funnel.name, settings)
+    what = f"{store.location}: funnel '{funnel.name}'"
+    refuse_changes(what, kept, settings, "set them back, or begin a new funnel with --name")
 
 
 def _run_stages(funnel: Funnel, stages: Sequence[Stage], store: Store, service: TrainingService) -> list[Entrant]:

@@ -20,7 +20,7 @@ from programs.simplify.evidence import largest_difference, updates
 from proxy_tasks import Task, get_task
 
 from search.commands.export import write_text
-from search.commands.options import RESULTS, ProgramArgument, StoreOption, allow_user_modules
+from search.commands.options import RESULTS, ProgramArgument, StoreOption, allow_user_modules, numeric
 from search.commands.progress import counting_trainings
 from search.commands.terminal import console, number, show_program, show_table
 from search.evidence.recording import record
@@ -36,6 +36,8 @@ from search.evidence.simplification import (
 from search.results.export import NamedProgram
 from search.results.programs import named_program
 from search.results.results import Results
+from search.settings import limits
+from search.settings.meaning import refuse_other_tasks
 from search.settings.seeds import FRESH_SEED, fresh_seeds, tuning_seeds
 from search.settings.settings import Dedup
 from search.settings.settings_file import stored_settings
@@ -58,9 +60,14 @@ def command(
             " Without it those of the program's search, or digits_mlp_short."
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=2, max=1000, help="Seeds to train every change with.")] = 32,
+    seeds: Annotated[
+        int, typer.Option(**numeric(limits.SIMPLIFY_SEEDS), help="Seeds to train every change with.")
+    ] = 32,
     tolerance: Annotated[
-        float, typer.Option(min=0, help="Standard deviations between seeds by which a loss may be higher.")
+        float,
+        typer.Option(
+            **numeric(limits.TOLERANCE, float), help="Standard deviations between seeds by which a loss may be higher."
+        ),
     ] = 1.0,
     training: Annotated[
         bool, typer.Option(" /--no-training", show_default=False, help="Only what algebra can tell.")
@@ -101,12 +108,15 @@ def simplify_program(
 
     Raises:
         InputError: unknown program or task, a program that trains on none, or a file that cannot be written.
+        StoreError: the store cannot be written.
     """
     if math.isnan(tolerance):
         raise InputError("--tolerance nan: not a number; expected standard deviations, such as 1")
     named = [get_task(name) for name in dict.fromkeys(tasks)]
     fresh: list[_Losses] = []
     with named_program(what, store) as (found, results):
+        if results is not None:
+            results.store.require_writable()
         on = [ScaledTask(task, 1.0) for task in named or _tasks_of(found, results)]
         if seeds is None:
             result = simplify(found.program)
@@ -144,7 +154,10 @@ def _tasks_of(found: NamedProgram, results: Results | None) -> list[Task]:
     if results is None or found.entry is None:
         return [get_task(DEFAULT_TASK)]
     search = found.entry.search
-    return [choice.task for choice in stored_settings(results.search(search).settings, search).tasks]
+    stored = results.search(search).settings
+    choices = stored_settings(stored, search).tasks
+    refuse_other_tasks(search, stored, choices, "name the tasks that are to judge with --task")
+    return [choice.task for choice in choices]
 
 
 def _scaled(

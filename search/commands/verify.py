@@ -13,11 +13,13 @@ from programs import zoo
 from programs.errors import InputError
 from programs.program import Program, parse
 
-from search.commands.options import RESULTS, StoreOption
+from search.commands.options import RESULTS, StoreOption, numeric
 from search.commands.progress import counting_trainings
 from search.commands.terminal import console
 from search.evidence.false_merges import SIGMAS, SUSPECT_SEEDS, Verification, sample_pairs, verify
 from search.results.results import open_results
+from search.settings import limits
+from search.settings.meaning import refuse_other_tasks
 from search.settings.settings import Settings
 from search.settings.settings_file import load_settings, stored_settings
 from search.store import BaselineRow, Store
@@ -27,7 +29,7 @@ from search.training.service import TrainingService
 
 def command(
     search: Annotated[str, typer.Option("--search", help="The search whose merged programs are examined.")],
-    pairs: Annotated[int, typer.Option(min=1, help="Number of pairs.")] = 200,
+    pairs: Annotated[int, typer.Option(**numeric(limits.PAIRS), help="Number of pairs.")] = 200,
     config: Annotated[
         Path | None, typer.Option(help="Its YAML file: needed only where that names user-defined functions.")
     ] = None,
@@ -37,6 +39,7 @@ def command(
     settings = load_settings(config) if config else None
     with open_results(store) as results:
         results.require(search)
+        results.store.require_writable()
         show_verification(results.store, search, pairs, settings)
 
 
@@ -56,6 +59,7 @@ def show_verification(store: Store, search: str, number: int, settings: Settings
             f"--config: its tasks are not those of search '{search}'; give the config that search was run with"
         )
     settings = settings or stored_settings(found.settings, search)
+    refuse_other_tasks(search, found.settings, settings.tasks, "verify it where they are what they were")
     pairs = sample_pairs(store, found.id, number)
     service = TrainingService(store, InlineEvaluator(), settings.evaluator.batch, settings.dedup)
     with counting_trainings(service):

@@ -16,6 +16,8 @@ from programs.errors import InputError
 from search.commands.terminal import console
 from search.results.results import Results, open_results
 from search.results.text import printable
+from search.settings.yaml_text import number_of
+from search.store.access import is_there
 from search.store.connections import engine_of, sqlite_file
 
 SECONDS = 2.0  # between two looks, unless another number is given
@@ -28,10 +30,7 @@ def seconds_of(text: str | None) -> float:
     Raises:
         InputError: the text is no number of seconds in the range.
     """
-    try:
-        seconds = SECONDS if text is None else float(text)
-    except ValueError:
-        seconds = 0.0
+    seconds = SECONDS if text is None else float(number_of(text) or 0.0)
     if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
         raise InputError(f"--watch {text}: expected seconds between two looks, {LEAST_SECONDS:g} to {MOST_SECONDS:g}")
     return seconds
@@ -64,7 +63,7 @@ class _Watched:
         self._look = look
         self._results: Results | None = None
         file = sqlite_file(engine_of(location))
-        self._early = file is not None and not file.exists()
+        self._early = file is not None and not is_there(file)
 
     def shown(self, seconds: float) -> RenderableType:
         """Return what there is to see now, and how often it is looked at."""

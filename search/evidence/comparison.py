@@ -40,18 +40,18 @@ class ArmPlan(NamedTuple):
     changes: Mapping[str, Any]
     lengths_of: str | None
 
-    def settings(self, file: SettingsFile, store: Store) -> Settings:
-        """Return the settings of the arm's search.
+    def settings(self, file: SettingsFile, store: Store | None) -> Settings:
+        """Return the settings of the arm's search; without a store, as far as they are known before any arm has run.
 
         Raises:
             InputError: they make no sense.
         """
         base = str(file.data["name"])
         merged = _merged(file.data, self.changes) | {"name": f"{base}-{self.name}"}
-        if self.lengths_of is not None:
+        if self.lengths_of is not None and store is not None:
             lengths = _last_lengths(store, f"{base}-{self.lengths_of}")
             merged = _merged(merged, {"strategy": {"lengths": lengths}})
-        return file.read(Settings, merged)
+        return file.read(Settings, merged, ("arms", self.name))
 
 
 class Repeat(NamedTuple):

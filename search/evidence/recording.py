@@ -12,6 +12,7 @@ from programs.run.reference import initial_state, numpy_step
 from programs.simplify import Recording
 
 from proxy_tasks import configured_process
+from proxy_tasks.models import chunks
 
 from search.evidence.scaled_tasks import ScaledTask
 
@@ -32,7 +33,7 @@ def record(program: Program, on: ScaledTask, seed: int) -> Recording:
             row[0, : model.layout.total] = torch.from_numpy(w)
             parameters = [p.detach().requires_grad_() for p in model.parameters(row)]
             loss = model.losses(parameters, data.train_x[index][None], data.train_y[index][None]).sum()
-            found = torch.autograd.grad(loss, parameters)
+            found = chunks.gradients(loss, parameters)
             gradients.append(torch.cat([g.flatten() for g in found]).numpy().astype(float))
             update, state = step(w, gradients[-1], state, float(rate))
             w = w - on.update_scale * task.update_scale * update

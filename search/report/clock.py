@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.report.source import ReportedSearch
-from search.store.encoding import foreign_data_error
+from search.store.encoding import ForeignDataError
 
 LEAST_PAUSE = 0.05  # share of the time since the search began; less is no pause, but rounding of what runs noted
 _UNITS = (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0))
@@ -55,7 +55,7 @@ def _time(source: ReportedSearch, text: str) -> datetime:
     try:
         return datetime.fromisoformat(text).replace(tzinfo=None)
     except ValueError:
-        raise foreign_data_error(source.results.location, f"{text[:40]!r} as a time") from None
+        raise ForeignDataError(source.results.location, f"{text[:40]!r} as a time") from None
 
 
 def _without_pauses(steps: NDArray[Any], pauses: float) -> tuple[NDArray[Any], float]:

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
-import yaml
-
 from search.report.clock import length
 from search.report.section import Block, Cell, CodeBlock, CodeLine, DataTable, Section
 from search.report.source import ReportedSearch
 from search.report.text import count, number, words
+from search.settings.yaml_text import write_yaml
 
 LIBRARIES = ("optsearch", "torch", "numpy", "ray", "sqlalchemy", "plotly")
 MOST_SEARCHES = 100
@@ -21,7 +20,7 @@ MOST_SEARCHES = 100
 def settings_and_versions(source: ReportedSearch) -> Section:
     """Return the section about settings and versions."""
     settings = {key: value for key, value in source.settings.items() if key != "versions"}
-    text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100)
+    text = write_yaml(settings)
     lead = "The settings run again as they stand here: copy them to a file and give that to `optsearch run`."
     blocks: list[Block] = [
         CodeBlock("settings-yaml", "settings", list(map(CodeLine, text.splitlines())), folded=len(text) > 1500),

@@ -9,6 +9,7 @@ from pathlib import Path
 from programs import zoo
 from programs.errors import InputError
 from programs.program import parse
+from programs.text_file import read_text
 
 from search.results.export import NamedProgram
 from search.results.results import Results, open_results
@@ -36,12 +37,7 @@ def find_program(what: str, results: Results | None) -> NamedProgram:
         return results.named_program(int(what))
     path = Path(what)
     if _is_file(path):
-        try:
-            return NamedProgram(path.stem, parse(path.read_text(encoding="utf-8"), what))
-        except UnicodeDecodeError:
-            raise InputError(f"{what}: is not text; expected a program such as `optsearch zoo adamw` prints") from None
-        except OSError as error:
-            raise InputError(f"{what}: cannot be read ({error.strerror}); name another file") from None
+        return NamedProgram(path.stem, parse(read_text(path, "a program such as `optsearch zoo adamw` prints"), what))
     if what in zoo.names():
         return NamedProgram(what, zoo.load(what))
     raise InputError(f"{what}: neither an ID, nor a file, nor in the zoo ({', '.join(zoo.names())})")

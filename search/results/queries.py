@@ -7,7 +7,7 @@ from typing import Annotated
 from proxy_tasks.outcome import Status
 
 from search.store.keys import Answer
-from search.store.rows import Name, Row, query
+from search.store.rows import Name, Row, columns_of, query
 
 
 @query(
@@ -125,3 +125,39 @@ class ProgramWithKey(Row):
 
     id: int
     """Its ID."""
+
+
+# --- contradictions, of which a whole database has none ---------------------------------------------------------------
+
+
+@columns_of
+class Contradiction(Row):
+    """A program that rows of the database do not agree about."""
+
+    id: int
+    """Its ID."""
+
+
+@query(
+    """
+    SELECT id FROM program WHERE search_id = :search AND answered_by IN (:training, :reevaluation)
+    AND NOT EXISTS (SELECT 1 FROM training WHERE training.key = program.key) ORDER BY id
+    """
+)
+class Untrained(Contradiction):
+    """A program that was trained, without any training."""
+
+
+@query(
+    """
+    SELECT MIN(id) AS id FROM program WHERE search_id = :search
+    GROUP BY dataflow_hash HAVING COUNT(DISTINCT key) > 1 ORDER BY MIN(id)
+    """
+)
+class OtherKey(Contradiction):
+    """The first of the programs that compute the same but have several keys."""
+
+
+@query("SELECT id FROM program WHERE search_id = :search AND answered_by = :rejection AND status <> :rejected")
+class HalfRejected(Contradiction):
+    """A program that was rejected, with the status of another end."""

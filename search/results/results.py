@@ -27,10 +27,9 @@ from search.results.queries import (
 )
 from search.store import Store, open_store
 from search.store.keys import Answer, sql_list
-from search.store.lease import is_held
+from search.store.lease import Holder, is_held
 from search.store.proofs import Opening, find_opening
 from search.store.rows import RowType
-from search.store.tables import SearchRow
 from search.store.views import (
     BaselineEntry,
     FailureEntry,
@@ -113,7 +112,7 @@ class Results:
         """Return who drives each search, by its name."""
         now = self.store.clock()
         drivers = {}
-        for row in self.store.select(SearchRow):
+        for row in self.store.select(Holder):
             silent = None if row.heartbeat is None else now - row.heartbeat
             is_driven = silent is not None and is_held(row, silent)
             drivers[row.name] = SearchDriver(row.holder if is_driven else None, is_driven, silent)

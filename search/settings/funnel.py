@@ -9,21 +9,22 @@ from pydantic import Field, field_validator, model_validator
 
 from proxy_tasks.locked import refuse_locked
 
+from search.settings import limits
 from search.settings.baselines import TRIALS
-from search.settings.fields import BaselineNames, Immutable, PositiveInt, SearchName
+from search.settings.fields import BaselineNames, Immutable, SearchName, ShortText, Text, Within
 from search.settings.seeds import MOST_STAGE_SEEDS
-from search.settings.settings import EvaluatorSettings
+from search.settings.settings import EvaluatorSettings, TaskChoices
 from search.settings.tasks import TaskChoice
 
 
 class Stage(Immutable):
     """One stage of a funnel."""
 
-    tasks: Annotated[tuple[TaskChoice, ...], Field(min_length=1)]
+    tasks: TaskChoices
     """The tasks, each with the number of seeds to tune on."""
-    keep: PositiveInt
+    keep: Annotated[int, Within(limits.PASSING)]
     """The most programs that pass to the next stage."""
-    trials: PositiveInt = TRIALS
+    trials: Annotated[int, Within(limits.TRIALS)] = TRIALS
     """Settings of learning rate and weight decay that every competitor tries on each task."""
     fresh_seeds: Annotated[int, Field(ge=2, le=MOST_STAGE_SEEDS, strict=True)] = 8
     """Number of seeds of the trainings that decide."""
@@ -41,17 +42,17 @@ class Funnel(Immutable):
 
     name: SearchName
     """What the funnel is called in its store."""
-    search: str
+    search: ShortText
     """The search whose programs enter."""
-    enter: PositiveInt = 50
+    enter: Annotated[int, Within(limits.PASSING)] = 50
     """How many of its best programs enter."""
     baselines: Annotated[BaselineNames, Field(min_length=1)]
     """What a program must beat, each of them, over all tasks of a stage."""
-    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1, max_length=limits.STAGE.most)]
     """The stages, one after another."""
     evaluator: EvaluatorSettings = EvaluatorSettings()
     """Where programs are trained."""
-    store: str = "sqlite:///results.db"
+    store: Text = "sqlite:///results.db"
     """The database of the search."""
 
     @model_validator(mode="after")

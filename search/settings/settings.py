@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from programs import zoo
 from programs.fingerprint import DEFAULT_BITS, MOST_BITS
@@ -15,10 +15,20 @@ from proxy_tasks.backend import MEMORY_MIB
 from proxy_tasks.named import is_users
 from proxy_tasks.outcome import CURVE_POINTS
 
-from search.settings.fields import BaselineNames, Immutable, Number, PositiveInt, SearchName
+from search.settings import limits
+from search.settings.fields import BaselineNames, Immutable, Number, SearchName, ShortText, Text, Within
 from search.settings.tasks import TaskChoice, TaskSeeds, task_seeds
 
 Aggregate = Literal["mean", "worst"]
+
+
+def _named_once(choices: tuple[TaskChoice, ...]) -> tuple[TaskChoice, ...]:
+    if len({choice.name for choice in choices}) < len(choices):
+        raise ValueError("each task may be named once")
+    return choices
+
+
+TaskChoices = Annotated[tuple[TaskChoice, ...], Field(min_length=1), AfterValidator(_named_once)]
 
 
 class Strategy(Immutable):
@@ -30,23 +40,23 @@ class Strategy(Immutable):
 
     kind: Literal["evolution", "random", "tune"] = "evolution"
     """How children are made."""
-    population: Annotated[int, Field(ge=2, strict=True)] = 100
+    population: Annotated[int, Within(limits.POPULATION)] = 100
     """Programs that live at a time; with each birth the oldest dies."""
-    tournament: PositiveInt = 2
-    """Programs drawn from the population, of which the best becomes a parent: the more are drawn, the greedier."""
-    start: str = "adamw"
+    tournament: Annotated[int, Within(limits.TOURNAMENT)] = 2
+    """Programs drawn from the population, perhaps some twice; the best becomes a parent: the more, the greedier."""
+    start: ShortText = "adamw"
     """A program of the zoo."""
     start_tuned: bool = False
     """Start from the constants that tuning found for the baseline of this name."""
-    max_statements: PositiveInt = 64
+    max_statements: Annotated[int, Within(limits.STATEMENTS)] = 64
     """Longest genome that insertions may make."""
-    repeats: PositiveInt = 1
+    repeats: Annotated[int, Within(limits.REPEATS)] = 1
     """Populations that take turns and share what has been trained."""
-    restart_after: PositiveInt | None = None
+    restart_after: Annotated[int, Within(limits.BIRTHS)] | None = None
     """Births of a population after which it starts again."""
     restart_from: Literal["best", "start"] = "best"
     """What it starts again from: its own best program, or the start program."""
-    lengths: tuple[PositiveInt, ...] = ()
+    lengths: tuple[Annotated[int, Within(limits.STATEMENTS)], ...] = ()
     """Numbers of statements from which those of random programs are drawn; without them any number up to twice that of
     the start program."""
 
@@ -74,20 +84,20 @@ class Dedup(Immutable):
     """Mantissa bits of the updates that decide whether they are alike."""
     reevaluate: Annotated[Number, Field(ge=0, le=1)] = 0.0
     """Probability that a known program is trained once more, on fresh seeds; selection uses the mean."""
-    remutate: Annotated[int, Field(ge=0, strict=True)] = 0
+    remutate: Annotated[int, Within(limits.REMUTATIONS)] = 0
     """The most further mutations of a child that does the same as its parent."""
-    cache: PositiveInt = 200_000
+    cache: Annotated[int, Within(limits.REMEMBERED)] = 200_000
     """Programs remembered by the driver; the store remembers all."""
 
 
 class Budget(Immutable):
     """When the run ends: at the first of these that is reached."""
 
-    programs: PositiveInt | None = None
+    programs: Annotated[int, Within(limits.BIRTHS)] | None = None
     """Births, trained or answered from the cache."""
-    evaluations: PositiveInt | None = None
+    evaluations: Annotated[int, Within(limits.BIRTHS)] | None = None
     """Programs trained; checked between batches."""
-    minutes: Annotated[Number, Field(gt=0)] | None = None
+    minutes: Annotated[Number, Field(gt=0), Within(limits.MINUTES)] | None = None
     """Minutes that this run may take; checked between batches."""
 
     @model_validator(mode="after")
@@ -110,7 +120,7 @@ class Hurdles(Immutable):
     """Share of the finished programs, by fitness, whose losses give the bound."""
     quantile: Annotated[Number, Field(gt=0, le=1)] = 1.0
     """Quantile of their losses that is the bound."""
-    after: Annotated[int, Field(ge=10, strict=True)] = 50
+    after: Annotated[int, Within(limits.FINISHED)] = 50
     """Programs that must be trained to the end before there is any hurdle."""
 
     @field_validator("at")
@@ -129,7 +139,7 @@ class Hurdles(Immutable):
 
 
 def _off(value: Any) -> Any:
-    return None if value is False else value  # YAML reads `off` as a truth value
+    return None if value is False or value == "off" else value
 
 
 class EvaluatorSettings(Immutable):
@@ -137,29 +147,29 @@ class EvaluatorSettings(Immutable):
 
     kind: Literal["ray", "inline"] = "ray"
     """In worker processes that Ray starts, or in the process of the driver itself."""
-    workers: PositiveInt | Literal["auto"] = "auto"
+    workers: Annotated[int, Within(limits.WORKERS)] | Literal["auto"] = "auto"
     """Processes that train; `auto` means `lookahead` on a cluster, and on this machine no more than its CPUs allow."""
-    batch: PositiveInt = 32
+    batch: Annotated[int, Within(limits.BATCH)] = 32
     """Programs trained together."""
-    lookahead: PositiveInt = 4
+    lookahead: Annotated[int, Within(limits.LOOKAHEAD)] = 4
     """Batches that are trained at the same time."""
-    rows: PositiveInt | None = None
+    rows: Annotated[int, Within(limits.ROWS)] | None = None
     """The most trainings at once in a worker; the others of a batch wait until hurdles free rows."""
-    memory_mib: Annotated[Number, Field(gt=0)] | None = None
+    memory_mib: Annotated[Number, Field(gt=0), Within(limits.MEMORY_MIB)] | None = None
     """Approximate memory for training in each worker; what does not fit waits. If not given, 2048, or on a GPU most of
     what is free of the worker's share."""
-    memory_limit_mib: Annotated[Number, Field(gt=0)] | None = None
+    memory_limit_mib: Annotated[Number, Field(gt=0), Within(limits.MEMORY_MIB)] | None = None
     """The most that a worker may allocate, data included: training that needs more fails. If not given, 2048 more than
     twice `memory_mib`. Workers with a GPU have no limit."""
-    timeout_s: Annotated[Number, Field(gt=0)] = 600
+    timeout_s: Annotated[Number, Field(gt=0), Within(limits.TIMEOUT_S)] = 600
     """Seconds that a batch may train; then its worker is ended, and the batch halved until the cause is found."""
-    address: str | None = None
+    address: Text | None = None
     """Address of a Ray cluster, host:port, or `auto` for that of this machine; without it Ray is started here."""
-    cpus_per_worker: Annotated[Number, Field(gt=0)] = 1
+    cpus_per_worker: Annotated[Number, Field(ge=0.001), Within(limits.CPUS)] = 1
     """CPUs that Ray reserves for each worker; training uses one."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Device on which programs are trained."""
-    gpus_per_worker: Annotated[Number, Field(ge=0)] = 0
+    gpus_per_worker: Annotated[Number, Within(limits.GPUS)] = 0
     """GPUs, or a share of one, that Ray reserves for each worker; needed for the device cuda. With 0.25 four workers
     train on each GPU."""
 
@@ -175,9 +185,17 @@ class EvaluatorSettings(Immutable):
     @field_validator("address")
     @classmethod
     def _not_through_a_client(cls, address: str | None) -> str | None:
-        if address is not None and (address != "auto" and not re.fullmatch(r"[^/\s]+:\d+", address)):
+        found = re.fullmatch(r"[^/\s]+:([0-9]{1,5})", address or "")
+        if address not in (None, "auto") and not (found and 0 < int(found[1]) <= limits.PORT.most):
             raise ValueError("expected host:port of the head node, or auto")
         return address
+
+    @field_validator("gpus_per_worker")
+    @classmethod
+    def _share_or_whole(cls, gpus: float) -> float:
+        if 0 < gpus < 0.001 or (gpus > 1 and gpus % 1):
+            raise ValueError("expected 0, a share from 0.001 to 1, or a whole number")
+        return gpus
 
     @model_validator(mode="after")
     def _limit_beyond_training(self) -> EvaluatorSettings:
@@ -202,9 +220,9 @@ NOT_PART_OF_HISTORY = (
 class MetaValidation(Immutable):
     """Tasks that a search never trains on, on which its best program is trained from time to time."""
 
-    tasks: Annotated[tuple[TaskChoice, ...], Field(min_length=1)]
+    tasks: TaskChoices
     """The tasks, each with its number of seeds."""
-    every: PositiveInt = 1000
+    every: Annotated[int, Within(limits.BIRTHS)] = 1000
     """Births between two evaluations."""
 
 
@@ -219,7 +237,7 @@ class Settings(Immutable):
     """How programs are made."""
     budget: Budget
     """When the run ends."""
-    tasks: Annotated[tuple[TaskChoice, ...], Field(min_length=1)]
+    tasks: TaskChoices
     """What programs are trained on."""
     aggregate: Aggregate = "mean"
     """What decides where there are several tasks: each score is the loss placed between the anchors of the task."""
@@ -235,16 +253,13 @@ class Settings(Immutable):
     """Evaluations on tasks that the search never trains on."""
     stop_when: Literal["overfit"] | None = None
     """End the search when its new bests are worse in meta-validation than earlier ones."""
-    store: str = "sqlite:///results.db"
+    store: Text = "sqlite:///results.db"
     """The database: `sqlite:///PATH` or `postgresql://USER@HOST/DATABASE`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
         if self.strategy.start_tuned and self.strategy.start not in self.baselines:
             raise ValueError(f"start_tuned needs '{self.strategy.start}' among the baselines")
-        names = [choice.name for choice in self.tasks]
-        if len(set(names)) < len(names):
-            raise ValueError("tasks: each task may be named once")
         return self
 
     @model_validator(mode="after")

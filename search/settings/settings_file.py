@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from programs.errors import InputError
+from programs.text_file import read_text
 
 from proxy_tasks.named import is_users
 
-from search.settings.settings import Settings
+from search.settings.settings import Dedup, Settings
+from search.settings.yaml_text import read_yaml, shortened
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -32,19 +36,42 @@ class SettingsFile:
 
     def __init__(self, path: Path, overrides: Sequence[str] = ()) -> None:
         self.path = path
-        self._overrides = overrides
-        self._tree, self.data = _read_yaml(_text(path), path)
+        self._changes: dict[str, str] = {}
+        self._tree, self.data = read_yaml(read_text(path, "a YAML file of settings"), str(path))
+        if not isinstance(self.data, dict):
+            raise InputError(f"{path}: expected settings such as 'name: quickstart', found {type(self.data).__name__}")
         if (folder := str(path.resolve().parent)) not in sys.path:
             sys.path.append(folder)
         for override in overrides:
-            _override(self.data, override)
+            self._override(override)
 
-    def read(self, model: type[Model], data: Mapping[str, Any] | None = None) -> Model:
+    def change(self, key: str, value: Any, what: str) -> None:
+        """Set one setting.
+
+        Args:
+            key: such as `a.b`; items of lists by number.
+            value: its new value.
+            what: the change, for messages.
+
+        Raises:
+            InputError: the key does not fit the settings.
+        """
+        self._changes[set_value(self.data, key, value, what)] = what
+
+    def _override(self, override: str) -> None:
+        what = f"--set {shortened(override)}"
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise InputError(f"{what}: expected key=value, such as --set budget.programs=1000")
+        self.change(key, read_yaml(text, what, has_lines=False).data, what)
+
+    def read(self, model: type[Model], data: Mapping[str, Any] | None = None, place: Sequence[str] = ()) -> Model:
         """Return the settings that the file holds.
 
         Args:
             model: the class of the settings.
             data: a variant of what the file holds, to be read instead.
+            place: where in the file that is which makes it a variant.
 
         Raises:
             InputError: a setting is wrong; says its file, line and key.
@@ -52,7 +79,8 @@ class SettingsFile:
         try:
             return model.model_validate(self.data if data is None else data)
         except ValidationError as error:
-            raise InputError(_first_error(error, model, str(self.path), self._tree, self._overrides)) from None
+            source = _Source(str(self.path), self._tree, self._changes, place)
+            raise InputError(_first_error(error, model, source)) from None
 
 
 def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
@@ -73,7 +101,7 @@ def check_settings(data: Mapping[str, Any]) -> Settings:
     try:
         return Settings.model_validate(dict(data))
     except ValidationError as error:
-        raise InputError(_first_error(error, Settings, "settings", None, ())) from None
+        raise InputError(_first_error(error, Settings, _Source("settings"))) from None
 
 
 def stored_settings(data: dict[str, Any], search: str) -> Settings:
@@ -86,11 +114,7 @@ def stored_settings(data: dict[str, Any], search: str) -> Settings:
     try:
         settings = Settings.model_validate({key: value for key, value in data.items() if key != "versions"})
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, _location(first["loc"]))) or "settings"
-        raise InputError(
-            f"search '{search}': its settings in the database are not those of this version ({key}: {first['msg']})"
-        ) from None
+        raise _not_of_this_version(search, error) from None
     for choice in settings.tasks:
         if is_users(choice.name):
             raise InputError(
@@ -100,58 +124,27 @@ def stored_settings(data: dict[str, Any], search: str) -> Settings:
     return settings
 
 
-def _text(path: Path) -> str:
+def stored_dedup(data: Mapping[str, Any], search: str) -> Dedup:
+    """Return the settings of a search, in a database, that decide which programs are the same.
+
+    Raises:
+        InputError: they are not settings of this version.
+    """
     try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); give the path of a YAML file of settings"
-        ) from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: is not text; expected a YAML file of settings") from None
+        return Dedup.model_validate(data.get("dedup", {}))
+    except ValidationError as error:
+        raise _not_of_this_version(search, error, "dedup") from None
 
 
-def _read_yaml(text: str, path: Path) -> tuple[yaml.Node | None, dict[str, Any]]:
-    """Return the settings twice: as nodes that know their lines, and as plain data."""
-    try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise InputError(f"{path}{where}: not valid YAML: {problem}") from None
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: expected settings such as 'name: quickstart', found {type(data).__name__}")
-    _refuse_repeated_keys(tree, path)
-    return tree, data
+def _not_of_this_version(search: str, error: ValidationError, *above: str) -> InputError:
+    first = error.errors()[0]
+    key = ".".join(map(str, [*above, *_location(first["loc"])])) or "settings"
+    return InputError(
+        f"search '{search}': its settings in the database are not those of this version ({key}: {first['msg']})"
+    )
 
 
-def _refuse_repeated_keys(node: yaml.Node | None, path: Path) -> None:
-    if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _refuse_repeated_keys(item, path)
-    elif isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, value in node.value:
-            if str(key.value) in seen:
-                raise InputError(f"{path}:{key.start_mark.line + 1}: {key.value}: given twice; remove one")
-            seen.add(str(key.value))
-            _refuse_repeated_keys(value, path)
-
-
-def _override(data: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator:
-        raise InputError(f"--set {override}: expected key=value, such as --set budget.programs=1000")
-    try:
-        value = yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError):
-        raise InputError(f"--set {override}: '{text}' is not a YAML value") from None
-    set_value(data, key, value, f"--set {override}")
-
-
-def set_value(data: dict[str, Any], key: str, value: Any, what: str) -> None:
+def set_value(data: dict[str, Any], key: str, value: Any, what: str) -> str:
     """Set one setting in plain data.
 
     Args:
@@ -160,19 +153,26 @@ def set_value(data: dict[str, Any], key: str, value: Any, what: str) -> None:
         value: its new value.
         what: the change, for messages.
 
+    Returns:
+        The key, or the beginning of it that was not there before.
+
     Raises:
         InputError: the key does not fit the settings.
     """
-    *parents, last = key.split(".")
+    *parents, last = key.split(".") if isinstance(key, str) else [""]
     if "" in (*parents, last):
         raise InputError(f"{what}: expected a key such as budget.programs")
     node: Any = data
+    new = key
     try:
-        for name in parents:
+        for depth, name in enumerate(parents, start=1):
+            if new == key and isinstance(node, dict) and name not in node:
+                new = ".".join(parents[:depth])
             node = node[int(_place(node, name))] if isinstance(node, list) else node.setdefault(name, {})
         node[_place(node, last)] = value
     except (TypeError, AttributeError, ValueError, IndexError):
-        raise InputError(f"{what}: the settings have no key '{key}'") from None
+        raise InputError(f"{what}: the settings have no key '{shortened(key)}'") from None
+    return new
 
 
 def _place(node: Any, name: str) -> int | str:
@@ -184,31 +184,49 @@ def _place(node: Any, name: str) -> int | str:
     return int(name)
 
 
-def _first_error(
-    error: ValidationError, model: type[BaseModel], source: str, tree: yaml.Node | None, overrides: Sequence[str]
-) -> str:
+class _Source(NamedTuple):
+    """Where settings come from: what it is called, its nodes, changes by key, and the place of a variant in it."""
+
+    name: str
+    tree: yaml.Node | None = None
+    changes: Mapping[str, str] = MappingProxyType({})
+    place: Sequence[str] = ()
+
+    def of(self, location: Sequence[str | int]) -> str:
+        """Return where a setting was set, and its key."""
+        whole = [*self.place, *location]
+        key = ".".join(map(str, whole)) or "settings"
+        change = next((what for changed, what in self.changes.items() if f"{key}.".startswith(f"{changed}.")), None)
+        return f"{change or self.name + _line(self.tree, whole)}: {shortened(key, 100)}"
+
+
+def _first_error(error: ValidationError, model: type[BaseModel], source: _Source) -> str:
     """Return what is wrong with the first wrong setting, where it was set, and how many others are wrong."""
     details = error.errors()
     first, location = details[0], _location(details[0]["loc"])
-    key = ".".join(map(str, location)) or "settings"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = "unknown setting; " + _known_settings(model, location[:-1])
     elif "input" in first and not isinstance(first["input"], dict | list) and first["type"] != "missing":
-        message = f"{message}, got {first['input']!r}"
+        message = f"{message}, got {_written(first['input'])}"
     wrong = {tuple(_location(d["loc"])) for d in details}
     # A list whose only item is wrong also counts as too short: what holds a wrong setting is not counted itself.
     others = sum(not any(other[: len(loc)] == loc for other in wrong if other != loc) for loc in wrong) - 1
     more = f" (and {others} more)" if others else ""
-    culprit = next((o for o in overrides if o.partition("=")[0] == key), None)
-    where = f"--set {culprit}: {key}" if culprit else f"{source}{_line(tree, location)}: {key}"
-    return f"{where}: {message}{more}"
+    return f"{source.of(location)}: {shortened(message, 400)}{more}"
+
+
+def _written(value: Any) -> str:
+    try:
+        return shortened(repr(value))
+    except ValueError:  # Python writes no number of thousands of digits
+        return "a number of thousands of digits"
 
 
 def _location(loc: Sequence[str | int]) -> list[str | int]:
     """Return the path to a setting, without the branches of unions that pydantic appends."""
-    branches = ("constrained", "literal", "function", "int", "float")
-    return [part for part in loc if isinstance(part, int) or not part.startswith(branches)]
+    branch = r"(constrained|function|literal)[-\[].*|int|float|\[key\]"
+    return [part for part in loc if isinstance(part, int) or not re.fullmatch(branch, part)]
 
 
 def _known_settings(model: type[BaseModel], location: Iterable[str | int]) -> str:

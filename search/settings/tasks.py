@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 from pydantic import Field, field_validator
 
@@ -12,11 +12,16 @@ from programs.errors import InputError
 
 from proxy_tasks import Task, get_task
 from proxy_tasks.named import frozen, is_users
+from proxy_tasks.preflight import check_task
 from proxy_tasks.references import reference
 from proxy_tasks.task import Matmul
 
-from search.settings.fields import Immutable, Number, PositiveInt
+from search.settings import limits
+from search.settings.fields import Arguments, Immutable, Number, ShortText, Within
 from search.settings.seeds import MOST_SEARCH_SEEDS, tuning_seeds
+
+Loss = Annotated[Number, Within(limits.LOSS)]
+_LEAST_DISTANCE = 1e-9  # of two anchors, or scores would not be finite
 
 
 class Anchors(NamedTuple):
@@ -41,23 +46,23 @@ class TaskSeeds(NamedTuple):
 class TaskChoice(Immutable):
     """A task to search on, and what to change in it."""
 
-    name: str
+    name: ShortText
     """A built-in task, or a user-defined one as module:function."""
     seeds: Annotated[int, Field(ge=1, le=MOST_SEARCH_SEEDS, strict=True)] = 1
     """Trainings of each program; their mean decides."""
-    steps: PositiveInt | None = None
+    steps: Annotated[int, Within(limits.STEPS)] | None = None
     """Training steps instead of the task's own."""
-    batch_size: PositiveInt | None = None
+    batch_size: Annotated[int, Within(limits.BATCH_SIZE)] | None = None
     """Samples of a training step instead of the task's own."""
-    update_scale: Annotated[Number, Field(gt=0, le=1e6)] = 1.0
+    update_scale: Annotated[Number, Field(gt=0), Within(limits.UPDATE_SCALE)] = 1.0
     """Factor on the updates of all programs on this task, such as its best learning rate over the mean of all tasks."""
     matmul: Matmul = "float32"
     """Precision of matrix products in training; tf32 is for GPUs, bf16 for all devices. Everything else is float32."""
-    data: dict[str, Any] = Field(default={})
+    data: Arguments = Field(default={})
     """Arguments of the data set, such as `path`."""
-    model: dict[str, Any] = Field(default={})
+    model: Arguments = Field(default={})
     """Arguments of the model, such as `hidden`."""
-    anchors: tuple[Number, Number] | None = None
+    anchors: tuple[Loss, Loss] | None = None
     """Losses between which scores lie where there are several tasks: of a tuned baseline (0) and of the best known (1).
     Built-in tasks have recorded ones."""
 
@@ -71,7 +76,7 @@ class TaskChoice(Immutable):
     @field_validator("anchors")
     @classmethod
     def _apart(cls, anchors: tuple[float, float] | None) -> tuple[float, float] | None:
-        if anchors is not None and anchors[1] >= anchors[0]:
+        if anchors is not None and anchors[0] - anchors[1] < _LEAST_DISTANCE:
             raise ValueError("expected [loss of a tuned baseline, lower loss of the best known]")
         return anchors
 
@@ -101,13 +106,19 @@ def task_seeds(choices: Sequence[TaskChoice]) -> list[TaskSeeds]:
 
 
 def load_tasks(choices: Sequence[TaskChoice]) -> None:
-    """Load all tasks, so that what is missing is said before anything starts.
+    """Load and check all tasks, so that what is missing or wrong is said before anything starts.
 
     Raises:
-        InputError: a task cannot be loaded.
+        InputError: a task cannot be loaded or trained on, or two have one name.
     """
+    names: dict[str, str] = {}
     for choice in choices:
-        choice.task.load()
+        task = choice.task
+        check_task(task)
+        if names.setdefault(task.name, choice.name) != choice.name:
+            raise InputError(
+                f"tasks: '{choice.name}' and '{names[task.name]}' are both called '{task.name}'; give one another name"
+            )
 
 
 def _anchors(choice: TaskChoice) -> Anchors:

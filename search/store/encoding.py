@@ -12,12 +12,15 @@ LONGEST_REASON = 2000  # characters
 DEEPEST = 30  # levels of nesting in JSON: far beyond any that we write
 
 
-def foreign_data_error(place: str, what: str) -> InputError:
-    """Return the error for a database that holds what it should not."""
-    return InputError(
-        f"{place}: holds something that optsearch did not write ({what}); restore a copy of it, or name another"
-        " with --store"
-    )
+class ForeignDataError(InputError):
+    """A database holds something that optsearch did not write: `what` says what."""
+
+    def __init__(self, place: str, what: str) -> None:
+        super().__init__(
+            f"{place}: holds something that optsearch did not write ({what}); restore a copy of it, or name another"
+            " with --store"
+        )
+        self.what = what
 
 
 def clean_text(text: str | None) -> str | None:

@@ -1,8 +1,9 @@
 """The right to write a search: one run has it at a time, keeps it alive, and loses it when it dies.
 
 A run that was killed is succeeded at once on the same machine, and LEASE_SECONDS after its last heartbeat on another.
-One that only slept, or whose clock is wrong, may find itself succeeded while it lives: everything that it writes is
-checked against its token in the same transaction, so that it can never write over its successor.
+Clocks may be set, or differ between machines: so before a run succeeds another because of what a clock says, it waits
+WATCH_SECONDS for a heartbeat. One that only slept may find itself succeeded while it lives: everything that it writes
+is checked against its token in the same transaction, so that it can never write over its successor.
 """
 
 from __future__ import annotations
@@ -13,30 +14,62 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import psutil
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table
 
 from programs.errors import InputError
 
-from search.store.clock import clock, seconds_now
+from search.store.clock import clock
+from search.store.encoding import ForeignDataError
 from search.store.errors import LeaseLost, StoreError
 from search.store.keys import SearchState
-from search.store.rows import now
+from search.store.rows import Name, Row, query
 from search.store.store import Store
 from search.store.tables import BaselineRow, MetaValidationRow, ProgramRow, SearchRow
 
 LEASE_SECONDS = 30.0  # without a heartbeat
 HEARTBEAT_SECONDS = 5.0
+WATCH_SECONDS = 8.0  # in which a living run gives a sign, whatever the clocks say
+_LOOK_SECONDS = 0.2  # between two looks for it
 _EXIT_SECONDS = 1.0  # how long to wait for a heartbeat that the database keeps waiting
 
 _log = logging.getLogger("optsearch.store")
 _held: set[str] = set()  # tokens of this very process
+
+
+@query(
+    """
+    SELECT id, name, holder, holder_token, holder_machine, holder_pid, heartbeat, CAST(updated AS TEXT) AS updated
+    FROM search
+    """
+)
+class Holder(Row):
+    """A search with the run that has its lease, if there is one."""
+
+    id: int
+    """The ID of the search."""
+    name: Name
+    """Its name."""
+    holder: str | None
+    """The run, for people."""
+    holder_token: str | None
+    """What it writes with."""
+    holder_machine: str | None
+    """Its machine."""
+    holder_pid: int | None
+    """Its process."""
+    heartbeat: float | None
+    """When it was last alive, in seconds by the clock of the database."""
+    updated: str
+    """When something was last written for the search, in UTC."""
 
 
 def machine() -> str:
@@ -49,19 +82,32 @@ def machine() -> str:
     return " ".join(parts)
 
 
-def is_held(search: SearchRow | Any, silent: float) -> bool:
-    """Return whether the holder of a search's lease still has it.
+def is_held(search: Holder, silent: float) -> bool:
+    """Return whether the holder of a search's lease still has it, as far as one look can tell.
 
     Args:
-        search: the search, with `holder_token`, `holder_machine` and `holder_pid`.
-        silent: seconds since its last heartbeat. They are negative where its clock is ahead of ours; by more than a
-            lease, and that clock cannot be trusted.
+        search: the search.
+        silent: seconds since its last heartbeat. They are negative where its clock is ahead of ours.
     """
-    if search.holder_token is None or abs(silent) >= LEASE_SECONDS:
+    if search.holder_token is None:
         return False
-    if search.holder_machine != machine() or search.holder_pid is None:
+    if _is_of_this_machine(search):
+        return silent < LEASE_SECONDS and not _is_dead(search)
+    return abs(silent) < LEASE_SECONDS
+
+
+def _is_of_this_machine(search: Holder) -> bool:
+    return search.holder_machine == machine() and search.holder_pid is not None
+
+
+def _is_dead(search: Holder) -> bool:
+    """Return whether it is certain that nobody has the lease: whoever had it gave it back, or died on this machine."""
+    if search.holder_token is None:
         return True
-    return _is_alive(search.holder_pid, search.holder_token)
+    if not _is_of_this_machine(search):
+        return False
+    assert search.holder_pid is not None
+    return not _is_alive(search.holder_pid, search.holder_token)
 
 
 def _is_alive(pid: int, token: str) -> bool:
@@ -99,24 +145,62 @@ class Lease:
             InputError: another run has it.
             StoreError: the database cannot be written.
         """
-        t = self._table.c
-        query = select(t.name, t.holder, t.holder_token, t.holder_machine, t.holder_pid, t.heartbeat)
-        with self.store.writing() as connection:
-            row = connection.execute(query.where(t.id == self._search_id).with_for_update()).one()
-            silent = seconds_now(connection) - (-math.inf if row.heartbeat is None else row.heartbeat)
-            if is_held(row, silent):
-                raise InputError(self._refusal(row, silent))
-            values = {
-                "holder": f"{socket.gethostname()}, process {os.getpid()}",
-                "holder_token": self.token,
-                "holder_machine": machine(),
-                "holder_pid": os.getpid(),
-                "heartbeat": clock(connection),
-            }
-            connection.execute(self._table.update().where(t.id == self._search_id).values(values))
-        _held.add(self.token)
+        while not self._takes_over(self._abandoned()):
+            pass  # another run was faster, or the one before lives after all
 
-    def _refusal(self, row: Any, silent: float) -> str:
+    def _abandoned(self) -> Holder:
+        """Return the search as its last run has left it, once it is sure that this gives no sign of life any more.
+
+        Raises:
+            InputError: a run has the search.
+        """
+        found, began = self._look(), time.monotonic()
+        while not _is_dead(found):
+            if time.monotonic() - began >= WATCH_SECONDS:
+                return found
+            time.sleep(_LOOK_SECONDS)
+            before, found = found, self._look()
+            if found.heartbeat != before.heartbeat and found.holder_token is not None:
+                raise InputError(self._refusal(found, 0.0))
+        return found
+
+    def _look(self) -> Holder:
+        """Return the row of the search, if no run seems to have it.
+
+        Raises:
+            InputError: a run has the search.
+        """
+        (row,) = self.store.select(Holder, "id = :id", id=self._search_id)
+        silent = math.inf if row.heartbeat is None else self.store.clock() - row.heartbeat
+        if is_held(row, silent):
+            raise InputError(self._refusal(row, silent))
+        return row
+
+    def _takes_over(self, left: Holder) -> bool:
+        """Take the lease unless somebody has written to it meanwhile; return whether that went well."""
+        self.store.not_before(self._last_written(left))
+        t = self._table.c
+        unchanged = (t.holder_token == left.holder_token) & (t.heartbeat == left.heartbeat)
+        values: dict[str, Any] = {
+            "holder": f"{socket.gethostname()}, process {os.getpid()}",
+            "holder_token": self.token,
+            "holder_machine": machine(),
+            "holder_pid": os.getpid(),
+        }
+        with self.store.writing() as connection:
+            update = self._table.update().where(t.id == self._search_id, unchanged)
+            taken = connection.execute(update.values(heartbeat=clock(connection), **values)).rowcount == 1
+        if taken:
+            _held.add(self.token)
+        return taken
+
+    def _last_written(self, row: Holder) -> datetime:
+        try:
+            return datetime.fromisoformat(row.updated).replace(tzinfo=None)
+        except ValueError:
+            raise ForeignDataError(self.store.location, f"{row.updated[:40]!r} as a time") from None
+
+    def _refusal(self, row: Holder, silent: float) -> str:
         where = f"{self.store.location}: search '{row.name}' is being run by {row.holder}"
         if row.holder_machine == machine():
             return f"{where}; wait for it to end or stop it, or start a search of another name"
@@ -157,7 +241,7 @@ class Lease:
     def _writing(self, **values: Any) -> Iterator[Connection]:
         """Open a transaction that has noted values and the time in the row of the search."""
         with self.store.writing() as connection:
-            self._fence(connection, {"updated": now(), **values})
+            self._fence(connection, {"updated": self.store.now(), **values})
             yield connection
 
     def _fence(self, connection: Connection, values: dict[str, Any]) -> None:

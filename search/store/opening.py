@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
 
@@ -11,9 +12,12 @@ from sqlalchemy.exc import DBAPIError
 from programs.errors import InputError
 
 from search.store import versions
-from search.store.connections import BUSY_SECONDS, engine_of, location_of, sqlite_file, writer
-from search.store.integrity import check_file, warn_of_network
+from search.store.access import is_there, may_write, require_readable
+from search.store.connections import BUSY_SECONDS, engine_of, is_damage, is_forbidden, location_of, sqlite_file, writer
+from search.store.integrity import check_file, damage_of_log, mend_of_damage, warn_of_network
 from search.store.store import Store
+
+_log = logging.getLogger("optsearch.store")
 
 
 def open_store(location: str, create: bool = False) -> Store:
@@ -26,23 +30,56 @@ def open_store(location: str, create: bool = False) -> Store:
     Raises:
         InputError: it is missing, foreign, damaged, of another version, or cannot be opened.
     """
-    engine = engine_of(location)
-    file = sqlite_file(engine)
-    if file is not None and not create and not file.exists():
-        raise InputError(f"{file}: no such database; `optsearch run CONFIG` writes one, --store names another")
+    engine = reach(location, create)
+    lost = damage_of_log(sqlite_file(engine))
+    if lost is not None:
+        _log.warning("%s", lost)
     try:
         _prepare(engine, create)
     except (DBAPIError, sqlite3.Error, UnicodeError) as error:  # the last about damaged names in messages of SQLite
         engine.dispose()
-        mend = "name another with --store"
-        if create:
-            mend = "name a database in a folder that can be written with --store, or for a search with --set store=..."
-        said = " ".join(str(getattr(error, "orig", error)).split())
-        raise InputError(f"{location_of(engine)}: cannot be used as a database ({said}); {mend}") from None
+        raise unusable(engine, error, create) from None
     except InputError:
         engine.dispose()
         raise
     return Store(engine)
+
+
+def reach(location: str, to_write: bool = False) -> Engine:
+    """Return an engine for a database; of what it holds nothing is read yet.
+
+    Raises:
+        InputError: it is missing, or this user may not read it, or not write it though it will be written.
+    """
+    engine = engine_of(location, to_write)
+    file = sqlite_file(engine)
+    if file is None:
+        return engine
+    if not is_there(file):
+        if to_write:
+            return engine
+        raise InputError(f"{file}: no such database; `optsearch run CONFIG` writes one, --store names another")
+    require_readable(file)
+    if to_write and not may_write(file):
+        raise InputError(
+            f"{file}: may not be written by this user; make the file and its folder writable, or name another with"
+            " --store, or for a search with --set store=..."
+        )
+    return engine
+
+
+def unusable(engine: Engine, error: Exception, to_write: bool = False) -> InputError:
+    """Return the error for a database that could not be opened."""
+    cause = getattr(error, "orig", error)
+    mend = "name another with --store"
+    if is_damage(cause):
+        mend = mend_of_damage(location_of(engine))
+    elif is_forbidden(cause) and sqlite_file(engine) is None:
+        mend = f"let this user {'write' if to_write else 'read'} there, or name another with --store"
+    elif to_write:
+        mend = "name a database in a folder that can be written with --store, or for a search with --set store=..."
+    said = " ".join(str(cause).split())
+    return InputError(f"{location_of(engine)}: cannot be used as a database ({said}); {mend}")
 
 
 def _prepare(engine: Engine, create: bool) -> None:
@@ -52,7 +89,7 @@ def _prepare(engine: Engine, create: bool) -> None:
         if current or not create:
             versions.check(connection)
     if file is not None:
-        check_file(engine, file, to_write=create)
+        check_file(engine, file)
     if create and not current:
         with writer(engine).begin() as connection:
             versions.upgrade(connection)

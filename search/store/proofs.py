@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import and_
 
-from search.store.rows import Digest, Row, now, query
+from search.store.rows import Digest, Row, query
 from search.store.store import Store, table_of
 from search.store.tables import NoiseRow, OpeningRow, ProofRow, SelectionRow
 
 
 @query(
     """
-    SELECT id, program_id, dataflow_hash, CAST(opened AS TEXT) AS opened, CAST(finished AS TEXT) AS finished,
+    SELECT id, program_id, dataflow_hash, settings, CAST(opened AS TEXT) AS opened, CAST(finished AS TEXT) AS finished,
            (SELECT COUNT(*) FROM opening before WHERE before.id <= opening.id) AS openings
     FROM opening
     """
@@ -27,6 +28,8 @@ class Opening(Row):
     """The ID of the finalist."""
     dataflow_hash: Digest
     """What the finalist computes."""
+    settings: dict[str, Any]
+    """What the locked tasks meant then."""
     opened: str
     """When the tasks were opened, in UTC."""
     finished: str | None
@@ -47,9 +50,9 @@ def find_opening(store: Store, dataflow_hash: str) -> Opening | None:
     return store.first(Opening, "dataflow_hash = :hash", hash=dataflow_hash)
 
 
-def open_locked(store: Store, program_id: int, dataflow_hash: str, funnel: str) -> Opening:
-    """Record that the locked tasks are opened for a finalist, before anything is trained on them."""
-    row = OpeningRow(program_id, dataflow_hash, funnel, now(), None)
+def open_locked(store: Store, program_id: int, dataflow_hash: str, funnel: str, settings: dict[str, Any]) -> Opening:
+    """Record that the locked tasks are opened for a finalist, and what they mean, before any training on them."""
+    row = OpeningRow(program_id, dataflow_hash, funnel, store.now(), None, settings)
     table = table_of(OpeningRow)
     with store.writing() as connection:  # of two that do this at once, the second finds what the first has written
         insert = store.upsert(table).values(row.as_columns())
@@ -65,7 +68,7 @@ def finish_proof(store: Store, opening: Opening, rows: Sequence[ProofRow]) -> No
     with store.writing() as connection:
         connection.execute(proof.delete().where(proof.c.opening_id == opening.id))
         store.insert(connection, rows, opening_id=opening.id)
-        connection.execute(openings.update().where(openings.c.id == opening.id).values(finished=now()))
+        connection.execute(openings.update().where(openings.c.id == opening.id).values(finished=store.now()))
 
 
 def set_noise(store: Store, rows: Sequence[NoiseRow]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import (
     Annotated,
@@ -42,11 +42,6 @@ from sqlalchemy.sql.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
 metadata = MetaData()
-
-
-def now() -> datetime:
-    """Return the time in UTC, as the tables keep it."""
-    return datetime.now(UTC).replace(tzinfo=None)
 
 
 # Kinds of texts. Names are shown and written into exports; those of tasks may be `module:function`.
@@ -169,7 +164,7 @@ def table(
             keys = [] if target is None else [ForeignKey(f"{target.table}.id")]
             columns.append(Column(field, accepted.sql, *keys, nullable=accepted.is_optional))
         if created:
-            columns.append(Column("created", DateTime, nullable=False, default=now))
+            columns.append(Column("created", DateTime, nullable=False))
         row.relation, row.table = name, Table(name, metadata, *columns, *constraints)
         return row
 

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Connection, DefaultClause, Dialect, Table, UniqueConstraint, text
 
+from programs.errors import InputError
+
 from search.store import tables  # noqa: F401 - which declares them
 from search.store.connections import location_of
-from search.store.encoding import foreign_data_error
+from search.store.encoding import ForeignDataError
 from search.store.rows import VIEWS, definition, metadata
 from search.store.views import ProgramEntry  # noqa: F401 - which declares the views
 
@@ -38,10 +40,17 @@ class Thing(NamedTuple):
 
 
 def things(connection: Connection) -> list[Thing]:
-    """Return all that the database defines."""
+    """Return all that the database defines.
+
+    Raises:
+        InputError: this user may not look.
+    """
     if connection.dialect.name == "sqlite":
         query = "SELECT type, name, tbl_name, sql FROM sqlite_master"
     else:
+        if connection.exec_driver_sql("SELECT current_schema()").scalar() is None:
+            place = location_of(connection.engine)
+            raise InputError(f"{place}: this user may use no schema of its search path; grant usage of one")
         query = """
             SELECT c.relkind::text, c.relname::text, c.relname::text, '' FROM pg_catalog.pg_class c
             WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind NOT IN ('i', 'I', 'S', 'c', 't')
@@ -63,13 +72,13 @@ def check_kinds(connection: Connection, found: list[Thing]) -> None:
     place = location_of(connection.engine)
     for thing in found:
         if thing.kind == "trigger":
-            raise foreign_data_error(place, f"a trigger, '{thing.name}'")
+            raise ForeignDataError(place, f"a trigger, '{thing.name}'")
         if thing.name in (VERSION_TABLE, *TABLES) and thing.kind not in ("table", "index"):
-            raise foreign_data_error(place, f"'{thing.name}' is no table")
+            raise ForeignDataError(place, f"'{thing.name}' is no table")
         if thing.name in VIEWS and thing.kind != "view":
-            raise foreign_data_error(place, f"'{thing.name}' is no view")
+            raise ForeignDataError(place, f"'{thing.name}' is no view")
         if thing.kind == "table" and thing.name in (VERSION_TABLE, *TABLES) and _RUNS_CODE.search(thing.sql):
-            raise foreign_data_error(place, f"a table '{thing.name}' with conditions of its own")
+            raise ForeignDataError(place, f"a table '{thing.name}' with conditions of its own")
 
 
 def check_shape(connection: Connection, found: list[Thing]) -> None:
@@ -82,15 +91,15 @@ def check_shape(connection: Connection, found: list[Thing]) -> None:
     kinds = {thing.name: thing for thing in found if thing.kind in ("table", "view")}
     for name in (*TABLES, *VIEWS):
         if name not in kinds:
-            raise foreign_data_error(place, f"no '{name}'")
+            raise ForeignDataError(place, f"no '{name}'")
     described = _described_sqlite if connection.dialect.name == "sqlite" else _described_postgresql
     for name, table in TABLES.items():
         if described(connection, name) != _expected(table, connection.dialect):
-            raise foreign_data_error(place, f"a table '{name}' of another shape")
+            raise ForeignDataError(place, f"a table '{name}' of another shape")
     if connection.dialect.name == "sqlite":
         for name in VIEWS:
             if kinds[name].sql != definition(name):
-                raise foreign_data_error(place, f"another view '{name}'")
+                raise ForeignDataError(place, f"another view '{name}'")
 
 
 def _expected(table: Table, dialect: Dialect) -> Any:
@@ -128,6 +137,7 @@ def _indexes(connection: Connection, table: str) -> Iterator[tuple[int, tuple[st
 
 
 def _described_postgresql(connection: Connection, table: str) -> Any:
-    query = """SELECT column_name::text, data_type::text FROM information_schema.columns
-               WHERE table_schema = current_schema() AND table_name = :name"""
+    query = """SELECT attname::text, format_type(atttypid, NULL) FROM pg_catalog.pg_attribute
+               WHERE attrelid = format('%I.%I', current_schema(), CAST(:name AS text))::regclass
+               AND attnum > 0 AND NOT attisdropped"""  # information_schema hides what this user may not read
     return {(name, kind) for name, kind in connection.execute(text(query), {"name": table})}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,15 +17,16 @@ from programs.errors import InputError
 from proxy_tasks import Task
 from proxy_tasks.outcome import Outcome, Status
 
-from search.store.clock import seconds_now
+from search.store.clock import SteadyClock, seconds_now
 from search.store.connections import location_of, sqlite_file, translated, writer
-from search.store.encoding import clean_number, clean_text, foreign_data_error
+from search.store.encoding import ForeignDataError, clean_number, clean_text
 from search.store.errors import StoreError
 from search.store.keys import CIRCUMSTANCES, SearchState, TrainingKey
-from search.store.rows import Name, Row, RowType, now, query, selected
+from search.store.rows import Name, Row, RowType, query, selected
 from search.store.tables import (
     BaselineRow,
     ExportRow,
+    FunnelRow,
     ProgramRow,
     SearchRow,
     SelectionRow,
@@ -64,6 +66,7 @@ class Store:
         self._writer = writer(engine)
         self._file = sqlite_file(engine)
         self._identity = _identity(self._file)
+        self._steady = SteadyClock()
 
     @property
     def location(self) -> str:
@@ -101,6 +104,15 @@ class Store:
         with translated(self.engine, "written"), self._writer.begin() as connection:
             yield connection
 
+    def require_writable(self) -> None:
+        """Refuse a database that this user may not write, before work is done whose result would be written.
+
+        Raises:
+            StoreError: the database cannot be written.
+        """
+        with self.writing():
+            pass
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Open a connection that reads.
@@ -116,6 +128,14 @@ class Store:
         """Return the time in seconds, by the clock that heartbeats are written with."""
         with self.reading() as connection:
             return seconds_now(connection)
+
+    def now(self) -> datetime:
+        """Return the time in UTC, as the tables keep it: never before one that this store has given or was told of."""
+        return self._steady.now()
+
+    def not_before(self, written: datetime) -> None:
+        """Let what is written from now on have a later time than something that is written already."""
+        self._steady.not_before(written)
 
     # --- rows ------------------------------------------------------------------------------------------------------
 
@@ -161,7 +181,9 @@ class Store:
         if rows:
             table = type(rows[0]).table
             assert table is not None
-            connection.execute(table.insert(), [{**common, **_storable(row)} for row in rows])
+            if "created" in table.c:
+                common["created"] = self.now()
+            connection.execute(table.insert(), [{**_storable(row), **common} for row in rows])
 
     def upsert(self, table: Table) -> Any:
         """Return an insertion that can say what to do about rows that are there already."""
@@ -181,7 +203,7 @@ class Store:
         """
         if len(name) > LONGEST_NAME:
             raise InputError(f"name: {len(name)} characters, expected at most {LONGEST_NAME}")
-        t, created = table_of(SearchRow), now()
+        t, created = table_of(SearchRow), self.now()
         row = SearchRow(name, settings, SearchState.RUNNING, created, created, 0.0, None, None, None, None, None)
         insert = self.upsert(t).values(row.as_columns()).on_conflict_do_nothing(index_elements=["name"])
         with self.writing() as connection:
@@ -200,9 +222,9 @@ class Store:
         rows = self.iterate(ProgramRow, "search_id = :id", order="birth", id=search_id)
         for expected, row in enumerate(rows):
             if row.birth != expected:
-                raise foreign_data_error(self.location, f"the number of birth {expected}")
+                raise ForeignDataError(self.location, f"the number of birth {expected}")
             if losses is not None and row.hurdle_losses is not None and len(row.hurdle_losses) != losses:
-                raise foreign_data_error(self.location, f"the losses at hurdles of birth {expected}")
+                raise ForeignDataError(self.location, f"the losses at hurdles of birth {expected}")
             yield row
 
     def baselines(self, search_id: int) -> dict[str, BaselineRow]:
@@ -261,9 +283,19 @@ class Store:
         )
         with self.writing() as connection:
             if rows:
-                connection.execute(statement, [_storable(row) for row in rows])
+                written = self.now()
+                connection.execute(statement, [{**_storable(row), "created": written} for row in rows])
 
     # --- evidence ----------------------------------------------------------------------------------------------------
+
+    def begin_funnel(self, name: str, settings: dict[str, Any]) -> dict[str, Any]:
+        """Keep the settings of a funnel, unless it was begun before, and return those that it was begun with."""
+        t = table_of(FunnelRow)
+        with self.writing() as connection:
+            insert = self.upsert(t).values(created=self.now(), **FunnelRow(name, settings).as_columns())
+            connection.execute(insert.on_conflict_do_nothing(index_elements=["name"]))
+        (kept,) = self.select(FunnelRow, "name = :name", name=name)
+        return kept.settings
 
     def set_selection(self, rows: Sequence[SelectionRow]) -> None:
         """Keep the results of a stage of a funnel; earlier ones of this stage and of those after it go."""

@@ -158,6 +158,16 @@ class MetaValidationRow(Row):
     """Its fitness on the tasks that the search never sees; none where training failed there."""
 
 
+@table("funnel", UniqueConstraint("name"), created=True)
+class FunnelRow(Row):
+    """A funnel that has been begun."""
+
+    name: Title
+    """The name of the funnel."""
+    settings: dict[str, Any]
+    """Its settings, and what its tasks mean."""
+
+
 @table("selection", UniqueConstraint("funnel", "stage", "competitor", "task_fingerprint"), created=True)
 class SelectionRow(Row):
     """A program or a baseline on a task of a stage of a funnel: as tuned there, on fresh seeds."""
@@ -220,6 +230,8 @@ class OpeningRow(Row):
     """When the tasks were opened."""
     finished: datetime | None
     """When everything was measured; none while the proof is incomplete."""
+    settings: dict[str, Any]
+    """What the locked tasks and user-defined functions meant when they were opened."""
 
 
 @table("proof", UniqueConstraint("opening_id", "competitor", "task_fingerprint"), of="opening")

@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple
 
 from proxy_tasks.outcome import CURVE_POINTS, Status
 
-from search.store.encoding import foreign_data_error, from_json
+from search.store.encoding import ForeignDataError, from_json
 from search.store.rows import Kind, Row, RowType
 from search.store.tables import ProgramColumns, SearchRow, TrainingRow
 from search.store.views import SearchEntry
@@ -107,7 +107,7 @@ class Reader(Generic[RowType]):
         row = self._kind(*values)
         for what, holds in checks.rules:
             if not holds(row):
-                raise foreign_data_error(self._place, what)
+                raise ForeignDataError(self._place, what)
         return row
 
     def _converted(self, values: Sequence[Any]) -> list[Any]:
@@ -126,7 +126,7 @@ class Reader(Generic[RowType]):
                 raise self._refused(place, f"a {type(value).__name__}")
 
     def _refused(self, place: int, what: str) -> Exception:
-        return foreign_data_error(self._place, f"{what} as {self._checks.names[place]}")
+        return ForeignDataError(self._place, f"{what} as {self._checks.names[place]}")
 
 
 class _Checks(NamedTuple):

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 from programs.errors import InputError
 
 from search.store.connections import location_of
-from search.store.encoding import foreign_data_error
+from search.store.encoding import ForeignDataError
 from search.store.rows import VIEWS, definition, metadata
 from search.store.shape import VERSION_TABLE, check_kinds, check_shape, things
 
@@ -74,7 +74,7 @@ def upgrade(connection: Connection) -> None:
                 _migrate(connection, is_new=version is None)
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             said = f"searches of schema {version} with other settings: {type(error).__name__}"
-            raise foreign_data_error(location_of(connection.engine), said) from None
+            raise ForeignDataError(location_of(connection.engine), said) from None
     check(connection)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-PATIENCE = 10.0  # seconds; a process that is being killed may take a moment to go
+PATIENCE = 60.0  # seconds; a process that is being killed may take a moment to go, on a busy machine a long one
 CHECKS, BETWEEN_CHECKS = 2, 0.2  # that find no process, seconds apart: one may be just starting
 
 

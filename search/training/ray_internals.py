@@ -3,8 +3,8 @@
 Ray has no public setting for any of this: `_node_ip_address` is translated from the loopback address to another one of
 the machine, `log_to_driver` sends output to the terminal or nowhere, and daemons always join the group of the driver.
 
-Run as a script with the address of a cluster, the file prints `HEAD` once the head has answered, ends without an error
-if it could connect, and with one line on the standard output if not.
+Run as a script with the address of a cluster and the seconds for its head to answer, the file prints `HEAD` once that
+has answered, ends without an error if it could connect, and with one line on the standard output if not.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray._private import client_mode_hook, ray_constants, services
@@ -56,6 +57,13 @@ def running_cluster() -> str:
 def own_address() -> str:
     """Return the address of this machine under which clusters listen."""
     return str(services.get_node_ip_address())  # type: ignore[no-untyped-call]
+
+
+def errors_of(pid: int) -> str:
+    """Return what a worker process of this node has written to its standard error."""
+    node: Any = ray_worker._global_node
+    logs = Path(node.get_logs_dir_path())
+    return "".join(path.read_text("utf-8", "replace") for path in logs.glob(f"worker-*-{pid}.err"))
 
 
 def keep_loopback() -> None:
@@ -166,16 +174,19 @@ def use_token() -> None:
 HEAD = "head"  # printed once the head of the cluster has answered
 
 
-def probe(address: str, is_found: bool) -> None:
+def probe(address: str, seconds: int, is_found: bool) -> None:
     """Connect to a cluster and leave.
 
     Args:
         address: host:port.
+        seconds: for the head to answer; after that the process ends by SIGALRM.
         is_found: whether the cluster was found by itself; then Ray uses the token of this machine unasked.
     """
     if is_found:
         use_token()
+    signal.alarm(seconds)  # Ray itself waits longer, and cannot be told otherwise
     GcsClient(address=address)
+    signal.alarm(0)
     print(HEAD, flush=True)
     keep_loopback()  # what is given is an address already, even if it is the loopback address
     ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False, configure_logging=False)
@@ -183,7 +194,7 @@ def probe(address: str, is_found: bool) -> None:
 
 if __name__ == "__main__":
     try:
-        probe(sys.argv[1], "found" in sys.argv[2:])
+        probe(sys.argv[1], int(sys.argv[2]), "found" in sys.argv[3:])
     except Exception as error:
         print(f"{type(error).__name__}: {' '.join(str(error).split())}", flush=True)
         sys.exit(1)

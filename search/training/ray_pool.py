@@ -29,8 +29,8 @@ from search.training.worker import Place, Worker, is_memory, is_of_gpu, meaning
 log = logging.getLogger("optsearch.workers")
 
 MOST_STARTS = 5  # failed starts in a row before a worker is given up
-STARTING_NOTICE_SECONDS = 30.0  # without any worker before it is said that there is none
-LAST_WORDS_SECONDS = 1.0  # until what a crashing process wrote has come here
+STARTING_NOTICE_SECONDS = 30.0  # without any worker of a cluster before it is said that there is none
+LAST_WORDS_SECONDS = 1.0  # until what a crashing process of another node wrote has come here
 ANSWER_SECONDS = 5.0  # to say how much memory was used
 
 
@@ -258,7 +258,7 @@ class RayEvaluator:
         now = time.monotonic()
         if self._idle or self._running or not self._starting:
             self._without_workers_since = now
-        elif now - self._without_workers_since > STARTING_NOTICE_SECONDS:
+        elif self._settings.address is not None and now - self._without_workers_since > STARTING_NOTICE_SECONDS:
             self._without_workers_since = now
             log.warning(
                 "no worker has started; does the cluster have room for %g CPUs, %g GPUs and %g MiB for each?",

@@ -36,15 +36,19 @@ LONGEST_FOLDER = 18  # bytes: the path of a socket has 103 at most on macOS, of 
 CHECK_SECONDS = 5.0  # between two checks of the cluster's head
 SILENCE_SECONDS = 30.0  # of the head until the run ends; Ray itself waits 60, then kills the driver
 ANSWER_SECONDS = 5.0  # for the head to take a connection
-PROBE_SECONDS = 15.0  # to connect as a driver, which takes one or two; a busy machine may need more
+HEAD_SECONDS = 15  # for a head to answer; what is none never does
+PROBE_SECONDS = 300.0  # to connect as a driver, which takes one or two, and minutes on a busy machine
 REMEMBERED = 1000  # processes whose last words are kept
-_LAST_WORDS = re.compile(r"\*\*\* (SIG[A-Z]+) received|^Fatal Python error: (.+)")
+_LAST_WORDS = re.compile(r"\*\*\* (SIG[A-Z]+) received|^Fatal Python error: (.+)", re.MULTILINE)
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _COMMON: dict[str, Any] = {
     "logging_level": logging.ERROR,
     "log_to_driver": True,  # to OUTPUT
     "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}},
 }
+# Where others are busy too, workers as nice as Ray has them (15) hardly run: those that start would be taken for dead,
+# and trainings for endless. `nice optsearch run` makes them give way.
+_WORKERS = {"worker_niceness": 0, "worker_register_timeout_seconds": 300}
 
 
 class WorkerOutput:
@@ -59,8 +63,8 @@ class WorkerOutput:
             return
         for line in data["lines"]:
             log.info("%s: %s", " on ".join(filter(None, (pid, node))) or "ray", line.rstrip())
-            if found := _LAST_WORDS.search(line):
-                self._last_words[node, pid] = found[1] or found[2]
+            if words := _last_words(line):
+                self._last_words[node, pid] = words
                 if len(self._last_words) > REMEMBERED:
                     self._last_words.popitem(last=False)
 
@@ -70,6 +74,11 @@ class WorkerOutput:
         while process not in self._last_words and time.monotonic() < deadline:
             time.sleep(0.05)
         return self._last_words.get(process)
+
+
+def _last_words(text: str) -> str | None:
+    found = _LAST_WORDS.search(text)
+    return (found[1] or found[2]) if found else None
 
 
 OUTPUT = WorkerOutput()
@@ -142,6 +151,7 @@ class _Connection:
                 num_cpus=cpus,
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
+                _system_config=_WORKERS,
                 _temp_dir=str(folder / "r"),  # Ray lets everybody write there (0777); our folder lets nobody in
                 job_config=ray_internals.Job(),
                 **_COMMON,
@@ -185,10 +195,13 @@ class RaySession:
                 _CONNECTION.open(address, cpus)
         context = ray.get_runtime_context()
         self._head, self._node = str(context.gcs_address), str(context.get_node_id())
+        self._address = str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
         self._heard = self._checked = time.monotonic()
 
     def last_words(self, address: str, pid: int, patience: float) -> str | None:
-        """Return what a worker on that node printed as it crashed."""
+        """Return what a worker on that node printed as it crashed, waiting up to `patience` seconds if that is far."""
+        if address == self._address:
+            return _last_words(ray_internals.errors_of(pid))
         return OUTPUT.last_words(address, pid, patience)
 
     def check(self) -> None:
@@ -306,7 +319,8 @@ def _probe(head: str, address: str) -> None:
     Raises:
         InputError: it does not work.
     """
-    command = [sys.executable, "-P", ray_internals.__file__, head, *(["found"] if address == "auto" else [])]
+    found = ["found"] if address == "auto" else []
+    command = [sys.executable, "-P", ray_internals.__file__, head, str(HEAD_SECONDS), *found]
     environment = os.environ | {"RAY_NUM_REDIS_GET_RETRIES": "1"}
     process = subprocess.Popen(  # noqa: S603 - our own file
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment

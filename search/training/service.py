@@ -19,12 +19,14 @@ from programs.program import Program
 
 from proxy_tasks import Hurdle, Replica, Task
 from proxy_tasks.outcome import Outcome, Status, apply_hurdles
+from proxy_tasks.preflight import check_task
 from proxy_tasks.torch_optimizers import TorchOptimizer, TorchReplica
 
+from search.errors import RunError
 from search.settings.settings import Aggregate, Dedup
 from search.settings.tasks import TaskSeeds
 from search.store import Store
-from search.store.keys import TrainingKey
+from search.store.keys import CIRCUMSTANCES, TrainingKey
 from search.training.jobs import Evaluator, Job
 from search.training.statistics import standard_error
 
@@ -156,6 +158,7 @@ class TrainingService:
         self._dedup = dedup
         self._numbers = count()
         self._jobs: dict[int, tuple[Request, Task, list[TrainingKey]]] = {}
+        self._has_succeeded = False
         self.trained = 0
         self.on_progress: Callable[[int, int], None] | None = None
         self._known = self._total = 0
@@ -189,6 +192,7 @@ class TrainingService:
     def _ask(self, request: Request, asked: dict[str, Candidate], on: TaskSeeds, hurdles: tuple[Hurdle, ...]) -> None:
         """Answer from the store what it knows, as these hurdles would have it, and have the rest trained."""
         task, seeds = on.task, on.seeds
+        check_task(task)
         wanted = [
             TrainingKey(key, task.fingerprint, seed + round_ * len(seeds))
             for key, _, round_ in asked.values()
@@ -211,11 +215,27 @@ class TrainingService:
         """Take in what the evaluator has finished by now or finishes within a moment."""
         for number, outcomes in self._evaluator.collect(POLL_SECONDS):
             request, task, keys = self._jobs.pop(number)
+            self._check_first_batch(task, keys, outcomes)
             self._store.add_trainings(task, zip(keys, outcomes, strict=True))
             self.trained += len(keys)
             request.outcomes.update(zip(keys, outcomes, strict=True))
             request.missing.difference_update(keys)
             self._advance(len(keys))
+
+    def _check_first_batch(self, task: Task, keys: Sequence[TrainingKey], outcomes: Sequence[Outcome]) -> None:
+        """Refuse to go on if nothing has been trained so far, and a whole batch has failed for one reason.
+
+        Raises:
+            RunError: what is wrong with every program is not in the programs.
+        """
+        causes = {(o.status, o.reason) for o in outcomes}
+        (status, reason), *others = causes
+        self._has_succeeded |= bool(others) or status not in CIRCUMSTANCES
+        if not self._has_succeeded and len({key.key for key in keys}) > 1:
+            raise RunError(
+                f"all {len(keys)} trainings of the first batch failed on task '{task.name}', {status}: {reason}; the"
+                " same command starts again when this is mended"
+            )
 
     def wait(self, request: Request) -> Request:
         """Return the request when it is complete."""

@@ -14,6 +14,8 @@ from types import FrameType
 
 from tqdm import tqdm
 
+from programs.errors import InputError
+
 from proxy_tasks.devices import open_backend
 
 from search.settings.settings import EvaluatorSettings
@@ -112,9 +114,19 @@ class _Terminal(logging.Handler):
 
 @contextmanager
 def logging_to(path: Path, terminal_too: bool = True) -> Iterator[None]:
-    """Log to this file, Python's own warnings included, and show our warnings on the terminal unless told otherwise."""
+    """Log to this file, Python's own warnings included, and show our warnings on the terminal unless told otherwise.
+
+    Raises:
+        InputError: the log cannot be written.
+    """
     root = logging.getLogger()
-    file = RotatingFileHandler(path, maxBytes=LARGEST_FILE, backupCount=OLDER_FILES, encoding="utf-8", delay=True)
+    try:
+        file = RotatingFileHandler(path, maxBytes=LARGEST_FILE, backupCount=OLDER_FILES, encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{path}: the log of a run cannot be written ({(error.strerror or str(error)).lower()}); let this user"
+            " write it and its folder"
+        ) from None
     file.setFormatter(logging.Formatter(_FORMAT))
     terminal = _Terminal(logging.WARNING)
     terminal.addFilter(logging.Filter("optsearch"))

@@ -10,10 +10,8 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -33,12 +31,12 @@ from search.settings.settings_file import SettingsFile
 from search.store import open_store
 
 from tests.support.blocks import LANGUAGES, PAGES, ROOT, Block, blocks_of
-from tests.support.forked import ForkServer, Result
+from tests.support.forked import ForkServer
+from tests.support.patience import Result, call
 from tests.support.searches import rows_of_query
 
 WINNER = "2843"
 MOST_NOT_RUN = 20
-SECONDS = 300  # of a command: only one that hangs takes so long
 
 
 # --- short versions ---------------------------------------------------------------------------------------------------
@@ -74,13 +72,6 @@ def _short_task(task: dict[str, Any]) -> dict[str, Any]:
 
 
 # --- a folder for each page -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    server = ForkServer(tmp_path_factory.mktemp("forked"))
-    yield server
-    server.close()
 
 
 @pytest.fixture(scope="module")
@@ -171,11 +162,7 @@ class Reader:
 
     def _in_shell(self, command: str) -> Result:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        done = subprocess.run(
-            ["bash", "-c", command], cwd=self._folder, capture_output=True, text=True, timeout=SECONDS, check=False,
-            env=os.environ | {"PATH": path},
-        )  # fmt: skip
-        return Result(done.returncode, done.stdout, done.stderr)
+        return call("bash", "-c", command, folder=self._folder, environment=os.environ | {"PATH": path})
 
     def _run_script(self, blocks: list[Block]) -> None:
         """Statements keep the numbers of their lines, for tracebacks."""

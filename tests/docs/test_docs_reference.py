@@ -34,9 +34,9 @@ def test_every_setting_with_its_default_and_its_meaning() -> None:
             (row,) = set(re.findall(rf"^\| `{name}` \|.*$", page, re.MULTILINE)) & set(_rows(page, kind))
             cells = [cell.strip() for cell in row.strip("|").split(" | ")]
             assert len(cells) == 4 and cells[1] and cells[3], row
-    assert "| `tournament` | whole number from 1 | `2` |" in page
+    assert "| `tournament` | whole number from 1 to 10000 | `2` |" in page
     assert "| `reevaluate` | number from 0 to 1 | `0.0` |" in page
-    assert "| `workers` | whole number from 1 or `auto` | `auto` |" in page
+    assert "| `workers` | whole number from 1 to 10000 or `auto` | `auto` |" in page
     assert "| `name` | text | required |" in page
 
 

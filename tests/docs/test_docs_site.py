@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,6 +15,7 @@ from markdown.extensions.toc import slugify
 
 from scripts.docs_site.commands_page import commands
 from tests.support.blocks import PAGES, ROOT
+from tests.support.patience import call
 
 README = ROOT / "README.md"
 _LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "video": "src"}
@@ -48,9 +48,9 @@ class Page(HTMLParser):
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built as `make docs` builds it: any warning, of a broken link or an unlisted page, is an error."""
     folder = tmp_path_factory.mktemp("site")
-    command = [str(Path(sys.executable).with_name("mkdocs")), "build", "--strict", "--site-dir", str(folder)]
-    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert built.returncode == 0, built.stdout + built.stderr
+    mkdocs = Path(sys.executable).with_name("mkdocs")
+    built = call(mkdocs, "build", "--strict", "--site-dir", folder, folder=ROOT)
+    assert built.code == 0, built.out + built.err
     return folder
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -28,13 +27,6 @@ arms:
   tuning: {strategy: {kind: tune}, budget: {evaluations: 32}}
   random: {strategy: {kind: random}, budget: {evaluations: 32}, lengths_of: evolution}
 """
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    server = ForkServer(tmp_path_factory.mktemp("forked"))
-    yield server
-    server.close()
 
 
 def rows(database: Path, query: str) -> list[tuple[Any, ...]]:
@@ -100,7 +92,10 @@ def test_a_larger_budget_goes_on(server: ForkServer, compared: tuple[Path, str],
     [
         (CONFIG.split("arms:")[0], (), "arms: expected what is to be compared"),
         (CONFIG.replace("lengths_of: evolution", "lengths_of: nobody"), (), "expected an arm above it, got 'nobody'"),
-        (CONFIG.replace("kind: tune", "kind: tunes"), (), "strategy.kind"),
+        (CONFIG.replace("kind: tune", "kind: tunes"), (), "fig.yaml:10: arms.tuning.strategy.kind: "),
+        (CONFIG.replace("evaluations: 32}, len", "evaluations: 0}, len"), (), ":11: arms.random.budget.evaluations: "),
+        (CONFIG, ("--set", "arms.random.seed=-1"), "--set arms.random.seed=-1: arms.random.seed: "),
+        (CONFIG.replace("  tuning:", "  1e3:"), (), "fig.yaml:10: 1e3: the name of a setting must be a text"),
         (CONFIG, ("-o", "fig.gif"), "fig.gif: expected a name that ends in .png"),
         (CONFIG, ("--set", "budget.evaluations=none"), "budget.evaluations"),
     ],
@@ -109,3 +104,4 @@ def test_mistakes(server: ForkServer, tmp_path: Path, config: str, args: tuple[s
     (tmp_path / "fig.yaml").write_text(config)
     code, _, err = server.optsearch(tmp_path, "compare", "fig.yaml", *args)
     assert code == 2 and said in err and "Traceback" not in err
+    assert [file.name for file in tmp_path.iterdir()] == ["fig.yaml"], "nothing is trained before that"

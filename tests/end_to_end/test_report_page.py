@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
-import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -26,7 +23,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-OPTSEARCH = str(Path(sys.executable).parent / "optsearch")
+from tests.support.patience import OPTSEARCH, PATIENCE, Command, call
+
 CONFIG = """\
 name: found
 seed: 1
@@ -40,7 +38,6 @@ baselines: [adamw, lion]
 SECTIONS = ["summary", "progress", "curves", "program", "family", "leaderboard", "pareto", "meta-validation", "funnel",
             "proof", "cache", "failures", "workers", "settings"]  # fmt: skip
 HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>"
-SECONDS = 60  # for what takes a moment
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +46,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     (folder / "found.yaml").write_text(CONFIG)
     for words in (["run", "found.yaml"], ["report"]):
-        done = subprocess.run([OPTSEARCH, *words], cwd=folder, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
+        done = call(OPTSEARCH, *words, folder=folder)
+        assert done.code == 0, done.err
     return folder
 
 
@@ -75,6 +72,8 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chr
         chromium = webdriver.Chrome(options=options, service=Service(driver))
     except SessionNotCreatedException as error:
         pytest.skip(f"chromium does not start: {error.msg}")
+    chromium.set_page_load_timeout(PATIENCE)
+    chromium.set_script_timeout(PATIENCE)
     try:
         yield chromium
     finally:
@@ -86,15 +85,18 @@ Look = Callable[..., webdriver.Chrome]
 
 @pytest.fixture
 def look(chromium: webdriver.Chrome, folder: Path) -> Look:
-    """Opens the report, or another page, and waits until its plots are drawn."""
+    """Opens the report, or another page, and waits until its plots are drawn, unless it need not be whole."""
 
-    def look(page: Path = folder / "report.html", width: int = 1400, dark: bool = False) -> webdriver.Chrome:
+    def look(
+        page: Path = folder / "report.html", width: int = 1400, dark: bool = False, whole: bool = True
+    ) -> webdriver.Chrome:
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
         chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         prefer(chromium, dark)
         chromium.get_log("browser")
         chromium.get(page.as_uri())
-        drawn(chromium)
+        if whole:
+            drawn(chromium)
         return chromium
 
     return look
@@ -108,7 +110,7 @@ def prefer(page: webdriver.Chrome, dark: bool) -> None:
 
 
 def wait(page: webdriver.Chrome, until: Callable[[webdriver.Chrome], Any]) -> Any:
-    return WebDriverWait(page, SECONDS, poll_frequency=0.05).until(until)
+    return WebDriverWait(page, PATIENCE, poll_frequency=0.05).until(until)
 
 
 def drawn(page: webdriver.Chrome) -> None:
@@ -235,23 +237,19 @@ def test_text_from_the_database_stays_text(look: Look, folder: Path, tmp_path: P
         database.execute("UPDATE program SET reason = :text WHERE status <> 'ok'", {"text": HOSTILE})
         database.commit()
     report = tmp_path / "report.html"
-    subprocess.run([OPTSEARCH, "report", "-o", str(report), "--store", str(copy)], check=True, timeout=300)
+    assert call(OPTSEARCH, "report", "-o", report, "--store", copy).code == 0
     page = look(report)
     assert HOSTILE in page.find_element(By.ID, "leaderboard").text
     assert page.get_log("browser") == [] and script(page, "window.hacked") is None
 
 
 def test_an_open_page_follows_the_run(look: Look, folder: Path, tmp_path: Path) -> None:
-    report = tmp_path / "report.html"
-    words = [OPTSEARCH, "report", "--watch", "10", "-o", str(report), "--store", str(folder / "results.db")]
-    made = "document.querySelector('.made time').dateTime"
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as watching:
-        try:
-            assert watching.stdout is not None and "wrote" in watching.stdout.readline()
-            page = look(report)
-            first = script(page, made)
-            wait(page, lambda page: script(page, f"(document.querySelector('.made time') || '') && {made}") > first)
-            watching.send_signal(signal.SIGINT)
-            assert watching.wait(timeout=SECONDS) == 0
-        finally:
-            watching.kill()
+    """It loads itself again, on a slow machine before its plots are drawn."""
+    report, made = tmp_path / "report.html", "document.querySelector('.made time')?.dateTime || ''"
+    with Command(OPTSEARCH, "report", "--watch", "1", "-o", report, "--store", folder / "results.db") as watching:
+        watching.wait_until(report.exists, "a page")
+        page = look(report, whole=False)
+        first = wait(page, lambda page: script(page, made))
+        wait(page, lambda page: script(page, made) > first)
+        watching.interrupt()
+        assert watching.wait() == 0

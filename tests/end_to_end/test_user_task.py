@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.patience import OPTSEARCH, Result, call
+
 PAGE = (Path(__file__).parents[2] / "docs" / "user_task.md").read_text(encoding="utf-8")
-OPTSEARCH = str(Path(sys.executable).with_name("optsearch"))
 
 
 def block(kind: str) -> str:
@@ -18,8 +17,8 @@ def block(kind: str) -> str:
     return found
 
 
-def optsearch(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([OPTSEARCH, *args], cwd=folder, capture_output=True, text=True, timeout=300)
+def optsearch(folder: Path, *args: str) -> Result:
+    return call(OPTSEARCH, *args, folder=folder)
 
 
 @pytest.fixture(scope="module")
@@ -35,27 +34,27 @@ def test_the_page_works(folder: Path) -> None:
     """With Ray workers, which have to find the file too."""
     commands = [line.split()[1:] for line in block("sh").splitlines() if line.startswith("optsearch")]
     assert len(commands) == 2
-    run = optsearch(folder, *commands[0])
-    assert run.returncode == 0, run.stderr
-    assert "300 programs" in run.stderr and "the winner" in run.stdout
+    searched = optsearch(folder, *commands[0])
+    assert searched.code == 0, searched.err
+    assert "300 programs" in searched.err and "the winner" in searched.out
     evaluated = optsearch(folder, *commands[1])
-    assert evaluated.returncode == 0, evaluated.stderr
-    assert "lion" in evaluated.stdout and "spirals" in evaluated.stdout
+    assert evaluated.code == 0, evaluated.err
+    assert "lion" in evaluated.out and "spirals" in evaluated.out
 
 
 def test_a_database_does_not_have_the_users_code_loaded(folder: Path, tmp_path: Path) -> None:
     inline = ["--set", "evaluator.kind=inline", "--set", "budget.programs=60", "--set", "hurdles=off"]
     store = f"sqlite:///{tmp_path / 'other.db'}"
-    assert optsearch(folder, "run", "spirals.yaml", *inline, "--set", f"store={store}").returncode == 0
+    assert optsearch(folder, "run", "spirals.yaml", *inline, "--set", f"store={store}").code == 0
     verify = ["verify", "--search", "spirals", "--store", str(tmp_path / "other.db"), "--pairs", "1"]
     refused = optsearch(folder, *verify)
-    assert refused.returncode == 2
-    assert "'spirals:task'" in refused.stderr and "--config" in refused.stderr
+    assert refused.code == 2
+    assert "'spirals:task'" in refused.err and "--config" in refused.err
     with_config = optsearch(folder, *verify, "--config", "spirals.yaml")
-    assert with_config.returncode == 0 or "share a key" in with_config.stderr
+    assert with_config.code == 0 or "share a key" in with_config.err
     (folder / "wider.yaml").write_text(block("yaml").replace("width: 12", "width: 13"), encoding="utf-8")
     other = optsearch(folder, *verify, "--config", "wider.yaml")
-    assert other.returncode == 2 and "not those of search 'spirals'" in other.stderr
+    assert other.code == 2 and "not those of search 'spirals'" in other.err
 
 
 @pytest.mark.parametrize(
@@ -75,6 +74,6 @@ def test_mistakes_get_one_line_before_anything_starts(
     config = folder / f"{tmp_path.name}.yaml"
     config.write_text(block("yaml").replace(*change).replace("spirals.db", f"{tmp_path}/none.db"), encoding="utf-8")
     refused = optsearch(folder, "run", config.name)
-    assert refused.returncode == 2
-    assert message in refused.stderr and len(refused.stderr.splitlines()) == 1
+    assert refused.code == 2
+    assert message in refused.err and len(refused.err.splitlines()) == 1
     assert not (tmp_path / "none.db").exists()

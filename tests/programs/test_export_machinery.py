@@ -22,8 +22,10 @@ from torch.testing._internal.common_optimizers import (
     _get_optim_inputs_including_global_cliquey_kwargs,
 )
 
-from programs import zoo
+from programs import parse, zoo
 from programs.export import torch_source
+from programs.layout import Layout
+from programs.run.reference import initial_state, numpy_step
 
 SOME = ("lion", "adamw", "raw_lion", "one after another", "functions of the rate")
 
@@ -121,6 +123,10 @@ SCHEDULERS: list[Any] = [
     lambda o: lr_scheduler.SequentialLR(o, [lr_scheduler.LinearLR(o), lr_scheduler.ExponentialLR(o, 0.9)], [3]),
     lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 5),
 ]
+CYCLES: list[Any] = [
+    lambda o: lr_scheduler.OneCycleLR(o, 1.0, total_steps=20),
+    lambda o: lr_scheduler.CyclicLR(o, 0.1, 1.0, step_size_up=3),
+]
 
 
 @some()
@@ -139,6 +145,49 @@ def test_schedulers_drive_the_rate(name: str, schedule: Any) -> None:
         scheduler.step()
     assert scheduler.get_last_lr()[0] != 0.1
     np.testing.assert_array_equal(row(params), row(others))
+
+
+@BOTH
+@pytest.mark.parametrize("schedule", CYCLES)
+def test_schedulers_drive_the_coefficient_of_the_first_moment(schedule: Any, foreach: bool) -> None:
+    """Without being told to leave it. The second moment is computed first here, and spelled out as a sum."""
+    text = (
+        "g2 = square(g)\nn = dot(g, g2)\nv = v * 0.99\nv = v + g2\nm = interp(g, m, {0!r})\nd = sqrt(v)\n"
+        "d = d + n\nupdate = m / d\nupdate = update * lr"
+    )
+    params, layout = parameters(), Layout.of_shapes([p.shape for p in parameters()])
+    w, state, betas = row(params), initial_state(layout), []
+    optimizer = load(parse(text.format(0.9)))(params, foreach=foreach)
+    scheduler = schedule(optimizer)
+    for t in range(8):
+        rate, (first, second) = (optimizer.param_groups[0][key] for key in ("lr", "betas"))
+        update, state = numpy_step(parse(text.format(first)), layout)(w, row(gradients(t)), state, rate)
+        w = w - update
+        betas.append(first)
+        for param, grad in zip(params, gradients(t), strict=True):
+            param.grad = grad
+        optimizer.step()
+        scheduler.step()
+        np.testing.assert_allclose(row(params), w, rtol=1e-9)
+    assert second == 0.99 and len(set(betas)) > 3
+
+
+@pytest.mark.parametrize("name", ["lion", "adamw", "adabelief", "nadamw", "sgd_momentum", "nesterov"])
+@pytest.mark.parametrize("schedule", CYCLES)
+def test_known_optimizers_have_a_momentum_to_cycle(name: str, schedule: Any) -> None:
+    optimizer = load(zoo.load(name))(parameters())
+    before = dict(optimizer.param_groups[0])
+    schedule(optimizer)
+    changed = {key for key, value in before.items() if optimizer.param_groups[0][key] is not value} - {"lr"}
+    assert changed == ({"momentum"} if "momentum" in before else {"betas"})
+
+
+@pytest.mark.parametrize("name", ["sgd", "rmsprop", "signum", "raw_lion"])
+def test_where_schedulers_find_no_momentum_the_docstring_says_so(name: str) -> None:
+    kind = load(zoo.load(name))
+    with pytest.raises(ValueError, match="cycle_momentum"):
+        CYCLES[0](kind(parameters()))
+    assert "need cycle_momentum=False" in " ".join(kind.__doc__.split())
 
 
 def test_reduce_on_plateau() -> None:
@@ -349,8 +398,9 @@ def test_compiled_step_equals_the_plain_one(name: str, foreach: bool) -> None:
         ({"lr": -1.0}, "Invalid learning rate: -1.0"),
         ({"lr": float("nan")}, "Invalid learning rate: nan"),
         ({"lr": torch.ones(2)}, "Tensor lr must be 1-element"),
-        ({"beta1": 1.0}, "Invalid beta1 value: 1.0"),
-        ({"beta2": -0.1}, "Invalid beta2 value: -0.1"),
+        ({"betas": (1.0, 0.9)}, "Invalid beta1 value: 1.0"),
+        ({"betas": [0.9, -0.1]}, "Invalid beta2 value: -0.1"),
+        ({"betas": (0.9,)}, "expected 2, got 1"),
         ({"weight_decay": -0.1}, "Invalid weight_decay value: -0.1"),
         ({"state_dtype": torch.int64}, "Invalid state_dtype value: torch.int64"),
         ({"foreach": True, "differentiable": True}, "foreach and differentiable cannot both be True"),
@@ -364,6 +414,13 @@ def test_bad_settings(settings: dict[str, Any], message: str) -> None:
 def test_bad_constants() -> None:
     with pytest.raises(ValueError, match="Invalid c1 value: inf"):
         load(zoo.load("nesterov"))(parameters(), c1=float("inf"))
+
+
+def test_a_module_of_the_users_may_be_called_optimizer() -> None:
+    """Only torch's own of that name hands out some of the parameters."""
+    module = types.ModuleType("optimizer")
+    exec("def make(kind, params):\n    return kind(params)", module.__dict__)  # noqa: S102
+    assert module.make(load(zoo.load("raw_lion")), parameters()).param_groups
 
 
 def test_no_parameters() -> None:

@@ -200,7 +200,7 @@ def test_the_evolved_programs_include_all_reductions() -> None:
 def test_lion_is_lion() -> None:
     """Beside an independent one, written as the paper has it, in float32 with decay by group."""
     params, weights = parameters(dtype=torch.float32), parameters(dtype=torch.float32)
-    optimizer = load(zoo.load("lion"))(params, lr=3e-3, beta1=0.95, beta2=0.98, weight_decay=0.1)
+    optimizer = load(zoo.load("lion"))(params, lr=3e-3, betas=(0.95, 0.98), weight_decay=0.1)
     averages = [torch.zeros_like(w) for w in weights]
     for t in range(STEPS):
         for i, grad in enumerate(gradients(t, dtype=torch.float32)):
@@ -249,6 +249,7 @@ def test_adamw_decays_weights_as_torch_does() -> None:
     ("right", "wrong"),
     [
         ("m.lerp_(g, 1 - beta2)", "m.lerp_(g, beta2)"),
+        ('beta1=group["betas"][0]', 'beta1=group["betas"][1]'),
         ("+ w * weight_decay", ""),
         ("update * lr", "update"),
         ("torch.sign", "torch.tanh"),
@@ -303,11 +304,11 @@ def test_hyperparameters_are_those_of_the_group(name: str, foreach: bool) -> Non
     names = [
         key
         for key in kind(parameters()).defaults
-        if key[-1].isdigit() or key in ("beta", "momentum", "weight_decay", "max_norm")
+        if key[-1].isdigit() or key in ("beta", "betas", "momentum", "weight_decay", "max_norm")
     ]
     for key in names if not lower(program).is_global else []:
         changed = parameters()
-        value = split.defaults[key] * 0.5
+        value = (0.5, 0.6) if key == "betas" else split.defaults[key] * 0.5
         drive(kind([{"params": changed[:2]}, {"params": changed[2:], key: value}], foreach=foreach), changed, range(5))
         assert all(torch.equal(a, b) for a, b in zip(changed[:2], others[:2], strict=True))
     assert set(split.param_groups[0]) - {"params"} == set(split.defaults)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from programs.mutation import insert, mutate
 from programs.ops import OPS
 
 from tests.support.oracle import COMMUTATIVE, Terms, live_statements
+from tests.support.patience import call
 from tests.support.runs import reference_updates
 from tests.support.strategies import mutated_program, programs, random_program, trajectory
 
@@ -267,12 +267,8 @@ def test_hashes_and_children_are_the_same_in_every_process() -> None:
     )
     root = str(Path(language.__file__).parents[1])
     outputs = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "PYTHONPATH": root, "PYTHONHASHSEED": salt},
-            capture_output=True, text=True, check=True,
-        ).stdout
+        call(sys.executable, "-c", code, environment={**os.environ, "PYTHONPATH": root, "PYTHONHASHSEED": salt})
         for salt in ("1", "2")
-    }  # fmt: skip
+    }
     assert len(outputs) == 1
-    assert dataflow_hash(zoo.load("lion")) in outputs.pop()
+    assert dataflow_hash(zoo.load("lion")) in outputs.pop().out

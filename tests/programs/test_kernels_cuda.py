@@ -20,6 +20,7 @@ from programs.run.sharing import Skeletons
 
 from tests.support.kernel_runs import EXACT, Fused, deep_program, needs_c, units
 from tests.support.oracle import TREE
+from tests.support.patience import call
 from tests.support.runs import padded, reference_weights, zero_rows
 from tests.support.strategies import SIZES, Trajectory, case_program, kind_cases, random_program, trajectory
 
@@ -133,8 +134,8 @@ def test_nvcc_compiles_the_source(tmp_path: Path) -> None:
     programs = [case_program(*case) for case in kind_cases() if TREE in case[1]]
     (tmp_path / "kernel.cu").write_text(Source(Skeletons(programs)).text(CUDA))
     command = ["nvcc", "-cubin", "-arch=sm_90", *cuda.OPTIONS, "-o", tmp_path / "kernel.cubin", tmp_path / "kernel.cu"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
+    done = call(*command)
+    assert done.code == 0 and "warning" not in done.err, done.err
 
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")

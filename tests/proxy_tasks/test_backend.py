@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,6 +29,7 @@ from proxy_tasks.torch_optimizers import TorchOptimizer, TorchReplica, train_tor
 from proxy_tasks.trainer import TrainingCohorts
 
 from tests.support.devices import Emulated
+from tests.support.patience import call
 from tests.support.trainings import evolved, short_task
 
 TASKS = ("digits_mlp", "digits_autoencoder", "digits_cnn", "mnist1d_cnn", "markov_transformer", "noisy_quadratic")
@@ -115,9 +115,8 @@ def test_rows_that_are_out_are_left_alone() -> None:
 def test_a_step_stays_on_the_device_and_never_waits() -> None:
     """In a process of its own: autograd takes devices that are there before its first use only."""
     checks = Path(__file__).parents[1] / "support" / "pretended_device.py"
-    command = [sys.executable, "-m", "pytest", "-n0", "-q", "--show-capture=no", str(checks)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout[-5000:]
+    done = call(sys.executable, "-m", "pytest", "-n0", "-q", "--show-capture=no", checks)
+    assert done.code == 0, done.out[-5000:]
 
 
 # --- gradients compiled once ---------------------------------------------------------------------------------------
@@ -287,22 +286,10 @@ def test_how_many_are_trained_at_once_follows_from_the_memory_of_the_device(monk
 
 def test_the_table_of_a_gpu_can_be_had_of_a_cpu() -> None:
     """`scripts/bench/gpu.py`, tried out as it says, with its columns filled."""
-    command = [
-        sys.executable,
-        "-m",
-        "scripts.bench.gpu",
-        "--device",
-        "cpu",
-        "--matmul",
-        "float32",
-        "--tasks",
-        "paper_vision",
-    ]
-    sizes = ["--programs", "2", "--replicas", "2", "--steps", "2", "--alone", "1"]
-    root = Path(__file__).parents[2]
-    done = subprocess.run([*command, *sizes], cwd=root, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    rows = dict(line[2:-2].split(" | ") for line in done.stdout.splitlines() if line.startswith("| "))
+    options = "--device cpu --matmul float32 --tasks paper_vision --programs 2 --replicas 2 --steps 2 --alone 1"
+    done = call(sys.executable, "-m", "scripts.bench.gpu", *options.split(), folder=Path(__file__).parents[2])
+    assert done.code == 0, done.err
+    rows = dict(line[2:-2].split(" | ") for line in done.out.splitlines() if line.startswith("| "))
     assert rows["steps of a training"] == "30,000"
     assert float(rows["**times as fast**"].strip("*")) > 0
     assert len(rows) == 12

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,9 +16,13 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
+from programs.errors import InputError
+
+from proxy_tasks.datasets.files import read_rows
 from proxy_tasks.datasets.tokens import _learn
 
 from tests.support.data_files import load, no_parquet, one_class, refusal, refuse_network
+from tests.support.patience import call
 
 WORDS = ["the", "rule", "moves", "weights", "along", "gradients", "and", "decays", "them", "a", "little"]
 
@@ -94,6 +97,22 @@ def test_folder_with_files_for_training_and_validation(tmp_path: Path) -> None:
     assert data.digest == one.digest
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("suffix", [".txt", ".jsonl"])
+def test_texts_as_editors_and_shells_save_them(suffix: str, end: str, encoding: str, tmp_path: Path) -> None:
+    """A mark before the first document is no part of it."""
+    texts = ["naïve – 数字", *lines(3)]
+    file = write_text(tmp_path / f"corpus{suffix}", texts)
+    text = file.read_text(encoding="utf-8").replace("\n", end)
+    file.write_bytes(text.encode(encoding))
+    if suffix == ".jsonl" and encoding != "utf-8-sig":
+        with pytest.raises(InputError, match=rf"corpus.jsonl' is in {encoding.upper()}; save it as UTF-8"):
+            list(read_rows(file, ("text",), "data set tokens"))
+    else:
+        assert [row["text"] for row in read_rows(file, ("text",), "data set tokens")] == texts
+
+
 def test_empty_documents_are_left_out(tmp_path: Path) -> None:
     texts = lines(100)
     gaps = [line for text in texts for line in (text, "", "   ")]
@@ -124,11 +143,9 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
         home = tmp_path / threads
         environment = {**os.environ, "HOME": str(home), "RAYON_NUM_THREADS": threads}
         environment.pop("HF_HOME", None)
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(file)], env=environment, capture_output=True, text=True, check=True
-        )
-        assert done.stderr == "" and not home.exists()
-        digests.append(done.stdout.strip())
+        done = call(sys.executable, "-c", code, file, environment=environment)
+        assert (done.code, done.err) == (0, "") and not home.exists()
+        digests.append(done.out.strip())
     assert set(digests) == {load("tokens", file, **SMALL).digest}
 
 
@@ -140,6 +157,16 @@ def broken_json(root: Path) -> Path:
 
 def latin(root: Path) -> Path:
     (root / "corpus.txt").write_bytes("naïve\n".encode("latin-1") * 50)
+    return root
+
+
+def unmarked(root: Path) -> Path:
+    (root / "corpus.txt").write_bytes("plain\n".encode("utf-16-le") * 50)
+    return root
+
+
+def padded(root: Path) -> Path:
+    (root / "corpus.txt").write_bytes(b"plain\n" * 50 + b"\0" * 4096)
     return root
 
 
@@ -178,6 +205,9 @@ TEXT_ERRORS: list[tuple[Callable[[Path], Any], dict[str, Any], str]] = [
     (lambda root: write_text(root / "corpus.jsonl", lines(9)), {"column": "n"}, "row 1: 'n' is not text"),
     (broken_json, {}, "corpus.jsonl' cannot be read as .jsonl file"),
     (latin, {}, "corpus.txt' cannot be read as .txt file"),
+    (latin, {}, "save it as UTF-8"),
+    (unmarked, {}, "(null characters, as in UTF-16 without a byte order mark); save it as UTF-8"),
+    (padded, {}, "row 51 has null characters"),
     (no_parquet, {}, "train.parquet' cannot be read as .parquet file"),
     (numbers, {}, "row 1: 'text' is not text"),
     (half_empty, {}, "row 2: 'text' is not text"),

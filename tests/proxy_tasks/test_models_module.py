@@ -90,7 +90,7 @@ def losses_and_gradients(model: Model, rows: Tensor, x: Tensor, y: Tensor) -> tu
 @pytest.mark.parametrize("shared", [True, False], ids=["one minibatch", "minibatch each"])
 def test_losses_and_gradients_are_those_of_the_module(name: str, replicas: int, shared: bool) -> None:
     build, data, loss_of = CASES[name]
-    model = module_model(name, build)
+    model = module_model(name, build, data)
     rows = torch.stack([model.initial_row(seed) for seed in range(replicas)])
     index = torch.randint(0, 64, (1 if shared else replicas, 6), generator=torch.Generator().manual_seed(1))
     x, y = data.train_x[index], data.train_y[index]
@@ -110,7 +110,7 @@ def test_losses_and_gradients_are_those_of_the_module(name: str, replicas: int, 
 @pytest.mark.parametrize("replicas", [3, BREAK_EVEN + 2])
 @pytest.mark.parametrize("value", [torch.inf, torch.nan])
 def test_a_diverged_neighbour_changes_nothing(replicas: int, value: float) -> None:
-    model, data = module_model("mlp", mlp), classification(64)
+    model, data = module_model("mlp", mlp, classification(64)), classification(64)
     rows = torch.stack([model.initial_row(seed) for seed in range(replicas)])
     x, y = data.train_x[None], data.train_y[None]
     losses, gradients = losses_and_gradients(model, rows, x, y)
@@ -122,7 +122,7 @@ def test_a_diverged_neighbour_changes_nothing(replicas: int, value: float) -> No
 
 
 def test_initial_weights_are_the_modules_own_under_the_seed_and_global_randomness_stays() -> None:
-    model = module_model("mlp", mlp)
+    model = module_model("mlp", mlp, classification(64))
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
@@ -155,34 +155,30 @@ def test_a_function_of_the_user_gives_a_module_or_a_model() -> None:
         build_model("user_file:as_module", data, args(depth=10))
 
 
-def frozen() -> nn.Module:
-    module = mlp()
-    next(module.parameters()).requires_grad_(False)
-    return module
-
-
 @pytest.mark.parametrize(
     ("build", "message"),
     [
         (nn.Identity, "no parameters"),
-        (frozen, "frozen"),
         (lambda: nn.Linear(2, 2, dtype=torch.float64), "torch.float64"),
         (lambda: nn.Linear(2, 2, dtype=torch.complex64), "torch.complex64"),
         (lambda: nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), "BatchNorm1d '1' gathers statistics"),
         (lambda: nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.1)), "Dropout '1' drops with p = 0.1"),
         (lambda: nn.MultiheadAttention(4, 2, dropout=0.2), "drops with p = 0.2"),
-        (lambda: nn.ParameterList([nn.Parameter(torch.zeros(0, 3))]), "empty"),
+        (lambda: nn.ParameterList([nn.Parameter(torch.zeros(0, 3))]), "no parameters"),
     ],
 )
 def test_what_cannot_be_trained_so_is_refused_in_one_line(build: Callable[[], nn.Module], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
-        module_model("user:module", build)
+        module_model("user:module", build, classification(64))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("harmless", [nn.Dropout(0.0), nn.BatchNorm1d(10, track_running_stats=False)])
 def test_layers_that_do_neither_are_welcome(harmless: nn.Module) -> None:
-    model, data = module_model("user:module", lambda: nn.Sequential(mlp(), harmless)), classification(64)
+    model, data = (
+        module_model("user:module", lambda: nn.Sequential(mlp(), harmless), classification(64)),
+        classification(64),
+    )
     rows = torch.stack([model.initial_row(seed) for seed in range(BREAK_EVEN)])
     losses, _ = losses_and_gradients(model, rows, data.train_x[None], data.train_y[None])
     assert bool(losses.isfinite().all())
@@ -202,7 +198,8 @@ class Tied(nn.Module):
 
 @pytest.mark.parametrize("replicas", [1, 9], ids=["one at a time", "vmap"])
 def test_tied_parameters_stay_tied(replicas: int) -> None:
-    model = module_model("tied", Tied)
+    tied_data = (torch.randn(8, 6), torch.randint(0, 6, (8,))) * 2
+    model = module_model("tied", Tied, Dataset(*tied_data))
     rows = torch.stack([model.initial_row(seed) for seed in range(replicas)])
     parameters = [p.detach().requires_grad_() for p in model.parameters(rows)]
     assert len(parameters) == 3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from search.store.rows import VIEWS
 from search.store.tables import SelectionRow, SimplificationRow
 from search.training import worker
 
+from tests.support.patience import OPTSEARCH, PATIENCE, call
 from tests.support.searches import rows_of_query
 
 BIRTHS = 60
@@ -73,7 +73,7 @@ def finished(folder: Path) -> Iterator[search.Result]:
 
 def test_importing_the_package_loads_neither_torch_nor_ray() -> None:
     code = "import search, sys; assert not {'torch', 'ray', 'sqlalchemy', 'numpy'} & set(sys.modules); search.run"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert call(sys.executable, "-c", code).code == 0
     with pytest.raises(AttributeError, match="no attribute 'walk'"):
         search.walk  # noqa: B018 - its absence is what is tested
     assert set(search.__all__) == {name for name in search.__all__ if getattr(search, name)}
@@ -83,8 +83,7 @@ def test_a_run_is_that_of_the_command(finished: search.Result, folder: Path, tmp
     """The same history, bit by bit, as `optsearch run` on a file of the same settings."""
     config = tmp_path / "tiny.yaml"
     config.write_text(str(settings_in(tmp_path, baselines=["adamw"])))  # YAML reads what Python prints
-    command = [str(Path(sys.executable).with_name("optsearch")), "run", str(config)]
-    subprocess.run(command, check=True, capture_output=True)
+    assert call(OPTSEARCH, "run", config).code == 0
     assert history(folder / "results.db") == history(tmp_path / "results.db")
     assert finished.finished and finished.search == "tiny"
     assert finished.progress.births == BIRTHS == len(history(folder / "results.db"))
@@ -151,7 +150,7 @@ def test_a_run_in_a_thread_that_gets_no_signals(tmp_path: Path) -> None:
     found: list[search.Result] = []
     thread = threading.Thread(target=lambda: found.append(run(settings_in(tmp_path))))
     thread.start()
-    thread.join(120)
+    thread.join(PATIENCE)
     assert found[0].finished
     found[0].results.close()
 
@@ -171,14 +170,14 @@ def test_a_search_without_any_program_has_no_best(tmp_path: Path) -> None:
 def test_a_search_is_not_continued_with_other_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mutations draw from the table of functions, and one of the same name may be another."""
     for name, definitions in (("none", {}), ("one", {"softsign": "0" * 32})):
-        monkeypatch.setattr("search.evolution.resume.user_definitions", lambda definitions=definitions: definitions)
+        monkeypatch.setattr("search.settings.meaning.user_definitions", lambda definitions=definitions: definitions)
         settings = settings_in(tmp_path, name=name)
         run(settings).results.close()
         for others in ({"softsign": "1" * 32}, {"softplus": "0" * 32}):
-            monkeypatch.setattr("search.evolution.resume.user_definitions", lambda others=others: others)
-            with pytest.raises(InputError, match=r"started with other settings \(versions\.functions"):
+            monkeypatch.setattr("search.settings.meaning.user_definitions", lambda others=others: others)
+            with pytest.raises(InputError, match=r"started with other code, data or versions \(functions"):
                 run(settings)
-        monkeypatch.setattr("search.evolution.resume.user_definitions", lambda definitions=definitions: definitions)
+        monkeypatch.setattr("search.settings.meaning.user_definitions", lambda definitions=definitions: definitions)
         run(settings).results.close()
 
 
@@ -295,9 +294,9 @@ def test_an_exported_program_is_an_optimizer(results: Results) -> None:
 
 
 def test_what_is_not_there_is_said_in_one_line(results: Results) -> None:
-    for call in (lambda: results.progress("other"), lambda: results.leaderboard("other"), lambda: results.program(0)):
+    for ask in (lambda: results.progress("other"), lambda: results.leaderboard("other"), lambda: results.program(0)):
         with pytest.raises(InputError, match=r"^[^\n]*no (search|program)[^\n]*$"):
-            call()
+            ask()
 
 
 def test_results_of_a_funnel_and_of_simplification(tmp_path: Path) -> None:

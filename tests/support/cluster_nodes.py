@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,11 +17,11 @@ from types import TracebackType
 
 import psutil
 
+from tests.support.patience import PATIENCE, wait_for
 from tests.support.processes import Run, history
 
 NODES = 4
 HEAD = "127.0.0.2"  # not 127.0.0.1, which Ray replaces by another address of the machine
-PATIENCE = 120.0  # seconds for Ray to start
 ATTEMPTS = 3  # to start a node: Ray gives it up after 30 seconds, which it may need on a busy machine
 BUSY = {  # for machines that have other things to do: workers get their share, and time to start
     "RAY_worker_niceness": "0",
@@ -57,11 +56,12 @@ class Node:
         Raises:
             TimeoutError: it has not, with what Ray said.
         """
-        deadline = time.monotonic() + PATIENCE
-        while "Ray runtime started" not in self._log.read_text():
-            if time.monotonic() > deadline or self._process.poll() is not None:
-                raise TimeoutError(self._log.read_text())
-            time.sleep(0.1)
+        wait_for(lambda: self._process.poll() is not None or self._has_joined(), "a node", self._log.read_text)
+        if not self._has_joined():
+            raise TimeoutError(self._log.read_text())
+
+    def _has_joined(self) -> bool:
+        return "Ray runtime started" in self._log.read_text()
 
     def workers(self) -> list[psutil.Process]:
         """The processes of optsearch that run on it."""
@@ -90,7 +90,7 @@ class Node:
             with suppress(psutil.Error):
                 process.kill()
         self._process.wait()
-        psutil.wait_procs(family, timeout=10)
+        psutil.wait_procs(family, timeout=PATIENCE)
 
 
 class Cluster:

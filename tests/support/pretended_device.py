@@ -114,12 +114,12 @@ def test_a_step_stays_on_the_device_and_never_waits(task: str, seeds: list[int])
 def test_modules_of_ones_own_take_their_buffers_along() -> None:
     """On torch's device without memory, which stand-ins cannot move modules to."""
     device = torch.device("meta")
+    x, y = torch.zeros(5, 64, device=device), torch.zeros(5, dtype=torch.int64, device=device)
     for replicas in (2, 9):  # one by one, and through vmap
-        model = module_model("own", Buffered, device)
+        model = module_model("own", Buffered, Dataset(x, y, x, y))
         rows = torch.stack([model.initial_row(seed) for seed in range(replicas)])
         assert rows.device.type == "cpu"
-        x, y = torch.zeros(1, 5, 64, device=device), torch.zeros(1, 5, dtype=torch.int64, device=device)
-        assert model.losses(model.parameters(rows.to(device)), x, y).device == device
+        assert model.losses(model.parameters(rows.to(device)), x[None], y[None]).device == device
 
 
 def test_the_stand_in_notices_what_a_gpu_would_not_bear() -> None:

@@ -11,14 +11,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-OPTSEARCH = str(Path(sys.executable).parent / "optsearch")
+from tests.support.patience import OPTSEARCH, Started, Terminal, wait_for
+
 TABLES = ("program", "training", "baseline")
 HISTORY = """birth, batch, parent_birth, mutation, genome, dataflow_hash, key, answered_by, status, fitness, reason,
              rounds, variance, hurdle_losses"""
@@ -27,28 +28,29 @@ _forks = multiprocessing.get_context("forkserver")  # its children have the libr
 _forks.set_forkserver_preload(["search.commands.run", "ray", "sklearn.datasets"])
 
 
-class Run:
-    """`optsearch run ARGS` in a session of its own, as if started in a terminal; its output goes to files.
+class Run(Started):
+    """`optsearch run ARGS` as if started in a terminal; its output goes to files.
 
     Args:
         folder: where it works.
         args: of the command.
         forked: from a process that has imported the libraries, which saves seconds.
-        terminal: what is standard error, if not the file `err` in the folder.
+        on: a terminal that is its standard error; else that is the file `err` in the folder.
     """
 
-    def __init__(self, folder: Path, *args: str, forked: bool = False, terminal: str = "err") -> None:
+    def __init__(self, folder: Path, *args: str, forked: bool = False, on: Terminal | None = None) -> None:
         self.folder = folder
         self.began = time.monotonic()
         self.temporary = Path(tempfile.mkdtemp(prefix="run-", dir="/tmp"))
         self._log_before = self._log_size()
         self._forked: Any = None
+        environment = {**os.environ, "TMPDIR": str(self.temporary)}
+        terminal = "err" if on is None else on.name
         if forked:
-            self._forked = _forks.Process(target=_become, args=(folder, args, self.temporary, terminal))
+            self._forked = _forks.Process(target=_become, args=(folder, args, environment, terminal))
             self._forked.start()
             self.pid = int(self._forked.pid)
         else:
-            environment = {**os.environ, "TMPDIR": str(self.temporary)}
             with (folder / "out").open("w") as out, (folder / terminal).open("w") as err:
                 self._process = subprocess.Popen(
                     [OPTSEARCH, "run", *args],
@@ -79,37 +81,17 @@ class Run:
         log = self.folder / "results.log"
         return log.stat().st_size if log.exists() else 0
 
-    def wait(self, seconds: float = 600) -> int:
-        """The exit code, once it has ended.
-
-        Raises:
-            TimeoutError: it has not.
-        """
-        deadline = time.monotonic() + seconds
-        while self.code is None:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"`optsearch run` has not ended within {seconds:g} s")
-            time.sleep(0.01)
-        return self.code
-
-    def wait_for(self, text: str, seconds: float = 120) -> bool:
+    def wait_for(self, text: str) -> bool:
         """Whether the text appears in the log before the run ends.
 
         Raises:
             TimeoutError: neither happens.
         """
-        deadline = time.monotonic() + seconds
-        while text not in self.log:
-            if self.code is not None:
-                return text in self.log
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"'{text}' has not appeared in the log within {seconds:g} s")
-            time.sleep(0.01)
-        return True
+        wait_for(lambda: self.code is not None or text in self.log, f"'{text}' in the log", self.said)
+        return text in self.log
 
-    def interrupt(self, number: int = signal.SIGINT) -> None:
-        """A signal to the whole group of processes, as a terminal sends it."""
-        os.killpg(self.pid, number)
+    def said(self) -> str:
+        return f"{self.log}\n{self.err if (self.folder / 'err').exists() else ''}"
 
     def kill(self) -> None:
         """SIGKILL for the driver alone."""
@@ -134,20 +116,29 @@ class Run:
                     found.append(process)
         return found
 
-    def leftovers(self, patience: float = 10) -> tuple[list[str], float]:
-        """Processes and folders that are still there so many seconds after the end, and how long the last took to go.
+    def leftovers(self, seconds: float = 120) -> tuple[list[str], float]:
+        """Processes and folders that are still there so long after the end, and how long the last took to go.
 
         What is left is removed, so that the next run is not blamed for it.
         """
         ended = time.monotonic()
-        while (left := self._left()) and time.monotonic() < ended + patience:
-            time.sleep(0.05)
-        took = time.monotonic() - ended
+        with suppress(TimeoutError):
+            wait_for(lambda: not self._left(), "the end of what the run has started", seconds=seconds)
+        left, took = self._left(), time.monotonic() - ended
+        self._clear()
+        return left, took
+
+    def end(self) -> None:
+        """Kill it and all that it has started."""
+        if self.code is None:
+            self.kill()
+        self._clear()
+
+    def _clear(self) -> None:
         for process in self.family():
             with suppress(psutil.Error):
                 process.kill()
         shutil.rmtree(self.temporary, ignore_errors=True)
-        return left, took
 
     def _left(self) -> list[str]:
         processes = []
@@ -158,10 +149,10 @@ class Run:
         return processes + [str(path) for path in self.temporary.glob("optsearch-*")]
 
 
-def _become(folder: Path, args: Sequence[str], temporary: Path, terminal: str) -> None:
+def _become(folder: Path, args: Sequence[str], environment: Mapping[str, str], terminal: str) -> None:
     """What a forked child does: the command in a session of its own."""
     os.setsid()
-    os.environ["TMPDIR"] = str(temporary)
+    os.environ.update(environment)
     tempfile.tempdir = None
     os.chdir(folder)
     for number, name in ((1, "out"), (2, terminal)):

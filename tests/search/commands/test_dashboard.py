@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
+import shutil
 import socket
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -28,26 +27,27 @@ from search.store import ProofRow, SelectionRow, open_store, rows
 from search.store.proofs import finish_proof, open_locked
 from search.store.rows import VIEWS
 
+from tests.support.mounts import read_only
+from tests.support.patience import OPTSEARCH, PATIENCE, Command
 from tests.support.searches import PretendingEvaluator, opened, rows_of_query, run, settings_of, stop_at
 
-OPTSEARCH = str(Path(sys.executable).parent / "optsearch")
 QUERIES = metadata("")["databases"][NAME]["queries"]
-SECONDS = 60  # only what hangs takes so long
 ODD = "re sults?#100%.db"  # addresses give a meaning to each of these
 
 
 class Server:
     """A dashboard that runs, and what it answers."""
 
-    def __init__(self, process: subprocess.Popen[str], said: str) -> None:
-        self.process = process
-        found = re.fullmatch(r"(.*): http://127\.0\.0\.1:(\d+)/results \(read-only; Ctrl-C ends\)\n", said)
+    def __init__(self, command: Command) -> None:
+        self.command = command
+        said = command.answer()
+        found = re.fullmatch(r"(.*): http://127\.0\.0\.1:(\d+)/results \(read-only; Ctrl-C ends\)", said)
         assert found, said
         self.file, self.port = found[1], int(found[2])
 
     def ask(self, path: str, method: str = "GET", body: str | None = None, *hosts: str) -> tuple[int, str]:
         """Status and content of a page; `hosts` are sent as the headers `Host` in place of the usual one."""
-        with closing(HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)) as connection:
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)) as connection:
             connection.putrequest(method, path, skip_host=bool(hosts))
             for host in hosts:
                 connection.putheader("Host", host)
@@ -71,16 +71,9 @@ class Server:
 @contextmanager
 def served(path: Path, **environment: str) -> Iterator[Server]:
     """The command on a database, in its folder."""
-    process = subprocess.Popen(
-        [OPTSEARCH, "dashboard", "--store", path.name, "--port", "0"], cwd=path.parent,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment,
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        yield Server(process, process.stdout.readline())
-    finally:
-        process.kill()
-        process.communicate()
+    words = (OPTSEARCH, "dashboard", "--store", path.name, "--port", "0")
+    with Command(*words, folder=path.parent, environment=os.environ | environment) as command:
+        yield Server(command)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +90,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
             learning_rate=0.01, weight_decay=0.1, genome=best.genome,
         )  # fmt: skip
         store.set_selection([passed])
-        opening = open_locked(store, best.id, best.dataflow_hash, "final")
+        opening = open_locked(store, best.id, best.dataflow_hash, "final", {})
         row = ProofRow(
             competitor="adamw", program_id=None, task="mnist1d_cnn", task_fingerprint="f", genome="-",
             learning_rate=0.01, weight_decay=0.1, trials=9, trials_failed=0, seeds=8, seeds_failed=0, fitness=-0.5,
@@ -203,7 +196,7 @@ def test_plugins_that_are_installed_beside_it_are_left_out(server: Server) -> No
 
 
 def test_it_listens_on_this_machine_alone(server: Server) -> None:
-    processes = [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children(recursive=True)]
+    processes = [psutil.Process(server.command.pid), *psutil.Process(server.command.pid).children(recursive=True)]
     listening = [c.laddr for p in processes for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN]
     assert listening == [("127.0.0.1", server.port)]
 
@@ -232,7 +225,7 @@ def test_the_names_of_this_machine_are_answered(server: Server, name: str) -> No
 
 
 def test_a_request_that_names_no_host_is_refused(server: Server) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS) as asking:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as asking:
         asking.sendall(b"GET /results.json HTTP/1.0\r\n\r\n")
         assert asking.recv(1000).split()[1] in (b"400", b"403")
 
@@ -250,6 +243,21 @@ def test_a_search_goes_on_meanwhile_and_is_seen(server: Server, path: Path) -> N
     assert [row["id"] for row in server.rows("/v_lineage")] == [*range(1, 101)]
 
 
+def test_a_file_that_may_not_be_written_is_served(tmp_path: Path) -> None:
+    """With all that a killed run has committed, which is still in its log."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with opened(tmp_path / "results.db") as store:
+        run(settings_of(), store, PretendingEvaluator(), stop_at(60))
+        for name in ("results.db", "results.db-wal"):
+            shutil.copy(tmp_path / name, folder)
+        births = len(list(store.births(1)))
+    with read_only(folder), served(folder / "results.db") as server:
+        assert len(server.rows("/v_lineage")) == births
+        assert server.sql("DELETE FROM program")[0] == 400
+        assert server.ask("/results")[0] == 200
+
+
 def test_ctrl_c_ends_it_during_a_query_too_and_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "results.db"
     with opened(path) as store:
@@ -257,14 +265,14 @@ def test_ctrl_c_ends_it_during_a_query_too_and_leaves_nothing(tmp_path: Path) ->
     endless = urlencode({"sql": "WITH RECURSIVE a(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM a) SELECT MAX(x) FROM a"})
     with served(path) as server:
         assert server.rows("/best")
-        with socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS) as asking:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as asking:
             asking.sendall(f"GET /results.json?{endless} HTTP/1.1\r\nHost: localhost:{server.port}\r\n\r\n".encode())
-            family = psutil.Process(server.process.pid).children(recursive=True)
-            server.process.send_signal(signal.SIGINT)
-            out, err = server.process.communicate(timeout=SECONDS)
-    assert (server.process.returncode, out, err, family) == (0, "", "", [])
+            family = psutil.Process(server.command.pid).children(recursive=True)
+            server.command.interrupt()
+            code, out, err = server.command.result()
+    assert (code, out.count("\n"), err, family) == (0, 1, "", [])
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS)
+        socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
     assert [p.name for p in tmp_path.iterdir()] == ["results.db"]
 
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import pty
-import select
 import signal
-import subprocess
-import sys
-from contextlib import closing
-from io import FileIO, StringIO
+from io import StringIO
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -19,10 +15,10 @@ from rich.console import Console
 from search.commands import watch
 from search.store import Store
 
+from tests.support import patience
 from tests.support.commands import command, refused, tables
+from tests.support.patience import OPTSEARCH, PATIENCE, Command
 from tests.support.searches import PretendingEvaluator, opened, rows_of_query, run, settings_of
-
-OPTSEARCH = str(Path(sys.executable).parent / "optsearch")
 
 
 @pytest.mark.parametrize("states", [None, 0, 1])
@@ -121,30 +117,34 @@ def test_what_is_wrong_from_the_beginning_ends_it(
     assert terminal.file.getvalue() == ""  # type: ignore[attr-defined]
 
 
+class Interrupting:
+    """Ctrl-C comes as this is cleared away, where Python lets no exception out."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_is_not_lost_while_python_tidies_up(
+    path: Path, terminal: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait() -> None:
+        Event().wait(PATIENCE)
+        pytest.fail("it was lost")
+
+    monkeypatch.setattr(watch.time, "sleep", Clock(Interrupting, wait).sleep)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert command(path, "leaderboard --watch") == (0, "", "")
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_watching_in_a_real_terminal(path: Path) -> None:
     """The command itself: Ctrl-C ends it, exit code 0, no traceback, and the table stays."""
-    ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
-    watching = subprocess.Popen(
-        [OPTSEARCH, "leaderboard", "--watch", "0.2", "--store", str(path)],
-        stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True,
-    )  # fmt: skip
-    os.close(theirs)
-    with closing(os.fdopen(ours, "rb", buffering=0)) as screen:
-        seen = ""
-        while seen.count("Ctrl-C ends") < 3:
-            seen += written(screen)
-        watching.send_signal(signal.SIGINT)
-        while more := written(screen):
-            seen += more
-    assert watching.wait(timeout=60) == 0
-    assert "Traceback" not in seen and "over AdamW" in seen[-5000:]
-
-
-def written(screen: FileIO) -> str:
-    """What comes next on a terminal; nothing when its program has ended."""
-    assert select.select([screen], [], [], 120)[0], "it hangs"
-    try:
-        return screen.read(65536).decode("utf-8", "replace")
-    except OSError:  # how the end of a terminal is told
-        return ""
+    words = (OPTSEARCH, "leaderboard", "--watch", "0.2", "--store", path)
+    with patience.terminal(40, 100) as screen, Command(*words, environment=environment, on=screen) as watching:
+        watching.wait_until(lambda: screen.shown.count("Ctrl-C ends") >= 3, "three looks")
+        watching.interrupt()
+        assert watching.wait() == 0
+    assert "Traceback" not in screen.shown and "over AdamW" in screen.shown[-5000:]

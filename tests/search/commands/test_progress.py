@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import re
-import struct
-import subprocess
 import sys
-import termios
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 
@@ -25,9 +20,10 @@ from search.evolution.driver import Progress
 from search.settings.settings import Budget
 from search.store import BaselineRow
 
+from tests.support import patience
 from tests.support.command_line import CONFIG
+from tests.support.patience import OPTSEARCH, Command
 
-OPTSEARCH = str(Path(sys.executable).parent / "optsearch")
 ADAMW = BaselineRow("adamw", "update = g", "k", 0.1, 0.0, -0.0869, 28)
 LATE = Progress(1604, 512, 40_000, 32_000, -0.0862, {"adamw": ADAMW}, 39.2, 36.0)
 
@@ -130,18 +126,11 @@ def test_without_a_terminal_a_short_count_says_nothing(monkeypatch: pytest.Monke
 def test_a_run_in_a_real_terminal_of_80_columns(tmp_path: Path) -> None:
     """Tuning, then the search; its last state stays, and no state takes more than one line."""
     (tmp_path / "tiny.yaml").write_text(CONFIG)
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")} | {"TERM": "xterm"}
-    running = subprocess.Popen(
-        [OPTSEARCH, "run", "tiny.yaml"], cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs, env=environment
-    )
-    os.close(theirs)
-    seen = ""
-    with closing(os.fdopen(ours, "rb", buffering=0)) as screen:
-        while more := _read(screen.fileno()):
-            seen += more
-    assert running.wait(timeout=60) == 0
+    words = (OPTSEARCH, "run", "tiny.yaml")
+    with patience.terminal() as screen, Command(*words, folder=tmp_path, environment=environment, on=screen) as running:
+        assert running.wait() == 0
+    seen = screen.shown
     shown = [state for state in states(seen) if "%|" in state]
     assert all(len(state) < 80 for state in shown), shown
     assert any("of 28 trainings" in state and state.endswith("tuning baselines") for state in shown)
@@ -149,10 +138,3 @@ def test_a_run_in_a_real_terminal_of_80_columns(tmp_path: Path) -> None:
     assert re.search(r"^100%\|█+\| 60 programs \d+ trained best -\d\.\d+ \([+-]\d\.\d+\) \d+/s 00:00 left$", run[-1])
     before = seen[: seen.index("leaderboard of tiny")]
     assert before.count("\n") == 1, "one line for all of it"
-
-
-def _read(screen: int) -> str:
-    try:
-        return os.read(screen, 65536).decode("utf-8", "replace")
-    except OSError:  # how the end of a terminal is told
-        return ""

@@ -272,6 +272,24 @@ def test_stages_one_by_one(funnel: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert selected(funnel, monkeypatch, Graded()) == finalists
 
 
+def test_a_funnel_is_not_continued_as_another(funnel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is trained, nor lost; under another name it begins anew."""
+    selected(funnel, monkeypatch, Graded(), until=1)
+    before = rows(funnel.parent)
+    stages = [FUNNEL["stages"][0] | {"trials": 15}, *FUNNEL["stages"][1:]]
+    funnel.write_text(yaml.safe_dump(FUNNEL | {"stages": stages}))
+    evaluator = Graded()
+    with pytest.raises(InputError, match=r"results.db: funnel 'fu' was started with other settings \(.*with --name"):
+        selected(funnel, monkeypatch, evaluator)
+    funnel.write_text(yaml.safe_dump(FUNNEL))
+    monkeypatch.setattr("proxy_tasks.task.TRAINER_VERSION", 3)
+    with pytest.raises(InputError, match=r"other code, data or versions \(tasks\.stage 1: digits_mlp\.trainer: 2 -> 3"):
+        selected(funnel, monkeypatch, evaluator)
+    assert evaluator.submitted == [] and rows(funnel.parent) == before
+    select(funnel, [], 1, "other")
+    assert {row["funnel"] for row in rows(funnel.parent)} == {"fu", "other"}
+
+
 def test_the_noise_of_every_task_is_kept(funnel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     selected(funnel, monkeypatch, Graded())
     with opened(funnel.parent / "results.db") as store:

@@ -220,6 +220,18 @@ def test_a_finalist_is_proven_once(
     assert shown(path) == rows
 
 
+def test_a_proof_does_not_go_on_where_the_locked_tasks_are_others(
+    store_with_funnel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, evaluator = store_with_funnel, Fast()
+    with pytest.raises(KeyboardInterrupt):
+        proven(path, 2, Fast(limit=7), monkeypatch)
+    monkeypatch.setattr("proxy_tasks.task.TRAINER_VERSION", 3)
+    with pytest.raises(InputError, match=r"program 2: its proof was started with other code.*trainer: 2 -> 3"):
+        proven(path, 2, evaluator, monkeypatch)
+    assert evaluator.submitted == []
+
+
 def test_a_second_finalist_is_corrected_for(store_with_funnel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = store_with_funnel
     for finalist in (2, 3):

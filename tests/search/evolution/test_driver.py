@@ -21,7 +21,7 @@ from search.settings.baselines import BASELINES
 from search.settings.settings import Aggregate
 from search.settings.settings_file import stored_settings
 from search.settings.tasks import Anchors, TaskSeeds
-from search.store import LeaseLost, Store
+from search.store import LeaseLost, Store, lease
 from search.training.inline import InlineEvaluator
 from search.training.service import Score, score
 from search.training.tuning import tune
@@ -332,7 +332,9 @@ def test_the_second_driver_of_a_search_is_refused_and_the_first_goes_on(
         assert 0 in refused and history_of(store) == whole
 
 
-def test_a_driver_that_slept_is_succeeded_and_writes_nothing_more(tmp_path: Path, whole: list[tuple[Any, ...]]) -> None:
+def test_a_driver_that_slept_is_succeeded_and_writes_nothing_more(
+    tmp_path: Path, whole: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its lease has ended, another run has taken the search over: nothing of the first may get in between."""
     with opened(tmp_path / "r.db") as store, opened(tmp_path / "r.db") as other:
         driver = Driver(settings_of(), store, PretendingEvaluator(), lambda _: None)
@@ -341,6 +343,7 @@ def test_a_driver_that_slept_is_succeeded_and_writes_nothing_more(tmp_path: Path
             driver.advance()
         with store.writing() as connection:
             connection.execute(text("UPDATE search SET heartbeat = heartbeat - 1000"))
+        monkeypatch.setattr(lease, "WATCH_SECONDS", 0.0)  # here the thread of its heartbeat does not sleep
         successor = Driver(settings_of(), other, PretendingEvaluator(1), lambda _: None)
         successor.start()
         with pytest.raises(LeaseLost, match="another run has taken this search over"):

@@ -220,7 +220,9 @@ class Life(RuleBasedStateMachine):
         self.sleeper, self._sleepers_workers = self.driver, self.workers
         with self.store.writing() as connection:
             connection.execute(text("UPDATE search SET heartbeat = heartbeat - 1000"))
-        self._start()
+        with pytest.MonkeyPatch.context() as patched:  # here the thread of its heartbeat does not sleep
+            patched.setattr(lease, "WATCH_SECONDS", 0.0)
+            self._start()
 
     @precondition(lambda self: self.sleeper is not None)
     @rule()

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import select
 import shutil
-import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from io import StringIO
@@ -31,9 +28,9 @@ from search.results.results import open_results
 from search.store.rows import VIEWS
 
 from tests.support.pages import SECTIONS, ParsedPage, fill
+from tests.support.patience import OPTSEARCH, Command
 from tests.support.searches import opened, rows_of_query, settings_of
 
-OPTSEARCH = str(Path(sys.executable).parent / "optsearch")
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'><b>{{7*7}}</b><!--\u2028&lt;a&gt;]]>"
 
 
@@ -471,21 +468,13 @@ def test_watching_writes_the_page_anew_and_whole(path: Path, tmp_path: Path) -> 
 
 def test_ctrl_c_ends_watching(path: Path, tmp_path: Path) -> None:
     """The command itself: exit code 0, no traceback, the page is there and whole."""
-    watching = subprocess.Popen(
-        [OPTSEARCH, "report", "--watch", "0.2", "--store", str(path)], cwd=tmp_path, text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    assert watching.stdout is not None
-    try:
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    words = (OPTSEARCH, "report", "--watch", "0.2", "--store", path)
+    with Command(*words, folder=tmp_path, environment=environment) as watching:
         for _ in range(2):
-            assert select.select([watching.stdout], [], [], 120)[0], "it hangs"
-            assert re.fullmatch(
-                r"\d\d:\d\d:\d\d UTC: wrote report.html; Ctrl-C ends this\n", watching.stdout.readline()
-            )
-        watching.send_signal(signal.SIGINT)
-        _, err = watching.communicate(timeout=120)
-    finally:
-        watching.kill()
-    assert (watching.returncode, err) == (0, "")
+            assert re.fullmatch(r"\d\d:\d\d:\d\d UTC: wrote report.html; Ctrl-C ends this", watching.answer())
+        watching.interrupt()
+        code, _, err = watching.result()
+    assert (code, err) == (0, "")
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
     assert (tmp_path / "report.html").read_text().rstrip().endswith("</html>")

@@ -433,9 +433,9 @@ def test_the_page_about_the_store_is_complete() -> None:
     for figure in (
         f"renewed every {lease.HEARTBEAT_SECONDS:g} s",
         f"{lease.LEASE_SECONDS:g} s after its last heartbeat",
+        f"{lease.WATCH_SECONDS:g} s without one",
         f"up to {connections.BUSY_SECONDS} s",
         f"up to {integrity.FULL_BYTES // 2**20} MiB",
-        f"{integrity.READ_BYTES // 2**30} GiB",
         f"more than {connections.LONGEST_VALUE // 2**20} MiB",
         *(f"`{status}`" for status in CIRCUMSTANCES),
     ):

@@ -22,6 +22,7 @@ from search.results.programs import named_program
 from search.store import Store, StoreError, open_store
 from search.store.rows import VIEWS, metadata
 
+from tests.support.patience import Command
 from tests.support.searches import (
     PretendingEvaluator,
     filled,
@@ -220,19 +221,16 @@ for line in sys.stdin:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    yield process
-    process.communicate(timeout=120)
+def forks() -> Iterator[Command]:
+    with Command(sys.executable, "-c", SERVER, listens=True) as forks:
+        yield forks
 
 
-def forked(server: subprocess.Popen[str], code: str, path: Path, processes: int = 1) -> list[str]:
+def forked(forks: Command, code: str, path: Path, processes: int = 1) -> list[str]:
     """What so many processes said that ran the code; all must end well."""
     out = [path.with_name(f"out{number}") for number in range(processes)]
-    assert server.stdin is not None and server.stdout is not None
-    server.stdin.write(json.dumps([textwrap.dedent(code), str(path), [str(name) for name in out]]) + "\n")
-    server.stdin.flush()
-    codes = json.loads(server.stdout.readline())
+    forks.say(json.dumps([textwrap.dedent(code), str(path), [str(name) for name in out]]))
+    codes = json.loads(forks.answer())
     said = [name.read_text() for name in out]
     assert codes == [0] * processes, said
     return said
@@ -258,9 +256,9 @@ WRITER = """
 """
 
 
-def test_processes_make_and_write_one_database_at_the_same_time(server: subprocess.Popen[str], path: Path) -> None:
+def test_processes_make_and_write_one_database_at_the_same_time(forks: Command, path: Path) -> None:
     """All open empty places at once, then write in turns: none is refused because another has the lock."""
-    forked(server, WRITER, path, processes=3)
+    forked(forks, WRITER, path, processes=3)
     with opened(path) as store:
         assert rows_of_query(store, "SELECT COUNT(*) AS n FROM training") == [{"n": 90}]
         assert [row["name"] for row in rows_of_query(store, "SELECT name FROM search ORDER BY name")] == ["0", "1", "2"]
@@ -365,10 +363,8 @@ LIMITED = """
 """
 
 
-def test_a_file_that_may_not_grow_is_one_line_and_nothing_committed_is_lost(
-    server: subprocess.Popen[str], path: Path
-) -> None:
-    (said,) = forked(server, LIMITED, path)
+def test_a_file_that_may_not_grow_is_one_line_and_nothing_committed_is_lost(forks: Command, path: Path) -> None:
+    (said,) = forked(forks, LIMITED, path)
     number, _, message = said.strip().partition(" ")
     assert "cannot be written" in message and "and run again: nothing committed is lost" in message
     with closing(sqlite3.connect(path)) as connection:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import sqlite3
 from collections import namedtuple
 from contextlib import closing
@@ -10,11 +12,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from sqlalchemy import Engine, event
 
 from search.store import integrity, open_store
 
 from tests.support.searches import (
     filled,
+    opened,
     refusal,
 )
 
@@ -58,10 +62,67 @@ def test_an_index_that_does_not_fit_its_table_is_found_before_writing(path: Path
 def test_what_is_whole_is_opened(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(path)
     for most in (0, 2**40):
-        for name in ("FULL_BYTES", "READ_BYTES"):
-            monkeypatch.setattr(integrity, name, most)
+        monkeypatch.setattr(integrity, "FULL_BYTES", most)
         for create in (False, True):
             open_store(str(path), create).close()
+
+
+@pytest.fixture
+def examined(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is asked about the structure of files."""
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "_check" in statement:
+            asked.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield asked
+    event.remove(Engine, "before_cursor_execute", note)
+
+
+def test_a_file_is_examined_once_for_each_state(path: Path, examined: list[str]) -> None:
+    filled(path)
+    examined.clear()
+    for create in (False, True, False):
+        open_store(str(path), create).close()
+    assert examined == ["PRAGMA integrity_check(1)"]
+    with opened(path) as store:
+        store.create_search("another", {})
+    open_store(str(path)).close()
+    assert len(examined) == 2
+    os.utime(path, ns=(0, 0))
+    open_store(str(path)).close()
+    assert len(examined) == 3, "another file may have come in its place"
+
+
+def test_damage_after_it_was_found_whole_is_found(path: Path) -> None:
+    filled(path)
+    open_store(str(path)).close()
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.seek(before.st_size // 2 // 4096 * 4096)
+        file.write(bytes(range(256)))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert "is damaged (" in refusal(path)
+    assert "is damaged (" in refusal(path), "what is damaged is not remembered as whole"
+
+
+@pytest.mark.parametrize("notes", [b"", b"[]", b"\xff", b'{"x": 5}', None])
+def test_notes_that_cannot_be_used_are_done_without(
+    path: Path, notes: bytes | None, examined: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    filled(path)
+    if notes is None:
+        shutil.rmtree(tmp_path / "cache")
+        (tmp_path / "cache").write_text("a file in the place of the folder")
+    else:
+        integrity._notes().write_bytes(notes)
+    examined.clear()
+    for _ in range(2):
+        open_store(str(path)).close()
+    assert len(examined) == (1 if notes is not None else 2)
 
 
 # --- where the file lies ---------------------------------------------------------------------------------------------

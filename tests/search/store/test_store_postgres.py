@@ -119,7 +119,60 @@ def test_several_that_make_one_database_at_the_same_time(url: str) -> None:
         store.close()
 
 
-# --- old schemas -----------------------------------------------------------------------------------------------------
+# --- users ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reader(store: Store, url: str) -> str:
+    """The URL of the database for a user who has no rights yet, a search in it."""
+    run(settings_of(baselines=["adamw"]), store, PretendingEvaluator())
+    with store.writing() as connection:
+        exists = connection.exec_driver_sql("SELECT 1 FROM pg_roles WHERE rolname = 'reader'").scalar()
+        if not exists:
+            connection.exec_driver_sql("CREATE ROLE reader LOGIN")
+        connection.exec_driver_sql("REVOKE ALL ON SCHEMA public FROM public")
+    return url.replace("tester@", "reader@")
+
+
+def command(monkeypatch: pytest.MonkeyPatch, line: str, url: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["optsearch", *line.split(), "--store", url])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_a_user_who_may_only_read_reads(
+    store: Store, reader: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with store.writing() as connection:
+        connection.exec_driver_sql("GRANT USAGE ON SCHEMA public TO reader")
+        connection.exec_driver_sql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+        connection.exec_driver_sql("ALTER ROLE reader SET default_transaction_read_only = on")
+    for line in ("status", "leaderboard", "failures", "show 4", "lineage 4", "export 4"):
+        assert command(monkeypatch, line, reader) == 0, (line, capsys.readouterr())
+    with opened(reader) as limited, pytest.raises(StoreError, match=r"cannot be written .*; let this user write there"):
+        run(settings_of(baselines=["adamw"]), limited, PretendingEvaluator())
+    for line in ("simplify 4 --no-training", "verify --search small"):
+        capsys.readouterr()
+        assert command(monkeypatch, line, reader) == 1
+        said = capsys.readouterr()
+        assert "let this user write there" in said.err and said.out == "" and said.err.count("\n") == 1
+
+
+def test_a_user_who_may_not_even_read_is_told_so(store: Store, reader: str) -> None:
+    with pytest.raises(InputError, match="this user may use no schema of its search path; grant usage of one"):
+        open_store(reader)
+    with store.writing() as connection:
+        connection.exec_driver_sql("GRANT USAGE ON SCHEMA public TO reader")
+    with pytest.raises(InputError, match=r"permission denied for table alembic_version\); let this user read there"):
+        open_store(reader)
+    with store.writing() as connection:
+        connection.exec_driver_sql("GRANT SELECT ON alembic_version, search TO reader")
+    with (
+        closing(open_store(reader)) as limited,
+        pytest.raises(StoreError, match=r"cannot be read .permission denied for table program.; let this user read"),
+    ):
+        list(limited.births(1))
 
 
 # --- a run -----------------------------------------------------------------------------------------------------------
@@ -168,6 +221,7 @@ def test_a_server_that_goes_away_is_one_line_and_nothing_committed_is_lost(tmp_p
                 with pytest.MonkeyPatch.context() as patched:  # the process of the run lives, as another machine's may
                     patched.setattr("search.store.lease.machine", lambda: "another")
                     patched.setattr("search.store.lease.LEASE_SECONDS", 0.0)
+                    patched.setattr("search.store.lease.WATCH_SECONDS", 0.0)
                     run(settings_of(), store, PretendingEvaluator())
                 assert history_of(store) == uninterrupted(settings_of(), tmp_path / "whole.db")
     except Unavailable as why:

@@ -8,8 +8,7 @@ import re
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -26,12 +25,12 @@ from search.training import ray_internals, ray_session
 from search.training.ray_session import RaySession, connect
 
 from tests.support.cluster_nodes import CONFIG, HEAD, Cluster, Node, begin, births
+from tests.support.patience import wait_for
 from tests.support.processes import Run, history
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="nodes stand on loopback addresses")
 
 ROOT = Path(__file__).parents[3]
-PATIENCE = 300.0  # seconds until something has gone wrong
 CONFIG_OF_TEST = CONFIG.format(programs=150, steps=200, batch=4)
 USER_OPS = """\
 import os, torch
@@ -67,15 +66,8 @@ def nodes(cluster: Cluster) -> Iterator[Cluster]:
         cluster.remove(node)
 
 
-def wait_until(condition: Callable[[], object], what: str, run: Run | None = None) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}\n{run.log if run else ''}"
-        time.sleep(0.1)
-
-
 def finished(run: Run) -> list[tuple[object, ...]]:
-    assert run.wait(PATIENCE) == 0, run.err
+    assert run.wait() == 0, run.err
     return history(run.folder / "results.db", "nodes")
 
 
@@ -88,11 +80,11 @@ def test_nodes_that_come_and_go_leave_no_trace(nodes: Cluster, tmp_path: Path) -
     """Workers wait for four nodes; one is killed with its worker in the middle of a batch, one is added."""
     config = CONFIG.format(programs=150, steps=800, batch=8)  # long enough for all that
     run = begin(tmp_path / "cluster", config, f"evaluator.address={nodes.address}")
-    run.wait_for("connected")
+    assert run.wait_for("connected"), run.err
     for _ in range(4):
         nodes.add()
-    wait_until(lambda: births(run.folder) > 20, "the search does not get going", run)
-    wait_until(lambda: any(map(trains, nodes.nodes)), "nobody trains", run)
+    run.wait_until(lambda: births(run.folder) > 20, "20 births")
+    run.wait_until(lambda: any(map(trains, nodes.nodes)), "somebody who trains")
     victim = next(filter(trains, nodes.nodes))
     nodes.remove(victim)
     nodes.add()
@@ -101,15 +93,15 @@ def test_nodes_that_come_and_go_leave_no_trace(nodes: Cluster, tmp_path: Path) -
     assert re.search(rf"worker \d+ on .* \({victim.address}\): .*; replaced", run.log)
     assert run.log.count("; trained again") <= 1, "more was lost than the batch that the node held"
     assert nodes.head.processes("gcs_server"), "the cluster was there before, and stays"
-    wait_until(lambda: not any(node.workers() for node in nodes.nodes), "workers outlive the run")
+    wait_for(lambda: not any(node.workers() for node in nodes.nodes), "the end of the workers with their run")
 
 
 def test_workers_end_with_a_driver_that_is_killed(nodes: Cluster, tmp_path: Path) -> None:
     node = nodes.add()
     run = begin(tmp_path, CONFIG_OF_TEST, f"evaluator.address={nodes.address}")
-    wait_until(node.workers, "no worker")
+    run.wait_until(node.workers, "a worker")
     run.kill()
-    wait_until(lambda: not node.workers(), "workers outlive a driver that was killed")
+    wait_for(lambda: not node.workers(), "the end of the workers with their driver")
     assert node.processes("raylet") and nodes.head.processes("gcs_server")
 
 
@@ -123,7 +115,7 @@ def test_nodes_unfit_for_the_task_are_named_and_left_out(nodes: Cluster, tmp_pat
     without, other = nodes.add({"WITHOUT_DATA": "1"}), nodes.add({"OTHER_DATA": "1"})
     bare = nodes.add(ray=bare_ray(tmp_path / "bare"))
     run = begin(tmp_path, config, f"evaluator.address={nodes.address}", "evaluator.workers=3")
-    assert run.wait(PATIENCE) == 2
+    assert run.wait() == 2
     lines = run.err.replace("\r", "\n").splitlines()
     assert re.search(rf"\({without.address}\): .*FileNotFoundError: /data/points.pt; its data .* same path", run.err)
     assert re.search(rf"\({other.address}\): .* is not what it is where the search runs.*; install the same", run.err)

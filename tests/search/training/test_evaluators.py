@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,9 +26,8 @@ from search.training.ray_pool import RayEvaluator
 from search.training.session import open_evaluator
 from search.training.worker import Worker
 
+from tests.support.patience import wait_for
 from tests.support.searches import history_of, opened, run, settings_of
-
-PATIENCE = 60  # seconds until a job is given up for lost
 
 
 def ray_settings(workers: int) -> EvaluatorSettings:
@@ -45,12 +43,14 @@ def job(number: int, *texts: str, steps: int = 20) -> Job:
 def collect_all(evaluator: Evaluator, jobs: int) -> dict[int, list[Outcome]]:
     """Outcomes by the number of their job, without the time they took."""
     outcomes: dict[int, list[Outcome]] = {}
-    deadline = time.monotonic() + PATIENCE
-    while len(outcomes) < jobs:
-        assert time.monotonic() < deadline, "a job never came back"
+
+    def collect() -> bool:
         for number, found in evaluator.collect(1.0):
             assert number not in outcomes, "a job came back twice"
             outcomes[number] = [outcome._replace(seconds=0.0) for outcome in found]
+        return len(outcomes) == jobs
+
+    wait_for(collect, f"outcomes of {jobs} jobs", lambda: outcomes)
     assert evaluator.collect(0.01) == []
     return outcomes
 
@@ -73,35 +73,41 @@ def workers(local_ray: None) -> Iterator[RayEvaluator]:
 
 def memory_of(evaluator: RayEvaluator, workers: int) -> list[float]:
     """What each worker uses, once there are so many."""
-    deadline = time.monotonic() + PATIENCE
-    while len(told := evaluator.peak_memory()) < workers:
-        assert time.monotonic() < deadline and evaluator.collect(0.1) == []
-    return told
+
+    def told() -> list[float]:
+        assert evaluator.collect(0.1) == []
+        found = evaluator.peak_memory()
+        return found if len(found) == workers else []
+
+    return wait_for(told, f"memory of {workers} workers")
 
 
 def under_way(evaluator: RayEvaluator, number: int) -> Any:
     """What the evaluator knows of a job once a worker has it."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        for running in evaluator._running.values():
-            if running.piece.job.number == number:
-                return running
-        assert evaluator.collect(0.1) == []
-    raise AssertionError("no worker took the job")
+
+    def running() -> Any:
+        found = next((run for run in evaluator._running.values() if run.piece.job.number == number), None)
+        assert found or evaluator.collect(0.1) == []
+        return found
+
+    return wait_for(running, f"a worker with job {number}")
 
 
-class Dies:
-    """Something in a job that ends the process which unpickles it; if `mark` is given, only the first time."""
+class Misbehaves:
+    """A seed, 0, which does something to the process that unpickles it; if `mark` is given, only the first time."""
 
-    def __init__(self, mark: Path | None = None) -> None:
-        self.mark = mark
+    def __init__(self, act: str, mark: Path | None = None) -> None:
+        self._act = act  # workers cannot import this file: plain expressions travel
+        self._mark = mark
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        if self.mark is None:
-            return os._exit, (1,)
-        mark = repr(str(self.mark))  # workers cannot import this file: plain expressions travel
-        once = f"0 if os.path.exists({mark}) else (open({mark}, 'w').close(), os._exit(1))"
-        return eval, (once.replace("os.", "__import__('os')."),)
+        if self._mark is None:
+            return eval, (self._act,)
+        mark = repr(str(self._mark))
+        return eval, (f"0 if __import__('os').path.exists({mark}) else (open({mark}, 'w').close(), {self._act})",)
+
+
+DIES, HANGS = "__import__('os')._exit(1)", "__import__('time').sleep(1e6)"
 
 
 # --- inline ----------------------------------------------------------------------------------------------------------
@@ -209,12 +215,14 @@ def test_a_bad_replica_does_not_take_its_batch_down(workers: RayEvaluator) -> No
     assert outcomes[:-1] == inline_outcomes(good)[0]
 
 
-def test_a_killed_worker_is_replaced_and_its_job_trained_again(workers: RayEvaluator) -> None:
-    jobs = [job(0, steps=1500), job(1), job(2)]
-    for one in jobs:
+def test_a_killed_worker_is_replaced_and_its_job_trained_again(workers: RayEvaluator, tmp_path: Path) -> None:
+    jobs = [job(0), job(1), job(2)]
+    hanging: Any = Misbehaves(HANGS, tmp_path / "hangs")  # until it is killed in the middle of its job
+    first, *others = jobs[0].replicas
+    for one in (jobs[0]._replace(replicas=(first._replace(seed=hanging), *others)), *jobs[1:]):
         workers.submit(one)
     running = under_way(workers, 0)
-    time.sleep(0.3)  # so that it is in the middle of its job
+    wait_for((tmp_path / "hangs").exists, "the middle of the job")
     os.kill(running.member.place.pid, signal.SIGKILL)
     assert collect_all(workers, 3) == inline_outcomes(*jobs)
     memory_of(workers, 2)
@@ -222,7 +230,7 @@ def test_a_killed_worker_is_replaced_and_its_job_trained_again(workers: RayEvalu
 
 def test_a_worker_that_dies_on_its_job_once_leaves_no_trace(workers: RayEvaluator, tmp_path: Path) -> None:
     expected = job(0, "update = g * 0.1")
-    died_once: Any = Dies(tmp_path / "died")
+    died_once: Any = Misbehaves(DIES, tmp_path / "died")
     dying = expected._replace(replicas=(Replica(expected.replicas[0].program, died_once),))
     workers.submit(dying)
     assert collect_all(workers, 1) == inline_outcomes(expected)
@@ -231,7 +239,7 @@ def test_a_worker_that_dies_on_its_job_once_leaves_no_trace(workers: RayEvaluato
 
 def test_a_job_that_kills_every_worker_is_lost_and_the_others_are_not(workers: RayEvaluator) -> None:
     good = [job(1), job(2)]
-    deadly: Any = Dies()
+    deadly: Any = Misbehaves(DIES)
     workers.submit(job(0)._replace(replicas=(Replica(zoo.load("sgd"), deadly),)))
     for one in good:
         workers.submit(one)

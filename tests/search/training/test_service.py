@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from programs import zoo
 from programs.hyperparameters import scaled
 
-from proxy_tasks import get_task
-from proxy_tasks.torch_optimizers import TorchOptimizer
+from proxy_tasks import Outcome, Replica, get_task
+from proxy_tasks.torch_optimizers import TorchOptimizer, TorchReplica
 
+from search.errors import RunError
 from search.settings.baselines import BASELINES
 from search.settings.settings import Dedup
 from search.settings.tasks import TaskSeeds
+from search.training.jobs import Job
 from search.training.service import TrainingService
 from search.training.tuning import tune
 
-from tests.support.searches import PretendingEvaluator, key_of, opened, pretended
+from tests.support.searches import PretendingEvaluator, key_of, opened, pretended, rows_of_query
 
 TASK = replace(get_task("digits_mlp"), steps=5)  # as many as pretended trainings have
 ON = [TaskSeeds(TASK, (0, 1, 2)), TaskSeeds(replace(TASK, name="another", batch_size=7), (7,))]
@@ -65,3 +70,40 @@ def test_a_tuning_knows_its_total(tmp_path: Path) -> None:
         tune([BASELINES["adamw"], BASELINES["lion"]], service, [TaskSeeds(TASK, (0, 1, 2))])
     assert seen[-1] == (2 * (16 + 8 * 2 + 4 * 3 + 3 * (4 + 2 * 2 + 1 * 3)),) * 2
     assert seen == sorted(seen)
+
+
+class Failing(PretendingEvaluator):
+    """Fails all trainings, but not those of some jobs."""
+
+    def __init__(self, good: Sequence[int] = ()) -> None:
+        super().__init__()
+        self._good = good
+
+    def outcome(self, job: Job, replica: Replica | TorchReplica) -> Outcome:
+        if job.number in self._good:
+            return super().outcome(job, replica)
+        return Outcome("error", None, [], 0, 0.0, "RuntimeError: no such layer")
+
+
+def test_a_first_batch_that_fails_as_a_whole_stops_the_run_and_is_not_kept(tmp_path: Path) -> None:
+    programs = [scaled(zoo.load("adamw"), 1 + n / 10) for n in range(4)]
+    with opened(tmp_path / "r.db") as store:
+        service = TrainingService(store, Failing(), 4, Dedup())
+        with pytest.raises(
+            RunError, match=r"all 4 trainings of the first batch failed on task 'digits_mlp', error: Run"
+        ):
+            service.train(programs, [TaskSeeds(TASK, (0,))])
+        assert rows_of_query(store, "SELECT * FROM training") == []
+
+
+def test_failures_of_programs_are_no_reason_to_stop(tmp_path: Path) -> None:
+    """One program alone may fail; so may all of a later batch, and those of a batch for reasons of their own."""
+    programs = [scaled(zoo.load("adamw"), 1 + n / 10) for n in range(4)]
+    with opened(tmp_path / "r.db") as store:
+        service = TrainingService(store, Failing(), 4, Dedup())
+        (alone,) = service.train(programs[:1], [TaskSeeds(TASK, (0, 1))])
+        assert len(alone[0].failures) == 2
+        service, other = TrainingService(store, Failing(good=[0]), 2, Dedup()), replace(TASK, batch_size=9)
+        service.train(programs[:2], [TaskSeeds(other, (0,))])
+        found = service.train(programs, [TaskSeeds(other, (0,))])
+        assert [len(one.failures) for (one,) in found][2:] == [1, 1]

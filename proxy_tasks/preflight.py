@@ -1,0 +1,105 @@
+"""What is tried before a user's data or model is trained on: a step, twice, alone and beside other replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from programs.errors import InputError
+
+from proxy_tasks.datasets import Dataset, check_repeatable
+from proxy_tasks.models import Model
+from proxy_tasks.models.chunks import gradients
+from proxy_tasks.models.module import BREAK_EVEN
+from proxy_tasks.named import is_users, reason_of
+from proxy_tasks.randomness import random_state
+from proxy_tasks.runtime import configured_process
+from proxy_tasks.task import Task
+from proxy_tasks.trainer import validation_losses
+
+CLOSE = 1e-3  # relative difference that may come of another order of sums
+VALIDATED = 64  # validation samples that are tried
+
+
+def check_task(task: Task) -> None:
+    """Check that trainings on a task are functions of program and seed, and can begin; once for each process.
+
+    Raises:
+        InputError: data or model cannot be loaded, or one step with them is not as it must be.
+    """
+    task.load()
+    if is_users(task.dataset) or is_users(task.model):
+        _check(replace(task, name="", steps=1, warmup=0.0, update_scale=1.0, matmul="float32"))
+
+
+@lru_cache(maxsize=64)
+def _check(task: Task) -> None:
+    if is_users(task.dataset):
+        check_repeatable(task.dataset, task.dataset_args)
+    data, model = task.load()
+    what = f"model '{task.model}'"
+    try:
+        with configured_process():
+            _check_steps(what, task, data, model)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{what} cannot be trained on data set '{task.dataset}': {reason_of(error)}") from error
+
+
+def _check_steps(what: str, task: Task, data: Dataset, model: Model) -> None:
+    rows = torch.stack([model.initial_row(seed) for seed in range(BREAK_EVEN)])
+    if not torch.equal(rows[0], model.initial_row(0)):
+        raise InputError(f"{what}: its initial weights are others when it is built again with the same seed")
+    if not bool(rows.isfinite().all()):
+        raise InputError(f"{what}: its initial weights are not finite")
+    alone, together = (_twice(what, task, data, model, some) for some in (rows[:1], rows))
+    _check_first(what, task, together[0], together[1:-1])
+    for one, of_all in zip(alone, together, strict=True):
+        if not torch.allclose(one[0], of_all[0], rtol=CLOSE, atol=CLOSE * float(one.abs().max())):
+            raise InputError(f"{what}: a replica trains otherwise beside others than alone; compute each by itself")
+
+
+def _twice(what: str, task: Task, data: Dataset, model: Model, rows: Tensor) -> list[Tensor]:
+    """Return the losses and gradients of one step of some replicas, and validation losses, computed twice."""
+    drawn = random_state()
+    first, second = (_step(what, task, data, model, rows) for _ in range(2))
+    if random_state() != drawn:
+        raise InputError(f"{what} draws random numbers; a loss must follow from weights and samples alone")
+    if not all(torch.equal(one.nan_to_num(), other.nan_to_num()) for one, other in zip(first, second, strict=True)):
+        raise InputError(
+            f"{what}: a step is another when it is repeated; it must follow from weights and samples alone"
+        )
+    return first
+
+
+def _step(what: str, task: Task, data: Dataset, model: Model, rows: Tensor) -> list[Tensor]:
+    index = torch.from_numpy(task.minibatches(0))
+    parameters = [p.detach().requires_grad_() for p in model.parameters(rows.clone())]
+    losses = model.losses_in_chunks(parameters, data.train_x[index], data.train_y[index])
+    if losses.shape != (len(rows),):
+        raise InputError(f"{what}: its losses are {list(losses.shape)} for {len(rows)} replicas; expected one for each")
+    found = gradients(losses, parameters)
+    some = replace(data, valid_x=data.valid_x[:VALIDATED], valid_y=data.valid_y[:VALIDATED])
+    validation = validation_losses(some, model.losses_in_chunks, [p.detach() for p in parameters])
+    return [losses.detach(), *found, torch.tensor(validation)]
+
+
+def _check_first(what: str, task: Task, losses: Tensor, found: Sequence[Tensor]) -> None:
+    """Check that training does not begin with what counts as having diverged."""
+    if not bool(losses.isfinite().all()) or not all(bool(gradient.isfinite().all()) for gradient in found):
+        raise InputError(f"{what}: its first loss, or its gradient, is not finite, so that no training could begin")
+    if float(losses.min()) > task.loss_bound:
+        raise InputError(
+            f"{what}: its first loss is {float(losses.min()):g}, above its loss_bound of {task.loss_bound:g}, so that"
+            " every training would count as diverged; raise loss_bound, or scale the loss"
+        )
+    if not any(bool(gradient.any()) for gradient in found):
+        raise InputError(
+            f"{what}: the gradients of its loss are all zero at the start, as if it did not use its parameters; a"
+            " method loss(x, y) gets samples and targets, and has to call the module itself"
+        )

@@ -1,0 +1,124 @@
+"""What is begun goes on only where tasks, functions and versions mean what they meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from programs.errors import InputError
+
+from search.evolution.resume import stored
+from search.settings.meaning import VERSIONS, refuse_changes, refuse_other_tasks
+from search.store import Store
+
+from tests.support.searches import PretendingEvaluator, opened, run, settings_of
+
+TRAINER = "proxy_tasks.task.TRAINER_VERSION"
+WATCHED = {"tasks": [{"name": "mnist1d_mlp", "steps": 5}], "every": 20}
+
+
+def go_on(store: Store, **changes: Any) -> None:
+    run(settings_of(**changes), store, PretendingEvaluator())
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        (TRAINER, r"tasks\.digits_mlp\.trainer: 2 -> 3"),
+        ("search.settings.meaning.FINGERPRINT_VERSION", r"fingerprint: \d+ -> 3"),
+        ("torch.__version__", r"tasks\.digits_mlp\.torch: 2\.\d+ -> 3"),
+    ],
+)
+def test_a_search_is_not_continued_where_versions_are_others(
+    place: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path / "r.db") as store:
+        go_on(store, budget={"programs": 20})
+        monkeypatch.setattr(place, "3" if place.startswith("torch") else 3)
+        with pytest.raises(InputError, match=rf"other code, data or versions \({said}\); .* --name") as caught:
+            go_on(store)
+        assert "\n" not in str(caught.value)
+        monkeypatch.undo()
+        go_on(store)
+
+
+def test_changed_data_are_named_with_the_first_digits_of_their_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path / "r.db") as store:
+        go_on(store, budget={"programs": 20})
+        monkeypatch.setattr("proxy_tasks.task.load_dataset", lambda *_: SimpleNamespace(digest="0" * 64))
+        with pytest.raises(InputError, match=r"\(tasks\.digits_mlp\.data: [0-9a-f]{8} -> 00000000\)"):
+            go_on(store)
+
+
+def test_anchors_belong_to_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = [{"name": "digits_mlp"}, {"name": "mnist1d_mlp"}]
+    before = stored(settings_of(tasks=tasks))[VERSIONS]
+    monkeypatch.setattr("search.settings.tasks.Anchors.__new__", lambda cls, *_: tuple.__new__(cls, (2.0, 1.0)))
+    after = stored(settings_of(tasks=tasks))[VERSIONS]
+    assert before["anchors"].keys() == {"digits_mlp", "mnist1d_mlp"}
+    with pytest.raises(InputError, match=r"anchors\.digits_mlp"):
+        refuse_changes("it", {VERSIONS: before}, {VERSIONS: after}, "set them back")
+
+
+def test_tasks_of_meta_validation_may_be_changed_but_must_not_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path / "r.db") as store:
+        go_on(store, budget={"programs": 20}, meta_validation=WATCHED)
+        go_on(store, budget={"programs": 30}, meta_validation=WATCHED | {"every": 10})
+        go_on(store, budget={"programs": 40})
+        go_on(store, budget={"programs": 50}, meta_validation=WATCHED)
+        monkeypatch.setattr(
+            "search.evolution.resume.meaning_of_choices", lambda _: {"tasks": {"mnist1d_mlp": {"a": 1}}}
+        )
+        with pytest.raises(InputError, match=r"meta_validation\.mnist1d_mlp\.a: None -> 1"):
+            go_on(store, meta_validation=WATCHED)
+
+
+def test_programs_are_judged_on_the_tasks_that_they_were_found_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_of()
+    kept = stored(settings)
+    refuse_other_tasks("small", kept, settings.tasks, "name a --task")
+    monkeypatch.setattr(TRAINER, 3)
+    with pytest.raises(InputError, match=r"search 'small' was started .*trainer: 2 -> 3\); name a --task"):
+        refuse_other_tasks("small", kept, settings.tasks, "name a --task")
+    with pytest.raises(InputError, match="name a --task"):
+        refuse_other_tasks("small", {}, settings.tasks, "name a --task")
+
+
+COMPARISON = {
+    "name": "two", "strategy": {"population": 4}, "budget": {"programs": 8}, "baselines": [],
+    "tasks": [{"name": "digits_mlp", "steps": 20}], "evaluator": {"kind": "inline", "batch": 4, "lookahead": 1},
+    "arms": {"first": {}, "second": {"strategy": {"kind": "random"}}},
+}  # fmt: skip
+
+
+@pytest.fixture
+def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., bool]:
+    """Run a small comparison, with changes of its settings."""
+    from search.commands.compare import compare
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump(COMPARISON), encoding="utf-8")
+    return lambda *changes: compare(Path("two.yaml"), list(changes), tmp_path / "two.svg")
+
+
+def test_a_comparison_does_not_go_on_with_other_tasks_and_says_so_at_once(
+    compare: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert compare()
+    with opened(Path("results.db")) as store:
+        of_first = store.find_search("two-first")
+        assert of_first is not None
+    monkeypatch.setattr(TRAINER, 3)
+    monkeypatch.setattr("search.commands.compare.Driver.run", lambda _: pytest.fail("nothing may be trained"))
+    with pytest.raises(InputError, match=r"search 'two-first' was started .*trainer: 2 -> 3"):
+        compare()
+    monkeypatch.undo()
