@@ -113,7 +113,7 @@ def _serve(file: Path, listener: socket.socket) -> None:
         link = Path(folder, f"{NAME}.db")  # Datasette cannot open a path with characters that URLs give a meaning to
         link.symlink_to(file.absolute())
         server = Datasette([], metadata=metadata(file.name), settings=SETTINGS)
-        server.add_database((Database if access.may_write(file) else Unwritable)(server, str(link)), NAME)
+        server.add_database((Unwritable if access.leaves_no_trace(file) else Database)(server, str(link)), NAME)
         config = uvicorn.Config(
             server.app(), log_config=None, log_level="critical", timeout_graceful_shutdown=GRACE_SECONDS, ws="none"
         )
