@@ -145,7 +145,7 @@ def _database(server: Any, link: Path, file: Path) -> Any:
             self._all_file_connections.append(connection)
             return connection
 
-    return (Database if access.may_write(file) else Unwritable)(server, str(link))
+    return (Unwritable if access.leaves_no_trace(file) else Database)(server, str(link))
 
 
 def asked_by_name(application: Any, port: int) -> Any:

@@ -8,6 +8,7 @@ since closing it would drop the locks that SQLite holds in this process.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -20,6 +21,9 @@ ALONE = "mode=ro&vfs=unix-none"
 """No run is writing, but one has left a log of commits: SQLite reads that, too, with its index in memory alone."""
 IMMUTABLE = "immutable=1"
 """There is the file alone."""
+
+
+ROOM = 2**16  # bytes that SQLite needs beside a file to read it as usual
 
 
 def beside(file: Path, suffix: str) -> Path:
@@ -62,8 +66,13 @@ def may_write(file: Path) -> bool:
     return os.access(real, os.W_OK) and os.access(real.parent, os.W_OK)
 
 
+def leaves_no_trace(file: Path) -> bool:
+    """Return whether a file is to be read with `connect_read_only`: nothing may be written, or the disk is full."""
+    return not may_write(file) or shutil.disk_usage(Path(os.path.realpath(file)).parent).free < ROOM
+
+
 def connect_read_only(file: Path) -> sqlite3.Connection:
-    """Open a file that this user may not write; nothing is written beside it, and every commit is seen."""
+    """Open a file so that nothing is written beside it, and every commit is seen."""
     how = _way_to_read(file)
     uri = f"{Path(os.path.realpath(file)).as_uri()}?{how}"
     connection = sqlite3.connect(uri, uri=True, check_same_thread=False)

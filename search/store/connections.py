@@ -48,8 +48,8 @@ def engine_of(location: str, to_write: bool = False) -> Engine:
 
     Args:
         location: the URL or the path.
-        to_write: whether it will be written. If not, and if this user may not write the file, SQLite is told so with
-            every connection: what lies beside the file may have changed since the last.
+        to_write: whether it will be written. If not, and if nothing may be written beside the file, SQLite is told so
+            with every connection: what lies there may have changed since the last.
 
     Raises:
         InputError: it is no URL, or one of another kind of database, or the driver for PostgreSQL is missing.
@@ -62,7 +62,7 @@ def engine_of(location: str, to_write: bool = False) -> Engine:
             options["connect_args"] = {"connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": 1000 * BUSY_SECONDS}
             options["pool_pre_ping"] = True
         file = _file_of(url)
-        if file is not None and not to_write and not access.may_write(file):
+        if file is not None and not to_write and access.leaves_no_trace(file):
             options |= {"poolclass": NullPool, "creator": partial(access.connect_read_only, file)}
         engine = create_engine(url, json_serializer=encoding.to_json, json_deserializer=encoding.from_json, **options)
     except ImportError:  # of psycopg: what reads SQLite is a part of Python

@@ -13,13 +13,28 @@ import pytest
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """The folder as a file system that nobody may write, not even root; the test is skipped where there can be none."""
+    """The folder as a file system that nobody may write, not even root."""
+    with _mounted(folder, ["--bind", str(folder)], ["-o", "remount,bind,ro"]):
+        yield
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A real file system of one megabyte in a new folder."""
+    folder.mkdir()
+    with _mounted(folder, ["-t", "tmpfs", "-o", "size=1m", "tmpfs"]):
+        yield folder
+
+
+@contextmanager
+def _mounted(folder: Path, *steps: list[str]) -> Iterator[None]:
+    """Mount; the test is skipped where that cannot be."""
     if shutil.which("mount") is None:
         pytest.skip("there is no mount command")
-    for options in (["--bind", str(folder), str(folder)], ["-o", "remount,bind,ro", str(folder)]):
-        mounted = subprocess.run(["mount", *options], capture_output=True, text=True, check=False)
-        if mounted.returncode:
-            pytest.skip(f"nothing can be mounted: {mounted.stderr.strip()}")
+    for options in steps:
+        done = subprocess.run(["mount", *options, str(folder)], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"nothing can be mounted: {done.stderr.strip()}")
     try:
         yield
     finally:

@@ -143,6 +143,31 @@ def test_a_driver_that_gives_signs_of_life_keeps_its_search_whatever_the_clock_s
     held.renew()
 
 
+@pytest.mark.parametrize("seconds", [HOUR, -HOUR])
+def test_a_driver_on_a_machine_with_another_clock_keeps_its_search(
+    store: Store, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its heartbeats are an hour too early or too late, all of them."""
+    held = Lease(store, 1)
+    held.take()
+
+    def beat(by: float) -> None:
+        with store.writing() as connection:
+            connection.execute(text("UPDATE search SET heartbeat = heartbeat + :by"), {"by": by})
+
+    beat(seconds)
+    monkeypatch.setattr(lease, "machine", lambda: "another")
+    monkeypatch.setattr(lease, "_LOOK_SECONDS", 0.0)
+    look = Lease._look
+
+    def later(self: Lease) -> lease.Holder:
+        beat(5.0)
+        return look(self)
+
+    monkeypatch.setattr(Lease, "_look", later)
+    assert refused(store)
+
+
 def test_a_living_process_keeps_its_search_when_the_clock_is_set_back(store: Store) -> None:
     held = Lease(store, 1)
     held.take()

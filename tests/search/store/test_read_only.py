@@ -8,7 +8,7 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from search.training.session import logging_to
 
 from tests.support.command_line import contents
 from tests.support.forked import ForkServer, Result
-from tests.support.mounts import read_only
+from tests.support.mounts import read_only, small_disk
 from tests.support.searches import CurvedEvaluator, opened, run, settings_of, stop_at
 
 SETTINGS = settings_of(baselines=["adamw"], tasks=[{"name": "digits_mlp", "steps": 20}])
@@ -162,6 +162,19 @@ def test_on_a_file_system_that_nobody_may_write(folder: Path, reader: Reader, st
         assert "results.db: may not be written by this user; make the file" in reader.refused("eval lion")
 
 
+@pytest.mark.parametrize("state", [finished, killed])
+def test_on_a_full_disk(tmp_path: Path, reader: Reader, state: Callable[[Path], None]) -> None:
+    state(tmp_path / "results.db")
+    with small_disk(tmp_path / "disk") as disk:
+        for file in tmp_path.glob("results.db*"):
+            shutil.copy(file, disk)
+        with suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
+            while True:
+                filler.write(b"\0" * 4096)
+        reader.folder = disk
+        reads_everything(disk / "results.db", reader)
+
+
 @pytest.mark.parametrize(
     "name",
     ["link.db", "sqlite:///results.db", "sqlite:///file:results.db?mode=ro&uri=true", "sqlite:///file:{}?uri=true"],
@@ -206,7 +219,7 @@ def test_a_reader_that_stays_sees_a_run_that_begins_and_ends(folder: Path, monke
     with opened(path) as store:
         run(SETTINGS, store, CurvedEvaluator(), stop_at(20))
     with monkeypatch.context() as patched:
-        patched.setattr(access, "may_write", lambda _file: False)
+        patched.setattr(access, "leaves_no_trace", lambda _file: True)
         reading = open_store(str(path))
     before = len(list(reading.births(1)))
     with opened(path) as store:

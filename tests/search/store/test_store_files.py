@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from search.results.programs import named_program
 from search.store import Store, StoreError, open_store
 from search.store.rows import VIEWS, metadata
 
+from tests.support.mounts import small_disk
 from tests.support.patience import Command
 from tests.support.searches import (
     PretendingEvaluator,
@@ -301,22 +301,6 @@ def failing_run(store: Store, trouble: object = None, after: int = 20) -> str:
     return str(raised.value)
 
 
-@contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    """A real file system of one megabyte."""
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"no small file system can be mounted: {mounted.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-@pytest.mark.skipif(shutil.which("mount") is None, reason="there is no mount command")
 def test_a_full_disk_is_one_line_and_nothing_committed_is_lost(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         path, filler = disk / "results.db", disk / "filler"
