@@ -155,6 +155,16 @@ def test_wrong_addresses_are_said_in_one_line() -> None:
         connect("no.such.host.invalid:6379", {})
 
 
+def test_what_listens_but_is_no_head_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_session, "HEAD_SECONDS", 1)
+    with closing(socket.socket()) as listener:
+        listener.bind((HEAD, 0))
+        listener.listen()
+        address = f"{HEAD}:{listener.getsockname()[1]}"
+        with pytest.raises(InputError, match=rf"no Ray cluster at '{address}' \(what listens there is not the head"):
+            connect(address, {})
+
+
 def test_a_run_of_ones_own_listens_on_this_machine_only(tmp_path: Path) -> None:
     run = begin(tmp_path, CONFIG_OF_TEST, "evaluator.workers=1", "budget.programs=100000")
     run.wait_for("is ready")
