@@ -5,6 +5,7 @@ import faulthandler
 import os
 import signal
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from types import FrameType
 from typing import Any
 
@@ -101,8 +102,10 @@ def postgres_server() -> Iterator[Any]:
         server,
     )
 
-    try:
-        with unmarked(), server() as found:
-            yield found
-    except Unavailable as why:
-        pytest.skip(f"no PostgreSQL server: {why}")
+    with ExitStack() as stack:
+        try:
+            with unmarked():
+                found = stack.enter_context(server())
+        except Unavailable as why:
+            pytest.skip(f"no PostgreSQL server: {why}")
+        yield found

@@ -9,13 +9,13 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import SessionNotCreatedException
+from selenium.common.exceptions import SessionNotCreatedException, WebDriverException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -23,7 +23,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.support.patience import OPTSEARCH, PATIENCE, Command, call
+from tests.support.forked import ForkServer
+from tests.support.patience import OPTSEARCH, PATIENCE, Command
 
 CONFIG = """\
 name: found
@@ -41,12 +42,12 @@ HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror='window.h
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a small search's database and its report."""
     folder = tmp_path_factory.mktemp("page")
     (folder / "found.yaml").write_text(CONFIG)
     for words in (["run", "found.yaml"], ["report"]):
-        done = call(OPTSEARCH, *words, folder=folder)
+        done = server.optsearch(folder, *words)
         assert done.code == 0, done.err
     return folder
 
@@ -229,7 +230,7 @@ def test_dark_and_light(look: Look) -> None:
     wait(page, lambda page: colours(page) == (dark, dark_ink, dark_line))
 
 
-def test_text_from_the_database_stays_text(look: Look, folder: Path, tmp_path: Path) -> None:
+def test_text_from_the_database_stays_text(server: ForkServer, look: Look, folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "hostile.db"
     shutil.copy(folder / "results.db", copy)
     with closing(sqlite3.connect(copy)) as database:
@@ -237,19 +238,26 @@ def test_text_from_the_database_stays_text(look: Look, folder: Path, tmp_path: P
         database.execute("UPDATE program SET reason = :text WHERE status <> 'ok'", {"text": HOSTILE})
         database.commit()
     report = tmp_path / "report.html"
-    assert call(OPTSEARCH, "report", "-o", report, "--store", copy).code == 0
+    assert server.optsearch(tmp_path, "report", "-o", str(report), "--store", str(copy)).code == 0
     page = look(report)
     assert HOSTILE in page.find_element(By.ID, "leaderboard").text
     assert page.get_log("browser") == [] and script(page, "window.hacked") is None
 
 
+def made(page: webdriver.Chrome) -> str:
+    """When the page was made; "" while it loads itself again, during which no script can run."""
+    with suppress(WebDriverException):
+        return str(script(page, "document.querySelector('.made time')?.dateTime || ''"))
+    return ""
+
+
 def test_an_open_page_follows_the_run(look: Look, folder: Path, tmp_path: Path) -> None:
     """It loads itself again, on a slow machine before its plots are drawn."""
-    report, made = tmp_path / "report.html", "document.querySelector('.made time')?.dateTime || ''"
-    with Command(OPTSEARCH, "report", "--watch", "1", "-o", report, "--store", folder / "results.db") as watching:
+    report = tmp_path / "report.html"
+    with Command(OPTSEARCH, "report", "--watch", "3", "-o", report, "--store", folder / "results.db") as watching:
         watching.wait_until(report.exists, "a page")
         page = look(report, whole=False)
-        first = wait(page, lambda page: script(page, made))
-        wait(page, lambda page: script(page, made) > first)
+        first = wait(page, made)
+        wait(page, lambda page: made(page) > first)
         watching.interrupt()
         assert watching.wait() == 0

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.patience import OPTSEARCH, Result, call
+from tests.support.forked import ForkServer
+from tests.support.patience import OPTSEARCH, call
 
 PAGE = (Path(__file__).parents[2] / "docs" / "user_task.md").read_text(encoding="utf-8")
 
@@ -15,10 +16,6 @@ PAGE = (Path(__file__).parents[2] / "docs" / "user_task.md").read_text(encoding=
 def block(kind: str) -> str:
     (found,) = re.findall(rf"```{kind}\n(.*?)```", PAGE, flags=re.DOTALL)
     return found
-
-
-def optsearch(folder: Path, *args: str) -> Result:
-    return call(OPTSEARCH, *args, folder=folder)
 
 
 @pytest.fixture(scope="module")
@@ -30,30 +27,30 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_page_works(folder: Path) -> None:
+def test_the_page_works(server: ForkServer, folder: Path) -> None:
     """With Ray workers, which have to find the file too."""
     commands = [line.split()[1:] for line in block("sh").splitlines() if line.startswith("optsearch")]
     assert len(commands) == 2
-    searched = optsearch(folder, *commands[0])
+    searched = call(OPTSEARCH, *commands[0], folder=folder)
     assert searched.code == 0, searched.err
     assert "300 programs" in searched.err and "the winner" in searched.out
-    evaluated = optsearch(folder, *commands[1])
+    evaluated = server.optsearch(folder, *commands[1])
     assert evaluated.code == 0, evaluated.err
     assert "lion" in evaluated.out and "spirals" in evaluated.out
 
 
-def test_a_database_does_not_have_the_users_code_loaded(folder: Path, tmp_path: Path) -> None:
+def test_a_database_does_not_have_the_users_code_loaded(server: ForkServer, folder: Path, tmp_path: Path) -> None:
     inline = ["--set", "evaluator.kind=inline", "--set", "budget.programs=60", "--set", "hurdles=off"]
     store = f"sqlite:///{tmp_path / 'other.db'}"
-    assert optsearch(folder, "run", "spirals.yaml", *inline, "--set", f"store={store}").code == 0
+    assert server.optsearch(folder, "run", "spirals.yaml", *inline, "--set", f"store={store}").code == 0
     verify = ["verify", "--search", "spirals", "--store", str(tmp_path / "other.db"), "--pairs", "1"]
-    refused = optsearch(folder, *verify)
+    refused = server.optsearch(folder, *verify)
     assert refused.code == 2
     assert "'spirals:task'" in refused.err and "--config" in refused.err
-    with_config = optsearch(folder, *verify, "--config", "spirals.yaml")
+    with_config = server.optsearch(folder, *verify, "--config", "spirals.yaml")
     assert with_config.code == 0 or "share a key" in with_config.err
     (folder / "wider.yaml").write_text(block("yaml").replace("width: 12", "width: 13"), encoding="utf-8")
-    other = optsearch(folder, *verify, "--config", "wider.yaml")
+    other = server.optsearch(folder, *verify, "--config", "wider.yaml")
     assert other.code == 2 and "not those of search 'spirals'" in other.err
 
 
@@ -69,11 +66,11 @@ def test_a_database_does_not_have_the_users_code_loaded(folder: Path, tmp_path: 
     ],
 )
 def test_mistakes_get_one_line_before_anything_starts(
-    folder: Path, tmp_path: Path, change: tuple[str, str], message: str
+    server: ForkServer, folder: Path, tmp_path: Path, change: tuple[str, str], message: str
 ) -> None:
     config = folder / f"{tmp_path.name}.yaml"
     config.write_text(block("yaml").replace(*change).replace("spirals.db", f"{tmp_path}/none.db"), encoding="utf-8")
-    refused = optsearch(folder, "run", config.name)
+    refused = server.optsearch(folder, "run", config.name)
     assert refused.code == 2
     assert message in refused.err and len(refused.err.splitlines()) == 1
     assert not (tmp_path / "none.db").exists()

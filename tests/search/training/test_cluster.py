@@ -162,6 +162,16 @@ def test_the_cluster_of_this_machine_is_not_the_one_that_the_environment_names(m
     assert os.environ["RAY_ADDRESS"] == "192.0.2.1:6379"
 
 
+def test_what_listens_but_is_no_head_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_session, "HEAD_SECONDS", 1)
+    with closing(socket.socket()) as listener:
+        listener.bind((HEAD, 0))
+        listener.listen()
+        address = f"{HEAD}:{listener.getsockname()[1]}"
+        with pytest.raises(InputError, match=rf"no Ray cluster at '{address}' \(what listens there is not the head"):
+            connect(address, {})
+
+
 def test_a_head_that_is_silent_and_a_node_that_is_lost_end_the_run(
     local_ray: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import ray
 import torch
@@ -162,6 +163,13 @@ def test_workers_give_what_inline_gives(workers: RayEvaluator) -> None:
         workers.submit(one)
     assert collect_all(workers, 4) == inline_outcomes(*jobs)
     assert all(50 < mib < 4096 for mib in memory_of(workers, 2))
+
+
+def test_workers_give_way_to_others_as_their_run_does(workers: RayEvaluator) -> None:
+    """On a machine with other work to do a nicer worker would hardly run, and be recorded as too slow."""
+    workers.submit(job(0))
+    collect_all(workers, 1)
+    assert {psutil.Process(member.place.pid).nice() for member in workers._idle} == {psutil.Process().nice()}
 
 
 def test_one_worker_two_workers_and_inline_give_one_history(local_ray: None, tmp_path: Path) -> None:
