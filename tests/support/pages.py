@@ -91,7 +91,7 @@ def _compare(store: Store, best: LeaderboardEntry) -> None:
     ]  # fmt: skip
     store.set_selection([one, other, rival])
     store.set_selection([replace(one, stage=2, task="digits_cnn", task_fingerprint="e", z=2.5)])
-    finish_proof(store, open_locked(store, best.id, best.dataflow_hash, "final"), rows)
+    finish_proof(store, open_locked(store, best.id, best.dataflow_hash, "final", {}), rows)
     set_noise(store, [NoiseRow("digits_mlp", "f", "k", genome, 8, 0, -0.1, 0.004)])
 
 

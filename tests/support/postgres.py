@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -18,7 +17,7 @@ from pathlib import Path
 from sqlalchemy import URL, create_engine
 from sqlalchemy.exc import OperationalError
 
-SECONDS = 60  # generous: only a server that hangs takes so long
+from tests.support.patience import PATIENCE, wait_for
 
 
 class Unavailable(Exception):  # noqa: N818 - it says how things are
@@ -37,7 +36,7 @@ class Server:
 
     def _run(self, program: str, *args: str) -> None:
         command = [str(self._binaries / program), *args]
-        done = subprocess.run(command, user=self._user, capture_output=True, text=True, timeout=SECONDS, check=False,
+        done = subprocess.run(command, user=self._user, capture_output=True, text=True, timeout=PATIENCE, check=False,
                               cwd=self._folder)  # fmt: skip
         if done.returncode:
             raise Unavailable(f"{program} ended with {done.returncode}: {done.stderr.strip()[-300:]}")
@@ -57,11 +56,13 @@ class Server:
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen([str(self._binaries / "postgres"), *options], user=self._user, stdout=log,
                                              stderr=log, cwd=self._folder)  # fmt: skip
-        deadline = time.monotonic() + SECONDS
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise Unavailable((self._folder / "server.log").read_text()[-300:])
-            time.sleep(0.05)
+        said = (self._folder / "server.log").read_text
+        wait_for(lambda: not self._runs() or self._answers(), "an answer of the server", said)
+        if not self._runs():
+            raise Unavailable(said()[-300:])
+
+    def _runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def _answers(self) -> bool:
         engine = create_engine(self._url("postgres"))
@@ -75,9 +76,9 @@ class Server:
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """End it; SIGINT closes connections at once, SIGQUIT does not even tidy up."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self._runs():
             self._process.send_signal(how)
-            self._process.wait(SECONDS)
+            self._process.wait(PATIENCE)
 
     def database(self) -> str:
         """The URL of a new and empty database."""

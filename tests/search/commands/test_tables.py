@@ -132,7 +132,7 @@ def proven(path: Path, ids: dict[str, int], tmp_path_factory: pytest.TempPathFac
         store.set_selection([passed])
         store.set_selection([replace(passed, stage=2, task="digits_cnn", task_fingerprint="e", z=None)])
         other = open_locked(store, 1, "another", "final", {})
-        opening = open_locked(store, best, Results(store).program(best).dataflow_hash, "final")
+        opening = open_locked(store, best, Results(store).program(best).dataflow_hash, "final", {})
         assert opening.id > other.id
         finish_proof(store, opening, rows)
     return copy

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from programs import InputError, parse
 from programs.hashing import dataflow_hash
@@ -164,10 +165,24 @@ def test_muon_keeps_one_number_for_hidden_matrices_and_two_for_the_rest() -> Non
     )
 
 
-def test_times_are_those_of_steps() -> None:
+class Clock(TorchDispatchMode):
+    """Goes on by a second with each operation of torch, on machines of any speed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.now += 1
+        return function(*args, **(kwargs or {}))
+
+
+def test_times_are_those_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thirty additions more take longer than none."""
     long = parse("\n".join(["x = g * 1.0", *["x = x + g"] * 30, "update = x * lr"]))
-    short, slow, native = step_times([parse("update = g * lr"), long, TorchOptimizer("torch_adamw", 0.1, 0.1)])
+    with Clock() as clock:
+        monkeypatch.setattr("search.evidence.step_time.time.perf_counter", lambda: clock.now)
+        short, slow, native = step_times([parse("update = g * lr"), long, TorchOptimizer("torch_adamw", 0.1, 0.1)])
     assert 0 < short < slow and native > 0
 
 
