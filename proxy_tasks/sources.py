@@ -10,10 +10,12 @@ import ast
 import sys
 import sysconfig
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
 from importlib.machinery import PathFinder
 from importlib.metadata import packages_distributions, version
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -53,8 +55,9 @@ def sources(module: str) -> Sources:
             continue
         text = path.read_bytes()
         files[name] = sha256(text.replace(b"\r\n", b"\n")).hexdigest()
-        if path.suffix == ".py":
-            found = set(_imported(text, name if path.stem == "__init__" else name.rpartition(".")[0])) - seen
+        package = name if path.stem == "__init__" else name.rpartition(".")[0]
+        with suppress(SyntaxError, ValueError):  # no source, or none of this Python: what it imports is not known
+            found = set(_imported(text, package)) - seen
             seen |= found
             waiting += found
     if not files:
@@ -101,7 +104,11 @@ def _file(name: str) -> Path | None:
     spec, path = None, None
     parts = name.split(".")
     for place in range(len(parts)):
-        spec = PathFinder.find_spec(".".join(parts[: place + 1]), path)
+        whole = ".".join(parts[: place + 1])
+        try:
+            spec = PathFinder.find_spec(whole, path) if place else find_spec(whole)
+        except ValueError:  # a module that was made and not imported
+            return None
         if spec is None:
             return None
         path = spec.submodule_search_locations

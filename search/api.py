@@ -84,7 +84,7 @@ def run(
 
 
 def _run(chosen: Settings, progress: Callable[[Progress], None] | None, show: bool) -> Result:
-    load_tasks(chosen.tasks)
+    load_tasks(chosen.all_tasks)
     store = database.open_store(chosen.store, create=True)
     try:
         with training_beside(store, chosen.evaluator, warn=show) as evaluator:

@@ -50,9 +50,8 @@ def compare(config: Path, overrides: list[str], output: Path, name: str | None =
     file = settings_file(config, overrides, name)
     plans = read_arms(file)
     base = file.read(Settings)
-    for plan in plans:
-        plan.settings(file, None)  # so that what is wrong is said before any arm has run
-    load_tasks(base.tasks)
+    for plan in plans:  # so that what is wrong is said before any arm has run
+        load_tasks(plan.settings(file, None).all_tasks)
     arms: list[Arm] = []
     with opened(base.store, base.evaluator) as (store, evaluator):
         for plan in plans:  # what cannot go on is said before anything is trained

@@ -49,7 +49,7 @@ def run_search(settings: Settings) -> bool:
         InputError: the settings do not fit the machine, the data or the store, or another run drives this search.
         StoreError: the store can no longer be written.
     """
-    load_tasks(settings.tasks)
+    load_tasks(settings.all_tasks)
     with opened(settings.store, settings.evaluator) as (store, evaluator):
         driver = Driver(settings, store, evaluator)
         with shown(driver):

@@ -275,6 +275,11 @@ class Settings(Immutable):
         return self
 
     @property
+    def all_tasks(self) -> tuple[TaskChoice, ...]:
+        """The tasks of the search and those of its meta-validation."""
+        return self.tasks + (() if self.meta_validation is None else self.meta_validation.tasks)
+
+    @property
     def task_seeds(self) -> list[TaskSeeds]:
         """The tasks with their seeds and anchors.
 

@@ -79,7 +79,7 @@ def damage_of_log(file: Path | None) -> str | None:
 
 
 def _state(file: Path) -> list[int]:
-    """Return what changes when a file or its log is written, whoever writes it."""
+    """Return what changes when any process writes a file or its log."""
     state: list[int] = []
     for part in (file, beside(file, "-wal")):
         with suppress(FileNotFoundError):

@@ -101,7 +101,7 @@ def _is_of_this_machine(search: Holder) -> bool:
 
 
 def _is_dead(search: Holder) -> bool:
-    """Return whether it is certain that nobody has the lease: whoever had it gave it back, or died on this machine."""
+    """Return whether the lease is certainly free: its holder gave it back, or died on this machine."""
     if search.holder_token is None:
         return True
     if not _is_of_this_machine(search):
@@ -177,7 +177,7 @@ class Lease:
         return row
 
     def _takes_over(self, left: Holder) -> bool:
-        """Take the lease unless somebody has written to it meanwhile; return whether that went well."""
+        """Take the lease unless another process has written to it meanwhile; return whether it was taken."""
         self.store.not_before(self._last_written(left))
         t = self._table.c
         unchanged = (t.holder_token == left.holder_token) & (t.heartbeat == left.heartbeat)

@@ -152,7 +152,7 @@ class _Connection:
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
                 _system_config=dict(_WORKERS),  # Ray adds to it where this instance has its files
-                _temp_dir=str(folder / "r"),  # Ray lets everybody write there (0777); our folder lets nobody in
+                _temp_dir=str(folder / "r"),  # Ray makes it writable for all users (0777); our folder shuts others out
                 job_config=ray_internals.Job(),
                 **_COMMON,
             )
