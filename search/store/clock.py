@@ -23,7 +23,7 @@ def seconds_now(connection: Connection) -> float:
 
 
 class SteadyClock:
-    """Times in UTC, as the tables keep them: what is written later has a later time, also when the machine's clock is set.
+    """Times in UTC, as the tables keep them: what is written later has a later time, also if the clock is set.
 
     When that is set back, this one goes on from where it was.
     """
