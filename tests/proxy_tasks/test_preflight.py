@@ -173,12 +173,13 @@ def test_a_model_with_a_replica_axis_is_tried_too(
 
 FILES = {
     "made.py": "import json\nfrom torch import nn\nimport pytest\nfrom made_parts import layers, unknown\n\n"
-    "def net(d):\n    from made_lazy import late\n    return nn.Linear(64, 10)\n",
+    "def net(d):\n    from made_lazy import late\n    import made_broken\n    return nn.Linear(64, 10)\n",
     "made_parts/__init__.py": "from . import layers\n",
     "made_parts/layers.py": "from .deep import inner\nimport importlib\n\no = importlib.import_module('made_named')\n",
     "made_parts/deep/__init__.py": "",
     "made_parts/deep/inner.py": "from ...made_parts import layers\n",
     "made_lazy.py": "late = 1\n",
+    "made_broken.py": "import made_unrelated\ndef (:\n",
     "made_named.py": "x = 1\n",
     "made_unrelated.py": "x = 1\n",
 }
@@ -199,7 +200,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_the_files_that_a_model_imports_are_part_of_it(made: Path) -> None:
     found = sources("made")
     parts = {"made_parts", "made_parts.layers", "made_parts.deep", "made_parts.deep.inner"}
-    assert set(found.files) == {"made", "made_lazy", "made_named"} | parts
+    assert set(found.files) == {"made", "made_lazy", "made_named", "made_broken"} | parts
     assert set(found.packages) == {"pytest"} and found.packages["pytest"] == pytest.__version__
     for name in FILES:
         text = (made / name).read_bytes()

@@ -14,6 +14,7 @@ from programs.errors import InputError
 
 from search.evolution.resume import stored
 from search.settings.meaning import VERSIONS, refuse_changes, refuse_other_tasks
+from search.settings.tasks import load_tasks
 from search.store import Store
 
 from tests.support.searches import PretendingEvaluator, opened, run, settings_of
@@ -122,3 +123,10 @@ def test_a_comparison_does_not_go_on_with_other_tasks_and_says_so_at_once(
     with pytest.raises(InputError, match=r"search 'two-first' was started .*trainer: 2 -> 3"):
         compare()
     monkeypatch.undo()
+
+
+def test_tasks_of_meta_validation_are_checked_before_anything_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[str] = []
+    monkeypatch.setattr("search.settings.tasks.check_task", lambda task: checked.append(task.name))
+    load_tasks(settings_of(meta_validation=WATCHED).all_tasks)
+    assert checked == ["digits_mlp", "mnist1d_mlp"]
