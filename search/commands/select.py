@@ -69,7 +69,6 @@ def select(config: Path, overrides: list[str], until: int | None = None, name: s
         load_tasks(stage.tasks)
     with opened(funnel.store, funnel.evaluator) as (store, evaluator), on_signals(interrupt):
         service = TrainingService(store, evaluator, funnel.evaluator.batch, _dedup(store, funnel, config))
-        _begin(store, funnel)
         with counting_trainings(service):
             passed = _run_stages(funnel, funnel.stages[:until], store, service)
         console.print(f"{service.trained} trainings in this run; all results are in v_funnel of {store.location}")
@@ -115,6 +114,7 @@ def _begin(store: Store, funnel: Funnel) -> None:
 def _run_stages(funnel: Funnel, stages: Sequence[Stage], store: Store, service: TrainingService) -> list[Entrant]:
     """Run stages one after another, keep and print their results, and return what has passed all of them."""
     entrants, examined = _entrants(Results(store), funnel)
+    _begin(store, funnel)
     for number, stage in enumerate(stages, start=1):
         if not entrants:
             break

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from search.settings.meaning import VERSIONS, meaning_of_choices, meaning_of_search, refuse_changes
 from search.settings.settings import NOT_PART_OF_HISTORY, Settings
-from search.store import Store
+from search.store import ProgramRow, Store
 
 _WATCHED = "meta_validation"
 
@@ -33,6 +33,8 @@ def known_search(settings: Settings, store: Store) -> int | None:
     found = store.find_search(settings.name)
     if found is None:
         return None
+    if _is_empty(store, found.id):
+        return found.id
     now = stored(settings)
     new = settings.history() | {VERSIONS: now[VERSIONS]}
     old = _history_of(found.settings)
@@ -43,6 +45,12 @@ def known_search(settings: Settings, store: Store) -> int | None:
         f"{store.location}: search '{settings.name}'", old, new, "set them back, or start a new search with --name"
     )
     return found.id
+
+
+def _is_empty(store: Store, search_id: int) -> bool:
+    """Return whether a search has no history that another could be mixed with, as after a first batch that failed."""
+    has_births = store.first(ProgramRow, "search_id = :id", id=search_id) is not None
+    return not has_births and not store.baselines(search_id)
 
 
 def stored(settings: Settings) -> dict[str, Any]:

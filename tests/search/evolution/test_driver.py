@@ -443,5 +443,5 @@ def test_anchors_measured_again_are_not_mixed_with_those_before(
         known = references.reference(get_task("digits_mlp_short"))
         assert known is not None
         monkeypatch.setattr("search.settings.tasks.reference", lambda _task: known._replace(baseline=0.2))
-        with pytest.raises(InputError, match=r"versions.anchors.digits_mlp_short: .* -> \[0.2, "):
+        with pytest.raises(InputError, match=r"code, data or versions \(anchors\.digits_mlp_short: .* -> \[0.2, "):
             run(several, store, PretendingEvaluator())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from search.settings.meaning import VERSIONS, refuse_changes, refuse_other_tasks
 from search.settings.tasks import load_tasks
 from search.store import Store
 
-from tests.support.searches import PretendingEvaluator, opened, run, settings_of
+from tests.support.searches import PretendingEvaluator, opened, rows_of_query, run, settings_of
 
 TRAINER = "proxy_tasks.task.TRAINER_VERSION"
 WATCHED = {"tasks": [{"name": "mnist1d_mlp", "steps": 5}], "every": 20}
@@ -130,3 +131,17 @@ def test_tasks_of_meta_validation_are_checked_before_anything_is_trained(monkeyp
     monkeypatch.setattr("search.settings.tasks.check_task", lambda task: checked.append(task.name))
     load_tasks(settings_of(meta_validation=WATCHED).all_tasks)
     assert checked == ["digits_mlp", "mnist1d_mlp"]
+
+
+def test_a_search_that_has_nothing_yet_may_be_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when its first batch has failed as a whole, because of a model that is another once it is mended."""
+    with opened(tmp_path / "r.db") as store:
+        with pytest.raises(KeyboardInterrupt):
+            run(settings_of(), store, PretendingEvaluator(limit=0))
+        monkeypatch.setattr(TRAINER, 3)
+        go_on(store, strategy={"population": 9}, budget={"programs": 20})
+        (kept,) = rows_of_query(store, "SELECT settings FROM search")
+        assert json.loads(kept["settings"])[VERSIONS]["tasks"]["digits_mlp"]["trainer"] == 3
+        monkeypatch.undo()
+        with pytest.raises(InputError, match=r"population: 9 -> 8"):
+            go_on(store)
