@@ -73,7 +73,17 @@ async function start(nonce) {
   document.documentElement.dataset.drawn = "yes";
 }
 
-start(document.currentScript.nonce).catch((error) => complain("The plots cannot be drawn: " + error));
+/** Only once it is drawn: a browser that needs longer for that than between two pages would never show one. */
+function reloadLater() {
+  const seconds = document.documentElement.dataset.reloadAfter;
+  if (seconds) {
+    setTimeout(() => location.reload(), 1000 * seconds);
+  }
+}
+
+start(document.currentScript.nonce)
+  .catch((error) => complain("The plots cannot be drawn: " + error))
+  .finally(reloadLater);
 
 // --- tables ----------------------------------------------------------------------------------------------------------
 
