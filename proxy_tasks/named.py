@@ -61,6 +61,11 @@ def find(name: str, builtin: Mapping[str, Callable[..., Any]], what: str) -> Cal
     module_name, _, function_name = name.partition(":")
     try:
         module = importlib.import_module(module_name)
+    except SyntaxError as error:  # also where the text is in UTF-16
+        where = f"{error.filename}, line {error.lineno}: " if error.lineno else ""
+        raise InputError(
+            f"{what} '{name}': '{module_name}' is not Python ({where}{error.msg}); mend it, and save it as UTF-8"
+        ) from error
     except Exception as error:
         fix = "; put its file beside the config, or install it" if isinstance(error, ModuleNotFoundError) else ""
         raise InputError(f"{what} '{name}': cannot import '{module_name}' ({reason_of(error)}){fix}") from error

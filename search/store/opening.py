@@ -14,7 +14,7 @@ from programs.errors import InputError
 from search.store import versions
 from search.store.access import is_there, may_write, require_readable
 from search.store.connections import BUSY_SECONDS, engine_of, is_damage, is_forbidden, location_of, sqlite_file, writer
-from search.store.integrity import check_file, damage_of_log, mend_of_damage, warn_of_network
+from search.store.integrity import DamageError, check_file, damage_of_log, mend_of_damage, warn_of_network
 from search.store.store import Store
 
 _log = logging.getLogger("optsearch.store")
@@ -71,6 +71,8 @@ def reach(location: str, to_write: bool = False) -> Engine:
 def unusable(engine: Engine, error: Exception, to_write: bool = False) -> InputError:
     """Return the error for a database that could not be opened."""
     cause = getattr(error, "orig", error)
+    if getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT:
+        return DamageError(location_of(engine), str(cause))
     mend = "name another with --store"
     if is_damage(cause):
         mend = mend_of_damage(location_of(engine))

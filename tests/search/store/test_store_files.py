@@ -90,7 +90,7 @@ def test_a_damaged_database_is_refused(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[100:4096] = b"\xff" * 3996
     path.write_bytes(bytes(content))
-    assert "cannot be used as a database" in refusal(path)
+    assert "is damaged (database disk image is malformed" in refusal(path)
 
 
 def test_an_empty_file_is_filled_by_a_run_only(path: Path) -> None:
