@@ -257,6 +257,13 @@ class Store:
                     )
         return known
 
+    def has_trained(self, task_fingerprint: str) -> bool:
+        """Return whether any training on a task has not failed by circumstance."""
+        t = table_of(TrainingRow).c
+        query = select(t.id).where(t.task_fingerprint == task_fingerprint, t.status.not_in(CIRCUMSTANCES)).limit(1)
+        with self.reading() as connection:
+            return connection.execute(query).first() is not None
+
     def add_trainings(self, task: Task, outcomes: Iterable[tuple[TrainingKey, Outcome]]) -> None:
         """Keep outcomes. Those already known stay as they are, since another run may have drawn on them.
 

@@ -215,15 +215,17 @@ class TrainingService:
         """Take in what the evaluator has finished by now or finishes within a moment."""
         for number, outcomes in self._evaluator.collect(POLL_SECONDS):
             request, task, keys = self._jobs.pop(number)
-            self._check_first_batch(task, keys, outcomes)
+            self._check_first_batch(number, task, keys, outcomes)
             self._store.add_trainings(task, zip(keys, outcomes, strict=True))
             self.trained += len(keys)
             request.outcomes.update(zip(keys, outcomes, strict=True))
             request.missing.difference_update(keys)
             self._advance(len(keys))
 
-    def _check_first_batch(self, task: Task, keys: Sequence[TrainingKey], outcomes: Sequence[Outcome]) -> None:
-        """Refuse to go on if nothing has been trained so far, and a whole batch has failed for one reason.
+    def _check_first_batch(
+        self, number: int, task: Task, keys: Sequence[TrainingKey], outcomes: Sequence[Outcome]
+    ) -> None:
+        """Refuse to go on if nothing has ever been trained on a task, and a whole batch has failed for one reason.
 
         Raises:
             RunError: what is wrong with every program is not in the programs.
@@ -231,7 +233,10 @@ class TrainingService:
         causes = {(o.status, o.reason) for o in outcomes}
         (status, reason), *others = causes
         self._has_succeeded |= bool(others) or status not in CIRCUMSTANCES
-        if not self._has_succeeded and len({key.key for key in keys}) > 1:
+        if self._has_succeeded or len({key.key for key in keys}) == 1 or any(other < number for other in self._jobs):
+            return
+        self._has_succeeded = self._store.has_trained(task.fingerprint)
+        if not self._has_succeeded:
             raise RunError(
                 f"all {len(keys)} trainings of the first batch failed on task '{task.name}', {status}: {reason}; the"
                 " same command starts again when this is mended"

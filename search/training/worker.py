@@ -18,6 +18,7 @@ from programs.ops import user_definitions
 
 from proxy_tasks import Resources, Task, configure_process, configured_process
 from proxy_tasks.devices import open_backend
+from proxy_tasks.named import reason_of
 from proxy_tasks.outcome import Outcome
 from proxy_tasks.runtime import peak_memory_mib
 
@@ -106,11 +107,12 @@ def _meaning(job: Job) -> str:
     """
     try:
         return meaning(job.task)
-    except (InputError, MemoryError):
+    except MemoryError:
         raise
     except Exception as error:
+        said = str(error) if isinstance(error, InputError) else reason_of(error)
         raise InputError(
-            f"task '{job.task.name}' cannot be loaded here as where the search runs: {type(error).__name__}: {error};"
+            f"task '{job.task.name}' cannot be loaded here as where the search runs: {said};"
             " its data and modules must be on the same path on every node"
         ) from None
 

@@ -225,7 +225,7 @@ baselines: []
 
 
 def test_a_task_that_prints_and_hangs(tmp_path: Path) -> None:
-    """What trainings print is in the log and nowhere else; the seed with which it hangs is recorded, the other trained."""
+    """What trainings print is in the log alone; the seed with which it hangs is recorded, the other trained."""
     for seconds in (5, 50, 500):  # until that is enough for the other seed, on a busy machine
         folder = folder_with(tmp_path / str(seconds), UNRULY_CONFIG)
         (folder / "unruly.py").write_text(UNRULY)

@@ -108,7 +108,10 @@ BAD = {
     "unseeded": ({"data": "import secrets; x[0, 0] = secrets.randbelow(10**6)"}, "other samples when it is called"),
     "raises": ({"data": "x = x + 'noise'"}, "raised TypeError"),
     "model raises": ({"net": "raise ZeroDivisionError('no')"}, "Error: no (case_model_raises.py, line"),
-    "weights": ({"init": "self.extra = nn.Parameter(torch.rand(1, generator=torch.Generator().manual_seed(__import__('secrets').randbelow(2**32))))"}, "built again with the same seed"),
+    "weights": (
+        {"init": "import time; self.extra = nn.Parameter(torch.tensor(time.perf_counter_ns() % 10**6 * 1.0))"},
+        "built again with the same seed",
+    ),
     "infinite weights": ({"init": "nn.init.constant_(self.out.weight, float('inf'))"}, "weights are not finite"),
     "shapes of seeds": (
         {"init": "self.extra = nn.Parameter(torch.zeros(1 + torch.initial_seed() % 5))"},
@@ -247,7 +250,7 @@ def test_two_files_of_one_name_are_not_confused(write: Write, tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("def task(:\n", "SyntaxError"),
+        ("def task(:\n", "is not Python"),
         ("1 / 0\n", "ZeroDivisionError: division by zero"),
         ("import nowhere\n", "nowhere"),
     ],

@@ -117,7 +117,9 @@ def test_nodes_unfit_for_the_task_are_named_and_left_out(nodes: Cluster, tmp_pat
     run = begin(tmp_path, config, f"evaluator.address={nodes.address}", "evaluator.workers=3")
     assert run.wait() == 2
     lines = run.err.replace("\r", "\n").splitlines()
-    assert re.search(rf"\({without.address}\): .*FileNotFoundError: /data/points.pt; its data .* same path", run.err)
+    assert re.search(
+        rf"\({without.address}\): .*FileNotFoundError: /data/points.pt \(.*; its data .* same path", run.err
+    )
     assert re.search(rf"\({other.address}\): .* is not what it is where the search runs.*; install the same", run.err)
     # Its worker may find room on another node in the end; on the terminal it is said after the fifth attempt only.
     assert re.search(rf"on {bare.address}: ModuleNotFoundError: .*; install the same version of optsearch", run.log)

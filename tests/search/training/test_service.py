@@ -18,7 +18,7 @@ from search.errors import RunError
 from search.settings.baselines import BASELINES
 from search.settings.settings import Dedup
 from search.settings.tasks import TaskSeeds
-from search.training.jobs import Job
+from search.training.jobs import FinishedJob, Job
 from search.training.service import TrainingService
 from search.training.tuning import tune
 
@@ -107,3 +107,24 @@ def test_failures_of_programs_are_no_reason_to_stop(tmp_path: Path) -> None:
         service.train(programs[:2], [TaskSeeds(other, (0,))])
         found = service.train(programs, [TaskSeeds(other, (0,))])
         assert [len(one.failures) for (one,) in found][2:] == [1, 1]
+
+
+class LastFirst(Failing):
+    """Answers the job that came last."""
+
+    def collect(self, timeout: float) -> list[FinishedJob]:  # noqa: ARG002 - of the interface
+        job = self.jobs.pop()
+        return [FinishedJob(job.number, [self.outcome(job, r) for r in job.replicas])]
+
+
+def test_a_batch_that_fails_when_others_have_been_trained_is_no_reason_to_stop(tmp_path: Path) -> None:
+    """Neither where an earlier run has trained on that task, nor where an earlier batch is still being trained."""
+    programs = [scaled(zoo.load("adamw"), 1 + n / 10) for n in range(4)]
+    with opened(tmp_path / "r.db") as store:
+        TrainingService(store, PretendingEvaluator(), 4, Dedup()).train(programs[:1], [TaskSeeds(TASK, (0,))])
+        found = TrainingService(store, Failing(), 4, Dedup()).train(programs, [TaskSeeds(TASK, (0,))])
+        assert [len(one.failures) for (one,) in found] == [0, 1, 1, 1]
+
+        other = replace(TASK, batch_size=9)
+        found = TrainingService(store, LastFirst(good=[0]), 2, Dedup()).train(programs, [TaskSeeds(other, (0,))])
+        assert [any("no such layer" in why for why in one.failures) for (one,) in found] == [False, False, True, True]
