@@ -31,7 +31,7 @@ from programs.graph import G
 from programs.layout import Layout
 from programs.liveness import live
 from programs.program import Program
-from programs.run.reference import State, numpy_step
+from programs.run.reference import State, initial_state, numpy_step
 
 FINGERPRINT_VERSION = 2  # to be raised with every change that gives programs other keys
 
@@ -46,7 +46,7 @@ LEAP_BITS = 10  # well within what float32 gives after some cancellation
 EXPLOSIVE = 2.0  # growth of a state over the last steps, whose gradients are small: averages and sums stay below
 LAST = 4  # steps
 
-LAYOUT = Layout((80, 32, 16))
+LAYOUT = Layout(((8, 10), (32, 1), (4, 4)))
 GRADIENT_SCALES = (1.0, 1e-2, 1e-4)  # of the three sequences
 SCHEDULE = (0.15, 0.6, 1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.45, 0.4, 0.36)
 
@@ -115,8 +115,8 @@ class _Run(NamedTuple):
 
 def _run(program: Program, steps: int, dtype: DTypeLike, infinitesimal_guard: bool) -> _Run:
     w, gradients = (array.astype(dtype, copy=False) for array in _problem())
-    step = numpy_step(program, LAYOUT, dtype, infinitesimal_guard)
-    state = State(np.zeros_like(w), np.zeros_like(w))
+    step = numpy_step(program, LAYOUT, dtype, infinitesimal_guard, len(SCHEDULE))
+    state = initial_state(program, LAYOUT, dtype, w.shape[:1])
     updates = np.empty((steps, *w.shape), dtype)
     states = []
     with np.errstate(all="ignore"):
@@ -174,6 +174,9 @@ def _leaps(updates: np.ndarray, guarded: np.ndarray) -> tuple[np.ndarray, np.nda
 
 def _pace(states: list[State]) -> np.ndarray:
     """Return the largest growth of any state over the last steps in octaves if one explodes, or 0."""
-    before, last = (np.fmax.reduce(np.abs(states[i]), axis=-1) for i in (-1 - LAST, -1))  # [3] for each slot
+    before, last = (  # [slots, 3]
+        np.stack([np.fmax.reduce(np.abs(slot), axis=-1) for slot in (states[i].m, states[i].v)])
+        for i in (-1 - LAST, -1)
+    )
     growth = np.fmax.reduce(np.where(np.isinf(last), np.inf, last / before), axis=None)
     return np.asarray(np.rint(np.log2(growth)) if growth > EXPLOSIVE else 0.0)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import product
 from math import isfinite
 from typing import NamedTuple
 
 from programs.errors import StatementError
-from programs.ops import KIND_NAMES, OPS, SCALAR, TREE
+from programs.ops import COLUMN, KIND_NAMES, OPS, ROW, SCALAR, TREE, WEIGHTS
 
 W, G, M, V, LR = range(5)
 INPUTS = ("w", "g", "m", "v", "lr")
@@ -50,7 +51,7 @@ class Dataflow(NamedTuple):
     """The graph of a checked program.
 
     `update` is the node to be subtracted from the weights. `states` maps each slot, `M` and `V`, to the node that it
-    holds after the step. `statements` holds the node of each statement.
+    holds after the step, which has the kind of the slot. `statements` holds the node of each statement.
     """
 
     nodes: list[Node]
@@ -62,11 +63,30 @@ class Dataflow(NamedTuple):
 def trace(statements: Sequence[tuple[str, str, tuple[str | float, ...]]]) -> Dataflow:
     """Follow the values through `(target, function, args)` statements and check them.
 
+    A state is a tree, unless all that the program ever writes to it is the same along rows, or columns: then it is kept
+    so. What it is kept as makes no difference to any value.
+
     Raises:
         StatementError: an unknown function, a wrong number of arguments, a constant that is no finite float, a variable
             that is read before it is assigned, a call that does not fit its kinds, or an output that is not a tree.
     """
+    flow, found = _trace(statements, (TREE, TREE))
+    if ROW in found or COLUMN in found:
+        for kinds in product((ROW, COLUMN, TREE), repeat=2):
+            flow, found = _trace(statements, kinds)
+            if tuple(found[n] for n in flow.states.values()) == kinds:
+                return flow
+    return flow
+
+
+def _trace(
+    statements: Sequence[tuple[str, str, tuple[str | float, ...]]], states: tuple[int, int]
+) -> tuple[Dataflow, list[int]]:
+    """Return the graph for states of these kinds, and the kinds of its nodes."""
     scope, nodes, kinds = _SCOPE.copy(), list(INPUT_NODES), _KINDS.copy()
+    if states != (TREE, TREE):
+        kinds[M : V + 1] = states
+        nodes[M : V + 1] = (Node(INPUT, (), kind) for kind in states)
     numbers: list[int] = []
     new = tuple.__new__  # what Node(...) calls, in half the time
     for target, function, args in statements:
@@ -87,7 +107,7 @@ def trace(statements: Sequence[tuple[str, str, tuple[str | float, ...]]]) -> Dat
         nodes.append(_call(function, tuple(refs), kind))
         kinds.append(kind)
     _check_outputs(scope, kinds, numbers)
-    return Dataflow(nodes, scope["update"], {M: scope["m"], V: scope["v"]}, numbers)
+    return Dataflow(nodes, scope["update"], {M: scope["m"], V: scope["v"]}, numbers), kinds
 
 
 @lru_cache(1 << 16)  # programs of a search share most calls; fewer objects make the garbage collector faster
@@ -100,7 +120,7 @@ def _check_outputs(scope: Mapping[str, int], kinds: Sequence[int], numbers: Sequ
         raise StatementError("variable 'update' is never assigned; the program must compute it")
     for name in ("update", "m", "v"):
         kind = kinds[scope[name]]
-        if kind != TREE:
+        if kind not in WEIGHTS:
             raise StatementError(f"'{name}' ends as a {KIND_NAMES[kind]}, expected a tree", numbers.index(scope[name]))
 
 
@@ -120,7 +140,7 @@ def _error(statement: int, function: str, args: Sequence[object], kinds: Mapping
             return StatementError(f"{arg!r} is neither a variable nor a finite float", statement, place)
         kind = kinds[arg] if isinstance(arg, str) else SCALAR
         if kind not in accepted:
-            expected = " or ".join(KIND_NAMES[k] for k in accepted)
+            expected = " or ".join(KIND_NAMES[k] for k in accepted if k not in (ROW, COLUMN))
             problem = f"argument {place + 1} of {function} is a {KIND_NAMES[kind]}, expected a {expected}"
             return StatementError(problem, statement, place)
     raise AssertionError("a call that fits")

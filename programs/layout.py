@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from programs.ops import TREE
+
 VECTOR = 32  # numbers that torch's elementwise loops take at once, two AVX-512 registers; fewer elsewhere
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Leaves laid end to end in a row of P numbers; `sizes` holds the number of weights of each of the L leaves.
+    """Leaves laid end to end in a row of P numbers.
+
+    `matrices` holds the rows and columns of each of the L leaves: of a leaf with two or more axes the first axis, and
+    all others together; a vector is one column.
 
     Raises:
         ValueError: a leaf is empty.
     """
 
-    sizes: tuple[int, ...]
+    matrices: tuple[tuple[int, int], ...]
 
     def __post_init__(self) -> None:
         if min(self.sizes) < 1:
@@ -28,7 +34,12 @@ class Layout:
     @staticmethod
     def of_shapes(shapes: Sequence[Sequence[int]]) -> Layout:
         """Return the layout of leaves with these shapes, in order."""
-        return Layout(tuple(int(np.prod(shape, dtype=np.int64)) for shape in shapes))
+        return Layout(tuple((math.prod(shape[:1]), math.prod(shape[1:])) for shape in shapes))
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """The number of weights of each leaf."""
+        return tuple(rows * columns for rows, columns in self.matrices)
 
     @property
     def total(self) -> int:
@@ -38,7 +49,11 @@ class Layout:
     @property
     def width(self) -> int:
         """P rounded up to whole vector registers: rows of this width are computed alike wherever they lie in memory."""
-        return -(-self.total // VECTOR) * VECTOR
+        return self.width_of(TREE)
+
+    def width_of(self, kind: int) -> int:
+        """Return the same of values of another kind that has a number for each weight."""
+        return -(-self.length(kind) // VECTOR) * VECTOR
 
     @cached_property
     def starts(self) -> np.ndarray:
@@ -49,3 +64,60 @@ class Layout:
     def leaf_of(self) -> np.ndarray:
         """The leaf that each place in a row belongs to, [P]."""
         return np.repeat(np.arange(len(self.sizes)), self.sizes)
+
+    @cached_property
+    def row_of(self) -> np.ndarray:
+        """The row that each place belongs to, among the rows of all leaves, [P]."""
+        return np.repeat(np.arange(len(self.row_lengths)), self.row_lengths)
+
+    @cached_property
+    def row_lengths(self) -> np.ndarray:
+        """The length of each row of each leaf, [H], H being the number of rows of all leaves."""
+        return np.array([c for r, c in self.matrices for _ in range(r)])
+
+    @cached_property
+    def column_lengths(self) -> np.ndarray:
+        """The length of each column of each leaf, [N], N being the number of columns of all leaves."""
+        return np.array([r for r, c in self.matrices for _ in range(c)])
+
+    @cached_property
+    def row_starts(self) -> np.ndarray:
+        """Where each row of a leaf begins, [H]."""
+        return np.concatenate([[0], np.cumsum(self.row_lengths)[:-1]]).astype(np.int64)
+
+    @cached_property
+    def column_of(self) -> np.ndarray:
+        """The column that each place belongs to, among the columns of all leaves, [P]."""
+        first = np.cumsum([0, *(c for _, c in self.matrices)])
+        return np.concatenate([first[n] + np.tile(np.arange(c), r) for n, (r, c) in enumerate(self.matrices)])
+
+    @cached_property
+    def by_column(self) -> np.ndarray:
+        """The places in an order in which those of a column stand side by side, [P]."""
+        return np.argsort(self.column_of, kind="stable")
+
+    @cached_property
+    def column_starts(self) -> np.ndarray:
+        """Where each column begins in that order, [N]."""
+        return np.concatenate([[0], np.cumsum(self.column_lengths)[:-1]]).astype(np.int64)
+
+    def length(self, kind: int) -> int:
+        """Return how many numbers a value of a kind is: 1, L, H, N or P."""
+        return len(self._firsts(kind))
+
+    def spread(self, kind: int, wider: int) -> np.ndarray:
+        """Return which number of a value of a kind each number of a value of a wider kind is broadcast from."""
+        return self._places(kind)[self._firsts(wider)]
+
+    def _firsts(self, kind: int) -> np.ndarray:
+        """Return the first place that each number of a value of a kind stands for."""
+        if kind == TREE:
+            return np.arange(self.total)
+        of_column = self.by_column[self.column_starts]
+        return (np.zeros(1, np.int64), self.starts, self.row_starts, of_column)[kind]
+
+    def _places(self, kind: int) -> np.ndarray:
+        """Return which number of a value of a kind stands for each place, [P]."""
+        if kind == TREE:
+            return np.arange(self.total)
+        return (np.zeros(self.total, np.int64), self.leaf_of, self.row_of, self.column_of)[kind]

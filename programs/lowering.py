@@ -137,7 +137,7 @@ class _Lowering:
         args = [self._argument(a) for a in node.args]
         ranks = [self._values[a].rank for a in args]
         op = OPS[node.function]
-        if op.reduces and ranks[0] > (LEAF if op.within_leaves else TOTAL):
+        if op.reduces and ranks[0] > (LEAF if op.within == "leaf" else TOTAL):
             return self._reduction(node, args, ranks[0], name)
         if op.name == "interp" and self._slots.get(args[1]) == number and ranks == [TREE, TREE, CONSTANT]:
             template = _LERP_BACK
@@ -152,7 +152,7 @@ class _Lowering:
 
     def _reduction(self, node: Node, args: list[int], rank: int, name: str) -> int:
         op = OPS[node.function]
-        if op.within_leaves:
+        if op.within == "leaf":
             return self._add(Value(op.name, "_norm({0})", tuple(args), LEAF, name))
         sums = [self._sum(args[i], args[j]) for i, j in op.sums]
         if op.torch == f"{{{op.arity}}}":

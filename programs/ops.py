@@ -1,14 +1,17 @@
 """The one table of functions. Every interpretation of a program reads it.
 
-Kinds are ordered, so that broadcasting is `max`: a scalar is one number, a leaf-kind value one number for each
-parameter tensor, a tree one number for each weight. Arrays have them on the last axis: `[.., 1]`, `[.., L]`, `[.., P]`.
+A scalar is one number, a leaf-kind value one number for each parameter tensor, a tree one number for each weight. A
+tree whose numbers are the same all along the rows of each tensor, or all along its columns, is kept as one number for
+each row, or column; a vector is one column (`Layout`). Arrays have the numbers on the last axis: `[.., 1]`, `[.., L]`,
+`[.., H]`, `[.., N]`, `[.., P]`. Values are broadcast to the smallest kind that can hold them.
 
 The meaning of a function is its NumPy column. The torch column is source text with `{0}`, `{1}`, ... for the arguments,
 used both to run batches of programs and to write exported optimizers. The two agree up to rounding as long as nothing
 overflows (sinh and cosh do so a little earlier in torch). The sign of a zero may differ after maximum, minimum, cbrt.
 The C column, text in the same way, is what fused kernels are made of (docs/kernels.md). A function that adds up over
 its arguments names these sums in a column of its own, and its texts refer to them after the arguments.
-Guards (division, roots, logarithms) are as released with the Lion paper (arXiv 2302.06675).
+Guards (division, roots, logarithms) are as released with the Lion paper (arXiv 2302.06675), whose functions are the
+set `paper`. What the other sets are for, and where they come from, is in docs/language.md.
 """
 
 from __future__ import annotations
@@ -16,22 +19,29 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-SCALAR, LEAF, TREE = 0, 1, 2
-KIND_NAMES = ("scalar", "leaf", "tree")
+if TYPE_CHECKING:
+    from programs.layout import Layout
 
-ANY = (SCALAR, LEAF, TREE)
+SCALAR, LEAF, ROW, COLUMN, TREE = range(5)
+KIND_NAMES = ("scalar", "leaf", "row", "column", "tree")
+
+ANY = (SCALAR, LEAF, ROW, COLUMN, TREE)
+WEIGHTS = (ROW, COLUMN, TREE)  # kinds that have a number for each weight, whichever way it is kept
 EPS = 1e-8  # added to every divisor, and the value of get_eps
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # x -> a x + b x^3 + c x^5, of singular values (Jordan et al., Muon, 2024)
+NEWTON_SCHULZ_STEPS = 5
 
 
 def largest(kinds: Sequence[int]) -> int:
-    """Return the kind of an elementwise result: the largest kind of the arguments, which are broadcast to it."""
-    return max(kinds)
+    """Return the kind of an elementwise result: the smallest to which all arguments can be broadcast."""
+    return TREE if ROW in kinds and COLUMN in kinds else max(kinds)
 
 
 def one_number(_kinds: Sequence[int]) -> int:
@@ -44,9 +54,24 @@ def per_leaf(kinds: Sequence[int]) -> int:
     return min(kinds[0], LEAF)
 
 
+def per_row(_kinds: Sequence[int]) -> int:
+    """Return the kind of a sum along each row of each parameter tensor."""
+    return ROW
+
+
+def per_column(_kinds: Sequence[int]) -> int:
+    """Return the kind of a sum along each column of each parameter tensor."""
+    return COLUMN
+
+
+def one_per_weight(_kinds: Sequence[int]) -> int:
+    """Return the kind of what has its own number for each weight."""
+    return TREE
+
+
 def like_first(kinds: Sequence[int]) -> int:
-    """Return the kind of the first argument, for functions that only rescale it."""
-    return kinds[0]
+    """Return the kind of the first argument, for functions that only rescale it by what all its numbers tell."""
+    return TREE if kinds[0] in WEIGHTS else kinds[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +79,24 @@ class Op:
     """One function of the language.
 
     Attributes:
-        accepts: for each argument, the kinds that it may have.
+        accepts: for each argument, the kinds that it may have. A function that adds up, or works on matrices, takes
+            rows and columns as the trees that they stand for.
         result: the rule that gives the kind of the result.
-        numpy: maps arrays to an array; with the result `per_leaf` it is called with the start of each leaf `[L]` first.
-        torch: the same as source text, in which `torch` and `math` are the only names.
-        c: an expression of C and of CUDA C++ over numbers.
+        numpy: maps arrays to an array. With the result `per_leaf` it is called with the start of each leaf `[L]` first,
+            a function of matrices with the layout first.
+        torch: the same as source text, in which `torch` and `math` are the only names; what works on matrices is called
+            `orthogonalize`.
+        c: an expression of C and of CUDA C++ over numbers; none for what works on matrices.
         infix: the operator that calls are written with, if any.
         commutative: whether the order of the two arguments makes no difference.
-        sums: what the function adds up: pairs of arguments whose products are summed, over everything or, with the
-            result `per_leaf`, within each parameter tensor. The texts refer to the sums by the numbers after those of
-            the arguments.
+        sums: what the function adds up: pairs of arguments whose products are summed, or single ones, over everything
+            or, by its result, within each parameter tensor, row or column. The texts refer to the sums by the numbers
+            after those of the arguments.
+        averages: whether each sum is divided by how many numbers it is of.
         unguarded: the NumPy meaning with an infinitesimal guard, where the function has one.
-        of_numbers: the function that a function with the result `per_leaf` is where its argument is not a tree.
+        of_numbers: the function that a function with the result `per_leaf` is where its argument is scalar or leaf.
+        of_training: what the function tells of the training, `step` or `steps`, if anything.
+        set: the set of functions that it belongs to.
         results: the kind of the result by the kinds of the arguments, for all calls that fit.
     """
 
@@ -77,9 +108,12 @@ class Op:
     c: str
     infix: str | None = None
     commutative: bool = False
-    sums: tuple[tuple[int, int], ...] = ()
+    sums: tuple[tuple[int, ...], ...] = ()
+    averages: bool = False
     unguarded: Callable[..., Any] | None = None
     of_numbers: str = ""
+    of_training: str = ""
+    set: str = "user"
     results: Mapping[tuple[int, ...], int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -93,16 +127,36 @@ class Op:
     @property
     def reduces(self) -> bool:
         """Whether values in different places of an argument meet."""
-        return bool(self.sums)
+        return bool(self.sums) or self.of_matrices
 
     @property
-    def within_leaves(self) -> bool:
-        """Whether the sums run within each parameter tensor."""
-        return self.result is per_leaf
+    def of_matrices(self) -> bool:
+        """Whether the function works on the matrices that parameter tensors are."""
+        return self.result in (per_row, per_column, one_per_weight)
+
+    @property
+    def within(self) -> str:
+        """Within what the sums run: `all`, `leaf`, `row` or `column`."""
+        return {per_leaf: "leaf", per_row: "row", per_column: "column"}.get(self.result, "all")
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the function is a number, the same at every step of every training."""
+        return not self.accepts and not self.of_training
 
     def of_kind(self, kind: int) -> Op:
         """Return the function that this one is for a first argument of this kind."""
-        return OPS[self.of_numbers] if self.of_numbers and kind != TREE else self
+        return OPS[self.of_numbers] if self.of_numbers and kind not in WEIGHTS else self
+
+    def spread_kinds(self, kinds: Sequence[int]) -> list[int]:
+        """Return the kinds to which arguments of these kinds are broadcast first; scalars are left as they are.
+
+        They meet in the kind of the result; but what is added up, or worked on as a matrix, is a tree.
+        """
+        if self.reduces:
+            return [TREE if kind in WEIGHTS else kind for kind in kinds]
+        result = self.results[tuple(kinds)]
+        return [kind if kind == SCALAR else result for kind in kinds]
 
     def number(self, args: Sequence[float]) -> float:
         """Return the value for numbers, in float64."""
@@ -110,9 +164,14 @@ class Op:
             return float(np.ravel(self.of_kind(SCALAR).numpy(*(np.full(1, a) for a in args)))[0])
 
     def torch_code(self, args: Sequence[str]) -> str:
-        """Return a call as torch code over rows `[.., P]`, in which `leaf_sum` sums within parameter tensors."""
-        total = "leaf_sum({0} * {1})" if self.within_leaves else "torch.sum({0} * {1}, -1, keepdim=True)"
-        return self.torch.format(*args, *(total.format(args[i], args[j]) for i, j in self.sums))
+        """Return a call as torch code over rows `[.., P]`.
+
+        In it `leaf_sum`, `row_sum`, `column_sum` sum within each of these, `leaf_mean`, ... divide by the length, and
+        `orthogonalize` works on matrices.
+        """
+        what = "mean" if self.averages else "sum"
+        total = f"torch.{what}({{}}, -1, keepdim=True)" if self.within == "all" else f"{self.within}_{what}({{}})"
+        return self.torch.format(*args, *(total.format(" * ".join(args[i] for i in one)) for one in self.sums))
 
 
 def _all(x: np.ndarray) -> Any:
@@ -147,12 +206,66 @@ def _divide(guard: float) -> Callable[..., Any]:
     return lambda x, y: x / (y + guard)
 
 
+def _leaf_rms(starts: np.ndarray, x: np.ndarray) -> Any:
+    sizes = np.diff(starts, append=x.shape[-1]).astype(x.dtype)
+    return np.sqrt(np.add.reduceat(x * x, starts, axis=-1) / sizes)
+
+
+def _row_sum(layout: Layout, x: np.ndarray) -> Any:
+    return np.add.reduceat(x, layout.row_starts, axis=-1)
+
+
+def _column_sum(layout: Layout, x: np.ndarray) -> Any:
+    return np.add.reduceat(x[..., layout.by_column], layout.column_starts, axis=-1)
+
+
+def _row_mean(layout: Layout, x: np.ndarray) -> Any:
+    return _row_sum(layout, x) / layout.row_lengths.astype(x.dtype)
+
+
+def _column_mean(layout: Layout, x: np.ndarray) -> Any:
+    return _column_sum(layout, x) / layout.column_lengths.astype(x.dtype)
+
+
+def _orthogonalize(guard: float) -> Callable[[Layout, np.ndarray], Any]:
+    """Return `orthogonalize` with a guard on the divisor; see docs/language.md for its source."""
+
+    def of_matrix(x: np.ndarray) -> Any:
+        rows, columns = x.shape[-2:]
+        x = x / (np.sqrt(np.add.reduce(x * x, axis=(-2, -1), keepdims=True)) + x.dtype.type(guard))
+        if min(rows, columns) > 1:
+            a, b, c = (x.dtype.type(number) for number in NEWTON_SCHULZ)
+            x = x.swapaxes(-1, -2) if rows > columns else x
+            for _ in range(NEWTON_SCHULZ_STEPS):
+                squares = x @ x.swapaxes(-1, -2)
+                x = a * x + (b * squares + c * (squares @ squares)) @ x
+            x = x.swapaxes(-1, -2) if rows > columns else x
+        return x * x.dtype.type(math.sqrt(max(rows, columns)))
+
+    def of_leaves(layout: Layout, x: np.ndarray) -> Any:
+        result = np.empty_like(x)
+        for start, size, shape in zip(layout.starts, layout.sizes, layout.matrices, strict=True):
+            part = x[..., start : start + size]
+            result[..., start : start + size] = of_matrix(part.reshape(*part.shape[:-1], *shape)).reshape(part.shape)
+        return result
+
+    return of_leaves
+
+
 def _clip(x: np.ndarray, c: np.ndarray) -> Any:
     return x * np.minimum(1.0, c / _global_norm(x))
 
 
 def _constant(name: str, value: float) -> Op:
     return Op(name, (), one_number, lambda: np.float64(value), repr(value), f"{value!r}f")
+
+
+def _of_training(name: str, what: str) -> Op:
+    return Op(name, (), one_number, _not_a_number, "", "", of_training=what, set="steps")
+
+
+def _not_a_number() -> Any:
+    raise TypeError("known in a training only")
 
 
 def _unary(name: str, numpy: Callable[..., Any], torch: str, c: str) -> Op:
@@ -165,7 +278,7 @@ def _binary(
     return Op(name, (ANY, ANY), largest, numpy, torch, c, infix, commutative)
 
 
-_TABLE = (
+_PAPER = (
     # --- constants ---------------------------------------------------------------------------------------------
     _constant("get_pi", math.pi),
     _constant("get_e", math.e),
@@ -216,9 +329,9 @@ _TABLE = (
             "{0} <= {1} || {0} != {0} ? {0} : {1}", commutative=True),
     _binary("power", np.power, "torch.pow({0}, {1})", "powf({0}, {1})"),
     # --- two arguments, reducing: a tree is one long vector ----------------------------------------------------
-    Op("dot", ((TREE,), (TREE,)), one_number, lambda x, y: _all(x * y), "{2}", "{2}", commutative=True,
+    Op("dot", (WEIGHTS, WEIGHTS), one_number, lambda x, y: _all(x * y), "{2}", "{2}", commutative=True,
        sums=((0, 1),)),
-    Op("cosine_sim", ((TREE,), (TREE,)), one_number,
+    Op("cosine_sim", (WEIGHTS, WEIGHTS), one_number,
        lambda x, y: _all(x * y) / (_global_norm(x) * _global_norm(y)),
        "{2} / (torch.sqrt({3}) * torch.sqrt({4}))", "{2} / (sqrtf({3}) * sqrtf({4}))", commutative=True,
        sums=((0, 1), (0, 0), (1, 1))),
@@ -229,10 +342,26 @@ _TABLE = (
        "fabsf({2}) < 0.5f ? {0} + {2} * ({1} - {0}) : {1} - ({1} - {0}) * (1.0f - {2})"),
 )  # fmt: skip
 
+_STEPS = (_of_training("get_step", "step"), _of_training("get_steps", "steps"))
+
+_MATRICES = (
+    Op("orthogonalize", (WEIGHTS,), one_per_weight, _orthogonalize(EPS), "orthogonalize({0})", "", set="matrices",
+       unguarded=_orthogonalize(1e-100)),
+    Op("row_norm", (WEIGHTS,), per_row, lambda layout, x: np.sqrt(_row_sum(layout, x * x)), "torch.sqrt({1})",
+       "sqrtf({1})", sums=((0, 0),), set="matrices"),
+    Op("column_norm", (WEIGHTS,), per_column, lambda layout, x: np.sqrt(_column_sum(layout, x * x)), "torch.sqrt({1})",
+       "sqrtf({1})", sums=((0, 0),), set="matrices"),
+    Op("row_mean", (WEIGHTS,), per_row, _row_mean, "{1}", "{1}", sums=((0,),), averages=True, set="matrices"),
+    Op("column_mean", (WEIGHTS,), per_column, _column_mean, "{1}", "{1}", sums=((0,),), averages=True, set="matrices"),
+    Op("rms", (ANY,), per_leaf, _leaf_rms, "torch.sqrt({1})", "sqrtf({1})", sums=((0, 0),), averages=True,
+       of_numbers="abs", set="matrices"),
+)  # fmt: skip
+
 # User-defined functions go here, as rows like those above: see docs/user_functions.md.
 USER_OPS: tuple[Op, ...] = ()
 
-OPS: dict[str, Op] = {op.name: op for op in (*_TABLE, *USER_OPS)}
+_PAPER = tuple(replace(op, set="paper") for op in _PAPER)
+OPS: dict[str, Op] = {op.name: op for op in (*_PAPER, *_STEPS, *_MATRICES, *USER_OPS)}
 INFIX: dict[str, Op] = {op.infix: op for op in OPS.values() if op.infix}
 
 

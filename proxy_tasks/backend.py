@@ -17,7 +17,7 @@ from programs.run.sharing import SharingTree, Skeletons
 
 from proxy_tasks.models import Model
 from proxy_tasks.models.chunks import Losses
-from proxy_tasks.task import CPU
+from proxy_tasks.task import CPU, Task
 
 MEMORY_MIB = 2048.0  # for training on a CPU, if not set otherwise
 
@@ -25,13 +25,19 @@ MEMORY_MIB = 2048.0  # for training on a CPU, if not set otherwise
 class Rules(Protocol):
     """The update rules of a cohort, bound to its rows."""
 
-    def step(self, lr: Tensor) -> None:
-        """Compute `w <- w - scale * update` in place, and the new states. `lr`: the schedule at this step, `[1]`."""
+    def step(self, lr: Tensor, taken: Tensor) -> None:
+        """Compute `w <- w - scale * update` in place, and the new states.
+
+        Args:
+            lr: the schedule at this step, `[1]`.
+            taken: the number of steps taken before, `[1]`.
+        """
 
 
-Bind = Callable[[SharingTree, Layout, Rows, Tensor, float], Rules]
-"""Binds the rules of a tree of programs to rows: `(tree, layout, rows, total, scale)`. `total` `[R]` is the sum of each
-row's losses so far; the rules may skip a row where it is not finite, since that row has diverged."""
+Bind = Callable[[SharingTree, Layout, Rows, Tensor, Task], Rules]
+"""Binds the rules of a tree of programs to rows: `(tree, layout, rows, total, task)`. `total` `[R]` is the sum of each
+row's losses so far; the rules may skip a row where it is not finite, since that row has diverged. The task tells the
+scale of updates and the number of steps."""
 
 
 class Backend(Protocol):
@@ -90,7 +96,9 @@ class Cpu:
 
     def compiled(self, skeletons: Skeletons) -> Bind:
         """Return calls of torch, one for each statement that programs share."""
-        return lambda tree, layout, rows, _, scale: UpdateRules(skeletons, tree, layout, rows, scale)
+        return lambda tree, layout, rows, _, task: UpdateRules(
+            skeletons, tree, layout, rows, task.update_scale, task.steps
+        )
 
     def repeated(self, step: Callable[[], None]) -> Callable[[int], None]:
         """Return a function that takes one step after another."""

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from programs.graph import M, V
 from programs.run.batched import Rows
 from programs.run.sharing import Skeletons, share
 
@@ -179,7 +180,9 @@ class TrainingCohorts:
     def _start(self, numbers: Sequence[int]) -> _Cohort:
         initial = {seed: self.model.initial_row(seed) for seed in {self.seeds[i] for i in numbers}}
         w = torch.stack([initial[self.seeds[i]] for i in numbers]).to(self.backend.device)
-        return _Cohort(self, list(numbers), Rows(w, *(torch.zeros_like(w) for _ in range(3))))
+        widths = (self.skeletons.state_width(slot, self.model.layout) for slot in (M, V))
+        states = (w.new_zeros(len(w), width) for width in widths)
+        return _Cohort(self, list(numbers), Rows(w, torch.zeros_like(w), *states))
 
     def _regrouped(self, cohorts: list[_Cohort], most: int) -> list[_Cohort]:
         """Return the replicas left, in as few cohorts as possible."""
@@ -245,7 +248,7 @@ class _Cohort:
         self.gradient = self.rows.g[:, : self.model.layout.total]
         self.parameters = [p.detach().requires_grad_() for p in self.model.parameters(self.rows.w)]
         self.total = torch.zeros(len(self.numbers), device=device)
-        self.rules = training.bind_rules(tree, self.model.layout, self.rows, self.total, self.task.update_scale)
+        self.rules = training.bind_rules(tree, self.model.layout, self.rows, self.total, self.task)
         streams = [training.streams[training.seeds[number]] for number in self.numbers]
         # Replicas of one seed share their minibatches.
         self.streams = torch.tensor(streams[:1] if len(set(streams)) == 1 else streams).to(device)
@@ -291,7 +294,7 @@ class _Cohort:
         torch.cat([g.reshape(len(g), -1) for g in found], dim=1, out=self.gradient)
         with torch.no_grad():
             self.total += losses
-            self.rules.step(self.training.schedule.index_select(0, self.now))
+            self.rules.step(self.training.schedule.index_select(0, self.now), self.now)
             self.now += 1
 
     def validate(self) -> None:

@@ -22,7 +22,7 @@ _ARGUMENTS = {
     " at each step (default: False)",
     "differentiable": "whether autograd should occur through the optimizer step (default: False)",
 }
-_SUMMING = [op.name for op in OPS.values() if op.reduces and not op.within_leaves]
+_SUMMING = [op.name for op in OPS.values() if op.sums and op.within == "all"]
 _SUMMING_FUNCTIONS = f"The functions {', '.join(_SUMMING[:-1])} and {_SUMMING[-1]} run over"
 _GLOBAL = (
     f"{_SUMMING_FUNCTIONS} the parameters of all groups that have a gradient, as"

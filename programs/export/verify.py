@@ -66,14 +66,15 @@ def _record() -> Recording:
     gradients = rng.normal(size=(STEPS, layout.total)) * np.asarray(MAGNITUDES)[layout.leaf_of]
     gradients[rng.random(gradients.shape) < 0.1] = 0.0
     rates = np.sin(np.linspace(0.05, 3.1, STEPS))
-    return Recording(layout, rng.normal(size=layout.total), gradients, rates)
+    return Recording(layout, rng.normal(size=layout.total), gradients, rates, STEPS)
 
 
 def _largest_difference(source: str, class_name: str, program: Program, recording: Recording, put_back: bool) -> float:
     layout, origin = recording.layout, np.zeros_like(recording.w)
     is_lax = not live_functions(program).isdisjoint(_LAX)
     exported = _Exported(source, class_name, recording)
-    step, state, w = numpy_step(program, layout), initial_state(layout), recording.w
+    step, w = numpy_step(program, layout, steps=recording.steps), recording.w
+    state = initial_state(program, layout)
     of_weights, of_states = -np.inf, 0.0
     with np.errstate(all="ignore"):
         for gradient, rate in zip(recording.gradients, recording.rates, strict=True):

@@ -87,7 +87,7 @@ class KernelRule:
                 texts.append(f"({texts[i]} * {texts[j]})")
             else:
                 texts.append(f"{{{len(args)}}}")
-                args.append(self._total((args[i], args[j]), "leaf_total" if op.within_leaves else "total"))
+                args.append(self._total((args[i], args[j]), "leaf_total" if op.within == "leaf" else "total"))
         return self._add(Value(op.name, op.c.format(*texts), tuple(args), rank, name).with_used_args())
 
     def _total(self, pair: tuple[int, int], function: str) -> int:

@@ -21,12 +21,13 @@ from torch import Tensor
 
 from programs.graph import LR, G, M, V, W
 from programs.layout import Layout
-from programs.ops import EPS, LEAF, OPS, TREE, Op
+from programs.ops import EPS, OPS, SCALAR, TREE, WEIGHTS, Op
+from programs.run.matrices import MATRIX_FUNCTIONS
 from programs.run.sharing import OPEN, SharingTree, Skeletons
 
 
 class Rows(NamedTuple):
-    """The flat buffers of R replicas, `[R, W]` each: weights, gradients and both states."""
+    """The flat buffers of R replicas: weights and gradients, `[R, W]`, and both states, as wide as programs need."""
 
     w: Tensor
     g: Tensor
@@ -43,32 +44,50 @@ class UpdateRules:
         layout: how the leaves lie in a row.
         rows: the buffers that `step` reads and writes.
         scale: factor on the updates of all.
+        steps: how many steps the training has.
 
     Attributes:
         calls: what a step does, in order.
     """
 
-    def __init__(self, skeletons: Skeletons, tree: SharingTree, layout: Layout, rows: Rows, scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        skeletons: Skeletons,
+        tree: SharingTree,
+        layout: Layout,
+        rows: Rows,
+        scale: float = 1.0,
+        steps: int = 1,
+    ) -> None:
         self._skeletons = skeletons
         self._layout = layout
         self._rows = rows
         self._scale = scale
         self._lr = rows.w.new_empty(1, 1)
+        self._of_training = {"step": rows.w.new_empty(1, 1), "steps": rows.w.new_full((1, 1), steps)}
+        self._small = [n for n in range(OPEN + 1, len(skeletons.nodes)) if skeletons.slot_of(n) is not None]
         self._scratch = _Scratch(rows.w)
         self.calls: list[Callable[[], Any]] = []
         self._fixed: list[bool] = []
         self._per_row: list[bool] = []
         for number, node in enumerate(skeletons.nodes):
-            self._fixed.append(number == OPEN or (node.is_call and all(self._fixed[a] for a in node.args)))
-            self._per_row.append(
-                number in (W, G, M, V, OPEN) or (node.is_call and any(self._per_row[a] for a in node.args))
+            is_told = node.is_call and OPS[node.function].of_training == "step"
+            self._fixed.append(
+                number == OPEN or (node.is_call and not is_told and all(self._fixed[a] for a in node.args))
             )
+            self._per_row.append(number != LR if not node.is_call else any(self._per_row[a] for a in node.args))
         with torch.no_grad():
             self._emit(tree, 0, {LR: self._lr}, frozenset())
 
-    def step(self, lr: Tensor) -> None:
-        """Do `w <- w - scale * update` in place, and write the new states. `lr`: the schedule at this step, `[1]`."""
+    def step(self, lr: Tensor, taken: Tensor) -> None:
+        """Do `w <- w - scale * update` in place, and write the new states.
+
+        Args:
+            lr: the schedule at this step, `[1]`.
+            taken: the number of steps taken before, `[1]`.
+        """
         self._lr.copy_(lr)
+        torch.add(taken, 1.0, out=self._of_training["step"][0])
         for call in self.calls:
             call()
 
@@ -82,13 +101,17 @@ class UpdateRules:
             written: the outputs that are written already.
         """
         rows = Rows(*(buffer[start : start + len(branch.programs)] for buffer in self._rows))
-        known |= {W: rows.w, G: rows.g, M: rows.m, V: rows.v}
+        known |= {W: rows.w, G: rows.g, M: rows.m[:, : self._layout.width], V: rows.v[:, : self._layout.width]}
+        known |= {number: self._state(rows, number) for number in self._small}
         outputs = self._common_outputs(branch, known.keys() | set(branch.expressions), written)
         taken = []
         for number in branch.expressions:
-            slot = next(
-                (p for p in (M, V) if outputs.get(p) == number and self._reads_no_other(p, number, branch)), None
-            )
+            told = OPS[self._skeletons.nodes[number].function].of_training
+            if told:
+                known[number] = self._of_training[told]
+                continue
+            written_to = (self._state_of(p, number) for p in (M, V) if outputs.get(p) == number)
+            slot = next((state for state in written_to if self._reads_no_other(state, number, branch)), None)
             known[number] = self._new(number, len(rows.w)) if slot is None else known[slot]
             if slot is None:
                 taken.append(known[number])
@@ -100,10 +123,32 @@ class UpdateRules:
             self._emit(child, start + offset, of_child, written | outputs.keys())
             offset += len(child.programs)
         for place, number in outputs.items():
-            if known[number] is not known[place]:
-                write = partial(rows.w.sub_, alpha=self._scale) if place == W else known[place].copy_
-                self.calls.append(partial(write, known[number]))
+            if place == W:
+                self.calls.append(partial(rows.w.sub_, self._as_tree(number, known, taken), alpha=self._scale))
+            elif known[number] is not (state := known[self._state_of(place, number)]):
+                self.calls.append(partial(state.copy_, known[number]))
         self._scratch.give_back(taken)
+
+    def _state(self, rows: Rows, number: int) -> Tensor:
+        """Return the state that a node is, of rows of programs that may keep others."""
+        slot, width = self._skeletons.slot_of(number), self._layout.width_of(self._skeletons.nodes[number].kind)
+        return (rows.m if slot == M else rows.v)[:, :width]
+
+    def _state_of(self, slot: int, number: int) -> int:
+        """Return the state of a slot to which the value of an expression is written."""
+        kind = self._skeletons.nodes[number].kind
+        nodes = self._skeletons.nodes
+        return next((n for n in self._small if self._skeletons.slot_of(n) == slot and nodes[n].kind == kind), slot)
+
+    def _as_tree(self, number: int, known: dict[int, Tensor], taken: list[Tensor]) -> Tensor:
+        """Return the value of an expression with a number for each weight."""
+        kind, value = self._skeletons.nodes[number].kind, known[number]
+        if kind == TREE:
+            return value
+        taken.append(self._scratch.take(len(value), self._layout.width))
+        index = _index(self._layout, kind, TREE, value.device)
+        self.calls.append(partial(torch.index_select, value, 1, index, out=taken[-1]))
+        return taken[-1]
 
     def _common_outputs(self, branch: SharingTree, known: Set[int], written: frozenset[int]) -> dict[int, int]:
         """Return what can be written for all rows of the branch at once: places and numbers of values."""
@@ -126,10 +171,9 @@ class UpdateRules:
     def _new(self, number: int, rows: int) -> Tensor:
         """Return memory for the value of an expression."""
         kind = self._skeletons.nodes[number].kind
-        if kind == TREE:
-            return self._scratch.take(rows, self._layout.width)
-        length = len(self._layout.sizes) if kind == LEAF else 1
-        return self._lr.new_empty(rows if self._per_row[number] else 1, length)
+        if kind in WEIGHTS:
+            return self._scratch.take(rows, self._layout.width_of(kind))
+        return self._lr.new_empty(rows if self._per_row[number] else 1, self._layout.length(kind))
 
     def _compute(self, number: int, programs: Sequence[int], known: dict[int, Tensor]) -> None:
         """Have the value of an expression computed for the rows of these programs: at each step, or now."""
@@ -138,10 +182,9 @@ class UpdateRules:
         columns = iter(torch.tensor(constants, dtype=torch.float32, device=result.device).unsqueeze(-1).unbind(1))
         args = [next(columns) if arg == OPEN else known[arg] for arg in node.args]
         if OPS[node.function].reduces:  # padding is kept out
-            total = self._layout.total
-            args = [arg[:, :total] if kind == TREE else arg for arg, kind in zip(args, kinds, strict=True)]
-            result = result[:, :total] if node.kind == TREE else result
-        code = _code(OPS[node.function], kinds, node.kind)
+            args = [arg[:, : self._layout.length(kind)] for arg, kind in zip(args, kinds, strict=True)]
+            result = result[:, : self._layout.length(node.kind)]
+        code = _code(OPS[node.function], kinds)
         call = partial(_compile(code, self._layout, result.device), *args, out=result)
         if self._fixed[number]:
             call()
@@ -167,11 +210,14 @@ class _Scratch:
         self._free += [v.as_strided((v.untyped_storage().nbytes() // v.element_size(),), (1,)) for v in values]
 
 
-def _code(op: Op, kinds: Sequence[int], result: int) -> str:
-    """Return torch code that writes the value to `out`; leaf-kind arguments of trees are spread."""
+def _code(op: Op, kinds: Sequence[int]) -> str:
+    """Return torch code that writes the value to `out`; arguments are spread to where they meet."""
     names = [f"a{i}" for i in range(len(kinds))]
-    spread = result == TREE and not op.reduces
-    args = [f"spread({n})" if spread and kind == LEAF else n for n, kind in zip(names, kinds, strict=True)]
+    how = "tree" if op.reduces else "spread"
+    args = [
+        name if kind in (SCALAR, wider) else f"{how}({name}, {kind}, {wider})"
+        for name, kind, wider in zip(names, kinds, op.spread_kinds(kinds), strict=True)
+    ]
     code = (op.of_kind(kinds[0]) if kinds else op).torch_code(args)
     # A number takes torch twice the time of a tensor.
     code = ast.unparse(_into_out(ast.parse(code.replace(repr(EPS), "guard"), mode="eval").body))
@@ -196,8 +242,6 @@ def _into_out(node: ast.expr) -> ast.expr:
 @lru_cache(maxsize=4096)
 def _compile(source: str, layout: Layout, device: torch.device) -> Callable[..., Tensor]:
     """Compile source that is made above from the table of functions, never from a stored text."""
-    padding = layout.width - layout.total
-    leaf_of = torch.as_tensor(np.pad(layout.leaf_of, (0, padding)), device=device)
     sizes = torch.as_tensor(layout.sizes, device=device)
 
     def leaf_sum(x: Tensor) -> Tensor:  # [K, P] -> [K, L]
@@ -207,6 +251,17 @@ def _compile(source: str, layout: Layout, device: torch.device) -> Callable[...,
         "torch": torch,
         "guard": torch.tensor(EPS, device=device),
         "leaf_sum": leaf_sum,
-        "spread": lambda x: x.index_select(1, leaf_of),  # [K, L] -> [K, W]
+        "leaf_mean": lambda x: leaf_sum(x) / sizes,
+        "spread": lambda x, kind, wider: x.index_select(1, _index(layout, kind, wider, device)),
+        "tree": lambda x, kind, wider: x.index_select(1, _index(layout, kind, wider, device)[: layout.total]),
+        **{name: partial(function, layout) for name, function in MATRIX_FUNCTIONS.items()},
     }
     return eval(source, namespace)  # type: ignore[no-any-return]  # noqa: S307 - made above, see the docstring
+
+
+@lru_cache(maxsize=64)
+def _index(layout: Layout, kind: int, wider: int, device: torch.device) -> Tensor:
+    """Return which number of a value each number of a wider one is broadcast from; padded, where that is."""
+    index = layout.spread(kind, wider)
+    padding = layout.width_of(wider) - len(index) if wider in WEIGHTS else 0
+    return torch.as_tensor(np.pad(index, (0, padding)), device=device)

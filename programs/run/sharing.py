@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import NamedTuple
 
-from programs.graph import CONSTANT, INPUT_NODES, Node, W
+from programs.graph import CONSTANT, INPUT, INPUT_NODES, M, Node, V, W
+from programs.layout import Layout
 from programs.liveness import live
-from programs.ops import SCALAR
+from programs.ops import COLUMN, ROW, SCALAR
 from programs.program import Program
 
 OPEN = len(INPUT_NODES)  # the node that stands for every constant
@@ -37,7 +38,8 @@ class Skeletons:
 
     Attributes:
         nodes: the inputs, the node `OPEN` and the expressions; the `value` of an expression tells apart statements of
-            one program that differ in constants alone.
+            one program that differ in constants alone. States that programs keep by rows or columns are inputs of their
+            own, whose `value` is the slot.
         of_program: the skeleton of each program.
     """
 
@@ -56,6 +58,18 @@ class Skeletons:
         """Return the kinds of the arguments of an expression."""
         return [self.nodes[a].kind for a in self.nodes[number].args]
 
+    def slot_of(self, number: int) -> int | None:
+        """Return the slot that a node is the state of, None for other nodes."""
+        node = self.nodes[number]
+        if number in (M, V):
+            return number
+        return int(node.value) if node.function == INPUT and number > OPEN else None
+
+    def state_width(self, slot: int, layout: Layout) -> int:
+        """Return the width of the rows that the states of all programs in a slot need, 0 where none has one."""
+        kinds = {self.nodes[o.outputs[slot]].kind for o in self.of_program if slot in o.outputs}
+        return max((layout.width_of(kind) for kind in kinds), default=0)
+
     def _skeleton(self, program: Program) -> Skeleton:
         nodes = program.dataflow.nodes
         alive, states = live(program.dataflow)
@@ -68,6 +82,8 @@ class Skeletons:
                 values = tuple(nodes[a].value for a in node.args if nodes[a].is_constant)
                 numbers[number] = self._number(open_node, values, constants)
                 constants[numbers[number]] = values
+            elif node.kind in (ROW, COLUMN):
+                numbers[number] = self._number(node._replace(value=float(number)), (), {})
             else:
                 numbers[number] = OPEN if node.is_constant else number
         outputs = {W: numbers[program.dataflow.update]} | {slot: numbers[n] for slot, n in states.items()}
@@ -76,7 +92,7 @@ class Skeletons:
     def _number(self, node: Node, values: tuple[float, ...], before: dict[int, tuple[float, ...]]) -> int:
         """Return the number of a call with these constants, in a program in which those `before` are taken."""
         for repeat in count():
-            expression = node._replace(value=float(repeat))
+            expression = node._replace(value=float(repeat)) if node.is_call else node
             number = self._numbers.setdefault(expression, len(self.nodes))
             if number == len(self.nodes):
                 self.nodes.append(expression)

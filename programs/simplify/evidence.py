@@ -21,7 +21,7 @@ from programs.simplify.rules import DOMAIN, EXACT, ROUNDING
 TOLERANCE = 1e-8
 """Largest difference in float64, relative to the largest update of the leaf; rounding alone gives about 1e-15."""
 
-_LAYOUT = Layout((24, 12, 1))
+_LAYOUT = Layout(((4, 6), (12, 1), (1, 1)))
 _STEPS = 8
 _SCALES = (1.0, 30.0, 1e-3)
 
@@ -50,7 +50,7 @@ def sample_recordings() -> tuple[Recording, ...]:
         w = rng.normal(size=_LAYOUT.total) * (rng.random(_LAYOUT.total) > 0.1)
         shape = (_STEPS, _LAYOUT.total)
         gradients = scale * rng.normal(size=shape) * (rng.random(shape) > 0.1) * (rng.random(shape[1]) > 0.05)
-        recordings.append(Recording(_LAYOUT, w, gradients, np.sin(np.linspace(0.2, 2.8, _STEPS))))
+        recordings.append(Recording(_LAYOUT, w, gradients, np.sin(np.linspace(0.2, 2.8, _STEPS)), _STEPS))
     return tuple(recordings)
 
 
@@ -90,8 +90,8 @@ def updates(
 ) -> np.ndarray:
     """Return the updates of all steps, [T, P], weights and states moving freely."""
     layout = recording.layout
-    step = numpy_step(program, layout, dtype, infinitesimal_guard)
-    w, state = recording.w.astype(dtype), initial_state(layout, dtype)
+    step = numpy_step(program, layout, dtype, infinitesimal_guard, recording.steps)
+    w, state = recording.w.astype(dtype), initial_state(program, layout, dtype)
     rows = []
     with np.errstate(all="ignore"):
         for gradient, rate in zip(recording.gradients.astype(dtype), recording.rates, strict=True):

@@ -24,7 +24,7 @@ def record(program: Program, on: ScaledTask, seed: int) -> Recording:
     task = replace(on.task, steps=min(on.task.steps, STEPS))
     data, model = task.load()
     rates, indices = task.schedule().astype(float), torch.from_numpy(task.minibatches(seed))
-    step, state = numpy_step(program, model.layout), initial_state(model.layout)
+    step, state = numpy_step(program, model.layout, steps=task.steps), initial_state(program, model.layout)
     start = w = model.initial_row(seed).numpy()[: model.layout.total].astype(float)
     gradients: list[np.ndarray] = []
     with np.errstate(all="ignore"), configured_process():
@@ -39,4 +39,4 @@ def record(program: Program, on: ScaledTask, seed: int) -> Recording:
             w = w - on.update_scale * task.update_scale * update
             if not np.isfinite(w).all():
                 break
-    return Recording(model.layout, start, np.stack(gradients), rates[: len(gradients)])
+    return Recording(model.layout, start, np.stack(gradients), rates[: len(gradients)], task.steps)
