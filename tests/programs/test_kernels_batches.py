@@ -22,9 +22,9 @@ from programs.run.sharing import Skeletons
 
 from tests.support.kernel_runs import EXACT, Fused, deep_program, disagreement, needs_c, units
 from tests.support.runs import padded, reference_weights, zero_rows
-from tests.support.strategies import SIZES, Trajectory, mutated_program, programs, random_program, trajectory
+from tests.support.strategies import SIZES, Trajectory, layout_of, mutated_program, programs, random_program, trajectory
 
-LAYOUT = Layout(SIZES)
+LAYOUT = layout_of()
 WIDTH = sum(SIZES)
 SPECIAL = np.array([0.0, -0.0, 1.0, -1.0, 0.5, 1e-42, -1e-42, 3e38, -3e38, np.inf, -np.inf, np.nan], np.float32)
 

@@ -22,7 +22,7 @@ from tests.support.kernel_runs import EXACT, Fused, deep_program, needs_c, units
 from tests.support.oracle import TREE
 from tests.support.patience import call
 from tests.support.runs import padded, reference_weights, zero_rows
-from tests.support.strategies import SIZES, Trajectory, case_program, kind_cases, random_program, trajectory
+from tests.support.strategies import Trajectory, case_program, kind_cases, layout_of, random_program, trajectory
 
 # What a GPU would do, by a thread of the CPU for each thread of a block, block after block.
 EMULATION = """
@@ -143,7 +143,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 
 def cuda_weights(programs: list[Program], start: Trajectory, alive: list[int]) -> np.ndarray:
     """[steps, R, P] the weights after each step on the GPU."""
-    layout, source = Layout(SIZES), Source(Skeletons(programs))
+    layout, source = layout_of(), Source(Skeletons(programs))
     rows = zero_rows(len(programs), start.w, layout)
     rows = type(rows)(*(buffer.cuda() for buffer in rows))
     mask = torch.tensor(alive, dtype=torch.uint8, device="cuda")
