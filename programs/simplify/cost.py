@@ -23,10 +23,10 @@ _UNUSUAL = 1  # more for interpolations beyond 0..1, or from a state to somethin
 class Cost(NamedTuple):
     """What is compared first comes first: state slots, then statements, then the finer points.
 
-    `trees`: statements whose value is not a scalar, those with a number for each parameter tensor, row or column counted
-    half. `inner`: how far the factors stand from the end, where they meet others and the learning rate. `functions`: a
-    price for each. `chains`: how much is computed one after another. `digits`: those of all numbers. `inner_signs`: how
-    far out signs stand.
+    `trees`: statements whose value is not a scalar, those with one number for each parameter tensor, row or column
+    counted half. `inner`: how far the factors stand from the end, where they meet others and the learning rate.
+    `functions`: a price for each. `chains`: how much is computed one after another. `digits`: those of all numbers.
+    `inner_signs`: how far out signs stand.
     """
 
     slots: int
