@@ -15,14 +15,13 @@ import torch
 from programs import Program, parse, zoo
 from programs.kernels import batch, cuda
 from programs.kernels.source import CUDA, THREADS, C, Source
-from programs.layout import Layout
 from programs.run.sharing import Skeletons
 
 from tests.support.kernel_runs import EXACT, Fused, deep_program, needs_c, units
 from tests.support.oracle import TREE
 from tests.support.patience import call
 from tests.support.runs import padded, reference_weights, zero_rows
-from tests.support.strategies import SIZES, Trajectory, case_program, kind_cases, random_program, trajectory
+from tests.support.strategies import Trajectory, case_program, kind_cases, layout_of, random_program, trajectory
 
 # What a GPU would do, by a thread of the CPU for each thread of a block, block after block.
 EMULATION = """
@@ -110,7 +109,7 @@ def test_threads_of_a_block_share_the_work_as_one_alone_does_it(
     """The CUDA dialect run by threads of the CPU: bit for bit what C gives, but for the order of sums."""
     monkeypatch.setattr(batch, "SLICE", 20)
     programs, sizes = mixed(), (45, 3, 12)
-    layout, start = Layout(sizes), trajectory(5, sizes, steps=3, dtype=np.float32)
+    layout, start = layout_of(sizes), trajectory(5, sizes, steps=3, dtype=np.float32)
     alone = Fused(programs)
     rows = zero_rows(len(programs), start.w, layout)
     alive = torch.ones(len(programs), dtype=torch.bool)
@@ -119,7 +118,7 @@ def test_threads_of_a_block_share_the_work_as_one_alone_does_it(
     expected = alone.weights(start, sizes)
     for step, (g, rate) in enumerate(zip(start.gradients, start.rates, strict=True)):
         rows.g.copy_(padded(g, layout))
-        rules.step(torch.tensor([rate]))
+        rules.step(torch.tensor([rate]), torch.tensor([step]))
         for i, rule in enumerate(source.rules):
             got = rows.w[i, : layout.total].numpy()
             if source.phases[rule] == 1:
@@ -143,15 +142,15 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 
 def cuda_weights(programs: list[Program], start: Trajectory, alive: list[int]) -> np.ndarray:
     """[steps, R, P] the weights after each step on the GPU."""
-    layout, source = Layout(SIZES), Source(Skeletons(programs))
+    layout, source = layout_of(), Source(Skeletons(programs))
     rows = zero_rows(len(programs), start.w, layout)
     rows = type(rows)(*(buffer.cuda() for buffer in rows))
     mask = torch.tensor(alive, dtype=torch.uint8, device="cuda")
     rules = batch.FusedRules(source, range(len(programs)), layout, rows, mask, cuda.compiled(source))
     weights = []
-    for g, rate in zip(start.gradients, start.rates, strict=True):
+    for step, (g, rate) in enumerate(zip(start.gradients, start.rates, strict=True)):
         rows.g.copy_(padded(g, layout))
-        rules.step(torch.tensor([rate], device="cuda"))
+        rules.step(torch.tensor([rate], device="cuda"), torch.tensor([step], device="cuda"))
         weights.append(rows.w[:, : layout.total].cpu().numpy())
     return np.array(weights)
 
