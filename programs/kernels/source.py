@@ -201,7 +201,8 @@ class Source:
         n_sums: the most that a rule has.
         lent: of each rule, in the order of its numbers.
         states: of each rule, the kinds of the slots that are read or written.
-        accesses: of each program, how many numbers of its rows are read and written for each weight.
+        accesses: of each program, how many numbers of its rows are read and written for each weight, and how many are
+            handed over.
     """
 
     def __init__(self, skeletons: Skeletons) -> None:
@@ -218,7 +219,7 @@ class Source:
         self.lent = [_lent(of_body[body]) for body in self._bodies]
         self.states = [of_body[body].states for body in self._bodies]
         self.n_sums = max(len(rule.sums) for rule in rules.values())
-        touched = [sum(line.count("_row[i]") for line in body) for body in self._bodies]
+        touched = [sum(text.count("[i]") - text.count("_of[i]") for text in body) for body in self._bodies]
         self.accesses = [touched[rule] for rule in self.rules]
 
     def text(self, dialect: Dialect) -> str:

@@ -74,10 +74,27 @@ x = m * a
 update = x * q"""
 
 
+OF_MATRICES = """s = square(g)
+r = row_mean(s)
+k = column_mean(s)
+m = interp(r, m, 0.9)
+v = interp(k, v, 0.99)
+x = m * v
+x = sqrt(x)
+x = g / x
+x = orthogonalize(x)
+q = rms(x)
+x = x / q
+t = get_step()
+update = x / t"""
+SHAPES = ((9, 5), 3, (3, 4))
+
+
 def mixed() -> list[Program]:
+    """The zoo, sums of all sorts, states kept by rows and columns, and random programs."""
     rng = Random(3)
     others = [make(rng, 12) for make in (random_program, deep_program) for _ in range(10)]
-    return [*(zoo.load(name) for name in zoo.names()), parse(REDUCING), *others]
+    return [*(zoo.load(name) for name in zoo.names()), parse(REDUCING), parse(OF_MATRICES), *others]
 
 
 def emulated(source: Source, folder: Path) -> batch.Launch:
@@ -108,14 +125,13 @@ def test_threads_of_a_block_share_the_work_as_one_alone_does_it(
 ) -> None:
     """The CUDA dialect run by threads of the CPU: bit for bit what C gives, but for the order of sums."""
     monkeypatch.setattr(batch, "SLICE", 20)
-    programs, sizes = mixed(), (45, 3, 12)
-    layout, start = layout_of(sizes), trajectory(5, sizes, steps=3, dtype=np.float32)
-    alone = Fused(programs)
-    rows = zero_rows(len(programs), start.w, layout)
+    programs, layout = mixed(), layout_of(SHAPES)
+    start, alone = trajectory(5, layout.sizes, steps=3, dtype=np.float32), Fused(programs)
+    rows = alone.rows(start.w, layout)
     alive = torch.ones(len(programs), dtype=torch.bool)
     source = alone.source
-    rules = batch.FusedRules(source, range(len(programs)), layout, rows, alive, emulated(source, tmp_path))
-    expected = alone.weights(start, sizes)
+    rules = batch.FusedRules(source, range(len(programs)), layout, rows, alive, emulated(source, tmp_path), steps=3)
+    expected = alone.weights(start, SHAPES)
     for step, (g, rate) in enumerate(zip(start.gradients, start.rates, strict=True)):
         rows.g.copy_(padded(g, layout))
         rules.step(torch.tensor([rate]), torch.tensor([step]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
 
 import numpy as np
@@ -12,7 +13,7 @@ from programs import Program, parse
 from programs.graph import INPUTS, M, V
 from programs.kernels import batch
 from programs.kernels.source import Lent, Source
-from programs.ops import COLUMN, ROW, TREE
+from programs.ops import ANY, COLUMN, OPS, ROW, TREE, Op, one_number
 from programs.run.batched import Rows
 from programs.run.reference import initial_state, numpy_step
 from programs.run.sharing import Skeletons
@@ -48,6 +49,15 @@ update = update * lr"""
 BY_ROWS = "r = row_norm(g)\nm = maximum(m, r)\nd = dot(m, g)\nq = global_norm(m)\nd = d / q\nupdate = m * d"
 BY_COLUMNS = "r = column_norm(w)\nv = r - v\nz = orthogonalize(v)\nupdate = z * lr"
 EXAMPLES = [parse(text) for text in (STEPS, FACTORED, ORTHOGONAL, BY_ROWS, BY_COLUMNS)]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in training: torch shares products of matrices out among threads in a way that depends on their number."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def mixed(seed: int, each: int = 5) -> list[Program]:
@@ -116,6 +126,20 @@ def test_random_programs_agree_with_numpy_over_steps() -> None:
             assert ratio <= 1.0, f"{ratio}\n{program}"
             sharp += is_sharp
     assert sharp > 50
+
+
+@needs_c
+def test_functions_may_average(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over weights, over leaves, and over a single number."""
+    mean = Op("mean", (ANY,), one_number, lambda x: np.mean(x, -1, keepdims=True), "{1}", "{1}", sums=((0,),),
+              averages=True)  # fmt: skip
+    monkeypatch.setitem(OPS, "mean", mean)
+    program = parse(
+        "a = mean(g)\nn = rms(g)\nb = mean(n)\nc = mean(lr)\na = a * b\nupdate = w * c\nupdate = update * a"
+    )
+    start = trajectory(6, LAYOUT.sizes, dtype=np.float32)
+    got = Fused([program]).weights(start, SHAPES)[:, 0]
+    np.testing.assert_allclose(got, reference_weights(program, start, SHAPES), rtol=1e-5, atol=1e-6)
 
 
 @needs_c
