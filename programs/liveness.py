@@ -11,7 +11,7 @@ from itertools import count
 from typing import NamedTuple
 
 from programs.graph import INPUTS, Dataflow
-from programs.ops import TREE
+from programs.ops import TREE, WEIGHTS
 from programs.program import Program, Statement
 
 
@@ -62,13 +62,13 @@ def live_program(program: Program) -> Program:
     fresh = {
         slot: next(f"{slot}{n}" for n in count(1) if f"{slot}{n}" not in taken)
         for slot in ("m", "v")
-        if last_kind.get(slot, TREE) != TREE
+        if last_kind.get(slot, TREE) not in WEIGHTS
     }
     names = dict(enumerate(INPUTS))
     statements = []
     for position in positions:
         statement, node = program.statements[position], nodes[numbers[position]]
-        target = statement.target if node.kind == TREE else fresh.get(statement.target, statement.target)
+        target = statement.target if node.kind in WEIGHTS else fresh.get(statement.target, statement.target)
         args = tuple(nodes[a].value if nodes[a].is_constant else names[a] for a in node.args)
         names[numbers[position]] = target
         statements.append(Statement(target, statement.function, args))

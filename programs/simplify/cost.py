@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from programs.graph import M, V, W
-from programs.ops import SCALAR, TREE
+from programs.ops import COLUMN, LEAF, ROW, SCALAR, TREE
 from programs.simplify.graph import Graph, Roots, depths, heights
 from programs.simplify.writing import writable
 
@@ -16,15 +16,17 @@ _WEIGHTS = {
     "interp": 5,
     **dict.fromkeys(("div", "sqrt", "reciprocal", "norm", "global_norm", "dot"), _ORDINARY),
 }
+_SIZES = {SCALAR: 0, LEAF: 1, ROW: 1, COLUMN: 1, TREE: 2}
 _UNUSUAL = 1  # more for interpolations beyond 0..1, or from a state to something else, and for x + x
 
 
 class Cost(NamedTuple):
     """What is compared first comes first: state slots, then statements, then the finer points.
 
-    `trees`: statements whose value is not a scalar, those for each parameter tensor counted half. `inner`: how far the
-    factors stand from the end, where they meet others and the learning rate. `functions`: a price for each. `chains`:
-    how much is computed one after another. `digits`: those of all numbers. `inner_signs`: how far out signs stand.
+    `trees`: statements whose value is not a scalar, those with one number for each parameter tensor, row or column
+    counted half. `inner`: how far the factors stand from the end, where they meet others and the learning rate.
+    `functions`: a price for each. `chains`: how much is computed one after another. `digits`: those of all numbers.
+    `inner_signs`: how far out signs stand.
     """
 
     slots: int
@@ -45,7 +47,7 @@ def cost(graph: Graph, roots: Roots) -> Cost:
     return Cost(
         len(roots.states),
         len(calls),
-        sum(graph.nodes[n].kind for n in calls),
+        sum(_SIZES[graph.nodes[n].kind] for n in calls),
         sum(height[n] * _scales(graph, n) for n in calls),
         sum(_price(graph, n) for n in calls),
         sum(depth.values()),

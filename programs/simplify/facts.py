@@ -12,10 +12,26 @@ POSITIVE, NOT_NEGATIVE, UNKNOWN = range(3)
 
 _ALWAYS = {
     **dict.fromkeys(("exp", "exp2", "exp10", "cosh"), POSITIVE),
-    **dict.fromkeys(("abs", "sqrt", "square", "norm", "global_norm", "arccos", "arccosh"), NOT_NEGATIVE),
+    **dict.fromkeys(
+        ("abs", "sqrt", "square", "norm", "global_norm", "rms", "row_norm", "column_norm", "arccos", "arccosh"),
+        NOT_NEGATIVE,
+    ),
 }
 _OF_ALL = ("add", "mul", "minimum")  # positive if all arguments are, not negative if none is
-_OF_FIRST = ("cube", "cbrt", "arctan", "tanh", "sinh", "arcsinh", "expm1", "sign", "reciprocal", "clip")
+_OF_FIRST = (
+    "row_mean",
+    "column_mean",
+    "cube",
+    "cbrt",
+    "arctan",
+    "tanh",
+    "sinh",
+    "arcsinh",
+    "expm1",
+    "sign",
+    "reciprocal",
+    "clip",
+)
 """Of the sign of their first argument; where this one is zero or tiny they may be zero."""
 
 
@@ -88,7 +104,7 @@ def _is_zero(graph: Graph, node: int, zero: set[int]) -> bool:
     is_zero = [a in zero or (graph.is_constant(a) and graph.nodes[a].value == 0.0) for a in args]
     if function in _ZERO_IF_ANY:
         return any(is_zero)
-    if function in _ZERO_IF_FIRST:
+    if function in _ZERO_IF_FIRST or OPS[function].of_matrices:
         return is_zero[0]
     if function == "interp":
         return is_zero[0] and is_zero[1]

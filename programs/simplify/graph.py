@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from programs.graph import CONSTANT, INPUT_NODES, N_INPUTS, Dataflow, M, Node, V
 from programs.liveness import live
-from programs.ops import OPS, SCALAR, TREE
+from programs.ops import OPS, SCALAR, WEIGHTS
 from programs.program import Program
 
 
@@ -171,7 +171,7 @@ def replaced(graph: Graph, roots: Roots, mapping: Mapping[int, int]) -> Roots | 
             except KindError:
                 return None
     result = Roots(numbers[roots.update], tuple((s, numbers[n]) for s, n in roots.states))
-    return result if all(_k(graph, n) == TREE for n in result.nodes()) else None
+    return result if all(_k(graph, n) in WEIGHTS for n in result.nodes()) else None
 
 
 def _k(graph: Graph, node: int) -> int:

@@ -55,11 +55,27 @@ def _guard(left: str, right: str, divisor: str, *when: str) -> Rule:
 
 
 _ODD = ("sin", "tan", "arcsin", "arctan", "sinh", "tanh", "arcsinh", "arctanh", "cbrt", "cube", "reciprocal")
-_EVEN = ("abs", "square", "cos", "cosh", "sqrt", "log", "log2", "log10", "norm", "global_norm")
+_EVEN = (
+    "abs",
+    "square",
+    "cos",
+    "cosh",
+    "sqrt",
+    "log",
+    "log2",
+    "log10",
+    "norm",
+    "global_norm",
+    "rms",
+    "row_norm",
+    "column_norm",
+)
 _KEEP_SIGN = ("sinh", "tanh", "arctan", "arcsinh", "cbrt", "expm1")
 _OF_PRODUCTS = ("abs", "square", "sqrt", "cube", "cbrt", "sign")  # f(x y) = f(x) f(y)
 _WITH_FACTOR = ("square", "sqrt", "cube", "cbrt", "abs", "norm", "global_norm", "reciprocal")
 _INVERSE = (("sinh", "arcsinh"), ("tan", "arctan"), ("arcsinh", "sinh"), ("cbrt", "cube"), ("cube", "cbrt"))
+
+_OF_TINY = "the norm of a parameter tensor is not far above 1e-8"
 
 RULES = (
     # --- numbers -----------------------------------------------------------------------------------------------
@@ -211,6 +227,16 @@ RULES = (
     _real("clip(clip(x, s), s)", "clip(x, s)", "s >= 0"),
     _real("clip(clip(x, a), b)", "clip(x, minimum(a, b))", "a >= 0", "b >= 0"),
     _real("global_norm(clip(x, s))", "minimum(global_norm(x), s)", "s >= 0", "x is tree"),
+    # --- matrices ----------------------------------------------------------------------------------------------
+    _real("rms(k)", "abs(k)"),
+    *(_real(f"{f}({f}(x))", f"{f}(x)") for f in ("row_mean", "column_mean")),
+    *(_exact(f"{f}(negative(x))", f"negative({f}(x))") for f in ("row_mean", "column_mean")),
+    *(_real(f"{f}(x * a)", f"{f}(x) * a") for f in ("row_mean", "column_mean")),
+    *(_real(f"{f}(x * a)", f"{f}(x) * abs(a)") for f in ("rms", "row_norm", "column_norm")),
+    _real("orthogonalize(negative(x))", "negative(orthogonalize(x))"),
+    _domain("orthogonalize(x * s)", "orthogonalize(x)", _OF_TINY, "s > 0"),
+    _domain("orthogonalize(x * a)", "negative(orthogonalize(x))", _OF_TINY, "a < 0"),
+    _domain("orthogonalize(clip(x, s))", "orthogonalize(x)", _OF_TINY, "s > 0"),
     # --- constant factors go outward, and to scalars -----------------------------------------------------------
     _real("(x * a) * b", "x * (a * b)"),
     _real("(x * a) * y", "(x * y) * a"),

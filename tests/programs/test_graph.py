@@ -20,12 +20,13 @@ OF_KIND: dict[str, tuple[str | float, ...]] = {
     "tree": ("w", "g", "m"),
 }
 PREFIX = (Statement("s", "dot", ("w", "g")), Statement("l", "norm", ("w",)))
+AS_SPECIFIED = {number: TREE if name in ("row", "column") else name for number, name in enumerate(KIND_NAMES)}
 ALL_CALLS = [(f, kinds) for f, arity in ARITIES.items() for kinds in itertools.product(KINDS, repeat=arity)]
 
 
 def kinds_of(program: Program) -> list[str]:
     """The kind of each statement's value."""
-    return [KIND_NAMES[program.dataflow.nodes[n].kind] for n in program.dataflow.statements]
+    return [AS_SPECIFIED[program.dataflow.nodes[n].kind] for n in program.dataflow.statements]
 
 
 def call_of(function: str, kinds: tuple[str, ...]) -> Program:
@@ -35,7 +36,7 @@ def call_of(function: str, kinds: tuple[str, ...]) -> Program:
 
 @pytest.mark.parametrize(("function", "kinds"), ALL_CALLS, ids=lambda x: x if isinstance(x, str) else "-".join(x))
 def test_every_call_of_every_kinds_fits_or_not_as_specified(function: str, kinds: tuple[str, ...]) -> None:
-    """All 44 functions, all combinations of kinds."""
+    """All combinations of kinds."""
     program = call_of(function, kinds)
     expected = expected_kind(function, kinds)
     if expected is None:

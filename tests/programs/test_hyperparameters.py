@@ -18,15 +18,15 @@ from programs.ops import OPS
 from programs.run.reference import initial_state, numpy_step
 
 from tests.support.runs import reference_updates
-from tests.support.strategies import SIZES, Trajectory, mutated_program, programs, trajectory
+from tests.support.strategies import Trajectory, layout_of, mutated_program, programs, trajectory
 
 FACTORS = st.sampled_from([0.25, 0.5, 2.0, 8.0])  # powers of two leave mantissas as they are
 
 
 def updates_at(program: Program, start: Trajectory) -> list[np.ndarray]:
     """Updates on weights that are given, so that a factor does not feed back through them."""
-    layout = Layout(SIZES)
-    step, state, updates = numpy_step(program, layout), initial_state(layout), []
+    layout = layout_of()
+    step, state, updates = numpy_step(program, layout), initial_state(program, layout), []
     with np.errstate(all="ignore"):
         for number, (g, rate) in enumerate(zip(start.gradients, start.rates, strict=True)):
             update, state = step(start.w * (1 + 0.1 * number), g, state, rate)
@@ -156,7 +156,7 @@ class Definition:
             wanted = following
 
     def updates(self, start: Trajectory, factor: float) -> list[np.ndarray]:
-        layout, updates = Layout(SIZES), []
+        layout, updates = layout_of(), []
         m = v = np.zeros(layout.total)
         for number, (g, rate) in enumerate(zip(start.gradients, start.rates, strict=True)):
             values = {"w": start.w * (1 + 0.1 * number), "g": g, "m": m, "v": v, "lr": np.full(1, rate)}

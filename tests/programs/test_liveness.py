@@ -15,7 +15,7 @@ from programs.liveness import live_statements
 
 from tests.support import oracle
 from tests.support.runs import reference_updates
-from tests.support.strategies import SIZES, programs, random_program, trajectory
+from tests.support.strategies import MATRICES, programs, random_program, trajectory
 
 
 def live_places(program: Program) -> set[int]:
@@ -88,16 +88,16 @@ def test_liveness_is_the_backward_slice_over_names_repeated_across_steps(program
 def test_executing_live_statements_gives_the_updates_of_executing_all(program: Program, seed: int) -> None:
     """Bit for bit over steps in which weights and states move, NumPy reference against oracle."""
     start = trajectory(seed)
-    same_updates(reference_updates(program, start), oracle.run(program.statements, SIZES, *start))
+    same_updates(reference_updates(program, start), oracle.run(program.statements, MATRICES, *start))
 
 
 @given(program=programs(), seed=st.integers(0, 1000))
 def test_a_dead_statement_may_become_anything(program: Program, seed: int) -> None:
     """Each is replaced in turn by noise of the same kind; the oracle, which executes all, gives the same updates."""
     start = trajectory(seed)
-    expected = oracle.run(program.statements, SIZES, *start)
+    expected = oracle.run(program.statements, MATRICES, *start)
     for place in sorted(set(range(len(program))) - live_places(program)):
-        same_updates(oracle.run(with_noise(program, place), SIZES, *start), expected)
+        same_updates(oracle.run(with_noise(program, place), MATRICES, *start), expected)
 
 
 def with_noise(program: Program, place: int) -> list[Statement]:
@@ -111,9 +111,9 @@ def with_noise(program: Program, place: int) -> list[Statement]:
 def test_noise_in_a_live_statement_is_seen_by_liveness(program: Program, seed: int) -> None:
     """The converse: where noise changes an update, the statement is live."""
     start = trajectory(seed)
-    expected = oracle.run(program.statements, SIZES, *start)
+    expected = oracle.run(program.statements, MATRICES, *start)
     for place in range(len(program)):
-        changed = oracle.run(with_noise(program, place), SIZES, *start)
+        changed = oracle.run(with_noise(program, place), MATRICES, *start)
         if any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(changed, expected, strict=True)):
             assert place in live_places(program)
 
@@ -122,7 +122,7 @@ def test_noise_in_a_live_statement_is_seen_by_liveness(program: Program, seed: i
 def test_live_program_moves_weights_alike_and_has_nothing_dead(program: Program, seed: int) -> None:
     kept = live_program(program)
     start = trajectory(seed)
-    same_updates(oracle.run(kept.statements, SIZES, *start), oracle.run(program.statements, SIZES, *start))
+    same_updates(oracle.run(kept.statements, MATRICES, *start), oracle.run(program.statements, MATRICES, *start))
     assert oracle.live_statements(kept.statements)[0] == set(range(len(kept)))
 
 

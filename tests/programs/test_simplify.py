@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from programs import Program, dataflow_hash, live, live_program, parse, zoo
-from programs.layout import Layout
 from programs.simplify import Recording, algebra, simplify_algebra
 from programs.simplify.evidence import TOLERANCE, Checker, largest_difference, sample_recordings
 from programs.simplify.graph import read
@@ -22,12 +21,12 @@ from programs.simplify.writing import write
 
 from tests.support import oracle
 from tests.support.runs import reference_updates
-from tests.support.strategies import SIZES, Trajectory, programs, trajectory
+from tests.support.strategies import Trajectory, layout_of, programs, trajectory
 
 CORPUS = json.loads(Path(__file__).with_name("equivalence_corpus.json").read_text(encoding="utf-8"))
 SEEDS = st.integers(0, 2**32 - 1)
 TAG_SETS = ((EXACT,), (EXACT, ROUNDING), (EXACT, ROUNDING, DOMAIN))
-LAYOUT = Layout(SIZES)
+LAYOUT = layout_of()
 
 
 def simple(text: str, tags: Sequence[str] = TAG_SETS[-1]) -> Program:
@@ -136,7 +135,7 @@ def behaviour(program: Program, guard: float = 1e-8) -> np.ndarray:
 
 def test_evolved_programs_keep_their_behaviour_and_lose_statements() -> None:
     """200 evolved programs. Where rules with a domain were used, without the guard of the division."""
-    layout = Layout((25, 15))
+    layout = layout_of((25, 15))
     before, after, off = 0, 0, []
     for entry in CORPUS[::2]:
         program = parse(entry["program"])
@@ -298,8 +297,8 @@ def test_a_step_that_changes_the_updates_is_undone(monkeypatch: pytest.MonkeyPat
 def test_evidence_on_recorded_gradients_decides() -> None:
     """sign(x / y) is sign(x) for y >= 0, but not where y overflows; recordings show it or do not."""
     program = parse("x = exp(g)\nx = g / x\nupdate = sign(x)")
-    layout = Layout((2,))
-    small = Recording(layout, np.ones(2), np.array([[1.0, -2.0]]), np.ones(1))
+    layout = layout_of((2,))
+    small = Recording(layout, np.ones(2), np.array([[1.0, -2.0]]), np.ones(1), 1)
     large = small._replace(gradients=np.array([[1.0, 1000.0]]))
     assert str(simplify_algebra(program, recordings=[small]).program) == "update = sign(g)"
     assert simplify_algebra(program, recordings=[large]).program == program

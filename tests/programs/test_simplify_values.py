@@ -19,7 +19,7 @@ from programs.simplify.writing import write
 
 from tests.support import oracle
 from tests.support.oracle import KINDS, SCALAR, TREE, Value
-from tests.support.strategies import SIZES, programs
+from tests.support.strategies import MATRICES, SIZES, programs
 
 WIDTH = sum(SIZES)
 
@@ -33,7 +33,7 @@ def step_values(graph: Graph, nodes: list[int], inputs: dict[int, Value]) -> dic
             if function == CONSTANT:
                 values[node] = Value(SCALAR, np.full(1, number))
             elif graph.is_call(node):
-                values[node] = oracle.call(function, [values[a] for a in args], SIZES)
+                values[node] = oracle.call(function, [values[a] for a in args], MATRICES)
     return values
 
 

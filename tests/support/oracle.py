@@ -1,11 +1,15 @@
 """The language written a second time, from its specification and in the plainest way.
 
 Shares nothing with `programs` but the form of a statement, `(target, function, args)`. Every statement is executed,
-dead ones too, names are looked up in a dictionary, and a tree is a row that is cut into leaves by a loop.
+dead ones too, names are looked up in a dictionary, and a tree is a row that is cut into leaves by a loop. Values that
+are the same along rows or columns are trees here like any other.
+
+A leaf is given by its shape, `(rows, columns)`, or by its size, if it is a vector.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,15 +19,20 @@ from numpy.typing import DTypeLike
 SCALAR, LEAF, TREE = "scalar", "leaf", "tree"
 KINDS = (SCALAR, LEAF, TREE)
 
-ARITY_0 = "get_pi get_e get_eps"
+PAPER = 44  # functions
+ARITY_0 = "get_pi get_e get_eps get_step get_steps"
 ARITY_1 = (
     "abs cos sin tan arcsin arccos arctan sinh cosh tanh arcsinh arccosh arctanh exp exp2 exp10 expm1 log log2 log10 "
-    "log1p square sqrt cube cbrt sign reciprocal negative norm global_norm"
+    "log1p square sqrt cube cbrt sign reciprocal negative norm global_norm "
+    "rms orthogonalize row_norm column_norm row_mean column_mean"
 )
 ARITY_2 = "add sub mul div maximum minimum power dot cosine_sim clip"
 ARITY_3 = "interp"
 ARITIES = {name: arity for arity, names in enumerate((ARITY_0, ARITY_1, ARITY_2, ARITY_3)) for name in names.split()}
 COMMUTATIVE = frozenset(["add", "mul", "maximum", "minimum", "dot", "cosine_sim"])
+
+MATRIX = ("orthogonalize", "row_norm", "column_norm", "row_mean", "column_mean")
+Shape = int | tuple[int, int]
 
 Statements = Sequence[tuple[str, str, tuple[str | float, ...]]]
 
@@ -36,8 +45,10 @@ def expected_kind(function: str, kinds: Sequence[str]) -> str | None:
         return kinds[0] if kinds[1] == SCALAR else None
     if function == "interp" and kinds[2] != SCALAR:
         return None
-    if function == "norm":
+    if function in ("norm", "rms"):
         return LEAF if kinds[0] == TREE else kinds[0]
+    if function in MATRIX:
+        return TREE if kinds[0] == TREE else None
     if function == "global_norm":
         return SCALAR
     return max(kinds, key=KINDS.index, default=SCALAR)
@@ -58,6 +69,26 @@ def _length(x: np.ndarray) -> Any:
     return np.sqrt(_total(x * x))
 
 
+def _rms(x: np.ndarray) -> Any:
+    return np.sqrt(_total(x * x) / x.dtype.type(len(x)))
+
+
+def _orthogonalize(x: np.ndarray) -> np.ndarray:
+    x = x / (np.sqrt(np.sum(x * x)) + x.dtype.type(1e-8))
+    if min(x.shape) > 1:
+        for _ in range(5):
+            squares = x @ x.T
+            x = 3.4445 * x - 4.7750 * squares @ x + 2.0315 * squares @ squares @ x
+    return x * math.sqrt(max(x.shape))
+
+
+OF_MATRIX: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "orthogonalize": _orthogonalize,
+    "row_norm": lambda x: np.sqrt(np.sum(x * x, axis=1, keepdims=True)),
+    "column_norm": lambda x: np.sqrt(np.sum(x * x, axis=0, keepdims=True)),
+    "row_mean": lambda x: np.mean(x, axis=1, keepdims=True),
+    "column_mean": lambda x: np.mean(x, axis=0, keepdims=True),
+}
 _AS_IN_NUMPY = (
     "abs cos sin tan arcsin arccos arctan sinh cosh tanh arcsinh arccosh arctanh exp exp2 expm1 square cbrt sign "
     "reciprocal negative maximum minimum power"
@@ -84,14 +115,28 @@ ELEMENTWISE: dict[str, Callable[..., np.ndarray]] = {
 }
 
 
-def call(function: str, args: Sequence[Value], sizes: Sequence[int], dtype: DTypeLike = np.float64) -> Value:
-    """One function of the language over values."""
+def call(
+    function: str,
+    args: Sequence[Value],
+    shapes: Sequence[Shape],
+    dtype: DTypeLike = np.float64,
+    step: int = 1,
+    steps: int = 1,
+) -> Value:
+    """One function of the language over values, at a step of a training of so many."""
+    sizes = [_matrix(shape)[0] * _matrix(shape)[1] for shape in shapes]
     kind = expected_kind(function, [a.kind for a in args])
     assert kind is not None, f"{function} of {[a.kind for a in args]}"
     if not args:
-        return Value(SCALAR, np.full(1, {"get_pi": np.pi, "get_e": np.e, "get_eps": 1e-8}[function], dtype))
-    if function == "norm":
-        return Value(kind, np.array([_length(x)[0] for x in _pieces(args[0], sizes)], dtype))
+        numbers = {"get_pi": np.pi, "get_e": np.e, "get_eps": 1e-8, "get_step": step, "get_steps": steps}
+        return Value(SCALAR, np.full(1, numbers[function], dtype))
+    if function in ("norm", "rms"):
+        of_piece = _length if function == "norm" else _rms
+        return Value(kind, np.array([of_piece(x)[0] for x in _pieces(args[0], sizes)], dtype))
+    if function in MATRIX:
+        matrices = [x.reshape(_matrix(s)) for x, s in zip(_pieces(args[0], sizes), shapes, strict=True)]
+        results = [np.broadcast_to(OF_MATRIX[function](x), x.shape) for x in matrices]
+        return Value(kind, np.concatenate([x.ravel() for x in results]).astype(dtype))
     widen = kind == TREE
     arrays = [spread(a.array, sizes) if widen and a.kind == LEAF else a.array for a in args]
     return Value(kind, ELEMENTWISE[function](*arrays))
@@ -100,6 +145,10 @@ def call(function: str, args: Sequence[Value], sizes: Sequence[int], dtype: DTyp
 def spread(leaves: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
     """[L] -> [P]: the number of each leaf repeated for all of its weights."""
     return np.concatenate([np.full(size, x, leaves.dtype) for x, size in zip(leaves, sizes, strict=True)])
+
+
+def _matrix(shape: Shape) -> tuple[int, int]:
+    return (shape, 1) if isinstance(shape, int) else shape
 
 
 def _pieces(value: Value, sizes: Sequence[int]) -> list[np.ndarray]:
@@ -111,7 +160,7 @@ def _pieces(value: Value, sizes: Sequence[int]) -> list[np.ndarray]:
 
 def run(
     statements: Statements,
-    sizes: Sequence[int],
+    shapes: Sequence[Shape],
     w: np.ndarray,
     gradients: Sequence[np.ndarray],
     rates: Sequence[float],
@@ -121,12 +170,12 @@ def run(
     m = v = np.zeros_like(w)
     updates = []
     with np.errstate(all="ignore"):
-        for g, rate in zip(gradients, rates, strict=True):
+        for step, (g, rate) in enumerate(zip(gradients, rates, strict=True), 1):
             scope = {name: Value(TREE, row) for name, row in (("w", w), ("g", g), ("m", m), ("v", v))}
             scope["lr"] = Value(SCALAR, np.full(1, rate, dtype))
             for target, function, args in statements:
                 values = [scope[a] if isinstance(a, str) else Value(SCALAR, np.full(1, a, dtype)) for a in args]
-                scope[target] = call(function, values, sizes, dtype)
+                scope[target] = call(function, values, shapes, dtype, step, len(rates))
             # A slot that does not end as a tree is none that a later step reads; see `live_program`.
             m, v = (scope[name].array if scope[name].kind == TREE else np.full_like(w, np.nan) for name in ("m", "v"))
             updates.append(scope["update"].array)

@@ -13,14 +13,14 @@ from programs.run.batched import Rows, UpdateRules
 from programs.run.reference import initial_state, numpy_step
 from programs.run.sharing import Skeletons, share
 
-from tests.support.strategies import SIZES, Trajectory
+from tests.support.strategies import SIZES, Trajectory, layout_of
 
 
 def reference_updates(program: Program, start: Trajectory, sizes: Sequence[int] = SIZES) -> list[np.ndarray]:
     """The updates of all steps, in the precision of the weights, `w <- w - update` after each."""
-    layout = Layout(tuple(sizes))
-    step = numpy_step(program, layout, start.w.dtype)
-    w, state, updates = start.w, initial_state(layout, start.w.dtype), []
+    layout = layout_of(sizes)
+    step = numpy_step(program, layout, start.w.dtype, steps=len(start.rates))
+    w, state, updates = start.w, initial_state(program, layout, start.w.dtype), []
     with np.errstate(all="ignore"):
         for g, rate in zip(start.gradients, start.rates, strict=True):
             update, state = step(w, g, state, rate)
@@ -52,19 +52,19 @@ def zero_rows(replicas: int, w: np.ndarray, layout: Layout) -> Rows:
 
 def batched_weights(programs: Sequence[Program], start: Trajectory, sizes: Sequence[int] = SIZES) -> np.ndarray:
     """[steps, R, P] the weights after each step, one replica for each program."""
-    layout = Layout(tuple(sizes))
+    layout = layout_of(sizes)
     rows = zero_rows(len(programs), start.w, layout)
-    rules, order = rules_of(programs, layout, rows)
+    rules, order = rules_of(programs, layout, rows, len(start.rates))
     weights = np.empty((len(start.rates), len(programs), layout.total), np.float32)
     for step, (g, rate) in enumerate(zip(start.gradients, start.rates, strict=True)):
         rows.g.copy_(padded(g, layout))
-        rules.step(torch.tensor([rate], dtype=torch.float32))
+        rules.step(torch.tensor([rate], dtype=torch.float32), torch.tensor([step]))
         weights[step, order] = rows.w[:, : layout.total].numpy()
     return weights
 
 
-def rules_of(programs: Sequence[Program], layout: Layout, rows: Rows) -> tuple[UpdateRules, list[int]]:
+def rules_of(programs: Sequence[Program], layout: Layout, rows: Rows, steps: int = 1) -> tuple[UpdateRules, list[int]]:
     """Update rules bound to the rows, and the number of the program in each row."""
     skeletons = Skeletons(programs)
     tree = share(skeletons, range(len(programs)))
-    return UpdateRules(skeletons, tree, layout, rows), tree.programs
+    return UpdateRules(skeletons, tree, layout, rows, steps=steps), tree.programs

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from numpy.typing import DTypeLike
 
 from programs import Program, Statement, zoo
+from programs.layout import Layout
 from programs.mutation import mutate
 
-from tests.support.oracle import ARITIES, KINDS, LEAF, SCALAR, TREE, expected_kind
+from tests.support.oracle import ARITIES, KINDS, LEAF, MATRIX, SCALAR, TREE, expected_kind
 
-SIZES = (2, 1, 2, 2)  # no leaf of three or more: the order of its sum would matter to the last bit
+MATRICES = ((2, 1), (1, 1), (1, 2), (2, 1))  # none of three or more: the order of its sum would show in the last bit
+SIZES = tuple(rows * columns for rows, columns in MATRICES)
 
 _FUNCTIONS = sorted(ARITIES)
 _CONSTANTS = (0.0, -0.0, 1.0, -1.0, 2.0, 0.5, 0.9, 0.999, 1e-8, 10.0, 1e-3, -3.7)
@@ -57,6 +59,11 @@ def mutated_program(rng: Random, mutations: int) -> Program:
     for _ in range(mutations):
         program, _ = mutate(program, rng)
     return program
+
+
+def layout_of(sizes: Sequence[int] = SIZES) -> Layout:
+    """The layout of leaves of these sizes: matrices, where they are the usual ones, else vectors."""
+    return Layout(MATRICES) if tuple(sizes) == SIZES else Layout.of_shapes([(size,) for size in sizes])
 
 
 @st.composite
@@ -113,6 +120,6 @@ def case_program(function: str, kinds: Sequence[str], scalars: Sequence[str | fl
         else:
             args.append(next(trees if kind == TREE else numbers))
     lines += [Statement("update", "square", ("m",)), Statement("zero", "sub", ("v", "v"))]
-    if expected_kind(function, kinds) == TREE:
+    if expected_kind(function, kinds) == TREE and function not in MATRIX[1:]:  # whose state would be a smaller one
         return Program((*lines, Statement("m", function, tuple(args))))
     return Program((*lines, Statement("y", function, tuple(args)), Statement("m", "add", ("zero", "y"))))
