@@ -61,9 +61,9 @@ class Fused:
         m, v = (torch.zeros(len(rows.w), self.skeletons.state_width(slot, layout)) for slot in (M, V))
         return rows._replace(m=m, v=v)
 
-    def weights(self, start: Trajectory, sizes: Sequence[Shape] = SIZES) -> np.ndarray:
+    def weights(self, start: Trajectory, shapes: Sequence[Shape] = SIZES) -> np.ndarray:
         """[steps, R, P] the weights after each step."""
-        layout = layout_of(sizes)
+        layout = layout_of(shapes)
         rows = self.rows(start.w, layout)
         rules = self.bound(rows, layout, steps=len(start.rates))
         weights = np.empty((len(start.rates), len(self.programs), layout.total), np.float32)
@@ -106,7 +106,7 @@ def units(got: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 
 def disagreement(
-    program: Program, start: Trajectory, got: np.ndarray, sizes: Sequence[Shape] = SIZES
+    program: Program, start: Trajectory, got: np.ndarray, shapes: Sequence[Shape] = SIZES
 ) -> tuple[float, bool]:
     """How much farther weights `[steps, P]` lie from NumPy's than rounding explains, and whether that is a sharp test.
 
@@ -115,7 +115,7 @@ def disagreement(
     """
     exact = Trajectory(start.w.astype(np.float64), [g.astype(np.float64) for g in start.gradients], start.rates)
     moved = exact._replace(w=exact.w * (1 + 1e-7))
-    runs = np.array([reference_weights(program, s, sizes) for s in (start, exact, moved)])  # [3, steps, P]
+    runs = np.array([reference_weights(program, s, shapes) for s in (start, exact, moved)])  # [3, steps, P]
     usable = np.logical_and.accumulate(np.all(np.abs(runs) < 1e15, axis=(0, 2)))  # [steps]
     if not usable.any():
         return 0.0, False
