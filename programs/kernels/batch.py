@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from programs.graph import INPUTS, M, V
+from programs.graph import M, V
 from programs.kernels.source import BATCH, ROWS, Lent, Source
 from programs.layout import Layout
 from programs.run.batched import Rows
@@ -158,14 +158,14 @@ def _filled(constants: Sequence[Sequence[float]]) -> list[list[float]]:
 
 
 def _check(source: Source, members: Sequence[int | None], layout: Layout, rows: Rows, alive: Tensor) -> None:
+    """Check that buffers are laid out as the kernels expect; states may be wider, as other programs may need them."""
     kinds = [source.states[source.rules[i]] for i in members if i is not None]
-    for name, buffer in rows._asdict().items():
-        slot = INPUTS.index(name)
-        widths = [layout.width_of(of_row[slot]) for of_row in kinds if slot in of_row]
-        is_state = slot in (M, V)
-        width = max(widths, default=0) if is_state else layout.width
-        fits = len(buffer) == len(members) and (buffer.shape[1] == width or (is_state and buffer.shape[1] > width))
-        if not fits or buffer.dtype != torch.float32 or not buffer.is_contiguous():
+    for slot, (name, buffer) in enumerate(rows._asdict().items()):
+        is_state, width = slot in (M, V), layout.width
+        if is_state:
+            width = max((layout.width_of(of_row[slot]) for of_row in kinds if slot in of_row), default=0)
+        fits = buffer.shape == (len(members), width) or (is_state and buffer.shape[1] > width)
+        if not fits or len(buffer) != len(members) or buffer.dtype != torch.float32 or not buffer.is_contiguous():
             raise ValueError(f"{name} must be contiguous float32 of shape {(len(members), width)}")
     if alive.shape != (len(members),) or alive.element_size() != 1 or not alive.is_contiguous():
         raise ValueError(f"alive must be contiguous bytes of shape {(len(members),)}")

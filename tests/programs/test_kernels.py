@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from programs.graph import M
+from programs.graph import M, V
 from programs.ops import TREE as WIDEST
 from programs.run.batched import Rows
 from programs.run.reference import State, numpy_step
@@ -39,8 +39,11 @@ def next_states(fused: Fused, sizes: Sequence[int], rows: Sequence[np.ndarray], 
     """
     layout = layout_of(sizes)
     w, g, m, v = (np.array(row, np.float32) for row in rows)
+    states = []
     with np.errstate(all="ignore"):
-        states = [numpy_step(p, layout, np.float32)(w, g, State(m, v), lr)[1].m for p in fused.programs]
+        for p in fused.programs:
+            first = (x[: layout.length(p.dataflow.nodes[slot].kind)] for slot, x in ((M, m), (V, v)))
+            states.append(numpy_step(p, layout, np.float32)(w, g, State(*first), lr)[1].m)
     buffers = Rows(*(padded(np.tile(x, (len(fused.programs), 1)), layout) for x in (w, g, m, v)))
     fused.bound(buffers, layout).step(torch.tensor([lr], dtype=torch.float32), torch.zeros(1))
     spread = [layout.spread(p.dataflow.nodes[M].kind, WIDEST) for p in fused.programs]

@@ -30,7 +30,7 @@ from proxy_tasks.trainer import TrainingCohorts
 
 from tests.support.devices import Emulated
 from tests.support.patience import call
-from tests.support.trainings import evolved, short_task
+from tests.support.trainings import OF_MATRICES, evolved, short_task
 
 TASKS = ("digits_mlp", "digits_autoencoder", "digits_cnn", "mnist1d_cnn", "markov_transformer", "noisy_quadratic")
 
@@ -90,23 +90,9 @@ def test_sources_compiled_apart_give_what_one_gives() -> None:
     assert sorted(i for _, programs in sources for i in programs) == list(range(30))
 
 
-OF_MATRICES = """m = interp(g, m, 0.9)
-update = orthogonalize(m)
-x = square(update)
-x = row_mean(x)
-v = interp(x, v, 0.95)
-x = sqrt(v)
-update = update / x
-t = get_step()
-x = sqrt(t)
-x = 0.01 / x
-update = update * x
-update = update * lr"""
-
-
 @pytest.mark.parametrize("task", ["digits_cnn", "markov_transformer_short", "noisy_quadratic"])
 def test_they_do_on_other_tasks(task: str) -> None:
-    programs = [*map(zoo.load, ("adamw", "lion", "sgd_momentum")), parse(OF_MATRICES)]
+    programs = [*map(zoo.load, ("adamw", "lion", "sgd_momentum")), OF_MATRICES]
     replicas = [Replica(program, seed) for program in programs for seed in (0, 1)]
     short = replace(get_task(task), steps=25)
     assert_alike(on(Emulated(), short, replicas, [], 8), on(Cpu(), short, replicas, [], 8))
