@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 CONSTANT, RATE, TOTAL, LEAF, TREE = range(5)
 
-SUM = "sum"  # in place of the name of a function
+# In place of the name of a function, for values that are complete one phase after what they are of.
+SUM, HANDED = "sum", "handed"
 
 
 class Value(NamedTuple):
@@ -36,11 +37,12 @@ class Value(NamedTuple):
 def levels(values: Sequence[Value]) -> list[int]:
     """Return how many sums, one after another, must be complete before each value is known.
 
-    A sum of level n is added up in phase n - 1, and everything of level n can be computed from phase n on.
+    A sum of level n is added up in phase n - 1, and everything of level n can be computed from phase n on. What a
+    kernel hands over to be computed elsewhere counts as a sum does.
     """
     found: list[int] = []
     for value in values:
-        found.append(max((found[a] for a in value.args), default=0) + (value.function == SUM))
+        found.append(max((found[a] for a in value.args), default=0) + (value.function in (SUM, HANDED)))
     return found
 
 

@@ -25,6 +25,7 @@ from programs.run.sharing import SharingTree, Skeletons
 from proxy_tasks.backend import Bind, Rules
 from proxy_tasks.models import Model
 from proxy_tasks.models.chunks import Losses, in_chunks
+from proxy_tasks.task import Task
 
 MEMORY_SHARE = 0.85  # of what is free: the rest is for what compilers, products and the recording itself need
 PART_LENGTH = 40_000  # characters of source that are compiled within about a second
@@ -145,14 +146,15 @@ def shared_out(skeletons: Skeletons, length: int) -> list[tuple[Source, list[int
 def bind_fused(sources: Sequence[tuple[Source, Sequence[int], Launch]]) -> Bind:
     """Return how compiled rules, each for some programs, are bound to rows; rows that have diverged are skipped."""
 
-    def bind(tree: SharingTree, layout: Layout, rows: Rows, total: Tensor, scale: float) -> Rules:
+    def bind(tree: SharingTree, layout: Layout, rows: Rows, total: Tensor, task: Task) -> Rules:
         alive = torch.ones(len(tree.programs), dtype=torch.bool, device=total.device)
         rules = []
         for source, programs, launch in sources:
             place = {program: number for number, program in enumerate(programs)}
             members = [place.get(program) for program in tree.programs]
             if any(member is not None for member in members):
-                rules.append(FusedRules(source, members, layout, rows, alive, launch, scale))
+                bound = FusedRules(source, members, layout, rows, alive, launch, task.update_scale, task.steps)
+                rules.append(bound)
         return _MaskedRules(rules, alive, total)
 
     return bind
@@ -164,10 +166,10 @@ class _MaskedRules:
     def __init__(self, rules: Sequence[FusedRules], alive: Tensor, total: Tensor) -> None:
         self._rules, self._alive, self._total = rules, alive, total
 
-    def step(self, lr: Tensor) -> None:
+    def step(self, lr: Tensor, taken: Tensor) -> None:
         torch.lt(self._total.abs(), torch.inf, out=self._alive)  # not of NaN either
         for rules in self._rules:
-            rules.step(lr)
+            rules.step(lr, taken)
 
 
 class GraphRecording:

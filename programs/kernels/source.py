@@ -10,7 +10,8 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from programs.graph import INPUTS, W
-from programs.kernels.rule import KernelRule
+from programs.kernels.rule import INDEX, KernelRule
+from programs.ops import TREE as TREE_KIND
 from programs.phases import TREE
 from programs.run.sharing import Skeletons
 
@@ -84,23 +85,33 @@ extern "C" __global__ void __launch_bounds__(THREADS) run_phase(const Batch *bat
 BATCH = (
     ("float *", "w"),  # [R, width]
     ("const float *", "g"),
-    ("float *", "m"),
-    ("float *", "v"),
-    ("const float *", "rates"),  # [2] lr and scale
+    ("float *", "m"),  # [R, m_width]
+    ("float *", "v"),  # [R, v_width]
+    ("const float *", "rates"),  # [4] lr, scale, step and steps
     ("const float *", "constants"),  # [R, n_constants]
     ("double *", "partials"),  # [R, n_sums, n_slices] sums over slices
+    ("float *", "handed"),  # what is handed over, and what comes back
+    ("const long long *", "offsets"),  # [R, n_handed] where each begins
     ("const unsigned char *", "alive"),  # [R]
     ("const int *", "rule"),  # [R]
     ("const int *", "rows"),  # [R] those with most phases first
     ("const int *", "starts"),  # [n_slices + 1] where slices begin
     ("const int *", "leaf"),  # [n_slices] the leaf of each
     ("const int *", "heads"),  # [leaves + 1] the first slice of each leaf
+    ("const int *", "row_of"),  # [P] the row of its leaf that each place belongs to, among those of all leaves
+    ("const int *", "column_of"),  # [P] and the column
     ("long long ", "width"),
+    ("long long ", "m_width"),
+    ("long long ", "v_width"),
     ("long long ", "n_constants"),
     ("long long ", "n_sums"),
+    ("long long ", "n_handed"),
     ("long long ", "n_slices"),
+    ("long long ", "n_leaves"),
 )
 """What a launch is told, in fields of 64 bits each."""
+
+ROWS = {"w": "width", "g": "width", "m": "m_width", "v": "v_width"}
 
 _FIELDS = "\n".join(f"    {kind}{name};" for kind, name in BATCH)
 _COMMON = f"""
@@ -111,7 +122,11 @@ typedef struct {{
 /* A slice of a row; the slices [head, next) are those of its leaf. */
 typedef struct {{
     int first, end, slice, head, next, n_slices;
+    float leaf_size, size, leaves;
     double *partials;
+    float *handed;
+    const long long *offsets;
+    const int *row_of, *column_of;
     const float *rates, *constants;
 }} Place;
 
@@ -132,6 +147,10 @@ DEVICE float leaf_total(const Place at, int n) {{
     return sum_of_slices(at.partials + n * at.n_slices, at.head, at.next);
 }}
 
+DEVICE float *handed(const Place at, int n) {{
+    return at.handed + at.offsets[n];
+}}
+
 DEVICE void give(const Place at, int n, double sum) {{
     ONCE at.partials[n * at.n_slices + at.slice] = sum;
 }}
@@ -140,17 +159,34 @@ DEVICE void give(const Place at, int n, double sum) {{
 _DISPATCH = """
 DEVICE void run_block(const Batch *batch, int phase, int block) {{
     const int n_slices = (int)batch->n_slices, slice = block % n_slices, leaf = batch->leaf[slice];
-    const long long row = batch->rows[block / n_slices], start = row * batch->width;
+    const int head = batch->heads[leaf], next = batch->heads[leaf + 1];
+    const long long row = batch->rows[block / n_slices];
     if (!batch->alive[row]) return;
     const Place at = {{
-        batch->starts[slice], batch->starts[slice + 1], slice, batch->heads[leaf], batch->heads[leaf + 1], n_slices,
-        batch->partials + row * batch->n_sums * n_slices, batch->rates, batch->constants + row * batch->n_constants,
+        batch->starts[slice], batch->starts[slice + 1], slice, head, next, n_slices,
+        (float)(batch->starts[next] - batch->starts[head]), (float)batch->starts[n_slices], (float)batch->n_leaves,
+        batch->partials + row * batch->n_sums * n_slices, batch->handed, batch->offsets + row * batch->n_handed,
+        batch->row_of, batch->column_of, batch->rates, batch->constants + row * batch->n_constants,
     }};
     switch (batch->rule[row] * {phases} + phase) {{
 {cases}
     }}
 }}
 """
+
+
+class Lent(NamedTuple):
+    """Memory that a row needs between phases.
+
+    Attributes:
+        phase: after which `function` of `programs.run.matrices` is to be computed in it, in place.
+        function: its name; none for the new value of a state.
+        kind: how wide the memory is.
+    """
+
+    phase: int
+    function: str
+    kind: int
 
 
 class Source:
@@ -163,7 +199,10 @@ class Source:
         constants: of each program, in the order of its rule.
         phases: of each rule.
         n_sums: the most that a rule has.
-        accesses: of each program, how many numbers of its rows are read and written for each weight.
+        lent: of each rule, in the order of its numbers.
+        states: of each rule, the kinds of the slots that are read or written.
+        accesses: of each program, how many numbers of its rows are read and written for each weight, and how many are
+            handed over.
     """
 
     def __init__(self, skeletons: Skeletons) -> None:
@@ -175,9 +214,12 @@ class Source:
         numbers = {body: number for number, body in enumerate(self._bodies)}
         self.rules = [numbers[bodies[structure]] for structure in structures]
         self.constants = [tuple(c for cs in o.constants.values() for c in cs) for o in skeletons.of_program]
+        of_body = {bodies[structure]: rule for structure, rule in rules.items()}
         self.phases = [len(body) for body in self._bodies]
+        self.lent = [_lent(of_body[body]) for body in self._bodies]
+        self.states = [of_body[body].states for body in self._bodies]
         self.n_sums = max(len(rule.sums) for rule in rules.values())
-        touched = [sum(line.count("_row[i]") for line in body) for body in self._bodies]
+        touched = [sum(text.count("[i]") - text.count("_of[i]") for text in body) for body in self._bodies]
         self.accesses = [touched[rule] for rule in self.rules]
 
     def text(self, dialect: Dialect) -> str:
@@ -185,7 +227,7 @@ class Source:
         names = {(r, p): f"rule{r}_phase{p}" for r, body in enumerate(self._bodies) for p in range(len(body))}
         functions = [f"RULE({name}) {{\n{self._bodies[r][p]}\n}}\n" for (r, p), name in names.items()]
         most = max(self.phases)
-        rows = ", ".join(f"batch->{name} + start" for name in "wgmv")
+        rows = ", ".join(f"batch->{name} + row * batch->{width}" for name, width in ROWS.items())
         cases = [f"    case {r * most + p}: {name}({rows}, at); return;" for (r, p), name in names.items()]
         dispatch = _DISPATCH.format(phases=most, cases="\n".join(cases))
         return "\n".join([dialect.prologue + _COMMON, *functions]) + dispatch + dialect.entry
@@ -212,16 +254,36 @@ def _body(rule: KernelRule, phase: int) -> str:
         (inside if value.rank == TREE else before).append(line)
     for n in rule.sums_of(phase):
         pair = rule.sums[n]
-        product = rule.text("{0} * {1}", pair)
+        product = rule.product(pair)
         if any(rule.values[number].rank == TREE for number in pair):
             before.append(f"double sum{n} = 0.0;")
             inside.append(f"sum{n} += {product};")
             after.append(f"give(at, {n}, BLOCK_SUM(sum{n}));")
         else:  # one number for each leaf
             after.append(f"give(at, {n}, at.slice == at.head ? {product} : 0.0f);")
-    if phase == rule.phases - 1:
-        for slot, number in rule.outputs.items():
-            name = rule.values[number].name
-            inside.append(f"{INPUTS[slot]}_row[i] = {f'w - scale * {name}' if slot == W else name};")
+    for n in rule.handed_in(phase):
+        inside.append(f"handed(at, {n})[i] = {rule.product(rule.handed[n].args)};  // {rule.handed[n].function}")
+    inside += _writes(rule, phase)
     loop = ["EACH(i, at.first, at.end) {", *(f"    {line}" for line in inside), "}"] if inside else []
     return "\n".join(f"    {line}" for line in [*before, *loop, *after])
+
+
+def _writes(rule: KernelRule, phase: int) -> list[str]:
+    """Return how a phase writes outputs; the places of a row, or column, all write the same number to a small state."""
+    lines = []
+    for slot, number in rule.outputs.items() if phase == rule.last else ():
+        name = rule.values[number].name
+        target = f"handed(at, {rule.small[slot]})" if slot in rule.small else f"{INPUTS[slot]}_row"
+        value = f"w - scale * {name}" if slot == W else name
+        lines.append(f"{target}[{INDEX[rule.states.get(slot, TREE_KIND)]}] = {value};")
+    for slot, n in rule.small.items() if phase > rule.last else ():
+        index = INDEX[rule.states[slot]]
+        lines.append(f"{INPUTS[slot]}_row[{index}] = handed(at, {n})[{index}];")
+    return lines
+
+
+def _lent(rule: KernelRule) -> list[Lent]:
+    """Return the memory that a rule needs between phases."""
+    phase_of = {n: phase for phase in range(rule.phases) for n in rule.handed_in(phase)}
+    handed = [Lent(phase_of[n], value.function, TREE_KIND) for n, value in enumerate(rule.handed)]
+    return handed + [Lent(rule.last, "", rule.states[slot]) for slot in rule.small]

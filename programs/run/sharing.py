@@ -66,9 +66,12 @@ class Skeletons:
         return int(node.value) if node.function == INPUT and number > OPEN else None
 
     def state_width(self, slot: int, layout: Layout) -> int:
-        """Return the width of the rows that the states of all programs in a slot need, 0 where none has one."""
-        kinds = {self.nodes[o.outputs[slot]].kind for o in self.of_program if slot in o.outputs}
-        return max((layout.width_of(kind) for kind in kinds), default=0)
+        """Return the width of the rows that the states of all programs in a slot need, 0 where none reads one.
+
+        A state that is read but never written is a row of zeros.
+        """
+        read = {a for o in self.of_program for e in o.constants for a in self.nodes[e].args if self.slot_of(a) == slot}
+        return max((layout.width_of(self.nodes[a].kind) for a in read), default=0)
 
     def _skeleton(self, program: Program) -> Skeleton:
         nodes = program.dataflow.nodes

@@ -42,22 +42,24 @@ def trained_programs(location: str, search: str, birth: int, number: int) -> lis
         return [row.program for row in rows]
 
 
-def shortest_steps(steps: Sequence[Callable[[torch.Tensor], None]], rows: Sequence[Rows], rounds: int) -> list[float]:
+def shortest_steps(
+    steps: Sequence[Callable[[torch.Tensor, torch.Tensor], None]], rows: Sequence[Rows], rounds: int
+) -> list[float]:
     """Return the shortest time of each step in seconds of this thread; all are taken in turn, from fresh rows.
 
     Args:
-        steps: called with the learning rate.
+        steps: called with the learning rate and the number of steps taken before.
         rows: the rows that each step works on.
         rounds: how often each is timed.
     """
-    lr, best = torch.tensor([0.5]), [float("inf")] * len(steps)
+    lr, taken, best = torch.tensor([0.5]), torch.zeros(1), [float("inf")] * len(steps)
     with torch.no_grad():
         for _ in range(rounds):
             for i, step in enumerate(steps):
                 for buffer, value in zip(rows[i], (0.1, 0.01, 0.01, 0.01), strict=True):
                     buffer.fill_(value)
-                step(lr)
+                step(lr, taken)
                 started = time.thread_time()
-                step(lr)
+                step(lr, taken)
                 best[i] = min(best[i], time.thread_time() - started)
     return best

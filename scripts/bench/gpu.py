@@ -151,7 +151,7 @@ class Parts(NamedTuple):
 def parts(task: Task, replicas: list[Replica], backend: Backend, steps: int) -> Parts:
     training = TrainingCohorts(replace(task, steps=20), replicas, [], backend)
     cohort = training._start(range(len(replicas)))
-    repeat = backend.repeated(lambda: cohort.rules.step(training.schedule[:1]))
+    repeat = backend.repeated(lambda: cohort.rules.step(training.schedule[:1], cohort.now))
     rules = repeated(backend.device, lambda: repeat(steps), 2) / steps
     source = Source(Skeletons([replica.program for replica in replicas]))
     moved = sum(source.accesses) * training.model.layout.total * 4

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from programs import Program, Statement, parse, zoo
 from programs.kernels import batch, c
 from programs.kernels.source import CUDA, C, Source
-from programs.layout import Layout
 from programs.run.batched import Rows
 from programs.run.reference import State, numpy_step
 from programs.run.sharing import Skeletons
@@ -26,6 +25,7 @@ from tests.support.strategies import SIZES, Trajectory, layout_of, mutated_progr
 
 LAYOUT = layout_of()
 WIDTH = sum(SIZES)
+NONE = torch.zeros(1)  # steps taken before
 SPECIAL = np.array([0.0, -0.0, 1.0, -1.0, 0.5, 1e-42, -1e-42, 3e38, -3e38, np.inf, -np.inf, np.nan], np.float32)
 
 REDUCING = parse("""n = norm(g)
@@ -60,7 +60,7 @@ def test_slices_cover_the_row_and_stay_within_leaves(sizes: tuple[int, ...], len
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batch, "SLICE", length)
         patch.setattr(batch, "MOST_SLICES", most)
-        starts, leaf, heads = batch.slices(Layout(sizes))
+        starts, leaf, heads = batch.slices(layout_of(sizes))
     assert starts[0] == 0 and starts[-1] == sum(sizes) and sorted(set(starts)) == starts
     assert len(leaf) == len(starts) - 1
     assert max(np.diff(starts)) <= max(length, -(-sum(sizes) // most))
@@ -107,10 +107,10 @@ def test_sums_of_a_million_numbers_are_rounded_once() -> None:
     beside_few = np.where(rng.random(sum(sizes)) < 0.001, 1.0, 1e-4)
     beside_one = np.where(np.arange(sum(sizes)) % sizes[0] == 0, 1e3, 2e-3)
     g = np.repeat(np.float32([beside_few, beside_one]), 2, axis=0)
-    layout, zeros = Layout(sizes), np.zeros(g.shape)
+    layout, zeros = layout_of(sizes), np.zeros(g.shape)
     rows = Rows(*(padded(x, layout) for x in (zeros, g, zeros, zeros)))
     roots = [parse(f"n = {call}\none = exp(w)\nupdate = one * n") for call in ("norm(g)", "global_norm(g)")]
-    Fused(roots * 2).bound(rows, layout).step(torch.ones(1))
+    Fused(roots * 2).bound(rows, layout).step(torch.ones(1), NONE)
     for i, row in enumerate((g * g).astype(np.float64)):
         leaves = np.sqrt(np.add.reduceat(row, layout.starts))
         expected = np.repeat(leaves, sizes) if i % 2 == 0 else np.full(row.shape, np.sqrt(np.sum(row)))
@@ -217,8 +217,8 @@ def test_masked_rows_and_padding_are_left_as_they_are(dead: int) -> None:
     before, masked, free = (Rows(*(padded(x, LAYOUT) for x in values)) for _ in range(3))
     alive = [int(i % 10 != dead) for i in range(len(batch_))]
     fused = Fused(batch_)
-    fused.bound(masked, LAYOUT, alive).step(torch.ones(1))
-    fused.bound(free, LAYOUT).step(torch.ones(1))
+    fused.bound(masked, LAYOUT, alive).step(torch.ones(1), NONE)
+    fused.bound(free, LAYOUT).step(torch.ones(1), NONE)
     for start, got, moved in zip(before, masked, free, strict=True):
         expected = torch.where(torch.tensor(alive, dtype=torch.bool)[:, None], moved, start)
         np.testing.assert_array_equal(got.numpy(), expected.numpy())
@@ -235,7 +235,7 @@ def test_rows_of_a_source_may_be_of_some_programs_in_any_order() -> None:
     rows = zero_rows(len(members), start.w, LAYOUT)
     rows.g.copy_(padded(start.gradients[0], LAYOUT))
     alive = torch.ones(len(members), dtype=torch.bool)
-    batch.FusedRules(fused.source, members, LAYOUT, rows, alive, fused.launch).step(torch.tensor(start.rates))
+    batch.FusedRules(fused.source, members, LAYOUT, rows, alive, fused.launch).step(torch.tensor(start.rates), NONE)
     np.testing.assert_array_equal(rows.w[:, :WIDTH].numpy(), fused.weights(start)[0][members])
 
 
@@ -244,7 +244,7 @@ def test_updates_are_scaled() -> None:
     rng = np.random.default_rng(4)
     w, g, m, v = rng.normal(size=(4, 1, WIDTH)).astype(np.float32)
     rows = Rows(*(padded(x, LAYOUT) for x in (w, g, m, np.abs(v))))
-    Fused([zoo.load("adamw")]).bound(rows, LAYOUT, scale=0.25).step(torch.tensor([0.7]))
+    Fused([zoo.load("adamw")]).bound(rows, LAYOUT, scale=0.25).step(torch.tensor([0.7]), NONE)
     update, state = numpy_step(zoo.load("adamw"), LAYOUT, np.float32)(w[0], g[0], State(m[0], np.abs(v[0])), 0.7)
     np.testing.assert_array_equal(rows.w[0, :WIDTH].numpy(), w[0] - np.float32(0.25) * update)
     np.testing.assert_array_equal(rows.v[0, :WIDTH].numpy(), state.v)
@@ -256,7 +256,7 @@ def test_slots_that_are_not_in_use_are_not_written() -> None:
     rows = zero_rows(2, np.ones(WIDTH), LAYOUT)
     rows.g.fill_(2.0)
     texts = ["update = g * v\nm = square(g)", "v = g + v\nupdate = v * lr"]
-    Fused([parse(text) for text in texts]).bound(rows, LAYOUT).step(torch.ones(1))
+    Fused([parse(text) for text in texts]).bound(rows, LAYOUT).step(torch.ones(1), NONE)
     w, m, v = (buffer[:, :WIDTH].tolist() for buffer in (rows.w, rows.m, rows.v))
     assert m == [[0.0] * WIDTH] * 2
     assert v == [[0.0] * WIDTH, [2.0] * WIDTH]

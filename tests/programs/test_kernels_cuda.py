@@ -15,7 +15,6 @@ import torch
 from programs import Program, parse, zoo
 from programs.kernels import batch, cuda
 from programs.kernels.source import CUDA, THREADS, C, Source
-from programs.layout import Layout
 from programs.run.sharing import Skeletons
 
 from tests.support.kernel_runs import EXACT, Fused, deep_program, needs_c, units
@@ -75,10 +74,27 @@ x = m * a
 update = x * q"""
 
 
+OF_MATRICES = """s = square(g)
+r = row_mean(s)
+k = column_mean(s)
+m = interp(r, m, 0.9)
+v = interp(k, v, 0.99)
+x = m * v
+x = sqrt(x)
+x = g / x
+x = orthogonalize(x)
+q = rms(x)
+x = x / q
+t = get_step()
+update = x / t"""
+SHAPES = ((9, 5), 3, (3, 4))
+
+
 def mixed() -> list[Program]:
+    """The zoo, sums of all sorts, states kept by rows and columns, and random programs."""
     rng = Random(3)
     others = [make(rng, 12) for make in (random_program, deep_program) for _ in range(10)]
-    return [*(zoo.load(name) for name in zoo.names()), parse(REDUCING), *others]
+    return [*(zoo.load(name) for name in zoo.names()), parse(REDUCING), parse(OF_MATRICES), *others]
 
 
 def emulated(source: Source, folder: Path) -> batch.Launch:
@@ -109,17 +125,16 @@ def test_threads_of_a_block_share_the_work_as_one_alone_does_it(
 ) -> None:
     """The CUDA dialect run by threads of the CPU: bit for bit what C gives, but for the order of sums."""
     monkeypatch.setattr(batch, "SLICE", 20)
-    programs, sizes = mixed(), (45, 3, 12)
-    layout, start = Layout(sizes), trajectory(5, sizes, steps=3, dtype=np.float32)
-    alone = Fused(programs)
-    rows = zero_rows(len(programs), start.w, layout)
+    programs, layout = mixed(), layout_of(SHAPES)
+    start, alone = trajectory(5, layout.sizes, steps=3, dtype=np.float32), Fused(programs)
+    rows = alone.rows(start.w, layout)
     alive = torch.ones(len(programs), dtype=torch.bool)
     source = alone.source
-    rules = batch.FusedRules(source, range(len(programs)), layout, rows, alive, emulated(source, tmp_path))
-    expected = alone.weights(start, sizes)
+    rules = batch.FusedRules(source, range(len(programs)), layout, rows, alive, emulated(source, tmp_path), steps=3)
+    expected = alone.weights(start, SHAPES)
     for step, (g, rate) in enumerate(zip(start.gradients, start.rates, strict=True)):
         rows.g.copy_(padded(g, layout))
-        rules.step(torch.tensor([rate]))
+        rules.step(torch.tensor([rate]), torch.tensor([step]))
         for i, rule in enumerate(source.rules):
             got = rows.w[i, : layout.total].numpy()
             if source.phases[rule] == 1:
@@ -149,9 +164,9 @@ def cuda_weights(programs: list[Program], start: Trajectory, alive: list[int]) -
     mask = torch.tensor(alive, dtype=torch.uint8, device="cuda")
     rules = batch.FusedRules(source, range(len(programs)), layout, rows, mask, cuda.compiled(source))
     weights = []
-    for g, rate in zip(start.gradients, start.rates, strict=True):
+    for step, (g, rate) in enumerate(zip(start.gradients, start.rates, strict=True)):
         rows.g.copy_(padded(g, layout))
-        rules.step(torch.tensor([rate], device="cuda"))
+        rules.step(torch.tensor([rate], device="cuda"), torch.tensor([step], device="cuda"))
         weights.append(rows.w[:, : layout.total].cpu().numpy())
     return np.array(weights)
 

@@ -30,7 +30,7 @@ from proxy_tasks.trainer import TrainingCohorts
 
 from tests.support.devices import Emulated
 from tests.support.patience import call
-from tests.support.trainings import evolved, short_task
+from tests.support.trainings import OF_MATRICES, evolved, short_task
 
 TASKS = ("digits_mlp", "digits_autoencoder", "digits_cnn", "mnist1d_cnn", "markov_transformer", "noisy_quadratic")
 
@@ -92,9 +92,10 @@ def test_sources_compiled_apart_give_what_one_gives() -> None:
 
 @pytest.mark.parametrize("task", ["digits_cnn", "markov_transformer_short", "noisy_quadratic"])
 def test_they_do_on_other_tasks(task: str) -> None:
-    replicas = [Replica(zoo.load(name), seed) for name in ("adamw", "lion", "sgd_momentum") for seed in (0, 1)]
+    programs = [*map(zoo.load, ("adamw", "lion", "sgd_momentum")), OF_MATRICES]
+    replicas = [Replica(program, seed) for program in programs for seed in (0, 1)]
     short = replace(get_task(task), steps=25)
-    assert_alike(on(Emulated(), short, replicas, [], 6), on(Cpu(), short, replicas, [], 6))
+    assert_alike(on(Emulated(), short, replicas, [], 8), on(Cpu(), short, replicas, [], 8))
 
 
 def test_rows_that_are_out_are_left_alone() -> None:

@@ -16,7 +16,7 @@ from proxy_tasks import Hurdle, Outcome, Replica, Resources, get_task, train
 from proxy_tasks.cuda import GraphRecording
 from proxy_tasks.devices import open_backend
 
-from tests.support.trainings import evolved
+from tests.support.trainings import OF_MATRICES, evolved
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: torch sees no CUDA device"),
@@ -37,7 +37,12 @@ def assert_alike(got: list[Outcome], expected: list[Outcome]) -> None:
 
 def programs() -> list[Program]:
     rng = Random(5)
-    return [parse("update = w * -3.0"), *map(zoo.load, zoo.names()), *(evolved(rng, 10) for _ in range(10))]
+    return [
+        parse("update = w * -3.0"),
+        *map(zoo.load, zoo.names()),
+        OF_MATRICES,
+        *(evolved(rng, 10) for _ in range(10)),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from programs import Program, Statement
+from programs.graph import M, V
 from programs.kernels import c
 from programs.kernels.batch import FusedRules, Launch
 from programs.kernels.source import Source
@@ -20,19 +21,20 @@ from programs.layout import Layout
 from programs.run.batched import Rows
 from programs.run.sharing import Skeletons
 
-from tests.support.oracle import ARITIES, SCALAR, TREE, expected_kind
+from tests.support.oracle import ARITIES, MATRIX, SCALAR, TREE, Shape, expected_kind
 from tests.support.runs import padded, reference_weights, zero_rows
-from tests.support.strategies import SIZES, Trajectory
+from tests.support.strategies import SIZES, Trajectory, layout_of
 
 needs_c = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc) on this machine")
 
 # Functions that IEEE 754 rounds correctly. Not maximum and minimum, whose zeros may have either sign.
 EXACT = (
-    "abs", "add", "cube", "div", "get_e", "get_eps", "get_pi", "interp", "mul", "negative", "reciprocal", "sign",
-    "sqrt", "square", "sub",
+    "abs", "add", "cube", "div", "get_e", "get_eps", "get_pi", "get_step", "get_steps", "interp", "mul", "negative",
+    "reciprocal", "sign", "sqrt", "square", "sub",
 )  # fmt: skip
 
 OFTEN_REDUCING = (*ARITIES, *["norm", "global_norm", "dot", "cosine_sim", "clip"] * 3)
+OFTEN_OF_MATRICES = (*ARITIES, *[*MATRIX, "rms", "norm", "dot", "get_step"] * 3)
 
 COMPILED = TemporaryDirectory(prefix="kernels-")  # removed when the process ends
 
@@ -42,23 +44,32 @@ class Fused:
 
     def __init__(self, programs: Sequence[Program], order: Callable[[int], Sequence[int]] = range) -> None:
         self.programs = programs
-        self.source = Source(Skeletons(programs))
+        self.skeletons = Skeletons(programs)
+        self.source = Source(self.skeletons)
         self.launch: Launch = c.compiled(self.source, Path(COMPILED.name), order)
 
-    def bound(self, rows: Rows, layout: Layout, alive: Sequence[int] | None = None, scale: float = 1.0) -> FusedRules:
+    def bound(
+        self, rows: Rows, layout: Layout, alive: Sequence[int] | None = None, scale: float = 1.0, steps: int = 1
+    ) -> FusedRules:
         """One program for each row."""
         bytes_ = torch.tensor(alive or [1] * len(self.programs), dtype=torch.uint8)
-        return FusedRules(self.source, range(len(self.programs)), layout, rows, bytes_, self.launch, scale)
+        return FusedRules(self.source, range(len(self.programs)), layout, rows, bytes_, self.launch, scale, steps)
 
-    def weights(self, start: Trajectory, sizes: Sequence[int] = SIZES) -> np.ndarray:
+    def rows(self, w: np.ndarray, layout: Layout) -> Rows:
+        """All programs at `w`, with states as small as they may be."""
+        rows = zero_rows(len(self.programs), w, layout)
+        m, v = (torch.zeros(len(rows.w), self.skeletons.state_width(slot, layout)) for slot in (M, V))
+        return rows._replace(m=m, v=v)
+
+    def weights(self, start: Trajectory, shapes: Sequence[Shape] = SIZES) -> np.ndarray:
         """[steps, R, P] the weights after each step."""
-        layout = Layout(tuple(sizes))
-        rows = zero_rows(len(self.programs), start.w, layout)
-        rules = self.bound(rows, layout)
+        layout = layout_of(shapes)
+        rows = self.rows(start.w, layout)
+        rules = self.bound(rows, layout, steps=len(start.rates))
         weights = np.empty((len(start.rates), len(self.programs), layout.total), np.float32)
         for step, (g, rate) in enumerate(zip(start.gradients, start.rates, strict=True)):
             rows.g.copy_(padded(g, layout))
-            rules.step(torch.tensor([rate], dtype=torch.float32))
+            rules.step(torch.tensor([rate], dtype=torch.float32), torch.tensor([step]))
             weights[step] = rows.w[:, : layout.total].numpy()
         return weights
 
@@ -94,7 +105,9 @@ def units(got: np.ndarray, expected: np.ndarray) -> np.ndarray:
     return apart
 
 
-def disagreement(program: Program, start: Trajectory, got: np.ndarray) -> tuple[float, bool]:
+def disagreement(
+    program: Program, start: Trajectory, got: np.ndarray, shapes: Sequence[Shape] = SIZES
+) -> tuple[float, bool]:
     """How much farther weights `[steps, P]` lie from NumPy's than rounding explains, and whether that is a sharp test.
 
     Programs may magnify rounding without bound. So NumPy in float64, NumPy in float64 from slightly moved weights, and
@@ -102,7 +115,7 @@ def disagreement(program: Program, start: Trajectory, got: np.ndarray) -> tuple[
     """
     exact = Trajectory(start.w.astype(np.float64), [g.astype(np.float64) for g in start.gradients], start.rates)
     moved = exact._replace(w=exact.w * (1 + 1e-7))
-    runs = np.array([reference_weights(program, s) for s in (start, exact, moved)])  # [3, steps, P]
+    runs = np.array([reference_weights(program, s, shapes) for s in (start, exact, moved)])  # [3, steps, P]
     usable = np.logical_and.accumulate(np.all(np.abs(runs) < 1e15, axis=(0, 2)))  # [steps]
     if not usable.any():
         return 0.0, False

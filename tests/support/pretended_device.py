@@ -17,6 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from programs import zoo
+from programs.layout import Layout
+from programs.run.matrices import MATRIX_FUNCTIONS
 from programs.run.sharing import Skeletons
 
 from proxy_tasks import Replica, get_task
@@ -81,9 +83,10 @@ class Pretended(Cpu):
     def compiled(self, _skeletons: Skeletons) -> Bind:
         return lambda *_: self
 
-    def step(self, lr: Tensor) -> None:
-        assert lr.shape == (1,)
-        assert lr.device == self.device
+    def step(self, lr: Tensor, taken: Tensor) -> None:
+        for number in (lr, taken):
+            assert number.shape == (1,)
+            assert number.device == self.device
 
 
 class Buffered(nn.Module):
@@ -109,6 +112,16 @@ def test_a_step_stays_on_the_device_and_never_waits(task: str, seeds: list[int])
         with OneDevice(device):
             training.backend.repeated(cohort._step)(2)
         assert cohort.total.device == device
+
+
+@pytest.mark.parametrize("function", MATRIX_FUNCTIONS)
+def test_functions_of_matrices_stay_on_the_device_and_never_wait(function: str) -> None:
+    """What torch computes between the phases of fused kernels."""
+    layout = Layout.of_shapes([(9, 4), (3,), (4, 2, 3), (1, 5)])
+    with pretended_device() as device:
+        x = torch.zeros(7, layout.width, device=device)[:, : layout.total]
+        with OneDevice(device):
+            assert MATRIX_FUNCTIONS[function](layout, x).device == device
 
 
 def test_modules_of_ones_own_take_their_buffers_along() -> None:

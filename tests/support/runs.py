@@ -13,12 +13,13 @@ from programs.run.batched import Rows, UpdateRules
 from programs.run.reference import initial_state, numpy_step
 from programs.run.sharing import Skeletons, share
 
+from tests.support.oracle import Shape
 from tests.support.strategies import SIZES, Trajectory, layout_of
 
 
-def reference_updates(program: Program, start: Trajectory, sizes: Sequence[int] = SIZES) -> list[np.ndarray]:
+def reference_updates(program: Program, start: Trajectory, shapes: Sequence[Shape] = SIZES) -> list[np.ndarray]:
     """The updates of all steps, in the precision of the weights, `w <- w - update` after each."""
-    layout = layout_of(sizes)
+    layout = layout_of(shapes)
     step = numpy_step(program, layout, start.w.dtype, steps=len(start.rates))
     w, state, updates = start.w, initial_state(program, layout, start.w.dtype), []
     with np.errstate(all="ignore"):
@@ -29,11 +30,11 @@ def reference_updates(program: Program, start: Trajectory, sizes: Sequence[int] 
     return updates
 
 
-def reference_weights(program: Program, start: Trajectory, sizes: Sequence[int] = SIZES) -> np.ndarray:
+def reference_weights(program: Program, start: Trajectory, shapes: Sequence[Shape] = SIZES) -> np.ndarray:
     """[steps, P] the weights after each step."""
     weights = [start.w]
     with np.errstate(all="ignore"):
-        for update in reference_updates(program, start, sizes):
+        for update in reference_updates(program, start, shapes):
             weights.append(weights[-1] - update)
     return np.array(weights[1:])
 
@@ -50,9 +51,9 @@ def zero_rows(replicas: int, w: np.ndarray, layout: Layout) -> Rows:
     return Rows(padded(weights, layout), *(padded(np.zeros_like(weights), layout) for _ in range(3)))
 
 
-def batched_weights(programs: Sequence[Program], start: Trajectory, sizes: Sequence[int] = SIZES) -> np.ndarray:
+def batched_weights(programs: Sequence[Program], start: Trajectory, shapes: Sequence[Shape] = SIZES) -> np.ndarray:
     """[steps, R, P] the weights after each step, one replica for each program."""
-    layout = layout_of(sizes)
+    layout = layout_of(shapes)
     rows = zero_rows(len(programs), start.w, layout)
     rules, order = rules_of(programs, layout, rows, len(start.rates))
     weights = np.empty((len(start.rates), len(programs), layout.total), np.float32)

@@ -15,7 +15,7 @@ from programs import Program, Statement, zoo
 from programs.layout import Layout
 from programs.mutation import mutate
 
-from tests.support.oracle import ARITIES, KINDS, LEAF, MATRIX, SCALAR, TREE, expected_kind
+from tests.support.oracle import ARITIES, KINDS, LEAF, MATRIX, SCALAR, TREE, Shape, expected_kind
 
 MATRICES = ((2, 1), (1, 1), (1, 2), (2, 1))  # none of three or more: the order of its sum would show in the last bit
 SIZES = tuple(rows * columns for rows, columns in MATRICES)
@@ -61,9 +61,11 @@ def mutated_program(rng: Random, mutations: int) -> Program:
     return program
 
 
-def layout_of(sizes: Sequence[int] = SIZES) -> Layout:
-    """The layout of leaves of these sizes: matrices, where they are the usual ones, else vectors."""
-    return Layout(MATRICES) if tuple(sizes) == SIZES else Layout.of_shapes([(size,) for size in sizes])
+def layout_of(shapes: Sequence[Shape] = SIZES) -> Layout:
+    """The layout of leaves of these shapes; those that have sizes are vectors, but for the usual ones."""
+    if tuple(shapes) == SIZES:
+        return Layout(MATRICES)
+    return Layout.of_shapes([(shape,) if isinstance(shape, int) else shape for shape in shapes])
 
 
 @st.composite

@@ -6,10 +6,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
-from programs import Program, zoo
+from programs import Program, parse, zoo
 from programs.mutation import mutate
 
 from proxy_tasks import Outcome, Replica, Task, get_task, train
+
+OF_MATRICES = parse("""m = interp(g, m, 0.9)
+update = orthogonalize(m)
+x = square(update)
+x = row_mean(x)
+v = interp(x, v, 0.95)
+x = sqrt(v)
+update = update / x
+t = get_step()
+x = sqrt(t)
+x = 0.01 / x
+update = update * x
+update = update * lr""")
+"""Orthogonalized momentum over the root of its mean square by rows, in steps that become shorter."""
 
 
 def short_task(steps: int = 40) -> Task:
