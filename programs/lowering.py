@@ -52,7 +52,7 @@ _OF_NUMBERS = {
     "square": "{0} * {0}",
     "clip": "{0} * torch.clamp({1} / abs({0}), max=1.0)",
 }
-# The same for functions of the step. Where torch gives infinities they raise errors; so they serve where there are none.
+# The same for functions of the step, which serve where all are finite: they raise errors where torch gives infinities.
 _OF_STEP = {"power": "{0} ** {1}", "reciprocal": "1 / {0}", "sqrt": "abs({0}) ** 0.5"}
 _STEPS_TRIED = np.unique([*range(1, 1001), *np.geomspace(1e3, 1e7, 100).round()])[:, None]
 
