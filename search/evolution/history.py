@@ -181,8 +181,8 @@ class History:
         hashed = dataflow_hash(program)
         forbidden = self._settings.constraints.broken_by(program)
         if forbidden is not None:
-            key, score = _untrained_key(hashed), Score(Status.REJECTED, None, forbidden)
-            return Birth(self.next_birth, parent, mutation, Genome(program), hashed, key, Answer.CONSTRAINT, score)
+            answer = _untrained_key(hashed), Answer.CONSTRAINT, Score(Status.REJECTED, None, forbidden)
+            return Birth(self.next_birth, parent, mutation, Genome(program), hashed, *answer)
         key = self._cache.key_of(hashed)
         rejection = None
         if known_hash := key is not None:
