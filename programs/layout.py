@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from programs.ops import TREE
+from programs.ops import COLUMN, ROW, TREE
 
 VECTOR = 32  # numbers that torch's elementwise loops take at once, two AVX-512 registers; fewer elsewhere
 
@@ -100,6 +100,11 @@ class Layout:
     def column_starts(self) -> np.ndarray:
         """Where each column begins in that order, [N]."""
         return np.concatenate([[0], np.cumsum(self.column_lengths)[:-1]]).astype(np.int64)
+
+    @cached_property
+    def shares(self) -> dict[int, float]:
+        """How many numbers are kept for each weight of a value that has a number for each, by its kind."""
+        return {kind: self.length(kind) / self.total for kind in (ROW, COLUMN, TREE)}
 
     def length(self, kind: int) -> int:
         """Return how many numbers a value of a kind is: 1, L, H, N or P."""
