@@ -112,7 +112,7 @@ class Layout:
 
     def spread(self, kind: int, wider: int) -> np.ndarray:
         """Return which number of a value of a kind each number of a value of a wider kind is broadcast from."""
-        return self._places(kind)[self._firsts(wider)]
+        return np.take(self._places(kind), self._firsts(wider))
 
     def _firsts(self, kind: int) -> np.ndarray:
         """Return the first place that each number of a value of a kind stands for."""

@@ -289,7 +289,7 @@ def _binary(
     return Op(name, (ANY, ANY), largest, numpy, torch, c, infix, commutative)
 
 
-_PAPER = (
+_TABLE = (
     # --- constants ---------------------------------------------------------------------------------------------
     _constant("get_pi", math.pi),
     _constant("get_e", math.e),
@@ -382,7 +382,7 @@ _MATRICES = (
 # User-defined functions go here, as rows like those above: see docs/user_functions.md.
 USER_OPS: tuple[Op, ...] = ()
 
-_PAPER = tuple(replace(op, set="paper") for op in _PAPER)
+_PAPER = tuple(replace(op, set="paper") for op in _TABLE)
 OPS: dict[str, Op] = {op.name: op for op in (*_PAPER, *_STEPS, *_MATRICES, *USER_OPS)}
 INFIX: dict[str, Op] = {op.infix: op for op in OPS.values() if op.infix}
 
