@@ -5,7 +5,7 @@ def train(w, g, m, v, lr):
     mask = 1 where m g > 0, else 0
     w <- w - lr (U mask / max(mean(mask), 0.001) + 0.01 w), the mean in each tensor
 
-    As the authors' code, but for the decay: theirs is of the weights after the step.
+    The scale of the mask is that of the authors' code; Algorithm 1 has size / (number of ones + 1).
     """
     g2 = square(g)
     m = interp(g, m, 0.9)

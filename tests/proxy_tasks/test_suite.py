@@ -112,15 +112,18 @@ def test_the_markov_chain_is_learned_up_to_its_entropy_and_never_beyond() -> Non
 
 # --- batches -------------------------------------------------------------------------------------------------------
 
+# Of each kind of program one or two: without state, with one and two, with steps, matrices, rows and columns.
+KNOWN = ("adafactor", "adamw", "lion", "muon", "nesterov", "normuon", "raw_lion", "sgd", "torch_adamw")
+
 
 @pytest.mark.parametrize("name", SUITE)
-def test_the_zoo_in_one_batch_equals_one_by_one_on_every_task(name: str) -> None:
+def test_known_optimizers_in_one_batch_equal_one_by_one_on_every_task(name: str) -> None:
     """Beside replicas that diverge at once, later, or are dropped: rows are compacted, and the others feel nothing."""
     task = tiny(name)
     bad = [
         parse(text) for text in ("update = w * -3.0", "update = w * -0.6", "x = log(0.0)\nx = x - x\nupdate = w * x")
     ]
-    programs = [zoo.load(name) for name in zoo.names()] + bad
+    programs = [zoo.load(name) for name in KNOWN] + bad
     replicas = [Replica(program, seed) for program in programs for seed in (0, 1)]
     together = train_all(task, replicas)
     assert {outcome.status for outcome in together} == {"ok", "diverged"}
@@ -136,7 +139,7 @@ def test_the_zoo_in_one_batch_equals_one_by_one_on_every_task(name: str) -> None
 def test_a_users_module_in_a_batch_equals_one_by_one_within_tolerance() -> None:
     """vmap rounds differently with the number of replicas."""
     task = replace(tiny("digits_mlp"), model="test_suite:users_net", model_args=())
-    replicas = [Replica(zoo.load(name), seed) for name in zoo.names() for seed in (0, 1)]
+    replicas = [Replica(zoo.load(name), seed) for name in KNOWN for seed in (0, 1)]
     together, alone = train_all(task, replicas), train_each(task, replicas)
     for a, b in zip(together, alone, strict=True):
         assert a.status == b.status
