@@ -167,8 +167,9 @@ class KernelRule:
     def _count(self, op: Op, args: tuple[int, ...]) -> str:
         """Return how many numbers a sum is of."""
         if op.within == "leaf":
-            return "leaf_size(at)"
-        return "size(at)" if any(self.values[a].rank == TREE for a in args) else "leaves(at)"
+            return "places(at, at.head, at.next)"
+        is_tree = any(self.values[a].rank == TREE for a in args)
+        return "places(at, 0, at.n_slices)" if is_tree else "(float)at.batch->n_leaves"
 
     def _total(self, args: tuple[int, ...], function: str) -> int:
         n = _place(self.sums, args)

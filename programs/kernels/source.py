@@ -143,16 +143,8 @@ DEVICE float leaf_total(const Place at, int n) {{
     return sum_of_slices(at.partials + n * at.n_slices, at.head, at.next);
 }}
 
-DEVICE float leaf_size(const Place at) {{
-    return (float)(at.batch->starts[at.next] - at.batch->starts[at.head]);
-}}
-
-DEVICE float size(const Place at) {{
-    return (float)at.batch->starts[at.n_slices];
-}}
-
-DEVICE float leaves(const Place at) {{
-    return (float)at.batch->n_leaves;
+DEVICE float places(const Place at, int first, int end) {{
+    return (float)(at.batch->starts[end] - at.batch->starts[first]);
 }}
 
 DEVICE float *handed(const Place at, int n) {{
