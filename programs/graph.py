@@ -72,9 +72,9 @@ def trace(statements: Sequence[tuple[str, str, tuple[str | float, ...]]]) -> Dat
     """
     flow, found = _trace(statements, (TREE, TREE))
     if ROW in found or COLUMN in found:
-        for kinds in product((ROW, COLUMN, TREE), repeat=2):
-            flow, found = _trace(statements, kinds)
-            if tuple(found[n] for n in flow.states.values()) == kinds:
+        for m, v in product((ROW, COLUMN, TREE), repeat=2):
+            flow, found = _trace(statements, (m, v))
+            if (found[flow.states[M]], found[flow.states[V]]) == (m, v):
                 return flow
     return flow
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from programs.errors import InputError
 from programs.graph import INPUTS, Node, W
 from programs.liveness import live
-from programs.ops import EPS, OPS, TREE, largest, like_first
+from programs.ops import EPS, OPS, WEIGHTS, largest, like_first
 from programs.program import Program, Statement
 
 OUTPUT = -1  # the reader of what a step returns
@@ -197,7 +197,7 @@ class _Decay:
         return False
 
     def _is_coefficient(self, n: int) -> bool:
-        return self._nodes[n].kind != TREE or n not in self._with_w
+        return self._nodes[n].kind not in WEIGHTS or n not in self._with_w
 
     def _place(self, edge: Edge) -> int | None:
         """Return a constant that the operand is multiplied with, if nothing but terms reads the operand."""

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from programs.ops import TREE
+from programs.ops import COLUMN, ROW, TREE
 
 VECTOR = 32  # numbers that torch's elementwise loops take at once, two AVX-512 registers; fewer elsewhere
 
@@ -101,13 +101,18 @@ class Layout:
         """Where each column begins in that order, [N]."""
         return np.concatenate([[0], np.cumsum(self.column_lengths)[:-1]]).astype(np.int64)
 
+    @cached_property
+    def shares(self) -> dict[int, float]:
+        """How many numbers are kept for each weight of a value that has a number for each, by its kind."""
+        return {kind: self.length(kind) / self.total for kind in (ROW, COLUMN, TREE)}
+
     def length(self, kind: int) -> int:
         """Return how many numbers a value of a kind is: 1, L, H, N or P."""
         return len(self._firsts(kind))
 
     def spread(self, kind: int, wider: int) -> np.ndarray:
         """Return which number of a value of a kind each number of a value of a wider kind is broadcast from."""
-        return self._places(kind)[self._firsts(wider)]
+        return np.take(self._places(kind), self._firsts(wider))
 
     def _firsts(self, kind: int) -> np.ndarray:
         """Return the first place that each number of a value of a kind stands for."""

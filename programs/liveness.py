@@ -7,11 +7,14 @@ incoming m or v, on to the value that the previous step left there.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from itertools import count
 from typing import NamedTuple
 
 from programs.graph import INPUTS, Dataflow
-from programs.ops import TREE, WEIGHTS
+from programs.layout import Layout
+from programs.ops import KIND_NAMES, TREE, WEIGHTS
 from programs.program import Program, Statement
 
 
@@ -43,6 +46,28 @@ def live_statements(program: Program) -> list[int]:
     """Return the positions of the live statements."""
     alive = set(live(program.dataflow).nodes)
     return [position for position, number in enumerate(program.dataflow.statements) if number in alive]
+
+
+def state_kinds(program: Program) -> list[int]:
+    """Return what each state slot in use is kept as: a tree, a row or a column."""
+    flow = program.dataflow
+    return [flow.nodes[slot].kind for slot in live(flow).states]
+
+
+def states_per_weight(program: Program, layouts: Sequence[Layout]) -> float:
+    """Return how many numbers a program keeps for each weight: the most over models with these layouts.
+
+    A tree is one; rows and columns are what they are of the weights. Without any model they count as trees.
+    """
+    kinds = state_kinds(program)
+    return max((math.fsum(layout.shares[kind] for kind in kinds) for layout in layouts), default=float(len(kinds)))
+
+
+def states_in_words(program: Program) -> str:
+    """Return the number of state slots in use, with those that are kept by rows or columns named."""
+    kinds = state_kinds(program)
+    small = ", ".join(f"{kinds.count(k)} by {KIND_NAMES[k]}s" for k in sorted(set(kinds)) if k != TREE)
+    return f"{len(kinds)} ({small})" if small else str(len(kinds))
 
 
 def live_functions(program: Program) -> set[str]:

@@ -2,8 +2,9 @@
 
 Insert, delete and modify are the Lion paper's (arXiv 2302.06675, section 2) and equally likely: the kind of mutation is
 drawn once and kept while its details are drawn again. Arguments and targets are drawn as in the released search space:
-uniformly among the variables that fit, a new constant (or a new name) counting as one more choice. Randomness comes
-only from `rng.random()` and `rng.gauss()`.
+uniformly among the variables that fit, a new constant (or a new name) counting as one more choice. Rows, columns and
+trees fit where one of them does. Randomness comes only from `rng.random()` and `rng.gauss()`. Where functions are
+drawn, it is from a tuple of them: those of the paper and the user-defined ones if nothing else is said.
 """
 
 from __future__ import annotations
@@ -15,17 +16,20 @@ from typing import TypeVar
 
 from programs.errors import InputError
 from programs.graph import INPUT_NODES, INPUTS
-from programs.ops import OPS, SCALAR, TREE
+from programs.ops import LANGUAGES, OPS, SCALAR, WEIGHTS, Op, functions_of
 from programs.program import Program, Statement
 
 ATTEMPTS = 50  # draws of the details before another kind of mutation is taken
 
-_OPS = tuple(OPS.values())
+PAPER = functions_of(LANGUAGES["paper"])
+
 _INPUTS = {name: node.kind for name, node in zip(INPUTS, INPUT_NODES, strict=True)}
 _T = TypeVar("_T")
 
 
-def mutate(program: Program, rng: Random, max_statements: int = 64) -> tuple[Program, str]:
+def mutate(
+    program: Program, rng: Random, max_statements: int = 64, functions: Sequence[Op] = PAPER
+) -> tuple[Program, str]:
     """Return a valid child by insertion, deletion or modification, and the name of what was done.
 
     The three are equally likely. Where one is impossible (a deletion from a program of one statement, an insertion into
@@ -36,16 +40,16 @@ def mutate(program: Program, rng: Random, max_statements: int = 64) -> tuple[Pro
         if mutation is insert and len(program) >= max_statements:
             continue
         for _ in range(ATTEMPTS):
-            child = mutation(program, rng)
+            child = insert(program, rng, functions) if mutation is insert else mutation(program, rng)
             if child is not None and _is_valid(child):
                 return child, mutation.__name__
 
 
-def insert(program: Program, rng: Random) -> Program | None:
-    """Insert a random statement at a random place; its target is a new variable or one of the same kind."""
+def insert(program: Program, rng: Random, functions: Sequence[Op] = PAPER) -> Program | None:
+    """Insert a random statement at a random place; its target is a new variable or one of a fitting kind."""
     position = int(rng.random() * (len(program) + 1))
     scope = _scope(program, position)
-    call = _draw_call(rng, scope)
+    call = _draw_call(rng, scope, functions)
     if call is None:
         return None
     function, args, kind = call
@@ -100,18 +104,19 @@ def tune(program: Program, rng: Random) -> tuple[Program, str]:
             return _with_argument(program, position, place, new), "tune"
 
 
-def random_program(rng: Random, statements: int) -> Program:
+def random_program(rng: Random, statements: int, functions: Sequence[Op] = PAPER) -> Program:
     """Return a valid program of random statements, drawn as insertions are; the last one assigns the update.
 
     Args:
         rng: where randomness comes from.
         statements: 1 or more.
+        functions: what it may consist of; one of them at least gives a number for each weight.
     """
     scope, drawn = dict(_INPUTS), list[Statement]()
     while len(drawn) < statements:
-        call = _draw_call(rng, scope)
+        call = _draw_call(rng, scope, functions)
         is_last = len(drawn) == statements - 1
-        if call is None or (is_last and call[2] != TREE):
+        if call is None or (is_last and call[2] not in WEIGHTS):
             continue
         function, args, kind = call
         target = "update" if is_last else _draw_target(scope, rng, scope, kind)
@@ -141,9 +146,11 @@ def _scope(program: Program, position: int) -> dict[str, int]:
     return scope
 
 
-def _draw_call(rng: Random, scope: dict[str, int]) -> tuple[str, tuple[str | float, ...], int] | None:
+def _draw_call(
+    rng: Random, scope: dict[str, int], functions: Sequence[Op]
+) -> tuple[str, tuple[str | float, ...], int] | None:
     """Return a random function with random arguments, and its kind; None where an argument finds no variable."""
-    op = _choose(rng, _OPS)
+    op = _choose(rng, functions)
     args, kinds = [], []
     for accepted in op.accepts:
         argument = _draw_argument(rng, scope, accepted)
@@ -165,7 +172,8 @@ def _draw_argument(rng: Random, scope: dict[str, int], accepted: tuple[int, ...]
 
 
 def _draw_target(taken: Container[str], rng: Random, scope: dict[str, int], kind: int) -> str:
-    choices: list[str | None] = [name for name, k in scope.items() if k == kind]
+    fitting = WEIGHTS if kind in WEIGHTS else (kind,)
+    choices: list[str | None] = [name for name, k in scope.items() if k in fitting]
     choices.append(None)  # a new variable
     name = _choose(rng, choices)
     return _new_name(taken) if name is None else name

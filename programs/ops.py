@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,15 @@ KIND_NAMES = ("scalar", "leaf", "row", "column", "tree")
 ANY = (SCALAR, LEAF, ROW, COLUMN, TREE)
 WEIGHTS = (ROW, COLUMN, TREE)  # kinds that have a number for each weight, whichever way it is kept
 EPS = 1e-8  # added to every divisor, and the value of get_eps
+
+# The sets of functions, each with where it comes from and what it is for.
+SETS = {
+    "paper": "as released with the Lion paper (arXiv 2302.06675)",
+    "steps": "where the training stands: for bias corrections (Adam, arXiv 1412.6980) and schedules",
+    "matrices": "parameter tensors as matrices: Muon (Jordan et al., 2024), Adafactor (arXiv 1804.04235)",
+    "user": "user-defined",
+}
+LANGUAGES = {"paper": ("paper", "user"), "extended": tuple(SETS)}
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # x -> a x + b x^3 + c x^5, of singular values (Jordan et al., Muon, 2024)
 NEWTON_SCHULZ_STEPS = 5
@@ -96,7 +105,8 @@ class Op:
         unguarded: the NumPy meaning with an infinitesimal guard, where the function has one.
         of_numbers: the function that a function with the result `per_leaf` is where its argument is scalar or leaf.
         of_training: what the function tells of the training, `step` or `steps`, if anything.
-        set: the set of functions that it belongs to.
+        set: the set of functions that it belongs to, one of `SETS`.
+        meaning: what it gives, in words about the arguments x, y and a; without it, the torch column says so.
         results: the kind of the result by the kinds of the arguments, for all calls that fit.
     """
 
@@ -114,6 +124,7 @@ class Op:
     of_numbers: str = ""
     of_training: str = ""
     set: str = "user"
+    meaning: str = ""
     results: Mapping[tuple[int, ...], int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -260,8 +271,8 @@ def _constant(name: str, value: float) -> Op:
     return Op(name, (), one_number, lambda: np.float64(value), repr(value), f"{value!r}f")
 
 
-def _of_training(name: str, what: str) -> Op:
-    return Op(name, (), one_number, _not_a_number, "", "", of_training=what, set="steps")
+def _of_training(name: str, what: str, meaning: str) -> Op:
+    return Op(name, (), one_number, _not_a_number, "", "", of_training=what, set="steps", meaning=meaning)
 
 
 def _not_a_number() -> Any:
@@ -278,7 +289,7 @@ def _binary(
     return Op(name, (ANY, ANY), largest, numpy, torch, c, infix, commutative)
 
 
-_PAPER = (
+_TABLE = (
     # --- constants ---------------------------------------------------------------------------------------------
     _constant("get_pi", math.pi),
     _constant("get_e", math.e),
@@ -315,8 +326,10 @@ _PAPER = (
     _unary("reciprocal", np.reciprocal, "torch.reciprocal({0})", "1.0f / {0}"),
     _unary("negative", np.negative, "-{0}", "-{0}"),
     # --- one argument, reducing --------------------------------------------------------------------------------
-    Op("norm", (ANY,), per_leaf, _leaf_norm, "torch.sqrt({1})", "sqrtf({1})", sums=((0, 0),), of_numbers="abs"),
-    Op("global_norm", (ANY,), one_number, _global_norm, "torch.sqrt({1})", "sqrtf({1})", sums=((0, 0),)),
+    Op("norm", (ANY,), per_leaf, _leaf_norm, "torch.sqrt({1})", "sqrtf({1})", sums=((0, 0),), of_numbers="abs",
+       meaning="the Euclidean norm of each parameter tensor; |x| of numbers"),
+    Op("global_norm", (ANY,), one_number, _global_norm, "torch.sqrt({1})", "sqrtf({1})", sums=((0, 0),),
+       meaning="the Euclidean norm of all numbers together"),
     # --- two arguments, elementwise ----------------------------------------------------------------------------
     _binary("add", np.add, "{0} + {1}", "{0} + {1}", infix="+", commutative=True),
     _binary("sub", np.subtract, "{0} - {1}", "{0} - {1}", infix="-"),
@@ -330,39 +343,53 @@ _PAPER = (
     _binary("power", np.power, "torch.pow({0}, {1})", "powf({0}, {1})"),
     # --- two arguments, reducing: a tree is one long vector ----------------------------------------------------
     Op("dot", (WEIGHTS, WEIGHTS), one_number, lambda x, y: _all(x * y), "{2}", "{2}", commutative=True,
-       sums=((0, 1),)),
+       sums=((0, 1),), meaning="the inner product, each of the two as one long vector"),
     Op("cosine_sim", (WEIGHTS, WEIGHTS), one_number,
        lambda x, y: _all(x * y) / (_global_norm(x) * _global_norm(y)),
        "{2} / (torch.sqrt({3}) * torch.sqrt({4}))", "{2} / (sqrtf({3}) * sqrtf({4}))", commutative=True,
-       sums=((0, 1), (0, 0), (1, 1))),
+       sums=((0, 1), (0, 0), (1, 1)), meaning="the cosine of the angle between the two, each as one long vector"),
     # --- clip by global norm, interpolation --------------------------------------------------------------------
     Op("clip", (ANY, (SCALAR,)), like_first, _clip, "{0} * torch.clamp({1} / torch.sqrt({2}), max=1.0)",
-       "{0} * ({1} / sqrtf({2}) >= 1.0f ? 1.0f : {1} / sqrtf({2}))", sums=((0, 0),)),
+       "{0} * ({1} / sqrtf({2}) >= 1.0f ? 1.0f : {1} / sqrtf({2}))", sums=((0, 0),),
+       meaning="x min(1, a / global_norm(x))"),
     Op("interp", (ANY, ANY, (SCALAR,)), largest, _interp, "torch.lerp({0}, {1}, {2})",
-       "fabsf({2}) < 0.5f ? {0} + {2} * ({1} - {0}) : {1} - ({1} - {0}) * (1.0f - {2})"),
+       "fabsf({2}) < 0.5f ? {0} + {2} * ({1} - {0}) : {1} - ({1} - {0}) * (1.0f - {2})",
+       meaning="(1 - a) x + a y"),
 )  # fmt: skip
 
-_STEPS = (_of_training("get_step", "step"), _of_training("get_steps", "steps"))
+_STEPS = (
+    _of_training("get_step", "step", "the number of this step: 1, 2, 3, ..."),
+    _of_training("get_steps", "steps", "the number of steps of the whole training"),
+)
 
 _MATRICES = (
     Op("orthogonalize", (WEIGHTS,), one_per_weight, _orthogonalize(EPS), "orthogonalize({0})", "", set="matrices",
-       unguarded=_orthogonalize(1e-100)),
+       unguarded=_orthogonalize(1e-100),
+       meaning="the polar factor by five Newton-Schulz steps, scaled to the RMS of sign(x); of a vector, x / rms(x)"),
     Op("row_norm", (WEIGHTS,), per_row, lambda layout, x: np.sqrt(_row_sum(layout, x * x)), "torch.sqrt({1})",
-       "sqrtf({1})", sums=((0, 0),), set="matrices"),
+       "sqrtf({1})", sums=((0, 0),), set="matrices", meaning="the Euclidean norm of each row"),
     Op("column_norm", (WEIGHTS,), per_column, lambda layout, x: np.sqrt(_column_sum(layout, x * x)), "torch.sqrt({1})",
-       "sqrtf({1})", sums=((0, 0),), set="matrices"),
-    Op("row_mean", (WEIGHTS,), per_row, _row_mean, "{1}", "{1}", sums=((0,),), averages=True, set="matrices"),
-    Op("column_mean", (WEIGHTS,), per_column, _column_mean, "{1}", "{1}", sums=((0,),), averages=True, set="matrices"),
+       "sqrtf({1})", sums=((0, 0),), set="matrices", meaning="the Euclidean norm of each column"),
+    Op("row_mean", (WEIGHTS,), per_row, _row_mean, "{1}", "{1}", sums=((0,),), averages=True, set="matrices",
+       meaning="the mean of each row"),
+    Op("column_mean", (WEIGHTS,), per_column, _column_mean, "{1}", "{1}", sums=((0,),), averages=True, set="matrices",
+       meaning="the mean of each column"),
     Op("rms", (ANY,), per_leaf, _leaf_rms, "torch.sqrt({1})", "sqrtf({1})", sums=((0, 0),), averages=True,
-       of_numbers="abs", set="matrices"),
+       of_numbers="abs", set="matrices",
+       meaning="the root of the mean square of each parameter tensor; |x| of numbers"),
 )  # fmt: skip
 
 # User-defined functions go here, as rows like those above: see docs/user_functions.md.
 USER_OPS: tuple[Op, ...] = ()
 
-_PAPER = tuple(replace(op, set="paper") for op in _PAPER)
+_PAPER = tuple(replace(op, set="paper") for op in _TABLE)
 OPS: dict[str, Op] = {op.name: op for op in (*_PAPER, *_STEPS, *_MATRICES, *USER_OPS)}
 INFIX: dict[str, Op] = {op.infix: op for op in OPS.values() if op.infix}
+
+
+def functions_of(sets: Container[str]) -> tuple[Op, ...]:
+    """Return the functions of some sets, in the order of the table."""
+    return tuple(op for op in OPS.values() if op.set in sets)
 
 
 def user_definitions() -> dict[str, str]:

@@ -1,8 +1,9 @@
 """Update rules as values ready to be written as source code, and cut into phases at their sums over all parameters.
 
 Each value has a rank, which says how many numbers it is and when they are known: a constant, a function of the learning
-rate, a total over all parameters, one number for each parameter tensor, or a tree. Ranks are ordered as kinds are: an
-elementwise function gives the largest rank of its arguments.
+rate and the length of the training, a total over all parameters, a function of the step, one number for each parameter
+tensor, for each of its rows or columns, or a tree. An elementwise function gives the rank of `rank_of_all`. Functions
+of the step are numbers to the language; but each parameter of an exported optimizer has a count of its own.
 """
 
 from __future__ import annotations
@@ -10,14 +11,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-CONSTANT, RATE, TOTAL, LEAF, TREE = range(5)
+CONSTANT, RATE, TOTAL, STEP, LEAF, ROW, COLUMN, TREE = range(8)
 
 # In place of the name of a function, for values that are complete one phase after what they are of.
 SUM, HANDED = "sum", "handed"
 
 
+def rank_of_all(ranks: Sequence[int]) -> int:
+    """Return the rank of an elementwise function of values of these ranks."""
+    return TREE if ROW in ranks and COLUMN in ranks else max(ranks)
+
+
 class Value(NamedTuple):
-    """`function`, as source text with `{0}`, `{1}`, ... for `args`, which are other values; `name` is a variable's."""
+    """`function`, as source text with `{0}`, `{1}`, ... for `args`, which are other values; `name` is a variable's.
+
+    What is given rather than computed has no text.
+    """
 
     function: str
     template: str
@@ -65,7 +74,7 @@ class Phase(NamedTuple):
     kept: list[int]
 
 
-def loops(values: Sequence[Value], outputs: Sequence[int], inputs: int) -> list[Phase]:
+def loops(values: Sequence[Value], outputs: Sequence[int]) -> list[Phase]:
     """Return the phases of a rule as loops in which each tree is computed once, as late as it can be.
 
     Numbers are computed again wherever they are needed.
@@ -73,17 +82,16 @@ def loops(values: Sequence[Value], outputs: Sequence[int], inputs: int) -> list[
     Args:
         values: of the rule.
         outputs: the values that a step returns.
-        inputs: how many values at the beginning are given.
     """
     last = max(levels(values))
-    place = _places(values, outputs, inputs, last)
+    place = _places(values, outputs, last)
     readers = users(values)
     placed: list[list[int]] = [[] for _ in range(last + 1)]
     for n, phase in sorted(place.items()):
         placed[phase].append(n)
     phases = []
     for phase, here in enumerate(placed):
-        order = sorted({*here, *_numbers_for(values, here, inputs)})
+        order = sorted({*here, *_numbers_for(values, here)})
         kept = [
             n for n in here if values[n].function != SUM
             and (any(place.get(u, phase) > phase for u, _ in readers[n]) or (n in outputs and phase < last))
@@ -92,20 +100,21 @@ def loops(values: Sequence[Value], outputs: Sequence[int], inputs: int) -> list[
     return phases
 
 
-def _numbers_for(values: Sequence[Value], readers: Sequence[int], inputs: int) -> set[int]:
+def _numbers_for(values: Sequence[Value], readers: Sequence[int]) -> set[int]:
     """Return the functions of the learning rate and of totals that are needed to compute these values."""
     found, stack = set[int](), list(readers)
     while stack:
         for arg in values[stack.pop()].args:
-            is_number = values[arg].rank in (RATE, TOTAL) and values[arg].function != SUM and arg >= inputs
+            value = values[arg]
+            is_number = value.rank in (RATE, TOTAL) and value.function != SUM and value.template
             if is_number and arg not in found:
                 found.add(arg)
                 stack.append(arg)
     return found
 
 
-def _places(values: Sequence[Value], outputs: Sequence[int], inputs: int, last: int) -> dict[int, int]:
-    """Return the phase of each tree, leaf and share of a sum."""
+def _places(values: Sequence[Value], outputs: Sequence[int], last: int) -> dict[int, int]:
+    """Return the phase of each share of a sum, and of each value that parameters have for themselves."""
     level, readers = levels(values), users(values)
     place: dict[int, int] = {}
     earliest: dict[int, int] = {}  # phase in which a value is needed
@@ -116,6 +125,6 @@ def _places(values: Sequence[Value], outputs: Sequence[int], inputs: int, last: 
             earliest[n] = place[n] = level[n] - 1
         elif of_readers:
             earliest[n] = min(of_readers)
-            if value.rank >= LEAF and n >= inputs:
+            if value.rank >= STEP and value.template:
                 place[n] = earliest[n]
     return place

@@ -16,6 +16,8 @@ from tests.support.forked import ForkServer
 from tests.support.patience import LONGEST_TEST, MARK, left_running, unmarked
 
 os.environ[MARK] = str(os.getpid())
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells have it for what they start in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile(
     "optsearch",
     deadline=None,

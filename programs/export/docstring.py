@@ -5,10 +5,11 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from programs.export.parts import Parts, number
+from programs.export.parts import Parts, default, number
 from programs.graph import INPUTS
 from programs.liveness import live_functions
 from programs.ops import OPS, USER_OPS
+from programs.phases import COLUMN, ROW
 
 WIDTH = 108
 
@@ -38,6 +39,18 @@ _ZERO = ", and so is ZeroRedundancyOptimizer, which gives each process only some
 _NO_MOMENTUM = "Schedulers that cycle the momentum too (OneCycleLR, CyclicLR) need cycle_momentum=False here."
 _OVER_TREE = f"{_SUMMING_FUNCTIONS} the whole tree, as one long vector."
 _NORM = "The function norm gives one number for each parameter tensor."
+_MATRICES = (
+    "Of {} a parameter is a matrix, whose rows run along the first axis and whose columns along all others, taken"
+    " together; a vector is one column."
+)
+_SMALL = {
+    ROW: "The state ``{}`` is kept as one number for each row, in the shape [n, 1, ..] for a parameter of [n, ..].",
+    COLUMN: "The state ``{}`` is kept as one number for each column, in the shape [1, ..] for a parameter of [n, ..].",
+}
+_COUNTER = (
+    "Steps are counted for each parameter in the state ``step``, a float32 tensor, which is on the CPU unless"
+    " capturable, as it must be in CUDA graphs."
+)
 _MEANINGS = {
     "div": "x / y is x / (y + 1e-8)",
     "sqrt": "sqrt(x) is the root of |x|",
@@ -47,6 +60,13 @@ _MEANINGS = {
     "log1p": "log1p(x) is log |1 + x|",
     "interp": "interp(x, y, a) is (1 - a) x + a y",
     "clip": "clip(x, c) is x min(1, c / global_norm(x))",
+    "rms": "rms(x) is one number for each parameter tensor",
+    "orthogonalize": "orthogonalize(x) is the polar factor of x, by five steps of a Newton-Schulz iteration, scaled to"
+    " an RMS of 1, and x / rms(x) where there is one row or one column alone",
+    "row_norm": "row_norm(x) is one number for each row",
+    "row_mean": "row_mean(x) is one number for each row",
+    "column_norm": "column_norm(x) is one number for each column",
+    "column_mean": "column_mean(x) is one number for each column",
 }
 
 
@@ -59,11 +79,13 @@ def docstring(parts: Parts) -> str:
 def optax_docstring(parts: Parts) -> str:
     """Return the docstring of the optax function with its quotes, not indented."""
     rows = [("learning_rate", f"a number, or a schedule from the count of steps to one; {_lr_meaning(parts)}")]
-    rows += [(h.name, f"{h.meaning} (default: {number(h.default)})") for h in parts.hyperparameters.values()]
+    rows += [(h.name, f"{h.meaning} (default: {default(h)})") for h in [*parts.betas, *parts.settings]]
+    rows += [(h.name, h.meaning) for h in parts.required]
     arguments = "\n".join(["Args:", *(_wrap(f"{head}: {text}", "    ", "        ") for head, text in rows)])
     returns = "Returns:\n    The transformation. Its updates are negative: optax.apply_updates adds them."
     over_all = _wrap(_OVER_TREE) if parts.rule.is_global else ""
-    sections = [f'r"""{_summary(parts)}', _equations(parts), _meanings(parts), over_all, arguments, returns]
+    notes = [_meanings(parts), *_small_states(parts), over_all]
+    sections = [f'r"""{_summary(parts)}', _equations(parts), *notes, arguments, returns]
     return "\n\n".join(section for section in [*sections, _provenance(parts)] if section) + '\n"""'
 
 
@@ -76,19 +98,35 @@ def _equations(parts: Parts) -> str:
     text = "At each step, for each parameter tensor ``w`` with gradient ``g``"
     if states:
         text += f" and with {' and '.join(states)}, zero before the first step"
+    if parts.rule.step is not None:
+        text += ", at the step number ``step``, from 1 on"
     return "\n".join([_wrap(f"{text}::"), "", *(f"    {line}" for line in parts.equations())])
 
 
 def _notes(parts: Parts) -> Iterator[str]:
     yield _meanings(parts)
+    yield from _small_states(parts)
+    if parts.rule.step is not None:
+        yield _wrap(_COUNTER)
     if parts.rule.is_global:
         yield _wrap(_GLOBAL)
     if parts.has_norms:
         yield _wrap(_NORM)
+    of_matrices = [op.name for op in OPS.values() if op.of_matrices and op.name in live_functions(parts.program)]
+    if of_matrices:
+        yield _wrap(_MATRICES.format(", ".join(of_matrices)))
     if parts.reduces:
         yield _wrap(_SHARDED.format(zero=_ZERO if parts.rule.is_global else ""))
     if not parts.betas and all(h.name != "momentum" for h in parts.settings):
         yield _wrap(_NO_MOMENTUM)
+
+
+def _small_states(parts: Parts) -> Iterator[str]:
+    """Yield a sentence for each state that is smaller than its parameter."""
+    for slot in parts.rule.states:
+        rank = parts.rule.values[slot].rank
+        if rank in _SMALL:
+            yield _wrap(_SMALL[rank].format(INPUTS[slot]))
 
 
 def _meanings(parts: Parts) -> str:
@@ -114,7 +152,10 @@ def _arguments(parts: Parts) -> str:
         names, values = " and ".join(h.name for h in parts.betas), tuple(h.default for h in parts.betas)
         meaning = f"{names}, the coefficients of averages (default: {values})"
         rows.append(("betas (tuple[float, float], optional)", meaning))
-    rows += [(f"{h.name} (float, optional)", f"{h.meaning} (default: {number(h.default)})") for h in parts.settings]
+    for h in parts.settings:
+        kind = "int" if h.is_count else "float"
+        rows.append((f"{h.name} ({kind}, optional)", f"{h.meaning} (default: {default(h)})"))
+    rows += [(f"{h.name} (int)", h.meaning) for h in parts.required]
     kinds = {"state_dtype": "torch.dtype, optional"}
     rows += [(f"{name} ({kinds.get(name, 'bool, optional')})", meaning) for name, meaning in _ARGUMENTS.items()]
     return "\n".join(["Args:", *(_wrap(f"{head}: {text}", "    ", "        ") for head, text in rows)])

@@ -6,11 +6,11 @@ import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from programs.export.parts import LIST_NAMES, Parts
+from programs.export.parts import Parts
 from programs.export.variables import Scope
-from programs.graph import LR, G, M, V, W
+from programs.graph import INPUTS, LR, G, M, V, W
 from programs.lowering import LoweredRule
-from programs.phases import LEAF, SUM, Phase, Value
+from programs.phases import STEP, SUM, Phase, Value
 
 
 def shares(total: str) -> str:
@@ -18,9 +18,9 @@ def shares(total: str) -> str:
     return f"{total}_shares"
 
 
-def loop_over_lists(names: list[str], inputs: list[int]) -> str:
+def loop_over_lists(rule: LoweredRule) -> str:
     """Return the head of a loop over the lists of one group."""
-    lists = ["params", *(LIST_NAMES[n] for n in inputs)]
+    names, lists = ["param", *inputs(rule).values()], ["params", *input_lists(rule).values()]
     return f"for {', '.join(names)} in zip({', '.join(lists)}, strict=True):"
 
 
@@ -31,9 +31,15 @@ def loop_over_entries(names: list[str], body: list[str]) -> str:
     return f"for i, ({entry}) in enumerate(entries):" if "i" in read else f"for {entry} in entries:"
 
 
-def in_order(rule: LoweredRule) -> list[int]:
-    """Return the inputs that come as lists with the parameters: w and g if they are read, and states in use."""
-    return [n for n in (W, G, M, V) if (n in rule.states or (n in (W, G) and rule.is_read(n)))]
+def inputs(rule: LoweredRule) -> dict[int, str]:
+    """Return what comes with each parameter, by name: w and g if they are read, states in use, the step if it is."""
+    found = {n: INPUTS[n] for n in (W, G, M, V) if (n in rule.states or (n in (W, G) and rule.is_read(n)))}
+    return found | ({} if rule.step is None else {rule.step: "step"})
+
+
+def input_lists(rule: LoweredRule) -> dict[int, str]:
+    """Return the names of the lists of what comes with parameters."""
+    return {n: {"w": "weights", "g": "grads"}.get(name, f"{name}s") for n, name in inputs(rule).items()}
 
 
 def tidy(expression: str) -> str:
@@ -41,9 +47,14 @@ def tidy(expression: str) -> str:
     return ast.unparse(ast.parse(expression, mode="eval"))
 
 
-def comprehension(rule: LoweredRule, value: Value, texts: Mapping[int, str], template: str) -> str:
-    """Return the expression over the elements of the lists that it reads, with `for` where there are any."""
-    lists = sorted({a for a in value.args if rule.values[a].rank >= LEAF})
+def comprehension(
+    rule: LoweredRule, value: Value, texts: Mapping[int, str], template: str, first_list: int = STEP
+) -> str:
+    """Return the expression over the elements of the lists that it reads, with `for` where there are any.
+
+    Values of the rank `first_list` and above are lists.
+    """
+    lists = sorted({a for a in value.args if rule.values[a].rank >= first_list})
     elements = dict(zip(lists, "xyz", strict=False))
     expression = tidy(template.format(*(f"({elements.get(a) or texts[a]})" for a in value.args)))
     names = [texts[a] for a in lists]
@@ -63,9 +74,18 @@ class Function:
     def __init__(self, parts: Parts, inputs: Mapping[int, str], scope: Scope) -> None:
         self.rule, self.scope, self.phases = parts.rule, scope, parts.rule.phases()
         self.constants, self._of_group = parts.constants(), parts.of_group()
+        if self.rule.steps in self.rule.tensors:
+            name = self.constants[self.rule.steps]
+            self._of_group[name] = f"torch.as_tensor({self._of_group[name]}, dtype=torch.float64)"
         self.texts = {**inputs, LR: "lr", **self.constants}
         self.kept = {n: scope.fix(f"all_{self.rule.values[n].name}") for phase in self.phases for n in phase.kept}
         self.sums = {n: scope.fix(self.rule.values[n].name) for n in self.rule.sums()}
+
+    def steps_as_tensor(self, device: str = "") -> Iterator[str]:
+        """Yield the line that makes a tensor of the length of the training, where the rule of one group needs one."""
+        if self.rule.steps in self.rule.tensors and not self.rule.is_global:
+            name = self.constants[self.rule.steps]
+            yield f"{name} = torch.as_tensor({name}, dtype=torch.float64{device})"
 
     def sums_of(self, phase: Phase) -> list[str]:
         """Return the names of the sums that are added up in a phase."""

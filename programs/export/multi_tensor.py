@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 
-from programs.export.function import Function, comprehension, in_order, loop_over_entries, shares, tidy
-from programs.export.parts import LIST_NAMES, Parts
+from programs.export.function import Function, comprehension, input_lists, loop_over_entries, shares, tidy
+from programs.export.parts import Parts
 from programs.export.variables import Scope
 from programs.graph import N_INPUTS
-from programs.phases import LEAF, RATE, SUM, TOTAL, TREE, Phase, Value
+from programs.phases import LEAF, RATE, ROW, STEP, SUM, TOTAL, Phase, Value
 
 _BINARY = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div", "maximum": "maximum", "minimum": "minimum"}
 _COMMUTE = ("add", "mul", "maximum", "minimum")
@@ -28,12 +29,16 @@ class _UnsupportedError(Exception):
 
 
 class _Operand(NamedTuple):
-    """Text of a list or of a number. `owned`: a list that may be overwritten; `tensor`: a number that is a tensor."""
+    """Text of a list or of a number.
+
+    `owned`: a list that may be overwritten; `tensor`: a number that is a tensor; `of_step`: a list of numbers.
+    """
 
     text: str
     is_list: bool
     owned: bool = False
     tensor: bool = False
+    of_step: bool = False
 
 
 def multi_tensor(parts: Parts) -> list[str]:
@@ -43,7 +48,9 @@ def multi_tensor(parts: Parts) -> list[str]:
 
 class _MultiTensor(Function):
     def __init__(self, parts: Parts) -> None:
-        super().__init__(parts, LIST_NAMES, Scope(parts.constants().values()))
+        self.lists = input_lists(parts.rule)
+        of_step = [name for n, name in self.lists.items() if n == parts.rule.step]
+        super().__init__(parts, self.lists, Scope([*parts.constants().values(), *of_step]))
         self.positions = {n: now for now, n in enumerate(n for phase in self.phases for n in phase.order)}
         self.last_use = self._last_uses()
         self.chain = {n: slot for slot in self.rule.states for n in self._chain(slot)}
@@ -51,6 +58,7 @@ class _MultiTensor(Function):
     def lines(self) -> Iterator[str]:
         if self.rule.needs_tensor_lr and not self.rule.is_global:
             yield "lr = torch.as_tensor(lr, dtype=torch.float64, device=params[0].device)"
+        yield from self.steps_as_tensor(", device=params[0].device")
         for number, phase in enumerate(self.phases):
             yield from self._loop(number, phase)
 
@@ -63,14 +71,14 @@ class _MultiTensor(Function):
         sums = self.sums_of(phase)
         yield from (f"{name}: list[Tensor] = []" for name in map(shares, sums))
         yield from (f"{self.kept[n]}: list[Any] = []" for n in phase.kept)
-        yield loop_over_entries(["params", *(LIST_NAMES[n] for n in in_order(self.rule))], body)
+        yield loop_over_entries(["params", *self.lists.values()], body)
         yield from (f"    {line}" for line in body)
         yield from (f"{name} = _totals({shares(name)})" for name in sums)
 
     def _writes(self) -> Iterator[str]:
         for slot, n in self.rule.states.items():
-            if self.texts[n] != LIST_NAMES[slot]:
-                yield f"torch._foreach_copy_({LIST_NAMES[slot]}, {self.texts[n]})"
+            if self.texts[n] != self.lists[slot]:
+                yield f"torch._foreach_copy_({self.lists[slot]}, {self.texts[n]})"
         yield f"torch._foreach_sub_(params, {self.texts[self.rule.update]})"
 
     # --- which lists may be overwritten ----------------------------------------------------------------------------
@@ -87,15 +95,16 @@ class _MultiTensor(Function):
         """Return the values that may be computed in the memory of a state: from its first change to its next value."""
         chain, n = [self.rule.states[slot]], self.rule.states[slot]
         while slot not in self.rule.values[n].args:
-            links = [a for a in self.rule.values[n].args if self._feeds_only(a, n)]
+            links = [a for a in self.rule.values[n].args if self._feeds_only(a, n, slot)]
             if not links:
                 return []
             n = links[0]
             chain.append(n)
         return chain if self.last_use[slot] == self.positions[n] else []
 
-    def _feeds_only(self, n: int, user: int) -> bool:
-        is_temporary = self.rule.values[n].rank == TREE and n >= N_INPUTS and n not in self.kept
+    def _feeds_only(self, n: int, user: int, slot: int) -> bool:
+        is_like_slot = self.rule.values[n].rank == self.rule.values[slot].rank
+        is_temporary = is_like_slot and n >= N_INPUTS and n not in self.kept
         return is_temporary and {u for u, _ in self.rule.users[n]} == {user} and self.last_use[n] < math.inf
 
 
@@ -125,7 +134,7 @@ class _Body:
         if self._phase is self._function.phases[-1]:
             read |= {self._rule.update, *self._rule.states.values()}
         for n in sorted((read & set(self._function.kept)) - set(self._phase.order)):
-            if self._texts[n] not in LIST_NAMES.values():
+            if self._texts[n] not in self._function.lists.values():
                 self._texts[n] = self._scope.assign(self._rule.values[n].name, -1, math.inf)
                 self._out.append(f"{self._texts[n]} = {self._function.kept[n]}[i]")
 
@@ -145,7 +154,8 @@ class _Body:
 
     def _list(self, n: int, value: Value, now: int) -> str:
         """Emit the code of a list and return its name."""
-        if value.rank == TREE and all(self._rule.values[a].rank != LEAF for a in value.args):
+        ranks = [self._rule.values[a].rank for a in value.args]
+        if value.rank >= ROW and all(rank < LEAF or rank == value.rank for rank in ranks):
             lowering = _Foreach(self, n, value, now)
             try:
                 result = lowering.lower(ast.parse(self._function.code(value), mode="eval").body)
@@ -173,7 +183,8 @@ class _Body:
         arg = next(a for a in value.args if self._texts[a] == name)
         rank = self._rule.values[arg].rank
         if rank < LEAF:
-            return _Operand(name, False, tensor=rank == TOTAL or (rank == RATE and self._rule.needs_tensor_lr))
+            is_tensor = rank == TOTAL or (rank == RATE and arg in self._rule.tensors)
+            return _Operand(name, False, tensor=is_tensor, of_step=rank == STEP)
         return _Operand(name, True, occurrences == 1 and self._may_overwrite(arg, n, now))
 
     def _may_overwrite(self, arg: int, n: int, now: int) -> bool:
@@ -198,8 +209,7 @@ class _Foreach:
             names = [x.id for x in ast.walk(node) if isinstance(x, ast.Name)]
             self._counts = {name: names.count(name) for name in names}
         if not any(self._is_list(x) for x in ast.walk(node)):
-            tensor = any(self._is_tensor(x) for x in ast.walk(node))
-            return _Operand(ast.unparse(node), False, tensor=tensor)
+            return self._number(node)
         if isinstance(node, ast.Name):
             return self._named(node.id)
         if isinstance(node, ast.UnaryOp):
@@ -210,6 +220,22 @@ class _Foreach:
         if node.keywords or not isinstance(node.func, ast.Attribute):
             raise _UnsupportedError
         return self._function(node.func.attr, node.args)
+
+    def _number(self, node: ast.expr) -> _Operand:
+        """Return an expression without lists of tensors: a number, or one for each parameter."""
+        lists = dict.fromkeys(x.id for x in ast.walk(node) if isinstance(x, ast.Name) and self._is_of_step(x))
+        if not lists:
+            return _Operand(ast.unparse(node), False, tensor=any(self._is_tensor(x) for x in ast.walk(node)))
+        if isinstance(node, ast.Name):
+            return self._named(node.id)
+        if len(lists) > 1:
+            raise _UnsupportedError
+        (numbers,) = lists
+        element = re.sub(rf"\b{numbers}\b", "x", ast.unparse(node))
+        return _Operand(f"[{element} for x in {numbers}]", False, of_step=True)
+
+    def _is_of_step(self, node: ast.Name) -> bool:
+        return self._is_argument(node) and self._named(node.id).of_step
 
     def _named(self, name: str) -> _Operand:
         return self._body.operand(name, self._n, self._value, self._now, self._counts[name])
@@ -232,7 +258,11 @@ class _Foreach:
             return self._call("mul", operands[0]._replace(owned=False), operands[0])
         if name in _BINARY:
             return self._binary(name, *operands)
-        if not hasattr(torch, f"_foreach_{name}") or any(o.tensor for o in operands[1:]):
+        if (
+            not hasattr(torch, f"_foreach_{name}")
+            or any(o.tensor for o in operands[1:])
+            or any(o.of_step for o in operands)
+        ):
             raise _UnsupportedError
         if name == "pow" and not operands[0].is_list and operands[0].tensor:
             raise _UnsupportedError
@@ -241,11 +271,11 @@ class _Foreach:
     def _binary(self, name: str, x: _Operand, y: _Operand) -> _Operand:
         if name in _COMMUTE and (not x.is_list or (y.is_list and y.owned and not x.owned)):
             x, y = y, x
-        if name == "sub" and not y.is_list:
+        if name == "sub" and not (y.is_list or y.of_step):
             name, y = "add", y._replace(text=tidy(f"-({y.text})"))
         if name == "sub" and not x.is_list:
             name, x, y = "add", self._call("neg", y), x
-        if not x.is_list or (y.tensor and name not in ("add", "mul", "div")):
+        if not x.is_list or ((y.tensor or y.of_step) and name not in ("add", "sub", "mul", "div")):
             raise _UnsupportedError
         return self._call(name, x, y)
 

@@ -10,22 +10,25 @@ The place of a constant in the rule decides.
 | factor of the weights                                    | weight_decay | 0 and more  |
 | bound of `clip`                                          | max_norm     | 0 and more  |
 | `get_eps`, or a small number added                       | eps          | 0 and more  |
+| `get_steps`                                              | total_steps  | 1 and more  |
 | anything else, or a value out of range                   | c            | any number  |
 
 Names that occur more than once are numbered; `c` always is. Coefficients of averages come first, those of first moments
 before those of second ones; the rest follows in order of use. Two coefficients of averages are what torch's own
-optimizers take as one argument, `betas`, in this order.
+optimizers take as one argument, `betas`, in this order. A number of which a power of the step is taken is the
+coefficient of an average, if it is equal to one: then the power corrects the bias of that average.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from programs.graph import LR, M, V, W
 from programs.lowering import NUMBER, LoweredRule
+from programs.phases import Value
 
 SMALL = 1e-3  # what is added to guard a division is below this
 
@@ -33,7 +36,8 @@ SMALL = 1e-3  # what is added to guard a division is below this
 class NamedConstant(NamedTuple):
     """A constant as a hyperparameter. `check` is a Python expression over its name that must hold, or None.
 
-    `in_betas`: whether it is one of the two that torch's own optimizers would call `betas`.
+    `in_betas`: whether it is one of the two that torch's own optimizers would call `betas`. `is_count`: whether it is
+    the length of the training, NaN if none is known.
     """
 
     name: str
@@ -41,6 +45,12 @@ class NamedConstant(NamedTuple):
     check: str | None
     meaning: str
     in_betas: bool = False
+    is_count: bool = False
+
+    @property
+    def is_required(self) -> bool:
+        """Whether there is no default."""
+        return self.is_count and math.isnan(self.default)
 
 
 class _Place(NamedTuple):
@@ -73,12 +83,13 @@ _NAMES: tuple[tuple[str, _Fits, str | None, str], ...] = (
 
 
 def named_constants(rule: LoweredRule) -> dict[int, NamedConstant]:
-    """Return the named constants of a rule, by value; pi and e remain numbers."""
+    """Return the named constants of a rule, by value."""
     averages = _averages(rule)
+    corrections = _corrections(rule, averages)
     found = {
         n: _describe(rule, n, averages)
         for n in rule.constants
-        if rule.users[n] and rule.values[n].function not in ("get_pi", "get_e")
+        if rule.users[n] and n not in corrections and not _stays_a_number(rule, n)
     }
     others = sorted(found.keys() - averages.keys(), key=lambda n: rule.users[n][0][0])
     is_pair = list(averages.values()) in ([False, False], [False, True])
@@ -90,8 +101,22 @@ def named_constants(rule: LoweredRule) -> dict[int, NamedConstant]:
         used[base] += 1
         name = base if counts[base] == 1 and base != "c" else f"{base}{used[base]}"
         check = check and check.format(name)
-        result[n] = NamedConstant(name, rule.constants[n], check, meaning, is_pair and n in averages)
-    return result
+        result[n] = NamedConstant(name, rule.constants[n], check, meaning, is_pair and n in averages, n == rule.steps)
+    return result | {n: result[average] for n, average in corrections.items()}
+
+
+def _stays_a_number(rule: LoweredRule, n: int) -> bool:
+    """Return whether a constant is none to be set: pi, e, and the 1 of 1 - beta^step, which corrects a bias."""
+    readers = [(rule.values[user], place) for user, place in rule.users[n]]
+    return rule.values[n].function in ("get_pi", "get_e") or (
+        rule.constants[n] == 1.0
+        and all(value.function == "sub" and place == 0 for value, place in readers)
+        and all(_is_power_of_step(rule, rule.values[value.args[1]]) for value, _ in readers)
+    )
+
+
+def _is_power_of_step(rule: LoweredRule, value: Value) -> bool:
+    return value.function == "power" and value.args[1] == rule.step and value.args[0] in rule.constants
 
 
 def _describe(rule: LoweredRule, n: int, averages: dict[int, bool]) -> tuple[str, str | None, str]:
@@ -100,6 +125,8 @@ def _describe(rule: LoweredRule, n: int, averages: dict[int, bool]) -> tuple[str
     value, constant = rule.values[reader], rule.constants[n]
     if rule.values[n].function == "get_eps":
         return "eps", _POSITIVE, "term added for numerical stability"
+    if n == rule.steps:
+        return "total_steps", "{0} >= 1", "number of steps of the whole training"
     if n in averages and value.function == "mul":
         name = "momentum" if list(averages.values()) == [False] else "beta"
         return name, _FRACTION, "factor of the state at each step"
@@ -135,6 +162,17 @@ def _averages(rule: LoweredRule) -> dict[int, bool]:
         if is_first_use and _is_fraction(rule.constants[constant]):
             found[constant] = average in not_negative
     return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def _corrections(rule: LoweredRule, averages: Collection[int]) -> dict[int, int]:
+    """Return the constants of whose powers the step is the exponent, each with the coefficient that it is equal to."""
+    found = {}
+    for n, constant in rule.constants.items():
+        equal = [average for average in averages if rule.constants[average] == constant]
+        readers = [rule.values[user] for user, _ in rule.users[n]]
+        if readers and all(_is_power_of_step(rule, value) for value in readers) and len(equal) == 1:
+            found[n] = equal[0]
+    return found
 
 
 def _summands(rule: LoweredRule) -> set[int]:

@@ -6,12 +6,13 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping
 
-from programs.export.docstring import optax_docstring
+from programs.export.docstring import WIDTH, optax_docstring
 from programs.export.function import comprehension
-from programs.export.parts import Parts, check_name, number
+from programs.export.helpers import jax_helpers
+from programs.export.parts import Parts, check_name, default, number
 from programs.export.variables import Scope
-from programs.graph import INPUTS, LR, N_INPUTS, G, M, V, W
-from programs.phases import LEAF, SUM, Value
+from programs.graph import INPUTS, LR, G, M, V, W
+from programs.phases import COLUMN, LEAF, ROW, SUM, TREE, Value
 from programs.program import Program
 
 # The templates of torch that jax.numpy has no function of the same name for.
@@ -19,26 +20,35 @@ _JAX = (
     (r"torch\.lerp\(.*\)", "(1 - {2}) * {0} + {2} * {1}"),
     (r"torch\.clamp\((.*), max=(.*)\)", r"jnp.minimum(\1, \2)"),
     (r"torch\.clamp\((.*), min=(.*)\)", r"jnp.maximum(\1, \2)"),
+    (r"(.*)\.expand_as\((.*)\)\.clone\(\)", r"jnp.broadcast_to(\1, \2.shape)"),
+    (r"\.to\(", ".astype("),
     (r"torch\.", "jnp."),
 )
 _INPUTS = {W: "ws", G: "gs", M: "ms", V: "vs", LR: "lr"}
 _OWN_NAMES = ("ws", "gs", "jnp", "jax", "optax", "init", "update_fn", "updates", "learning_rate", "structure")
+_SUMS = {ROW: "_row_sum", COLUMN: "_column_sum"}
 
 
-def optax_source(program: Program, name: str, provenance: Mapping[str, str] | None = None) -> str:
+def optax_source(
+    program: Program,
+    name: str,
+    provenance: Mapping[str, str] | None = None,
+    total_steps: int | None = None,
+) -> str:
     """Return the text of the file; it defines the function `name`, which makes the transformation.
 
     Args:
         program: only its live statements are exported.
         name: of the function.
         provenance: lines `key: value` for the docstring.
+        total_steps: default of the length of the training, for programs that read it; without one it must be given.
 
     Raises:
         InputError: `name` cannot be the name of a function.
     """
     check_name(name, "function", "my_optimizer", (*_OWN_NAMES, "Any", "NamedTuple"))
-    parts = Parts.of(program, name, provenance)
-    sections = [_head(parts), _state(parts), *_helpers(parts), _function(parts)]
+    parts = Parts.of(program, name, provenance, total_steps)
+    sections = [_head(parts), _state(parts), *jax_helpers(parts.rule.helpers), _function(parts)]
     return "\n\n\n".join(section.strip("\n") for section in sections) + "\n"
 
 
@@ -65,24 +75,12 @@ def _state(parts: Parts) -> str:
     return "\n".join([f"class {_state_name(parts)}(NamedTuple):", *(f"    {field}" for field in fields)])
 
 
-def _helpers(parts: Parts) -> Iterator[str]:
-    if parts.reduces:
-        yield """
-def _dot(x: Any, y: Any) -> Any:
-    \"\"\"The sum of products, in float32 at least.\"\"\"
-    dtype = jnp.promote_types(x.dtype, jnp.float32)
-    return jnp.sum(x.astype(dtype) * y.astype(dtype))
-"""
-    if parts.has_norms:
-        yield """
-def _norm(x: Any) -> Any:
-    return jnp.sqrt(_dot(x, x))
-"""
-
-
 def _function(parts: Parts) -> str:
     arguments = [f"learning_rate: optax.ScalarOrSchedule = {number(parts.rule.lr)}"]
-    arguments += [f"{h.name}: float = {number(h.default)}" for h in parts.hyperparameters.values()]
+    arguments += [
+        f"{h.name}: {'int' if h.is_count else 'float'} = {default(h)}" for h in [*parts.betas, *parts.settings]
+    ]
+    arguments += ["*", *(f"{h.name}: int" for h in parts.required)] * bool(parts.required)
     listed = "".join(f"    {argument},\n" for argument in arguments)
     body = "\n\n".join([optax_docstring(parts), _init(parts), _update(parts), _RETURN])
     return f"def {parts.name}(\n{listed}) -> optax.GradientTransformation:\n{textwrap.indent(body, '    ')}"
@@ -92,8 +90,14 @@ _RETURN = "return optax.GradientTransformation(init, update_fn)"
 
 
 def _init(parts: Parts) -> str:
-    zeros = ["jnp.zeros([], jnp.int32)"] + ["jax.tree.map(jnp.zeros_like, params)"] * len(parts.rule.states)
-    return f"def init(params: Any) -> {_state_name(parts)}:\n    return {_state_name(parts)}({', '.join(zeros)})"
+    zeros = ["jnp.zeros([], jnp.int32)"]
+    for slot in parts.rule.states:
+        small = _SUMS.get(parts.rule.values[slot].rank)
+        like = f"lambda p: jnp.zeros_like({small}(p)).astype(p.dtype)" if small else "jnp.zeros_like"
+        zeros.append(f"jax.tree.map({like}, params)")
+    lines = "".join(f"        {zero},\n" for zero in zeros)
+    states = f"(\n{lines}    )" if len(", ".join(zeros)) > WIDTH else f"({', '.join(zeros)})"
+    return f"def init(params: Any) -> {_state_name(parts)}:\n    return {_state_name(parts)}{states}"
 
 
 def _update(parts: Parts) -> str:
@@ -107,6 +111,8 @@ def _update(parts: Parts) -> str:
     lines += [f"    {INPUTS[s]}s = jax.tree.leaves(state.{INPUTS[s]})" for s in rule.states]
     if parts.reads_lr:
         lines.append("    lr = learning_rate(state.count) if callable(learning_rate) else learning_rate")
+    if rule.step is not None:
+        lines.append("    step = jnp.asarray(state.count + 1, float)")
     lines += [f"    {line}" for line in _Body(parts).lines()]
     return "\n".join(lines).replace("'", '"')
 
@@ -116,17 +122,20 @@ class _Body:
 
     def __init__(self, parts: Parts) -> None:
         self._rule, constants = parts.rule, parts.constants()
-        self._texts = _INPUTS | constants
-        self._scope = Scope([*constants.values(), *_OWN_NAMES, parts.name])
+        step = {} if parts.rule.step is None else {parts.rule.step: "step"}
+        self._texts = _INPUTS | constants | step
+        self._scope = Scope([*constants.values(), *_OWN_NAMES, parts.name, *step.values()])
 
     def lines(self) -> Iterator[str]:
         for n, value in enumerate(self._rule.values):
-            if n >= N_INPUTS and n not in self._rule.constants:
+            if value.template:
                 text = self._code(value)
                 self._texts[n] = self._scope.fix(value.name)
                 yield f"{self._texts[n]} = {text}"
         update = self._texts[self._rule.update]
-        yield f"updates = [-(x.astype(g.dtype)) for x, g in zip({update}, gs, strict=True)]"
+        is_tree = self._rule.values[self._rule.update].rank == TREE
+        leaf = "x" if is_tree else "jnp.broadcast_to(x, g.shape)"
+        yield f"updates = [-({leaf}.astype(g.dtype)) for x, g in zip({update}, gs, strict=True)]"
         states = ["optax.safe_increment(state.count)"]
         for slot, n in self._rule.states.items():
             name = f"{INPUTS[slot]}s"
@@ -135,7 +144,7 @@ class _Body:
         yield f"return structure.unflatten(updates), type(state)({', '.join(states)})"
 
     def _code(self, value: Value) -> str:
-        code = comprehension(self._rule, value, self._texts, _of_jax(value.template))
+        code = comprehension(self._rule, value, self._texts, _of_jax(value.template), first_list=LEAF)
         if value.rank >= LEAF:
             return f"[{code}]"
         return f"sum({code})" if value.function == SUM else code

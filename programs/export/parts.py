@@ -10,12 +10,10 @@ from dataclasses import dataclass
 
 from programs.errors import InputError
 from programs.export.named_constants import NamedConstant, named_constants
-from programs.graph import INPUTS, LR, G, M, V, W
+from programs.graph import INPUTS, LR
 from programs.liveness import live
 from programs.lowering import LoweredRule, lower
 from programs.program import Program, Statement
-
-LIST_NAMES = {W: "weights", G: "grads", M: "ms", V: "vs"}  # in generated functions
 
 
 @dataclass(frozen=True)
@@ -29,8 +27,8 @@ class Parts:
     provenance: Mapping[str, str]
 
     @staticmethod
-    def of(program: Program, name: str, provenance: Mapping[str, str] | None) -> Parts:
-        rule = lower(program)
+    def of(program: Program, name: str, provenance: Mapping[str, str] | None, total_steps: int | None) -> Parts:
+        rule = lower(program, total_steps)
         return Parts(program, rule, name, named_constants(rule), provenance or {})
 
     @property
@@ -38,19 +36,29 @@ class Parts:
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", self.name).lower()
 
     @property
+    def arguments(self) -> list[NamedConstant]:
+        """The hyperparameters, each once."""
+        return list(dict.fromkeys(self.hyperparameters.values()))
+
+    @property
     def betas(self) -> list[NamedConstant]:
         """The two hyperparameters that a class takes as one argument, or none."""
-        return [h for h in self.hyperparameters.values() if h.in_betas]
+        return [h for h in self.arguments if h.in_betas]
 
     @property
     def settings(self) -> list[NamedConstant]:
         """The hyperparameters that are arguments of their own of a class."""
-        return [h for h in self.hyperparameters.values() if not h.in_betas]
+        return [h for h in self.arguments if not (h.in_betas or h.is_required)]
+
+    @property
+    def required(self) -> list[NamedConstant]:
+        """The hyperparameters without a default: the length of the training, where none is known."""
+        return [h for h in self.arguments if h.is_required]
 
     def of_group(self) -> dict[str, str]:
         """Return the code that reads each hyperparameter from a parameter group."""
         betas = {h.name: f'group["betas"][{place}]' for place, h in enumerate(self.betas)}
-        return {h.name: betas.get(h.name, f'group["{h.name}"]') for h in self.hyperparameters.values()}
+        return {h.name: betas.get(h.name, f'group["{h.name}"]') for h in self.arguments}
 
     @property
     def reads_lr(self) -> bool:
@@ -58,13 +66,13 @@ class Parts:
 
     @property
     def has_norms(self) -> bool:
-        """Whether there are sums within each parameter tensor."""
-        return any(value.template.startswith("_norm") for value in self.rule.values)
+        """Whether there are norms of each parameter tensor."""
+        return "_norm" in self.rule.helpers
 
     @property
     def reduces(self) -> bool:
-        """Whether there are sums over more than one weight."""
-        return self.has_norms or self.rule.is_global
+        """Whether numbers of more than one weight meet."""
+        return bool(self.rule.helpers)
 
     def constants(self) -> dict[int, str]:
         """Return the constants in code: names of hyperparameters, or numbers."""
@@ -77,7 +85,7 @@ class Parts:
         """Return the live statements with hyperparameters in place of their constants."""
         flow, constants = self.program.dataflow, self.constants()
         statements = dict(zip(flow.statements, self.program.statements, strict=True))
-        hidden = {"lr", *constants.values()}
+        hidden = {"lr", *constants.values(), *["step"] * (self.rule.step is not None)}
         shown = dict(enumerate(INPUTS))
         lines = []
         for n in live(flow).nodes:
@@ -86,6 +94,8 @@ class Parts:
                 shown[n] = constants[value]
             elif value == LR:  # lr, or lr * c
                 shown[n] = "lr"
+            elif value is not None and value == self.rule.step:
+                shown[n] = "step"
             elif n in statements:
                 args = tuple(shown[a] for a in flow.nodes[n].args)
                 shown[n] = statements[n].target
@@ -101,6 +111,12 @@ def check_name(name: str, what: str, example: str, reserved: Collection[str]) ->
         raise InputError(f"'{name}' cannot name a {what}; expected letters, digits and '_', such as '{example}'")
     if name in reserved:
         raise InputError(f"'{name}' is a name that the exported file uses itself; choose another one")
+
+
+def default(hyperparameter: NamedConstant) -> str:
+    """Return the default of a hyperparameter as Python source."""
+    value = hyperparameter.default
+    return str(int(value)) if hyperparameter.is_count else number(value)
 
 
 def number(value: float) -> str:

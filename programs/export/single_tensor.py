@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from programs.export.function import Function, in_order, loop_over_entries, loop_over_lists, shares, tidy
+from programs.export.function import Function, inputs, loop_over_entries, loop_over_lists, shares, tidy
 from programs.export.parts import Parts
 from programs.export.variables import Scope
 from programs.graph import INPUTS, G, M, V, W
@@ -36,14 +36,16 @@ def _is_linear(rule: LoweredRule, value: Value, place: int) -> bool:
 
 class _SingleTensor(Function):
     def __init__(self, parts: Parts) -> None:
-        scope = Scope([*parts.constants().values(), *(INPUTS[s] for s in parts.rule.states)], "wg")
+        given = inputs(parts.rule)
+        scope = Scope([*parts.constants().values(), *(name for n, name in given.items() if n not in (W, G))], "wg")
         copied = {slot: f"{INPUTS[slot]}_in" for slot in (M, V) if kept_by_autograd(parts.rule, slot)}
-        super().__init__(parts, dict(enumerate(INPUTS)) | copied, scope)
+        super().__init__(parts, dict(enumerate(INPUTS)) | given | copied, scope)
         self.hoisted: set[int] = set()
 
     def lines(self) -> Iterator[str]:
         if self.rule.needs_tensor_lr and not self.rule.is_global:
             yield "lr = torch.as_tensor(lr, dtype=torch.float64)"
+        yield from self.steps_as_tensor()
         yield from self._numbers_first()
         for number, phase in enumerate(self.phases):
             yield from self._loop(number, phase)
@@ -64,9 +66,8 @@ class _SingleTensor(Function):
         sums = self.sums_of(phase)
         yield from (f"{name}: list[Tensor] = []" for name in [*map(shares, sums), *(self.kept[n] for n in phase.kept)])
         body = list(_Body(self, number, phase).lines())
-        inputs = in_order(self.rule)
-        names = ["param", *(INPUTS[n] for n in inputs)]
-        yield loop_over_entries(names, body) if self.rule.is_global else loop_over_lists(names, inputs)
+        names = ["param", *inputs(self.rule).values()]
+        yield loop_over_entries(names, body) if self.rule.is_global else loop_over_lists(self.rule)
         yield from (f"    {line}" for line in body)
         yield from (f"{name} = _totals({shares(name)})" for name in sums)
 
@@ -90,9 +91,9 @@ class _Body:
         yield from self._opening()
         units = [n for n in self._values if n not in self._inlined]
         last_use = {arg: now for now, n in enumerate(units) for arg in self._leaves(n)}
-        for n in in_order(self._rule):
+        for n, name in inputs(self._rule).items():
             if n in (W, G):
-                self._function.scope.hold("wg"[n], last_use.get(n, -1))
+                self._function.scope.hold(name, last_use.get(n, -1))
         for n in self._rule_inputs_of_earlier_loops():
             self._texts[n] = self._function.scope.assign(self._rule.values[n].name, -1, last_use.get(n, 0))
             yield f"{self._texts[n]} = {self._function.kept[n]}[i]"

@@ -6,28 +6,38 @@ import textwrap
 from collections.abc import Iterator, Mapping
 
 from programs.export.docstring import docstring
-from programs.export.function import in_order
+from programs.export.function import input_lists, inputs
+from programs.export.helpers import torch_helpers
 from programs.export.multi_tensor import multi_tensor
-from programs.export.parts import LIST_NAMES, Parts, check_name, number
+from programs.export.named_constants import NamedConstant
+from programs.export.parts import Parts, check_name, default, number
 from programs.export.single_tensor import kept_by_autograd, single_tensor
 from programs.export.variables import RESERVED
-from programs.graph import INPUTS, G, M, V, W
+from programs.graph import INPUTS, G, W
+from programs.phases import COLUMN, ROW
 from programs.program import Program
 
 
-def torch_source(program: Program, class_name: str, provenance: Mapping[str, str] | None = None) -> str:
+def torch_source(
+    program: Program,
+    class_name: str,
+    provenance: Mapping[str, str] | None = None,
+    total_steps: int | None = None,
+) -> str:
     """Return the text of the file.
 
     Args:
         program: only its live statements are exported.
         class_name: the name of the class.
         provenance: lines `key: value` for the docstring, such as the hash, the task and the fitness.
+        total_steps: default of the length of the training, for programs that read it; without one it must be given to
+            the class.
 
     Raises:
         InputError: `class_name` cannot be the name of a class.
     """
     check_name(class_name, "class", "MyOptimizer", RESERVED)
-    parts = Parts.of(program, class_name, provenance)
+    parts = Parts.of(program, class_name, provenance, total_steps)
     body = "\n\n\n".join(section.strip("\n") for section in [_class(parts), *_functions(parts)])
     return f"{_head(parts, body)}\n\n\n{body}\n"
 
@@ -70,7 +80,7 @@ def _head(parts: Parts, body: str) -> str:
 def _class(parts: Parts) -> str:
     methods = [
         _init(parts),
-        _LOAD_STATE_DICT,
+        _load_state_dict(parts),
         _tensors(parts),
         _global_step(parts) if parts.rule.is_global else _step(parts),
     ]
@@ -82,15 +92,24 @@ def _init(parts: Parts) -> str:
     lines = ["def __init__(", "    self,", "    params: ParamsT,", f"    lr: float | Tensor = {number(parts.rule.lr)},"]
     if parts.betas:
         lines.append(f"    betas: tuple[float, float] = {tuple(h.default for h in parts.betas)},")
-    lines += [f"    {h.name}: float = {number(h.default)}," for h in parts.settings]
-    lines += ["    *,", "    state_dtype: torch.dtype | None = None,", "    foreach: bool | None = None,"]
+    lines += [f"    {h.name}: {_type(h)} = {default(h)}," for h in parts.settings]
+    lines += [
+        "    *,",
+        *(f"    {h.name}: {_type(h)}," for h in parts.required),
+        "    state_dtype: torch.dtype | None = None,",
+        "    foreach: bool | None = None,",
+    ]
     lines += [f"    {flag}: bool = False," for flag in ("maximize", "capturable", "differentiable")]
     lines += [") -> None:", *(f"    {line}" for line in _checks(parts)), "    defaults = {"]
-    names = ["lr", *["betas"] * bool(parts.betas), *(h.name for h in parts.settings)]
+    names = ["lr", *["betas"] * bool(parts.betas), *(h.name for h in [*parts.settings, *parts.required])]
     names += ["state_dtype", "foreach", "maximize", "capturable", "differentiable"]
     return "\n".join(
         [*lines, *(f'        "{n}": {n},' for n in names), "    }", "    super().__init__(params, defaults)"]
     )
+
+
+def _type(hyperparameter: NamedConstant) -> str:
+    return "int" if hyperparameter.is_count else "float"
 
 
 def _checks(parts: Parts) -> Iterator[str]:
@@ -101,7 +120,7 @@ def _checks(parts: Parts) -> Iterator[str]:
     yield "if isinstance(lr, Tensor) and lr.numel() != 1:"
     yield '    raise ValueError("Tensor lr must be 1-element")'
     checks = [("lr >= 0.0", "learning rate", "lr")]
-    checks += [(h.check, f"{h.name} value", h.name) for h in parts.hyperparameters.values() if h.check]
+    checks += [(h.check, f"{h.name} value", h.name) for h in parts.arguments if h.check]
     for check, what, name in checks:
         yield f"if not {check}:"
         yield f'    raise ValueError(f"Invalid {what}: {{{name}}}")'
@@ -128,13 +147,25 @@ def load_state_dict(self, state_dict: dict[str, Any]) -> None:
 '''
 
 
+_CAST = """self.state[p] = {name: value.to(p.device) for name, value in loaded["state"][key].items()}"""
+_CAST_BUT_STEP = """step = self.state[p]["step"]
+                self.state[p] = {name: value.to(p.device) for name, value in loaded["state"][key].items()}
+                self.state[p]["step"] = step"""
+
+
+def _load_state_dict(parts: Parts) -> str:
+    """Return the method. A counter of steps is left as torch has loaded it, on the device where it belongs."""
+    return _LOAD_STATE_DICT if parts.rule.step is None else _LOAD_STATE_DICT.replace(_CAST, _CAST_BUT_STEP)
+
+
 def _tensors(parts: Parts) -> str:
-    inputs = in_order(parts.rule)
+    lists = input_lists(parts.rule)
     states = [INPUTS[s] for s in parts.rule.states]
+    counts = parts.rule.step is not None
     lines = [
-        "def _tensors(self, group: dict[str, Any]) -> tuple[list[Tensor], ...]:",
-        f'    """For the parameters that have a gradient: {_what(inputs)}."""',
-        *(f"    {name}: list[Tensor] = []" for name in ("params", *(LIST_NAMES[n] for n in inputs))),
+        f"def _tensors(self, group: dict[str, Any]{', is_idle: bool' * counts}) -> tuple[list[Tensor], ...]:",
+        f'    """For the parameters that have a gradient: {_what(parts)}."""',
+        *(f"    {name}: list[{'Any' if name == 'steps' else 'Tensor'}] = []" for name in ("params", *lists.values())),
         '    for p in group["params"]:',
         "        if p.grad is None:",
         "            continue",
@@ -142,36 +173,53 @@ def _tensors(parts: Parts) -> str:
         f'            raise RuntimeError("{parts.name} does not support sparse gradients")',
         *["        _refuse_pieces(p)"] * parts.reduces,
     ]
-    if states:
-        lines += [
-            "        state = self.state[p]",
-            "        if len(state) == 0:",
-            "            like = torch.view_as_real(p) if torch.is_complex(p) else p",
-            '            dtype = group["state_dtype"] or like.dtype',
-        ]
-        zeros = "torch.zeros_like(like, dtype=dtype, memory_format=torch.preserve_format)"
-        lines += [f'            state["{s}"] = {zeros}' for s in states]
+    lines += [f"        {line}" for line in _new_states(parts)]
     lines += [
         "        param = _vector(p)",
         '        dtype = group["state_dtype"] or param.dtype',
         "        params.append(param)",
     ]
-    if W in inputs:
+    if W in lists:
         weight = "param.to(dtype)"
         lines += [f'        weights.append({weight}.clone() if group["differentiable"] else {weight})']
-    if G in inputs:
+    if G in lists:
         lines += [
             '        grad = p.grad.redistribute(placements=p.placements) if hasattr(p, "placements") else p.grad',
             "        grad = _vector(grad).to(dtype)",
             '        grads.append(-grad if group["maximize"] else grad)',
         ]
     lines += [f'        {s}s.append(_vector(state["{s}"]))' for s in states]
-    return "\n".join([*lines, f"    return {', '.join(['params', *(LIST_NAMES[n] for n in inputs)])}"])
+    if counts:
+        lines += [
+            "        if not is_idle:",
+            '            state["step"] += 1',
+            '        steps.append(_number(state["step"], group))',
+        ]
+    return "\n".join([*lines, f"    return {', '.join(['params', *lists.values()])}"])
 
 
-def _what(inputs: list[int]) -> str:
-    words = {W: "what to read", G: "gradients", M: "states m", V: "states v"}
-    return ", ".join(["what to write", *(words[n] for n in inputs)])
+def _new_states(parts: Parts) -> Iterator[str]:
+    """Yield the lines that make the states of a parameter."""
+    if not parts.rule.states and parts.rule.step is None:
+        return
+    yield "state = self.state[p]"
+    yield "if len(state) == 0:"
+    if parts.rule.step is not None:
+        yield '    device = p.device if group["capturable"] else "cpu"'
+        yield '    state["step"] = torch.zeros((), dtype=torch.float32, device=device)'
+    if parts.rule.states:
+        yield "    like = torch.view_as_real(p) if torch.is_complex(p) else p"
+        yield '    dtype = group["state_dtype"] or like.dtype'
+    for slot in parts.rule.states:
+        sums = {ROW: "_row_sum(_vector(p))", COLUMN: "_column_sum(_vector(p))"}
+        small = sums.get(parts.rule.values[slot].rank)
+        like = f"{small}, dtype=dtype" if small else "like, dtype=dtype, memory_format=torch.preserve_format"
+        yield f'    state["{INPUTS[slot]}"] = torch.zeros_like({like})'
+
+
+def _what(parts: Parts) -> str:
+    words = {"w": "what to read", "g": "gradients", "m": "states m", "v": "states v", "step": "steps"}
+    return ", ".join(["what to write", *(words[name] for name in inputs(parts.rule).values())])
 
 
 _CLOSURE = '''
@@ -193,18 +241,25 @@ def step(self, closure: Callable[[], Any] | None = None) -> Any:
 '''
 
 
+def _closure(parts: Parts) -> str:
+    """Return the head of the step. What is captured into a graph would count no further without `capturable`."""
+    check = "    self._cuda_graph_capture_health_check()\n" if parts.rule.step is not None else ""
+    return _CLOSURE.replace("    loss = None\n", f"{check}    loss = None\n")
+
+
 def _step(parts: Parts) -> str:
     keywords = ["lr=_rate(group)"] * parts.reads_lr
     keywords += [f"{name}={code}" for name, code in parts.of_group().items()]
     keywords += ['differentiable=group["differentiable"]'] * _takes_differentiable(parts)
     arguments = "".join(f"                {k},\n" for k in keywords)
+    counts = parts.rule.step is not None
     return (
-        _CLOSURE
+        _closure(parts)
         + f"""
     is_idle = _is_idle(self.param_groups)
     for group in self.param_groups:
         foreach = _uses_foreach(group)
-        lists = self._tensors(group)
+        lists = self._tensors(group{", is_idle" * counts})
         if is_idle:
             continue
         rule = _multi_tensor_{parts.snake_name} if foreach else _single_tensor_{parts.snake_name}
@@ -218,16 +273,18 @@ def _step(parts: Parts) -> str:
 
 
 def _global_step(parts: Parts) -> str:
+    counts = parts.rule.step is not None
+    is_idle = "_is_idle(self.param_groups)"
     return (
-        _CLOSURE
+        _closure(parts)
         + f"""
-    foreach = all(_uses_foreach(group) for group in self.param_groups)
+{f"    is_idle = {is_idle}{chr(10)}" * counts}    foreach = all(_uses_foreach(group) for group in self.param_groups)
     entries: list[tuple[Any, ...]] = []
     for group in self.param_groups:
-        lists = self._tensors(group)
+        lists = self._tensors(group{", is_idle" * counts})
         rows = _alike(lists) if foreach else zip(*lists, strict=True)
         entries += [(group, *row) for row in rows]
-    if entries and not _is_idle(self.param_groups):
+    if entries and not {"is_idle" if counts else is_idle}:
         rule = _multi_tensor_{parts.snake_name} if foreach else _single_tensor_{parts.snake_name}
         rule(entries)
     return loss
@@ -251,6 +308,17 @@ def _rate(group: dict[str, Any]) -> float | Tensor:
         return lr
     stays = group["capturable"] or group["differentiable"] or torch.compiler.is_compiling()
     return lr.reshape(()) if stays else lr.item()
+'''
+_NUMBER = '''
+def _number(step: Tensor, group: dict[str, Any]) -> float | Tensor:
+    """The number of the step. The counter is read out unless it has to stay a tensor."""
+    stays = group["capturable"] or torch.compiler.is_compiling()
+    return step.double() if stays else step.item()
+'''
+_NUMBER_AS_TENSOR = '''
+def _number(step: Tensor, _: dict[str, Any]) -> Tensor:
+    """The number of the step, as functions of torch want it."""
+    return step.double()
 '''
 _IS_IDLE = '''
 def _is_idle(groups: list[dict[str, Any]]) -> bool:
@@ -283,22 +351,12 @@ def _alike(lists: tuple[list[Tensor], ...]) -> Iterator[tuple[list[Tensor], ...]
     for rows in split.values():
         yield tuple(list(column) for column in zip(*rows, strict=True))
 '''
-_DOT = '''
-def _dot(x: Tensor, y: Tensor) -> Tensor:
-    """The sum of products, in float32 at least."""
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    return torch.sum(x.to(dtype) * y.to(dtype))
-'''
 _WHOLE = '''
 def _whole(x: Tensor) -> Tensor:
     """A sum over a tensor, over all shards if it is a DTensor."""
     whole: Tensor = x.full_tensor() if hasattr(x, "full_tensor") else x
     return whole
 '''
-_NORM = """
-def _norm(x: Tensor) -> Tensor:
-    return torch.sqrt(_whole(_dot(x, x)))
-"""
 _TOTALS = '''
 def _totals(shares: list[Tensor]) -> dict[torch.device, Tensor]:
     """The sum over all parameters, on each device that has some."""
@@ -341,14 +399,13 @@ def _functions(parts: Parts) -> Iterator[str]:
         yield _refuse_pieces(parts)
     yield _VECTOR
     yield _RATE
+    if parts.rule.step is not None:
+        yield _NUMBER_AS_TENSOR if parts.rule.step in parts.rule.tensors else _NUMBER
     yield _WHOLE
     yield _IS_IDLE
     yield _USES_FOREACH
     yield _ALIKE
-    if parts.reduces:
-        yield _DOT
-    if parts.has_norms:
-        yield _NORM
+    yield from torch_helpers(parts.rule.helpers)
     if parts.rule.is_global:
         yield _TOTALS
     yield _function(parts, f"_single_tensor_{parts.snake_name}", single_tensor(parts))
@@ -359,8 +416,11 @@ def _function(parts: Parts, name: str, body: list[str]) -> str:
     lines = "\n".join(f"    {line}" for line in body).replace("'", '"')
     if parts.rule.is_global:
         return f"def {name}(entries: list[tuple[Any, ...]]) -> None:\n{lines}"
-    arguments = [f"{name}: list[Tensor]" for name in ("params", *(LIST_NAMES[n] for n in in_order(parts.rule)))]
-    keywords = ["lr: float | Tensor"] * parts.reads_lr + [f"{h.name}: float" for h in parts.hyperparameters.values()]
+    lists = ("params", *input_lists(parts.rule).values())
+    arguments = [f"{name}: list[{'Any' if name == 'steps' else 'Tensor'}]" for name in lists]
+    keywords = ["lr: float | Tensor"] * parts.reads_lr
+    as_tensor = parts.rule.steps in parts.rule.tensors
+    keywords += [f"{h.name}: {'float | Tensor' if h.is_count and as_tensor else 'float'}" for h in parts.arguments]
     keywords += ["differentiable: bool"] * _takes_differentiable(parts)
     arguments += ["*", *keywords] if keywords else []
     listed = "".join(f"    {a},\n" for a in arguments)

@@ -44,7 +44,7 @@ def _orthogonal(x: Tensor) -> Tensor:
     norm = torch.linalg.vector_norm(x.flatten(1), dim=1)[:, None, None]
     scale = math.sqrt(max(rows, columns))
     if min(rows, columns) == 1:
-        return x / (norm + EPS) * scale
+        return torch.mul(x / (norm + EPS), scale)
     x = _apart(x.mT if rows > columns else x).div_(norm + EPS)
     short, long = x.shape[1:]
     first, second, product = _empty(x, short, short), _empty(x, short, short), _empty(x, short, long)

@@ -45,8 +45,8 @@ Step = Callable[[np.ndarray, np.ndarray, State, float], tuple[np.ndarray, State]
 
 def initial_state(program: Program, layout: Layout, dtype: DTypeLike = np.float64, rows: tuple[int, ...] = ()) -> State:
     """Return both slots at zero, `[*rows, P]` or as much of it as the program keeps."""
-    kinds = (program.dataflow.nodes[slot].kind for slot in (M, V))
-    return State(*(np.zeros((*rows, layout.length(kind)), dtype) for kind in kinds))
+    m, v = (np.zeros((*rows, layout.length(program.dataflow.nodes[slot].kind)), dtype) for slot in (M, V))
+    return State(m, v)
 
 
 def numpy_step(

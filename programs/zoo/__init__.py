@@ -31,10 +31,10 @@ def load(name: str) -> Program:
 
 
 def describe(name: str) -> str:
-    """Return the program's own description, its docstring."""
+    """Return what the program is, in the line that its docstring begins with; its equations follow there."""
     function = ast.parse(_text(name)).body[0]
     assert isinstance(function, ast.FunctionDef)
-    return ast.get_docstring(function) or ""
+    return (ast.get_docstring(function) or "").partition("\n")[0]
 
 
 def _text(name: str) -> str:

@@ -1,5 +1,5 @@
 def train(w, g, m, v, lr):
-    """AdamW without bias correction, epsilon added by the guarded division (Loshchilov and Hutter, arXiv 1711.05101)."""
+    """AdamW without bias correction, the start of the Lion paper (Loshchilov and Hutter, arXiv 1711.05101)."""
     g2 = square(g)
     m = interp(g, m, 0.9)
     v = interp(g2, v, 0.999)

@@ -1,5 +1,5 @@
 def train(w, g, m, v, lr):
-    """AdamW with Nesterov's look-ahead (Dozat, 2016), without bias correction."""
+    """AdamW with Nesterov's look-ahead (Dozat, 2016), without bias correction; optax_nadamw has it."""
     g2 = square(g)
     m = interp(g, m, 0.9)
     v = interp(g2, v, 0.999)

@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
-from programs.ops import ANY, KIND_NAMES, OPS, SCALAR, Op, largest, like_first, one_number, per_leaf
+from programs.ops import OPS, SETS, Op, functions_of
+
+from search.commands.zoo import arguments, kind_of_result, kinds_of_arguments, written
 
 from scripts.docs_site.source import one_line
 
 HEAD = """\
 # Functions
 
-The functions that programs consist of; kinds and numerics are explained in [The language](../language.md). The command
-`optsearch zoo --functions` lists them in the terminal, and another page says [how to add others](../user_functions.md).
+The functions that programs consist of, by the sets among which a search chooses ([`language`](settings.md)); kinds and
+numerics are explained in [The language](../language.md). The command `optsearch zoo --functions` lists them in the
+terminal, and another page says [how to add others](../user_functions.md).
 
 The last column shows what training computes, as torch runs it and as exported optimizers contain it.
-`leaf_sum` is the sum over each parameter tensor, `torch.sum` that over all numbers of a tree.
-Everything else is computed number by number.
+`leaf_sum`, `row_sum` and `column_sum` are the sums over each parameter tensor, row and column, `leaf_mean`, `row_mean`
+and `column_mean` the means; `torch.sum` is the sum over all numbers of a tree, and `orthogonalize` works on matrices.
+Everything else is computed number by number. Rows and columns stand for the tree in which all numbers of a row, or of a
+column, are alike, and fit where a tree does. The largest of a row and a column is a tree.
 """
-RESULTS = {
-    largest: "the largest of these",
-    one_number: "scalar",
-    per_leaf: "leaf; of a scalar, scalar",
-    like_first: "as x",
-}
 
 
 def functions_page() -> str:
     """Return the page as Markdown."""
-    rows = ["| function | kinds of arguments | kind of result | computed as |", "|---|---|---|---|"]
-    rows += [_row(op) for op in OPS.values()]
     commutative = ", ".join(f"`{op.name}`" for op in OPS.values() if op.commutative)
-    return "\n".join([HEAD, *rows, "", f"The order of the two arguments makes no difference to {commutative}.", ""])
+    parts = [HEAD]
+    for name, about in SETS.items():
+        rows = list(map(_row, functions_of([name])))
+        head = ["| function | kinds of arguments | kind of result | computed as |", "|---|---|---|---|"]
+        parts += [f"## {name}\n", f"{about[:1].upper()}{about[1:]}.\n", *(head + rows if rows else ["None here."]), ""]
+    return "\n".join([*parts, f"The order of the two arguments makes no difference to {commutative}.", ""])
 
 
 def _row(op: Op) -> str:
-    names = ["a" if accepted == (SCALAR,) else "xy"[place] for place, accepted in enumerate(op.accepts)]
-    shown = f"`{op.name}({', '.join(names)})`"
-    if op.infix:
-        shown += f", written `{names[0]} {op.infix} {names[1]}`"
-    kinds = [
-        "any" if accepted == ANY else " or ".join(KIND_NAMES[kind] for kind in accepted) for accepted in op.accepts
-    ]
-    result = RESULTS[op.result] if op.arity else "scalar"
-    return f"| {shown} | {', '.join(kinds)} | {result} | `{one_line(op.torch_code(names))}` |"
+    names = arguments(op)
+    shown = f"`{op.name}({', '.join(names)})`" + (f", written `{written(op)}`" if op.infix else "")
+    code = op.torch_code(names)
+    computed = "; ".join(filter(None, [f"`{one_line(code)}`" if code else "", op.meaning]))
+    return f"| {shown} | {kinds_of_arguments(op)} | {kind_of_result(op)} | {one_line(computed)} |"

@@ -14,6 +14,7 @@ from search.commands.progress import counting_trainings
 from search.commands.run import shown
 from search.commands.terminal import console, show_table
 from search.evidence.comparison import FRESH_SEEDS, Arm, Standing, fresh_fitness, read_arms, repeats_of, standings
+from search.evolution.constraints import check_starts
 from search.evolution.driver import Driver
 from search.evolution.resume import known_search
 from search.results.results import Results
@@ -51,7 +52,9 @@ def compare(config: Path, overrides: list[str], output: Path, name: str | None =
     plans = read_arms(file)
     base = file.read(Settings)
     for plan in plans:  # so that what is wrong is said before any arm has run
-        load_tasks(plan.settings(file, None).all_tasks)
+        settings = plan.settings(file, None)
+        load_tasks(settings.all_tasks)
+        check_starts(settings)
     arms: list[Arm] = []
     with opened(base.store, base.evaluator) as (store, evaluator):
         for plan in plans:  # what cannot go on is said before anything is trained

@@ -18,7 +18,7 @@ from search.commands.output import Form, Table, columns_of, form_of, write
 from search.commands.terminal import console, make_table, number
 from search.commands.watch import seconds_of, watch
 from search.results.results import Results, open_results
-from search.results.text import printable
+from search.results.text import in_states, printable, states
 from search.settings import limits
 from search.store.views import LeaderboardEntry, ProgramEntry
 
@@ -36,7 +36,7 @@ class Wanted(NamedTuple):
     search: str | None = None
     task: str | None = None
     status: str = Status.OK
-    states: int | None = None
+    states: float | None = None
     statements: int | None = None
     pareto: bool = False
 
@@ -46,7 +46,7 @@ class Wanted(NamedTuple):
         listed = "Pareto front" if self.pareto else "leaderboard"
         parts = [listed if self.status == Status.OK else f"{self.status} programs, latest first"]
         parts += [f"of {self.search}"] * (self.search is not None) + [f"on {self.task}"] * (self.task is not None)
-        most = [f"{self.states} state slot{'s' * (self.states != 1)}"] * (self.states is not None)
+        most = [] if self.states is None else [in_states(self.states, "state slot")]
         most += [f"{self.statements} live statement{'s' * (self.statements != 1)}"] * (self.statements is not None)
         parts += [f"with at most {' and '.join(most)}"] * bool(most)
         return " ".join(parts)
@@ -60,7 +60,9 @@ def command(
     status: Annotated[
         str, typer.Option(help="Programs whose training ended so, such as diverged: the latest first.")
     ] = "ok",
-    states: Annotated[int | None, typer.Option(**numeric(limits.SIZE), help="State slots at most: 0, 1 or 2.")] = None,
+    states: Annotated[
+        float | None, typer.Option(**numeric(limits.SIZE, float), help="State slots at most: 0, 1, 2, or such as 1.01.")
+    ] = None,
     statements: Annotated[int | None, typer.Option(**numeric(limits.SIZE), help="Live statements at most.")] = None,
     pareto: Annotated[
         bool, typer.Option("--pareto", help="Only programs that none beats in fitness, live statements and states.")
@@ -159,7 +161,7 @@ def _title(wanted: Wanted) -> Text:
 def _table(rows: Sequence[LeaderboardEntry] | Sequence[ProgramEntry]) -> RenderableType:
     cells = []
     for row in rows:
-        size = [str(row.statements), str(row.live_statements), str(row.state_slots), str(row.birth)]
+        size = [str(row.statements), str(row.live_statements), states(row.state_slots), str(row.birth)]
         if isinstance(row, LeaderboardEntry):
             margins = [number(row.over_adamw, sign=True), number(row.over_best_baseline, sign=True)]
             cells.append([str(row.id), row.search, number(row.fitness), *margins, *size])

@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from programs.errors import InputError
-from programs.liveness import live
+from programs.liveness import state_kinds
 from programs.program import Program
 from programs.simplify import Recording, equations
 from programs.simplify.evidence import largest_difference, updates
@@ -250,7 +250,7 @@ def _sizes(result: Simplification) -> list[list[str]]:
 
 
 def _slots(program: Program) -> int:
-    return len(live(program.dataflow).states)
+    return len(state_kinds(program))
 
 
 def _loss_row(found: _Losses) -> list[str]:

@@ -14,7 +14,7 @@ from rich.syntax import ANSISyntaxTheme, Syntax
 from rich.table import Table
 from rich.text import Text
 
-from programs.liveness import live, live_program, live_statements
+from programs.liveness import live_program, live_statements, state_kinds, states_in_words
 from programs.ops import OPS
 from programs.program import Program
 
@@ -145,10 +145,10 @@ def code(text: str) -> Text:
 
 def describe(program: Program) -> str:
     """Return the size and memory of a program in a phrase."""
-    slots = len(live(program.dataflow).states)
+    one = len(state_kinds(program)) == 1
     return (
         f"{len(program)} statements, {len(live_statements(program))} of them live,"
-        f" {slots} state slot{'s' * (slots != 1)} in use"
+        f" {states_in_words(program)} state slot{'s' * (not one)} in use"
     )
 
 

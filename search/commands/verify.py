@@ -69,8 +69,8 @@ def show_verification(store: Store, search: str, number: int, settings: Settings
 
 
 def _start(baselines: Mapping[str, BaselineRow], settings: Settings) -> Program:
-    """Return the start program of a search, as tuned where it is a baseline."""
-    name = settings.strategy.start
+    """Return the first start program of a search, as tuned where it is a baseline."""
+    name = settings.strategy.start[0]
     return parse(baselines[name].genome) if name in baselines else zoo.load(name)
 
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 from statistics import fmean
 from typing import NamedTuple
 
-from programs.liveness import live
+from programs.liveness import states_per_weight
 from programs.program import Program
 
 from proxy_tasks import Task, get_task
@@ -259,5 +259,5 @@ def _state(on: ProofOnTask) -> float:
     return (
         state_per_weight(on.task, program)
         if isinstance(program, TorchOptimizer)
-        else len(live(program.dataflow).states)
+        else states_per_weight(program, [on.task.load()[1].layout])
     )

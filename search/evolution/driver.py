@@ -14,6 +14,7 @@ from programs.program import parse
 
 from proxy_tasks.outcome import CURVE_POINTS
 
+from search.evolution.constraints import check_starts, constraints_of
 from search.evolution.history import History, HistorySettings
 from search.evolution.meta_validation import MetaValidator
 from search.evolution.resume import find_search, stored
@@ -94,7 +95,8 @@ class Driver:
         on_stop: called by `run` at the first signal.
 
     Raises:
-        InputError: the store holds a search of this name with another history.
+        InputError: a start program is larger than programs may be, or the store holds a search of this name with
+            another history.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class Driver:
         evaluator: Evaluator,
         report: Callable[[Progress], None] = lambda _: None,
     ) -> None:
+        check_starts(settings)
         self.settings = settings
         self.store = store
         self.tasks = settings.task_seeds
@@ -159,7 +162,7 @@ class Driver:
         self._running.enter_context(self._heartbeat)
         self._lease.update(SearchState.RUNNING, stored(self.settings))
         self._tune_baselines()
-        if not self.stopping:  # otherwise the start program may not be known
+        if not self.stopping:  # otherwise the start programs may not be known
             self._history = self._replay()
             self._births_before = self.progress.births
             self.report(self.progress)
@@ -238,13 +241,17 @@ class Driver:
 
     def _replay(self) -> History:
         strategy = self.settings.strategy
-        start = zoo.load(strategy.start)
-        if strategy.start_tuned:
-            start = parse(self.progress.baselines[strategy.start].genome)
+        starts = [
+            parse(self.progress.baselines[name].genome) if strategy.start_tuned else zoo.load(name)
+            for name in strategy.start
+        ]
         evaluator = self.settings.evaluator
         seeds = max(len(on.seeds) for on in self.tasks)
-        settings = HistorySettings(self.settings.seed, evaluator.batch, evaluator.lookahead, seeds, self._hurdles)
-        history = History(strategy, self.settings.dedup, settings, start)
+        settings = HistorySettings(
+            self.settings.seed, evaluator.batch, evaluator.lookahead, seeds, self._hurdles, self.settings.functions,
+            constraints_of(strategy, self.tasks),
+        )  # fmt: skip
+        history = History(strategy, self.settings.dedup, settings, starts)
         history.replay(self._counted_births())
         self._meta_validator.evaluate_due(self._lease)
         return history

@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from itertools import groupby
 from random import Random
 from typing import NamedTuple
 
 from programs.hashing import dataflow_hash
-from programs.liveness import live
-from programs.mutation import mutate, random_program, tune
+from programs.layout import Layout
+from programs.liveness import live_statements, states_per_weight
+from programs.mutation import PAPER, mutate, random_program, tune
+from programs.ops import Op
 from programs.program import Program
 
 from proxy_tasks import Hurdle
 from proxy_tasks.outcome import Status
 
 from search.evolution.cache import Cache
+from search.evolution.constraints import Constraints
 from search.evolution.hurdles import REMEMBERED, FinishedProgram, learned_hurdles
 from search.evolution.population import Genome, Member, Populations
 from search.settings.seeds import MOST_SEARCH_SEEDS
@@ -81,29 +85,34 @@ class Batch:
 
 
 class HistorySettings(NamedTuple):
-    """What decides the history besides strategy and dedup. `seeds`: the most trainings of a program on any task."""
+    """What decides the history besides strategy and dedup.
+
+    `seeds`: the most trainings of a program on any task. `functions`: those that are drawn. `constraints`: what is not
+    trained because of its size.
+    """
 
     seed: int
     batch: int
     lookahead: int
     seeds: int = 1
     hurdles: Hurdles | None = None
+    functions: Sequence[Op] = PAPER
+    constraints: Constraints = Constraints()
 
 
 class History:
     """Population and cache after some batch, and the window of batches drawn since."""
 
-    def __init__(self, strategy: Strategy, dedup: Dedup, settings: HistorySettings, start: Program) -> None:
+    def __init__(self, strategy: Strategy, dedup: Dedup, settings: HistorySettings, starts: Sequence[Program]) -> None:
         self._strategy = strategy
         self._dedup = dedup
         self._settings = settings
-        self._start = start
-        start_key = identify(start, dataflow_hash(start), dedup).key
+        self._starts = starts
+        members = [Member(0, Genome(start), identify(start, dataflow_hash(start), dedup).key) for start in starts]
         self._populations = Populations(
-            strategy.population, strategy.repeats, Member(0, Genome(start), start_key), strategy.restart_after,
-            strategy.restart_from == "best",
-        )  # fmt: skip
-        self._lengths = strategy.lengths or range(1, 2 * len(start) + 1)
+            strategy.population, strategy.repeats, members, strategy.restart_after, strategy.restart_from == "best"
+        )
+        self._lengths = strategy.lengths or range(1, 2 * max(map(len, starts)) + 1)
         # Large enough that what is in flight is never forgotten before its twins are committed.
         self._cache = Cache(max(dedup.cache, MOST_BIRTHS * settings.batch * settings.lookahead))
         self._finished: deque[FinishedProgram] = deque(maxlen=REMEMBERED)
@@ -144,10 +153,12 @@ class History:
     def _bear(self, populations: Populations, in_flight: set[str]) -> Birth:
         rng = Random((self._settings.seed << 64) | self.next_birth)
         if self._strategy.kind == "random":
-            program = random_program(rng, self._lengths[int(rng.random() * len(self._lengths))])
+            length = self._lengths[int(rng.random() * len(self._lengths))]
+            program = random_program(rng, length, self._settings.functions)
             return self._recognise(rng, None, "random", program, in_flight)
-        if self.next_birth < self._strategy.repeats:  # the first of each population
-            return self._recognise(rng, None, "start", self._start, in_flight)
+        if self.next_birth < self._strategy.repeats * len(self._starts):  # the first of each population
+            start = self._starts[self.next_birth // self._strategy.repeats]
+            return self._recognise(rng, None, "start", start, in_flight)
         parent = populations.parents_of(self.next_birth).tournament(rng, self._strategy.tournament)
         program, mutation = self._mutated(parent.genome.program, rng)
         birth = self._recognise(rng, parent.birth, mutation, program, in_flight)
@@ -161,13 +172,17 @@ class History:
     def _mutated(self, program: Program, rng: Random) -> tuple[Program, str]:
         if self._strategy.kind == "tune":
             return tune(program, rng)
-        return mutate(program, rng, self._strategy.max_statements)
+        return mutate(program, rng, self._strategy.max_statements, self._settings.functions)
 
     def _recognise(
         self, rng: Random, parent: int | None, mutation: str, program: Program, in_flight: set[str]
     ) -> Birth:
         """Look for the program by its hash; by its fingerprint if the hash is new; then for a score under its key."""
         hashed = dataflow_hash(program)
+        forbidden = self._settings.constraints.broken_by(program)
+        if forbidden is not None:
+            answer = _untrained_key(hashed), Answer.CONSTRAINT, Score(Status.REJECTED, None, forbidden)
+            return Birth(self.next_birth, parent, mutation, Genome(program), hashed, *answer)
         key = self._cache.key_of(hashed)
         rejection = None
         if known_hash := key is not None:
@@ -212,7 +227,8 @@ class History:
             assert score is not None
             batch.scores.append(score)
         pairs = zip(batch.births, batch.scores, strict=True)
-        return [_row(birth, batch.index, score) for birth, score in pairs if birth.number >= self.committed_births]
+        layouts = self._settings.constraints.layouts
+        return [_row(*pair, batch.index, layouts) for pair in pairs if pair[0].number >= self.committed_births]
 
     def fold(self) -> None:
         """Let the first batch of the window, its scores known, join population and cache."""
@@ -225,7 +241,8 @@ class History:
             self._populations.join(_member(birth, score), corrects=birth.answered_by == Answer.REEVALUATION)
             if birth.answered_by == Answer.TRAINING and score.fitness is not None and score.hurdle_losses is not None:
                 self._finished.append(FinishedProgram(score.fitness, score.hurdle_losses))
-            self._cache.note(birth.dataflow_hash, birth.key, score, replace=birth.is_trained)
+            if birth.answered_by != Answer.CONSTRAINT:
+                self._cache.note(birth.dataflow_hash, birth.key, score, replace=birth.is_trained)
 
     # --- going on ------------------------------------------------------------------------------------------------
 
@@ -262,13 +279,16 @@ def _member(birth: Birth, score: Score) -> Member:
     return Member(birth.number, birth.genome, birth.key, -math.inf if score.fitness is None else score.fitness)
 
 
-def _row(birth: Birth, batch: int, score: Score) -> ProgramRow:
+def _untrained_key(dataflow_key: str) -> str:
+    """Return a key that no program has which may be trained, even if it does the same and is smaller."""
+    return blake2b(f"untrained {dataflow_key}".encode(), digest_size=16).hexdigest()
+
+
+def _row(birth: Birth, score: Score, batch: int, layouts: Sequence[Layout]) -> ProgramRow:
     program = birth.genome.program
-    liveness = live(program.dataflow)
-    live_statements = sum(program.dataflow.nodes[n].is_call for n in liveness.nodes)
     return ProgramRow(
         birth.number, batch, birth.parent, birth.mutation, str(program), birth.dataflow_hash, birth.key,
-        birth.answered_by, len(program), live_statements, len(liveness.states), *score,
+        birth.answered_by, len(program), len(live_statements(program)), states_per_weight(program, layouts), *score,
     )  # fmt: skip
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import copy
+from itertools import cycle, islice
 from random import Random
 from typing import NamedTuple
 
@@ -60,9 +61,9 @@ class Population:
         self._members = deque(members, maxlen=size)
 
     @classmethod
-    def of(cls, size: int, member: Member) -> Population:
-        """Return a population of equal members."""
-        return cls(size, [member] * size)
+    def of(cls, size: int, members: Sequence[Member]) -> Population:
+        """Return a population in which these members take turns."""
+        return cls(size, islice(cycle(members), size))
 
     def copy(self) -> Population:
         """Return a population with the same members."""
@@ -86,10 +87,11 @@ class Population:
 class _Island:
     """One of the populations: where it began, and its best so far."""
 
-    def __init__(self, size: int, start: Member) -> None:
+    def __init__(self, size: int, starts: Sequence[Member]) -> None:
         self.generation = 0
-        self.start = self.best = start
-        self.population = Population.of(size, start)
+        self.starts = starts
+        self.best = starts[0]
+        self.population = Population.of(size, starts)
 
     def copy(self) -> _Island:
         island = copy(self)
@@ -100,24 +102,33 @@ class _Island:
 class Populations:
     """Populations that take turns: birth b belongs to population b modulo their number.
 
-    A population restarts after a number of its births: from the start program, or from its own best until then. What
-    was drawn before a restart and is committed after it no longer joins.
+    A population restarts after a number of its births: from the start programs, or from its own best until then. What
+    was drawn before a restart and is committed after it no longer joins. The first births of a population are the
+    programs that it begins with.
 
     Args:
         size: of each population.
         repeats: the number of populations.
-        start: what each begins with; its birth is replaced by the first of the population's own.
+        starts: what each begins with; their births are replaced by the first of the population's own.
         restart_after: births of a population between restarts, None for no restart.
-        restart_from_best: whether to restart from the best program rather than from the start program.
+        restart_from_best: whether to restart from the best program rather than from the start programs.
     """
 
     def __init__(
-        self, size: int, repeats: int, start: Member, restart_after: int | None = None, restart_from_best: bool = False
+        self,
+        size: int,
+        repeats: int,
+        starts: Sequence[Member],
+        restart_after: int | None = None,
+        restart_from_best: bool = False,
     ) -> None:
         self._size = size
         self._restart_after = restart_after
         self._from_best = restart_from_best
-        self._islands = [_Island(size, start._replace(birth=number)) for number in range(repeats)]
+        self._islands = [
+            _Island(size, [start._replace(birth=place * repeats + number) for place, start in enumerate(starts)])
+            for number in range(repeats)
+        ]
 
     def copy(self) -> Populations:
         """Return populations with the same members, which may then change on their own."""
@@ -150,6 +161,6 @@ class Populations:
     def _generation(self, birth: int) -> int:
         return 0 if self._restart_after is None else birth // len(self._islands) // self._restart_after
 
-    def _first(self, island: _Island) -> Member:
-        """Return what all members of a restarted population are."""
-        return island.best if self._from_best else island.start
+    def _first(self, island: _Island) -> Sequence[Member]:
+        """Return the members that a restarted population consists of."""
+        return [island.best] if self._from_best else island.starts

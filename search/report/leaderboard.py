@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from search.report.section import NOTHING_TRAINED, DataTable, Section, missing
+from search.report.section import NOTHING_TRAINED, Cell, DataTable, Section, missing
 from search.report.source import MOST_LEADERS, ReportedSearch
 from search.report.text import count, number, plural, words
+from search.results.text import states
 
 
 def leaderboard(source: ReportedSearch) -> Section:
@@ -17,7 +18,7 @@ def leaderboard(source: ReportedSearch) -> Section:
         [
             count(row.id), number(row.fitness, 5), number(row.over_adamw, 4, sign=True),
             number(row.over_best_baseline, 4, sign=True), count(row.statements), count(row.live_statements),
-            count(row.state_slots), count(row.birth), words(row.mutation),
+            Cell(states(row.state_slots), row.state_slots), count(row.birth), words(row.mutation),
         ]
         for row in source.leaders
     ]  # fmt: skip

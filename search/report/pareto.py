@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from programs.liveness import live, live_statements
+from programs.liveness import live_statements, states_in_words
 
 from search.report.section import NOTHING_TRAINED, Axis, Figure, Section, missing
 from search.report.source import ReportedSearch
@@ -13,6 +14,7 @@ from search.report.style import FOURTH, INK, OURS, REFERENCE
 from search.report.text import figures, label, plural, rounded
 from search.results.pareto import pareto_front
 from search.results.queries import Size
+from search.results.text import in_states, states
 
 _SLOTS = ((OURS, "circle"), (REFERENCE, "square"), (FOURTH, "diamond"))
 
@@ -45,15 +47,18 @@ def _of_slots(
 ) -> list[dict[str, Any]]:
     found = []
     for is_front, mark in ((False, f"{symbol}-open"), (True, symbol)):
-        those = [row for row in rows if row.state_slots == slots and (row in front) is is_front]
-        name = f"{plural(slots, 'state')}{', Pareto front' if is_front else ''}"
+        those = [row for row in rows if math.ceil(row.state_slots) == slots and (row in front) is is_front]
+        most = "" if all(row.state_slots == slots for row in those) else "at most "
+        name = f"{most}{plural(slots, 'state')}{', Pareto front' if is_front else ''}"
         found.append(
             {"type": "scatter", "mode": "lines+markers" if is_front else "markers", "name": name,
              "x": [row.live_statements for row in those], "y": rounded(row.fitness for row in those),
-             "text": [f"{row.programs:,}" for row in those], "line": {"color": colour, "width": 1, "shape": "hv"},
+             "text": [f"{row.programs:,}" for row in those],
+             "customdata": [states(row.state_slots) for row in those],
+             "line": {"color": colour, "width": 1, "shape": "hv"},
              "marker": {"color": colour, "size": 11 if is_front else 7, "symbol": mark,
                         "opacity": 1.0 if is_front else 0.6},
-             "hovertemplate": "%{y:.4f} with %{x} live statements<br>best of %{text} programs"
+             "hovertemplate": "%{y:.4f} with %{x} live statements, states: %{customdata}<br>best of %{text} programs"
                               "<extra>" + name + "</extra>"}
         )  # fmt: skip
     return [trace for trace in found if trace["x"]]
@@ -64,13 +69,13 @@ def _baselines(source: ReportedSearch) -> list[dict[str, Any]]:
     parsed = [source.parse(row.genome, f"baseline {row.name}") for row in source.baselines if row.name in fitness]
     if not parsed:
         return []
-    slots = [plural(len(live(program.dataflow).states), "state") for program in parsed]
+    slots = [states_in_words(program) for program in parsed]
     return [
         {"type": "scatter", "mode": "markers+text", "name": "tuned baselines",
          "x": [len(live_statements(program)) for program in parsed], "y": rounded(fitness.values()),
          "text": list(map(label, fitness)), "customdata": slots, "textposition": "bottom right",
          "marker": {"color": INK, "symbol": "x", "size": 9}, "textfont": {"color": INK},
-         "hovertemplate": "%{y:.4f} with %{x} live statements, %{customdata}<extra>tuned %{text}</extra>"}
+         "hovertemplate": "%{y:.4f} with %{x} live statements, states: %{customdata}<extra>tuned %{text}</extra>"}
     ]  # fmt: skip
 
 
@@ -79,10 +84,10 @@ def _caption(front: Sequence[Size]) -> str:
     best = front[0]
     leanest = next((row for row in reversed(front) if row.fitness >= 0.95 * best.fitness), best)
     text += f" The best has {plural(best.live_statements, 'live statement')}"
-    text += f" and {plural(best.state_slots, 'state')}, fitness {figures(best.fitness)}"
+    text += f" and {in_states(best.state_slots)}, fitness {figures(best.fitness)}"
     fewer = next((row for row in front if row.state_slots < best.state_slots), None)
     if fewer is not None:
-        text += f"; with {plural(fewer.state_slots, 'state')} the best has {figures(fewer.fitness)}"
+        text += f"; with {in_states(fewer.state_slots)} the best has {figures(fewer.fitness)}"
     if leanest is not best and best.fitness > 0:
         text += f", and {plural(leanest.live_statements, 'statement')} are enough for 95 % of the best fitness"
     return f"{text}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from programs.errors import InputError
-from programs.liveness import live, live_program, live_statements
+from programs.liveness import live_program, live_statements
 from programs.program import Program
 from programs.simplify import equations
 
@@ -13,6 +13,7 @@ from search.report.source import ReportedSearch
 from search.report.text import figures, plural
 from search.report.winner import Winner
 from search.results.export import NamedProgram, export_source
+from search.results.text import in_states
 
 MOST_STEPS = 1000  # of a simplification
 
@@ -36,8 +37,7 @@ def program(source: ReportedSearch, winner: Winner | None) -> Section:
     blocks.append(_exported(source, winner))
     lead = f"{winner.name.capitalize()} is shown because it {winner.chosen_for}."
     lead += f" It was born as number {winner.row.birth + 1:,}, has fitness {figures(winner.row.fitness)}"
-    slots = len(live(winner.program.dataflow).states)
-    lead += f" and keeps {plural(slots, 'state')} for each weight."
+    lead += f" and keeps {in_states(winner.row.state_slots)} for each weight."
     return Section("program", title, blocks, lead)
 
 

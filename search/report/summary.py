@@ -43,8 +43,10 @@ def _searched(source: ReportedSearch) -> str:
     row = source.row
     strategy = source.settings.get("strategy", {})
     kind = {"random": "random search", "tune": "hyperparameter tuning"}.get(strategy.get("kind"), "evolution")
-    start = strategy.get("start")
-    start = f" from {'tuned ' if strategy.get('start_tuned') else ''}{start}" if isinstance(start, str) else ""
+    starts = strategy.get("start", [])
+    starts = [starts] if isinstance(starts, str) else starts
+    names = " and ".join(map(str, starts)) if isinstance(starts, list) else ""
+    start = f" from {'tuned ' if strategy.get('start_tuned') else ''}{names}" if names else ""
     on = f" on {plural(len(source.tasks), 'task')} ({', '.join(source.tasks)})" if source.tasks else ""
     state = {"finished": "", "interrupted": " It is interrupted, and goes on when started again."}
     ran = f"in {length(row.seconds)}" if row.seconds > 0 else "so far"

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from programs import zoo
 from programs.errors import InputError
 from programs.hashing import dataflow_hash
-from programs.liveness import live
-from programs.ops import user_definitions
+from programs.liveness import live_statements, state_kinds
+from programs.ops import TREE, user_definitions
 from programs.program import parse
 
 from proxy_tasks.outcome import Status
@@ -145,9 +145,12 @@ class Examination:
         except InputError as error:
             yield str(error)
             return
-        for name, found in of_text._asdict().items():
-            if found != getattr(row, name):
-                yield f"its {name} is {getattr(row, name)}, that of its text {found}"
+        for name in ("dataflow_hash", "statements", "live_statements"):
+            said, found = getattr(row, name), getattr(of_text, name)
+            if found != said:
+                yield f"its {name} is {said}, that of its text {found}"
+        if not of_text.states.count(TREE) <= row.state_slots <= len(of_text.states):  # rows and columns are shares
+            yield f"its state_slots is {row.state_slots:g}, that of its text {len(of_text.states)}"
 
     def _faults_of_texts(self, row: Row) -> Iterator[str]:
         """Yield what is wrong with the programs in a row of another table."""
@@ -179,12 +182,12 @@ def _is_foreign(search: StoredSearch) -> bool:
 
 
 class _OfText(NamedTuple):
-    """What the text of a program tells, by the columns that keep it."""
+    """What the text of a program tells, by the columns that keep it, and the kinds of the states in use."""
 
     dataflow_hash: str
     statements: int
     live_statements: int
-    state_slots: int
+    states: list[int]
 
 
 @lru_cache(10_000)
@@ -197,6 +200,4 @@ def _examined(genome: str) -> _OfText:
     program = parse(genome, "its text")
     if str(program) != genome:
         raise InputError("its text is not as programs are written")
-    liveness = live(program.dataflow)
-    live_statements = sum(program.dataflow.nodes[n].is_call for n in liveness.nodes)
-    return _OfText(dataflow_hash(program), len(program), live_statements, len(liveness.states))
+    return _OfText(dataflow_hash(program), len(program), len(live_statements(program)), state_kinds(program))

@@ -20,7 +20,7 @@ def pareto_front(rows: Iterable[Sized]) -> list[Sized]:
         rows: with `fitness`, `live_statements` and `state_slots`.
     """
     front: list[Sized] = []
-    least: dict[int, int] = {}  # live statements of the leanest row so far, by its state slots
+    least: dict[float, int] = {}  # live statements of the leanest row so far, by its state slots
     for row in sorted(rows, key=_best_first):
         _, statements, slots = _best_first(row)
         if all(statements < known for used, known in least.items() if used <= slots):
@@ -29,6 +29,6 @@ def pareto_front(rows: Iterable[Sized]) -> list[Sized]:
     return front
 
 
-def _best_first(row: Row) -> tuple[float, int, int]:
+def _best_first(row: Row) -> tuple[float, int, float]:
     values = row.as_columns()
     return -values["fitness"], values["live_statements"], values["state_slots"]

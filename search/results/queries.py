@@ -38,7 +38,7 @@ class Size(Row):
 
     live_statements: int
     """Their live statements."""
-    state_slots: int
+    state_slots: float
     """Their state slots."""
     fitness: float
     """The highest fitness."""
@@ -150,7 +150,7 @@ class Untrained(Contradiction):
 
 @query(
     """
-    SELECT MIN(id) AS id FROM program WHERE search_id = :search
+    SELECT MIN(id) AS id FROM program WHERE search_id = :search AND answered_by <> :constraint
     GROUP BY dataflow_hash HAVING COUNT(DISTINCT key) > 1 ORDER BY MIN(id)
     """
 )
@@ -158,6 +158,9 @@ class OtherKey(Contradiction):
     """The first of the programs that compute the same but have several keys."""
 
 
-@query("SELECT id FROM program WHERE search_id = :search AND answered_by = :rejection AND status <> :rejected")
+@query(
+    "SELECT id FROM program WHERE search_id = :search AND answered_by IN (:rejection, :constraint)"
+    " AND status <> :rejected"
+)
 class HalfRejected(Contradiction):
     """A program that was rejected, with the status of another end."""

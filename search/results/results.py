@@ -26,7 +26,7 @@ from search.results.queries import (
     Size,
 )
 from search.store import Store, open_store
-from search.store.keys import Answer, sql_list
+from search.store.keys import REJECTED, TRAINED, Answer, sql_list
 from search.store.lease import Holder, is_held
 from search.store.proofs import Opening, find_opening
 from search.store.rows import RowType
@@ -150,7 +150,7 @@ class Results:
         limit: int | None = 20,
         *,
         task: str | None = None,
-        states: int | None = None,
+        states: float | None = None,
         statements: int | None = None,
         pareto: bool = False,
     ) -> list[LeaderboardEntry]:
@@ -160,7 +160,7 @@ class Results:
             search: the search that found them.
             limit: how many; None for all.
             task: only of searches that train on it.
-            states: state slots at most.
+            states: state slots at most; those that are kept by rows or columns count as their shares of the weights.
             statements: live statements at most.
             pareto: only programs that no other beats in fitness, live statements and state slots together.
         """
@@ -174,7 +174,7 @@ class Results:
         limit: int | None = 20,
         *,
         task: str | None = None,
-        states: int | None = None,
+        states: float | None = None,
         statements: int | None = None,
     ) -> list[ProgramEntry]:
         """Return the programs that ended with a status other than ok, latest first.
@@ -183,7 +183,7 @@ class Results:
         """
         return self._programs(
             ProgramEntry, limit, search, task, states, statements, "status = :status AND answered_by IN"
-            f" ({sql_list((Answer.TRAINING, Answer.REEVALUATION, Answer.REJECTION))})", "id DESC", status=status,
+            f" ({sql_list((*TRAINED, *REJECTED))})", "id DESC", status=status,
         )  # fmt: skip
 
     def _programs(
@@ -192,7 +192,7 @@ class Results:
         limit: int | None,
         search: str | None,
         task: str | None,
-        states: int | None,
+        states: float | None,
         statements: int | None,
         condition: str = "",
         order: str = "",

@@ -53,7 +53,7 @@ class Within(GroupedMetadata):
             raise ValueError(f"{first['msg']}: {self.limit.why}") from None
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return a text that any database and any terminal takes."""
     if any(unicodedata.category(c) == "Cc" for c in text):
         raise ValueError("expected a text without control characters")
@@ -93,8 +93,8 @@ def _argument(value: Any, depth: int = 0) -> Any:
 
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Text = Annotated[str, Field(max_length=4_000), AfterValidator(_plain)]
-ShortText = Annotated[str, Field(max_length=200), AfterValidator(_plain)]
-Arguments = dict[Annotated[str, AfterValidator(_plain)], Annotated[Any, AfterValidator(_argument)]]
+Text = Annotated[str, Field(max_length=4_000), AfterValidator(plain)]
+ShortText = Annotated[str, Field(max_length=200), AfterValidator(plain)]
+Arguments = dict[Annotated[str, AfterValidator(plain)], Annotated[Any, AfterValidator(_argument)]]
 BaselineNames = Annotated[tuple[str, ...], AfterValidator(_known_baselines)]
 SearchName = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=200)]

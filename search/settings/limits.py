@@ -17,6 +17,7 @@ class Limit(NamedTuple):
 POPULATION = Limit(2, 100_000, "all of a population are in memory")
 TOURNAMENT = Limit(1, 10_000, "as many are drawn for every birth")
 STATEMENTS = Limit(1, 1_000, "the text of a program may have 100,000 characters")
+STATES = Limit(0, 2, "programs have no more than two state slots")
 REPEATS = Limit(1, 1_000, "all populations are in memory")
 BIRTHS = Limit(1, 10**9, "the store counts births in 32 bits")
 MINUTES = Limit(None, 10**7, "leave it out where the time does not matter")

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from programs import zoo
 from programs.fingerprint import DEFAULT_BITS, MOST_BITS
+from programs.ops import LANGUAGES, OPS, SETS, WEIGHTS, Op, functions_of
 
 from proxy_tasks import get_task
 from proxy_tasks.backend import MEMORY_MIB
@@ -16,10 +26,59 @@ from proxy_tasks.named import is_users
 from proxy_tasks.outcome import CURVE_POINTS
 
 from search.settings import limits
-from search.settings.fields import BaselineNames, Immutable, Number, SearchName, ShortText, Text, Within
+from search.settings.fields import BaselineNames, Immutable, Number, SearchName, ShortText, Text, Within, plain
 from search.settings.tasks import TaskChoice, TaskSeeds, task_seeds
 
 Aggregate = Literal["mean", "worst"]
+
+
+def _listed(value: Any) -> Any:
+    return [plain(value)] if isinstance(value, str) else value
+
+
+def _starts(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        zoo.load(name)
+    return _once(names)
+
+
+def _once(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise ValueError(f"'{name}' is named {times} times; name it once")
+    return names
+
+
+def _sets(value: Any) -> Any:
+    return LANGUAGES.get(value, [plain(value)]) if isinstance(value, str) else value
+
+
+def _known_sets(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return sets of functions in the order of the table."""
+    for name in names:
+        if name not in SETS:
+            known = f"{', '.join(LANGUAGES)}, or a list of sets: {', '.join(SETS)}"
+            raise ValueError(f"no language and no set of functions is called '{name}'; there are {known}")
+    if not any(kind in WEIGHTS for op in functions_of(_once(names)) for kind in op.results.values()):
+        raise ValueError("no function of these sets has a result for each weight, as an update must")
+    return tuple(name for name in SETS if name in names)
+
+
+Starts = Annotated[
+    tuple[ShortText, ...],
+    Field(min_length=1),
+    BeforeValidator(_listed),
+    AfterValidator(_starts),
+    PlainSerializer(lambda names: names[0] if len(names) == 1 else names, return_type=str | tuple[str, ...]),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
+Language = Annotated[
+    tuple[ShortText, ...],
+    Field(min_length=1),
+    BeforeValidator(_sets),
+    AfterValidator(_known_sets),
+    WithJsonSchema({"anyOf": [{"enum": [*LANGUAGES]}, {"type": "array", "items": {"enum": [*SETS]}}]}),
+]
 
 
 def _named_once(choices: tuple[TaskChoice, ...]) -> tuple[TaskChoice, ...]:
@@ -44,12 +103,18 @@ class Strategy(Immutable):
     """Programs that live at a time; with each birth the oldest dies."""
     tournament: Annotated[int, Within(limits.TOURNAMENT)] = 2
     """Programs drawn from the population, perhaps some twice; the best becomes a parent: the more, the greedier."""
-    start: ShortText = "adamw"
-    """A program of the zoo."""
+    start: Starts = ("adamw",)
+    """A program of the zoo, or a list of them: all enter every population."""
     start_tuned: bool = False
-    """Start from the constants that tuning found for the baseline of this name."""
+    """Start from the constants that tuning found for the baselines of these names."""
     max_statements: Annotated[int, Within(limits.STATEMENTS)] = 64
     """Longest genome that insertions may make."""
+    max_states: Annotated[Number, Within(limits.STATES)] | None = None
+    """The most numbers that a program may keep for each weight: 0, 1, 2, or between these, such as 1.01, which leaves
+    room for a state that is kept by rows or columns. The largest model of the tasks, in this respect, decides. Children
+    with more are not trained."""
+    max_live_statements: Annotated[int, Within(limits.STATEMENTS)] | None = None
+    """The most statements with an effect. Children with more are not trained."""
     repeats: Annotated[int, Within(limits.REPEATS)] = 1
     """Populations that take turns and share what has been trained."""
     restart_after: Annotated[int, Within(limits.BIRTHS)] | None = None
@@ -60,11 +125,11 @@ class Strategy(Immutable):
     """Numbers of statements from which those of random programs are drawn; without them any number up to twice that of
     the start program."""
 
-    @field_validator("start")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        zoo.load(name)
-        return name
+    @model_validator(mode="after")
+    def _room_for_starts(self) -> Strategy:
+        if self.population < len(self.start):
+            raise ValueError(f"a population of {self.population} has no room for {len(self.start)} start programs")
+        return self
 
     @model_validator(mode="after")
     def _of_this_kind(self) -> Strategy:
@@ -235,6 +300,9 @@ class Settings(Immutable):
     """Seed of all random numbers: searches that differ in it alone are independent repetitions."""
     strategy: Strategy = Strategy()
     """How programs are made."""
+    language: Language = LANGUAGES["paper"]
+    """The functions that programs may have: `paper` for those of the paper, `extended` for all, or a list of sets.
+    User-defined functions are the set `user`, which both have."""
     budget: Budget
     """When the run ends."""
     tasks: TaskChoices
@@ -258,9 +326,27 @@ class Settings(Immutable):
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
-        if self.strategy.start_tuned and self.strategy.start not in self.baselines:
-            raise ValueError(f"start_tuned needs '{self.strategy.start}' among the baselines")
+        for name in self.strategy.start if self.strategy.start_tuned else ():
+            if name not in self.baselines:
+                raise ValueError(f"start_tuned needs '{name}' among the baselines")
         return self
+
+    @model_validator(mode="after")
+    def _starts_in_language(self) -> Settings:
+        for name in () if self.strategy.kind == "random" else self.strategy.start:
+            for statement in zoo.load(name).statements:
+                known = OPS[statement.function].set
+                if known not in self.language:
+                    raise ValueError(
+                        f"start '{name}' has the function {statement.function} of the set '{known}', which is not in"
+                        f" language: {', '.join(self.language)}; add it there, or choose another start"
+                    )
+        return self
+
+    @property
+    def functions(self) -> tuple[Op, ...]:
+        """The functions that programs may have."""
+        return functions_of(self.language)
 
     @model_validator(mode="after")
     def _never_seen(self) -> Settings:

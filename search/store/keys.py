@@ -30,6 +30,8 @@ class Answer(StrEnum):
     """The same program was being trained."""
     REJECTION = "rejection"
     """Its fingerprint shows that it cannot learn."""
+    CONSTRAINT = "constraint"
+    """It is larger than programs of its search may be."""
 
 
 class SearchState(StrEnum):
@@ -41,6 +43,7 @@ class SearchState(StrEnum):
 
 
 TRAINED = (Answer.TRAINING, Answer.REEVALUATION)
+REJECTED = (Answer.REJECTION, Answer.CONSTRAINT)
 
 CIRCUMSTANCES = (Status.TIMEOUT, Status.LOST, Status.ERROR)
 """Failures that say more about the machine than about the program: they never answer a later request."""

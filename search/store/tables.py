@@ -63,13 +63,14 @@ class ProgramColumns(Row):
     key: Digest
     """The key of its trainings: programs that move weights alike share it."""
     answered_by: Annotated[str, Answer]
-    """How it got its score: training, reevaluation, hash, fingerprint, in_flight or rejection."""
+    """How it got its score: training, reevaluation, hash, fingerprint, in_flight, rejection or constraint."""
     statements: int
     """The number of its statements."""
     live_statements: int
     """The number of statements that matter to the updates."""
-    state_slots: int
-    """The number of state slots in use, of m and v: numbers kept for each weight."""
+    state_slots: float
+    """The state slots in use, of m and v: numbers kept for each weight. A slot that is kept by rows or columns counts
+    as its share of the weights, in the task where that is the largest."""
     status: Annotated[str, Status]
     """ok, diverged, dropped, rejected, timeout, error or lost."""
     fitness: float | None

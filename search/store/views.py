@@ -13,7 +13,7 @@ from programs.program import Program, parse
 from proxy_tasks.outcome import Status
 
 from search.settings.seeds import FRESH_SEED
-from search.store.keys import TRAINED, Answer, SearchState, sql_list
+from search.store.keys import REJECTED, TRAINED, Answer, SearchState, sql_list
 from search.store.rows import Name, Row, columns, columns_of, view
 from search.store.tables import (
     BaselineRow,
@@ -26,7 +26,7 @@ from search.store.tables import (
     TrainingRow,
 )
 
-_TRAINED = sql_list(TRAINED)
+_TRAINED, _REJECTED = sql_list(TRAINED), sql_list(REJECTED)
 
 
 @columns_of
@@ -122,7 +122,7 @@ class LeaderboardEntry(_OfSearch):
                    SUM(CASE WHEN i.answered_by = '{Answer.HASH}' THEN 1 ELSE 0 END) AS by_hash,
                    SUM(CASE WHEN i.answered_by = '{Answer.FINGERPRINT}' THEN 1 ELSE 0 END) AS by_fingerprint,
                    SUM(CASE WHEN i.answered_by = '{Answer.IN_FLIGHT}' THEN 1 ELSE 0 END) AS in_flight,
-                   SUM(CASE WHEN i.answered_by = '{Answer.REJECTION}' THEN 1 ELSE 0 END) AS rejected,
+                   SUM(CASE WHEN i.answered_by IN ({_REJECTED}) THEN 1 ELSE 0 END) AS rejected,
                    1 - CAST(SUM(i.live_statements) AS DOUBLE PRECISION) / SUM(i.statements) AS redundant_share,
                    MAX(i.fitness) AS best
             FROM program i JOIN search s ON s.id = i.search_id
@@ -174,7 +174,7 @@ class ProgressEntry(Row):
     f"""
         SELECT s.name AS search, i.status, i.reason, COUNT(*) AS programs, MIN(i.id) AS example_id
         FROM program i JOIN search s ON s.id = i.search_id
-        WHERE i.status <> '{Status.OK}' AND i.answered_by IN ({_TRAINED}, '{Answer.REJECTION}')
+        WHERE i.status <> '{Status.OK}' AND i.answered_by IN ({_TRAINED}, {_REJECTED})
         GROUP BY s.id, s.name, i.status, i.reason
         ORDER BY s.id, COUNT(*) DESC, MIN(i.id)
     """,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from programs.ops import OPS
+from programs.ops import OPS, SETS
 
 import search
 from search.results.results import Results
@@ -85,6 +85,10 @@ def test_every_function_with_what_it_computes() -> None:
         assert len(re.findall(rf"^\| `{name}\(", page, re.MULTILINE)) == 1, name
     assert "| `div(x, y)`, written `x / y` | any, any | the largest of these | `x / (y + 1e-08)` |" in page
     assert "| `clip(x, a)` | any, scalar | as x | `x * torch.clamp(a /" in page
+    assert "| `row_mean(x)` | row or column or tree | row | `row_mean(x)`; the mean of each row |" in page
+    for name, about in SETS.items():
+        assert f"\n## {name}\n\n{about[:1].upper()}" in page
+    assert all(op.meaning or op.torch_code("xya") for op in OPS.values())
     assert "| `get_pi()` |  | scalar | `3.14159" in page
 
 

@@ -273,7 +273,7 @@ def test_an_open_page_follows_the_run(
     report = tmp_path / "report.html"
     with Command(OPTSEARCH, "report", "--watch", "1", "-o", report, "--store", folder / "results.db") as watching:
         watching.wait_until(report.exists, "a page")
-        chromium.get(f"{address}/{report.name}")
+        chromium.execute_cdp_cmd("Page.navigate", {"url": f"{address}/{report.name}"})  # waits for no page to be loaded
         watching.wait_until(lambda: len(set(fetched)) >= 3, "a page of its own that comes twice more")
         watching.interrupt()
         assert watching.wait() == 0

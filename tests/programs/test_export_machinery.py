@@ -156,7 +156,7 @@ def test_schedulers_drive_the_coefficient_of_the_first_moment(schedule: Any, for
         "d = d + n\nupdate = m / d\nupdate = update * lr"
     )
     params, layout = parameters(), Layout.of_shapes([p.shape for p in parameters()])
-    w, state, betas = row(params), initial_state(layout), []
+    w, state, betas = row(params), initial_state(parse(text.format(0.9)), layout), []
     optimizer = load(parse(text.format(0.9)))(params, foreach=foreach)
     scheduler = schedule(optimizer)
     for t in range(8):

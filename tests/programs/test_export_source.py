@@ -190,7 +190,7 @@ def test_a_program_may_be_as_long_as_the_language_allows(kind: str) -> None:
     assert len(source.splitlines()) < 20 * len(program) + 500
     exec(compile(source, "<export>", "exec"), namespace)  # noqa: S102
     step, layout = numpy_step(program, Layout.of_shapes(SHAPES)), Layout.of_shapes(SHAPES)
-    update, _ = step(row(parameters()), row(gradients(0)), initial_state(layout), 0.3)
+    update, _ = step(row(parameters()), row(gradients(0)), initial_state(program, layout), 0.3)
     for foreach in (False, True):
         params = parameters()
         optimizer = namespace["Found"](params, lr=0.3, foreach=foreach)

@@ -134,9 +134,9 @@ def drive(optimizer: torch.optim.Optimizer, params: list[Tensor], steps: range, 
 
 def expected_weights(program: Program, shapes: Any = SHAPES, steps: int = STEPS) -> list[np.ndarray]:
     """The weights after each step by the NumPy reference, one row each."""
-    step = numpy_step(program, Layout.of_shapes(shapes))
+    step = numpy_step(program, Layout.of_shapes(shapes), steps=STEPS)
     w = torch.cat([p.flatten() for p in parameters(shapes)]).numpy()
-    state, rows = initial_state(Layout.of_shapes(shapes)), []
+    state, rows = initial_state(program, Layout.of_shapes(shapes)), []
     with np.errstate(all="ignore"):
         for t in range(steps):
             g = torch.cat([g.flatten() for g in gradients(t, shapes)]).numpy()

@@ -14,19 +14,20 @@ from programs import InputError, Program, live_program, parse, zoo
 from programs.hyperparameters import decay_of, learning_rate_of, scaled, with_decay, with_learning_rate
 from programs.layout import Layout
 from programs.mutation import random_program
-from programs.ops import OPS
+from programs.ops import OPS, SCALAR, TREE
 from programs.run.reference import initial_state, numpy_step
 
 from tests.support.runs import reference_updates
 from tests.support.strategies import Trajectory, layout_of, mutated_program, programs, trajectory
+
+LAYOUT = layout_of()
 
 FACTORS = st.sampled_from([0.25, 0.5, 2.0, 8.0])  # powers of two leave mantissas as they are
 
 
 def updates_at(program: Program, start: Trajectory) -> list[np.ndarray]:
     """Updates on weights that are given, so that a factor does not feed back through them."""
-    layout = layout_of()
-    step, state, updates = numpy_step(program, layout), initial_state(program, layout), []
+    step, state, updates = numpy_step(program, LAYOUT), initial_state(program, LAYOUT), []
     with np.errstate(all="ignore"):
         for number, (g, rate) in enumerate(zip(start.gradients, start.rates, strict=True)):
             update, state = step(start.w * (1 + 0.1 * number), g, state, rate)
@@ -125,7 +126,7 @@ class Definition:
                 is_multiple = any(x in multiple and not (y in with_w and y in tree) for x, y in orders)
             depends, is_tree = (
                 any(a in with_w for a in args),
-                OPS[function].result([2 * (a in tree) for a in args]) == 2,
+                OPS[function].result([TREE if a in tree else SCALAR for a in args]) == TREE,
             )
             for names, belongs in ((multiple, is_multiple), (with_w, depends), (tree, is_tree)):
                 (names.add if belongs else names.discard)(target)
@@ -156,7 +157,7 @@ class Definition:
             wanted = following
 
     def updates(self, start: Trajectory, factor: float) -> list[np.ndarray]:
-        layout, updates = layout_of(), []
+        layout, updates = LAYOUT, list[np.ndarray]()
         m = v = np.zeros(layout.total)
         for number, (g, rate) in enumerate(zip(start.gradients, start.rates, strict=True)):
             values = {"w": start.w * (1 + 0.1 * number), "g": g, "m": m, "v": v, "lr": np.full(1, rate)}
@@ -229,13 +230,13 @@ def _is_degenerate(program: Program) -> bool:
         )
 
 
-ZOO = {"adamw": 0.01, "nadamw": 0.01, "adabelief": 0.01, "lion": 0.01, "signum": 0.01, "raw_lion": 0.4602,
-       "sgd_momentum": 0.0005, "nesterov": 0.0005, "sgd": None, "rmsprop": None}  # fmt: skip
+ZOO = {"raw_lion": 0.4602, "sgd_momentum": 0.0005, "nesterov": 0.0005, "sgd": None, "rmsprop": None, "muon": 0.1,
+       "normuon": 0.1, "scion": 0.5}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", zoo.names())
 def test_the_zoo_keeps_its_shape_when_its_decay_is_set(name: str) -> None:
-    program, own = zoo.load(name), ZOO[name]
+    program, own = zoo.load(name), ZOO.get(name, 0.01)
     assert decay_of(program) == own
     if own is None:
         with pytest.raises(InputError, match="no weight decay to set"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from hashlib import sha256
 from random import Random
 from statistics import fmean, pstdev
 
@@ -12,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from programs import InputError, Program, parse, zoo
+from programs.graph import V
 from programs.mutation import delete, insert, modify, mutate, random_program, tune
-from programs.ops import OPS
+from programs.ops import LANGUAGES, ROW, functions_of
 
 from tests.support.strategies import programs
 
@@ -221,6 +223,42 @@ def test_random_programs_are_valid_and_as_long_as_asked(statements: int, seed: i
     assert parse(str(program)) == program
 
 
-def test_random_programs_use_the_whole_language() -> None:
-    used = {s.function for seed in range(300) for s in random_program(Random(seed), 12).statements}
-    assert used == set(OPS)
+SETS_DRAWN = [("paper",), LANGUAGES["paper"], ("matrices",), ("paper", "steps"), LANGUAGES["extended"]]
+
+
+@pytest.mark.parametrize("sets", SETS_DRAWN, ids=" ".join)
+def test_only_and_all_functions_of_the_sets_are_drawn(sets: tuple[str, ...]) -> None:
+    """In random programs and by insertions; the last are valid, whatever is kept by rows or columns in between."""
+    functions = functions_of(sets)
+    names = {op.name for op in functions}
+    rng, used = Random(3), set[str]()
+    for seed in range(150):
+        program = random_program(Random(seed), 16, functions)
+        used |= {s.function for s in program.statements}
+        for _ in range(5):
+            program, _ = mutate(program, rng, 40, functions)
+            used |= {s.function for s in program.statements}
+        assert check(program) == program
+    assert used == names
+
+
+def test_draws_of_the_paper_are_what_they_always_were() -> None:
+    """The digest is that of the first release of the language, with nothing but the functions of the paper."""
+    digest, rng = sha256(), Random(16)
+    functions = functions_of(["paper"])
+    for name in ("adamw", "lion", "sgd_momentum", "rmsprop"):
+        program = zoo.load(name)
+        for _ in range(500):
+            program, mutation = mutate(program, rng, 30, functions)
+            digest.update(f"{mutation}\n{program}\n".encode())
+    for number in range(100):
+        digest.update(str(random_program(rng, 1 + number % 20, functions)).encode())
+    assert digest.hexdigest() == "3639d767dcebcd750333717dccddf1e4b0b0f9433d718632012f6b5d2b8a62fc"
+
+
+def test_a_state_may_come_to_be_kept_by_rows() -> None:
+    """What is the same along rows may be written to a state, and then the state is no longer than that."""
+    rng, program = Random(5), parse("v = v + g\nx = row_mean(v)\nupdate = g / x")
+    functions = functions_of(LANGUAGES["extended"])
+    children = [mutate(program, rng, 10, functions)[0] for _ in range(3000)]
+    assert ROW in {child.dataflow.nodes[V].kind for child in children}

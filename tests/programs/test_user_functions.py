@@ -13,12 +13,12 @@ from random import Random
 import numpy as np
 import pytest
 
-from programs import Program, Statement, hashing, mutation, ops, parse, zoo
+from programs import Program, Statement, hashing, ops, parse, zoo
 from programs.export import export_torch
 from programs.fingerprint import fingerprint
 from programs.hashing import dataflow_hash
 from programs.mutation import mutate
-from programs.ops import OPS, USER_OPS, Op, largest, one_number
+from programs.ops import OPS, SETS, USER_OPS, Op, largest, one_number
 
 from tests.support.kernel_runs import Fused
 from tests.support.runs import batched_weights, reference_weights
@@ -83,7 +83,8 @@ def test_it_can_be_exported_found_and_told_apart(name: str) -> None:
 
 
 def test_names_are_taken_once() -> None:
-    assert len(OPS) == len(ops._TABLE) + len(USER_OPS)
+    rows = (*ops._PAPER, *ops._STEPS, *ops._MATRICES, *USER_OPS)
+    assert len(OPS) == len(rows) and {op.set for op in rows} <= SETS.keys()
 
 
 # --- a function that is added ----------------------------------------------------------------------------------------
@@ -98,7 +99,6 @@ def add(op: Op, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if it stood in the table."""
     monkeypatch.setattr(ops, "USER_OPS", (op,))
     monkeypatch.setitem(OPS, op.name, op)
-    monkeypatch.setattr(mutation, "_OPS", tuple(OPS.values()))
     monkeypatch.setitem(hashing._TAGS, op.name, hashing._tag(op.name))
 
 

@@ -51,10 +51,10 @@ class Case(NamedTuple):
 
     @property
     def start(self) -> Program:
-        return zoo.load(self.strategy.start)
+        return zoo.load(self.strategy.start[0])
 
     def history(self) -> History:
-        return History(self.strategy, self.dedup, self.settings, self.start)
+        return History(self.strategy, self.dedup, self.settings, [self.start])
 
 
 def case(size: int = 4, lookahead: int = 3, seed: int = 3, **dedup: float) -> Case:
@@ -365,7 +365,7 @@ def test_the_window_after_a_replay_is_the_window_before_the_next_draw(commits: i
 def test_a_batch_ends_even_if_no_birth_is_new() -> None:
     """One statement, and no more allowed: only four programs can be made, and all are known after a while."""
     strategy = Strategy(population=2, tournament=1, start="sgd", max_statements=1)
-    history = History(strategy, Dedup(), HistorySettings(0, 2, 1), parse("update = abs(w)"))
+    history = History(strategy, Dedup(), HistorySettings(0, 2, 1), [parse("update = abs(w)")])
     sizes = []
     for _ in range(4):
         batch = history.draw()
@@ -378,7 +378,7 @@ def test_a_batch_ends_even_if_no_birth_is_new() -> None:
 
 def test_rows_tell_statements_live_ones_and_states() -> None:
     start = parse("m = interp(g, m, 0.9)\nx = cosh(g)\nupdate = sign(m)\nv = v + g")
-    history = History(Strategy(), Dedup(), HistorySettings(0, 1, 1), start)
+    history = History(Strategy(), Dedup(), HistorySettings(0, 1, 1), [start])
     (row,) = train(history, history.draw(1))
     assert (row.birth, row.parent_birth, row.mutation, row.statements) == (0, None, "start", 4)
     assert (row.live_statements, row.state_slots) == (2, 1)

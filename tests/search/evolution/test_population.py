@@ -61,7 +61,7 @@ def test_a_copy_lives_its_own_life() -> None:
 
 
 def test_at_the_start_all_members_are_the_start_program() -> None:
-    members = Population.of(5, Member(0, PROGRAM, "key"))
+    members = Population.of(5, [Member(0, PROGRAM, "key")])
     assert members.tournament(Random(0), 3) == Member(0, PROGRAM, "key", -math.inf)
     for birth in range(1, 5):
         members.add(Member(birth, PROGRAM, "", 1.0))

@@ -114,7 +114,7 @@ def column_of_members(populations: Populations, birth: int) -> list[int]:
 
 @pytest.mark.parametrize(("from_best", "first"), [(True, 2), (False, 0)])
 def test_a_population_restarts_after_its_births(from_best: bool, first: int) -> None:
-    populations = Populations(3, 1, member(0, 0.0), restart_after=4, restart_from_best=from_best)
+    populations = Populations(3, 1, [member(0, 0.0)], restart_after=4, restart_from_best=from_best)
     for birth, fitness in enumerate([0.0, 1.0, 5.0, 2.0]):
         populations.join(member(birth, fitness))
     assert parents(populations, 3) == {1, 2, 3}, "births of before the restart have parents of before"
@@ -128,14 +128,14 @@ def test_a_population_restarts_after_its_births(from_best: bool, first: int) -> 
 
 
 def test_populations_restart_each_from_its_own_best() -> None:
-    populations = Populations(2, 2, member(0, 0.0), restart_after=2, restart_from_best=True)
+    populations = Populations(2, 2, [member(0, 0.0)], restart_after=2, restart_from_best=True)
     for birth, fitness in enumerate([0.0, 0.0, 3.0, 7.0]):
         populations.join(member(birth, fitness))
     assert (parents(populations, 4), parents(populations, 5)) == ({2}, {3})
 
 
 def test_what_is_corrected_counts_in_every_population() -> None:
-    populations = Populations(2, 2, member(0, 0.0))
+    populations = Populations(2, 2, [member(0, 0.0)])
     populations.join(member(2, 5.0))
     populations.join(member(3, 5.0)._replace(key="key 2"))
     populations.join(member(4, -1.0)._replace(key="key 2"), corrects=True)
@@ -144,7 +144,7 @@ def test_what_is_corrected_counts_in_every_population() -> None:
 
 
 def test_a_program_that_failed_is_no_best() -> None:
-    populations = Populations(2, 1, member(0, -math.inf), restart_after=2, restart_from_best=True)
+    populations = Populations(2, 1, [member(0, -math.inf)], restart_after=2, restart_from_best=True)
     populations.join(member(0, 1.0))
     populations.join(member(1, -math.inf))
     assert parents(populations, 2) == {0}

@@ -95,6 +95,14 @@ def test_shipped_settings_are_good() -> None:
         ("budget.programs=null", ("budget", "programs"), None),
         ("budget.minutes=0.5", ("budget", "minutes"), 0.5),
         ("strategy.start_tuned=true", ("strategy", "start_tuned"), True),
+        ("strategy.start=[lion, adamw]", ("strategy", "start"), ("lion", "adamw")),
+        ("strategy.start=[lion]", ("strategy", "start"), ("lion",)),
+        ("strategy.max_states=1.01", ("strategy", "max_states"), 1.01),
+        ("strategy.max_states=0", ("strategy", "max_states"), 0),
+        ("strategy.max_live_statements=12", ("strategy", "max_live_statements"), 12),
+        ("language=paper", ("language",), ("paper", "user")),
+        ("language=extended", ("language",), ("paper", "steps", "matrices", "user")),
+        ("language=[matrices, paper]", ("language",), ("paper", "matrices")),
         ("tasks.0.steps=20", ("tasks", 0, "steps"), 20),
         ("evaluator.workers=auto", ("evaluator", "workers"), "auto"),
         ("evaluator.workers=3", ("evaluator", "workers"), 3),
@@ -133,7 +141,9 @@ def test_history_leaves_out_what_may_change_between_runs(tmp_path: Path) -> None
     "override",
     [
         "seed=8", "strategy.population=21", "strategy.tournament=2", "strategy.start=lion", "strategy.start_tuned=true",
-        "strategy.max_statements=10", "tasks.0.steps=51", "tasks.0.seeds=1", "tasks.0.batch_size=64",
+        "strategy.max_statements=10", "strategy.start=[adamw, lion]", "strategy.max_states=2",
+        "strategy.max_live_statements=30", "language=[paper]", "language=extended",
+        "tasks.0.steps=51", "tasks.0.seeds=1", "tasks.0.batch_size=64",
         "evaluator.batch=9", "evaluator.lookahead=3", "baselines=[adamw]",
         "hurdles=off", "hurdles.at=[0.1]", "hurdles.better_part=0.7", "hurdles.quantile=0.9", "hurdles.after=60",
         "aggregate=worst", "tasks.0.data.train=900", "tasks.0.model.hidden=[8]", "tasks.0.anchors=[0.2, 0.1]",
@@ -143,6 +153,16 @@ def test_history_leaves_out_what_may_change_between_runs(tmp_path: Path) -> None
 def test_history_holds_what_decides_it(tmp_path: Path, override: str) -> None:
     path = write(tmp_path, GOOD)
     assert load_settings(path, [override]).history() != load_settings(path).history()
+
+
+def test_what_is_written_in_another_way_is_the_same_history(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    history = load_settings(path).history()
+    assert history["strategy"]["start"] == "adamw" and history["language"] == ["paper", "user"]
+    for override in ("language=paper", "language=[user, paper]", "strategy.start=[adamw]"):
+        assert load_settings(path, [override]).history() == history, override
+    settings = load_settings(path, ["language=extended", "strategy.start=[adamw, lion]"])
+    assert Settings.model_validate(settings.model_dump(mode="json")) == settings
 
 
 def test_history_is_plain_data(tmp_path: Path) -> None:
@@ -169,6 +189,18 @@ WRONG = [
     (6, "  tournament: 0", "6: strategy.tournament", "got 0"),
     (7, "  start: adam", "7: strategy.start", "no program 'adam' in the zoo"),
     (7, "  start: 3", "7: strategy.start", "3"),
+    (7, "  start: [adamw, adam]", "7: strategy.start", "no program 'adam' in the zoo"),
+    (7, "  start: [lion, adamw, lion]", "7: strategy.start", "'lion' is named 2 times"),
+    (7, "  start: []", "7: strategy.start", "at least 1 item"),
+    (7, "  max_states: 3", "7: strategy.max_states", "less than or equal to 2: programs have no more than two state"),
+    (7, "  max_states: some", "7: strategy.max_states", "'some'"),
+    (7, "  max_live_statements: 0", "7: strategy.max_live_statements", "got 0"),
+    (20, "language: papers", "20: language", "'papers'; there are paper, extended, or a list of sets: paper, steps,"),
+    (20, "language: [paper, matrix]", "20: language", "no set of functions is called 'matrix'"),
+    (20, "language: []", "20: language", "at least 1 item"),
+    (20, "language: [paper, steps, paper]", "20: language", "'paper' is named 2 times"),
+    (20, "language: [steps]", "20: language", "no function of these sets has a result for each weight"),
+    (20, "language: 3", "20: language", "got 3"),
     (7, "  max_statements: 0", "7: strategy.max_statements", "got 0"),
     (9, "  programs: 0", "9: budget.programs", "got 0"),
     (9, "  programs: lots", "9: budget.programs", "'lots'"),
@@ -233,6 +265,9 @@ def test_what_is_missing_is_named(tmp_path: Path, missing: str, key: str) -> Non
         ({"tasks": [{"seeds": 1}]}, "tasks.0.name", "required"),
         ({"strategy": {"start_tuned": True, "start": "sgd"}}, "", "start_tuned needs 'sgd' among the baselines"),
         ({"baselines": [], "strategy": {"start_tuned": True}}, "", "start_tuned needs 'adamw'"),
+        ({"strategy": {"start_tuned": True, "start": ["lion", "sgd"]}}, "", "start_tuned needs 'sgd' among"),
+        ({"strategy": {"population": 2, "start": ["lion", "sgd", "adamw"]}}, "strategy", "no room for 3 start"),
+        ({"language": ["matrices"]}, "", "start 'adamw' has the function square of the set 'paper', which is not in"),
         ({"hurdles": {"at": [0.33]}}, "hurdles.at", "multiples of 0.05"),
         ({"hurdles": {"at": []}}, "hurdles.at", "multiples of 0.05"),
         ({"hurdles": {"at": [0.5, 0.1]}}, "hurdles.at", "rising"),

@@ -357,4 +357,4 @@ def test_a_competitor_is_made_with_what_a_trial_says() -> None:
         assert isinstance(one, Competitor)
         made = one.make(0.0123, 0.45)
         assert constants(made)[1:] == (0.0123, 0.45)
-        assert isinstance(made, TorchOptimizer) is (name in ("muon", "torch_adamw"))
+        assert isinstance(made, TorchOptimizer) is (name == "muon")
