@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from programs.graph import M, V
-from programs.kernels.source import BATCH, ROWS, Lent, Source
+from programs.kernels.source import BATCH, Lent, Source
 from programs.layout import Layout
 from programs.run.batched import Rows
 from programs.run.matrices import MATRIX_FUNCTIONS
@@ -94,7 +94,7 @@ class FusedRules:
             "alive": alive,
             **{k: torch.as_tensor(x, dtype=torch.int32, device=alive.device) for k, x in integers.items()},
         }
-        sizes = {width: getattr(rows, name).shape[1] for name, width in ROWS.items()}
+        sizes = {"width": layout.width, "m_width": rows.m.shape[1], "v_width": rows.v.shape[1]}
         sizes |= {"n_constants": max(map(len, constants)), "n_sums": source.n_sums}
         sizes |= {"n_handed": memory.offsets.shape[1], "n_slices": n_slices, "n_leaves": len(layout.sizes)}
         fields = sizes | {name: table.data_ptr() for name, table in self._tables.items()}

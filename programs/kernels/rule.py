@@ -19,7 +19,7 @@ from programs.run.sharing import OPEN, Skeleton, Skeletons
 SCALE = len(INPUTS)  # the value that updates are multiplied with
 OF_TRAINING = {"step": SCALE + 1, "steps": SCALE + 2}  # the values that tell of the training
 
-INDEX = {ROW: "at.row_of[i]", COLUMN: "at.column_of[i]", TREE_KIND: "i"}
+INDEX = {ROW: "at.batch->row_of[i]", COLUMN: "at.batch->column_of[i]", TREE_KIND: "i"}
 """Which number stands for place i of a row, by the kind that it is kept as."""
 
 _RANKS = (TOTAL, LEAF, TREE, TREE, TREE)  # by kind
@@ -167,8 +167,9 @@ class KernelRule:
     def _count(self, op: Op, args: tuple[int, ...]) -> str:
         """Return how many numbers a sum is of."""
         if op.within == "leaf":
-            return "at.leaf_size"
-        return "at.size" if any(self.values[a].rank == TREE for a in args) else "at.leaves"
+            return "places(at, at.head, at.next)"
+        is_tree = any(self.values[a].rank == TREE for a in args)
+        return "places(at, 0, at.n_slices)" if is_tree else "(float)at.batch->n_leaves"
 
     def _total(self, args: tuple[int, ...], function: str) -> int:
         n = _place(self.sums, args)

@@ -111,8 +111,6 @@ BATCH = (
 )
 """What a launch is told, in fields of 64 bits each."""
 
-ROWS = {"w": "width", "g": "width", "m": "m_width", "v": "v_width"}
-
 _FIELDS = "\n".join(f"    {kind}{name};" for kind, name in BATCH)
 _COMMON = f"""
 typedef struct {{
@@ -122,12 +120,10 @@ typedef struct {{
 /* A slice of a row; the slices [head, next) are those of its leaf. */
 typedef struct {{
     int first, end, slice, head, next, n_slices;
-    float leaf_size, size, leaves;
     double *partials;
-    float *handed;
-    const long long *offsets;
-    const int *row_of, *column_of;
     const float *rates, *constants;
+    const long long *offsets;
+    const Batch *batch;
 }} Place;
 
 #define RULE(name) CALLABLE void name( \\
@@ -147,8 +143,12 @@ DEVICE float leaf_total(const Place at, int n) {{
     return sum_of_slices(at.partials + n * at.n_slices, at.head, at.next);
 }}
 
+DEVICE float places(const Place at, int first, int end) {{
+    return (float)(at.batch->starts[end] - at.batch->starts[first]);
+}}
+
 DEVICE float *handed(const Place at, int n) {{
-    return at.handed + at.offsets[n];
+    return at.batch->handed + at.offsets[n];
 }}
 
 DEVICE void give(const Place at, int n, double sum) {{
@@ -159,14 +159,15 @@ DEVICE void give(const Place at, int n, double sum) {{
 _DISPATCH = """
 DEVICE void run_block(const Batch *batch, int phase, int block) {{
     const int n_slices = (int)batch->n_slices, slice = block % n_slices, leaf = batch->leaf[slice];
-    const int head = batch->heads[leaf], next = batch->heads[leaf + 1];
     const long long row = batch->rows[block / n_slices];
     if (!batch->alive[row]) return;
+    float *w = batch->w + row * batch->width, *m = batch->m + row * batch->m_width;
+    float *v = batch->v + row * batch->v_width;
+    const float *g = batch->g + row * batch->width;
     const Place at = {{
-        batch->starts[slice], batch->starts[slice + 1], slice, head, next, n_slices,
-        (float)(batch->starts[next] - batch->starts[head]), (float)batch->starts[n_slices], (float)batch->n_leaves,
-        batch->partials + row * batch->n_sums * n_slices, batch->handed, batch->offsets + row * batch->n_handed,
-        batch->row_of, batch->column_of, batch->rates, batch->constants + row * batch->n_constants,
+        batch->starts[slice], batch->starts[slice + 1], slice, batch->heads[leaf], batch->heads[leaf + 1], n_slices,
+        batch->partials + row * batch->n_sums * n_slices, batch->rates, batch->constants + row * batch->n_constants,
+        batch->offsets + row * batch->n_handed, batch,
     }};
     switch (batch->rule[row] * {phases} + phase) {{
 {cases}
@@ -227,8 +228,7 @@ class Source:
         names = {(r, p): f"rule{r}_phase{p}" for r, body in enumerate(self._bodies) for p in range(len(body))}
         functions = [f"RULE({name}) {{\n{self._bodies[r][p]}\n}}\n" for (r, p), name in names.items()]
         most = max(self.phases)
-        rows = ", ".join(f"batch->{name} + row * batch->{width}" for name, width in ROWS.items())
-        cases = [f"    case {r * most + p}: {name}({rows}, at); return;" for (r, p), name in names.items()]
+        cases = [f"    case {r * most + p}: {name}(w, g, m, v, at); return;" for (r, p), name in names.items()]
         dispatch = _DISPATCH.format(phases=most, cases="\n".join(cases))
         return "\n".join([dialect.prologue + _COMMON, *functions]) + dispatch + dialect.entry
 

@@ -20,6 +20,7 @@ from programs.run.reference import State, numpy_step
 from programs.run.sharing import Skeletons
 
 from tests.support.kernel_runs import EXACT, Fused, deep_program, disagreement, needs_c, units
+from tests.support.oracle import Shape
 from tests.support.runs import padded, reference_weights, zero_rows
 from tests.support.strategies import SIZES, Trajectory, layout_of, mutated_program, programs, random_program, trajectory
 
@@ -121,12 +122,13 @@ def test_sums_of_a_million_numbers_are_rounded_once() -> None:
 
 
 @needs_c
-def test_the_zoo_agrees_with_numpy_over_twenty_steps() -> None:
+@pytest.mark.parametrize("shapes", [SIZES, ((5, 4), (3,), (2, 9), (7, 2))])
+def test_the_zoo_agrees_with_numpy_over_twenty_steps(shapes: tuple[Shape, ...]) -> None:
     """To the last bit, where all functions are rounded correctly."""
-    names, start = zoo.names(), trajectory(1, steps=20, dtype=np.float32)
-    got, equal = Fused([zoo.load(name) for name in names]).weights(start), 0
+    names, start = zoo.names(), trajectory(1, layout_of(shapes).sizes, steps=20, dtype=np.float32)
+    got, equal = Fused([zoo.load(name) for name in names]).weights(start, shapes), 0
     for i, name in enumerate(names):
-        expected = reference_weights(zoo.load(name), start)
+        expected = reference_weights(zoo.load(name), start, shapes)
         if all(s.function in EXACT for s in zoo.load(name).statements):
             np.testing.assert_array_equal(got[:, i], expected, err_msg=name)
             equal += 1
