@@ -88,7 +88,7 @@ def check_updates() -> None:
 
 def check_steps_matrices_and_small_states() -> None:
     """Wherever parameters lie, with counters as numbers and as tensors."""
-    for name in EXTENDED.keys() - PROGRAMS.keys():
+    for name in EXTENDED:
         expected = weights_after(name, lambda _: None, {})
         for where, layout in layouts().items():
             found = weights_after(name, layout, {"capturable": where == "rows"})
