@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import io
 from random import Random
 from typing import Any
@@ -265,7 +264,7 @@ def test_muon_is_torchs(foreach: bool) -> None:
     """Up to its arithmetic in bfloat16, and its scale: 0.2 times ours, as it has it to match AdamW."""
     shapes = ((16, 8), (8, 24), (12, 12))
     params = parameters(shapes, torch.float32)
-    others = [torch.nn.Parameter(p.clone()) for p in params]
+    others: list[Tensor] = [torch.nn.Parameter(p.clone()) for p in params]
     optimizer = load(parsed("muon"))(params, lr=0.02, foreach=foreach)
     reference = torch.optim.Muon(others, lr=0.1, weight_decay=0.0, momentum=0.95, adjust_lr_fn="match_rms_adamw")
     for t in range(5):
@@ -348,7 +347,7 @@ def test_autograd_passes_through_a_step() -> None:
 
 
 def test_the_docstring_says_what_is_kept() -> None:
-    text = " ".join(inspect.getdoc(load(parsed("factored"))).split())  # type: ignore[arg-type]
+    text = " ".join(load(parsed("factored")).__doc__.split())
     assert "``m`` is kept as one number for each row, in the shape [n, 1, ..]" in text
     assert "``v`` is kept as one number for each column" in text
     assert "``step``" not in text
