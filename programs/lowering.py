@@ -261,7 +261,7 @@ class _Lowering:
         """Return the tree that a value by rows or columns stands for; any other value as it is."""
         if self._values[n].rank not in (ROW, COLUMN):
             return n
-        return self._add(Value(SPREAD, "{0}.expand_as({1}).clone()", (n, G), TREE, self._values[n].name))
+        return self._add(Value(SPREAD, "_spread({0}, {1})", (n, G), TREE, self._values[n].name))
 
     def _sum(self, *factors: int) -> int:
         one = tuple(sorted(factors))

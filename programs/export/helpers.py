@@ -59,7 +59,8 @@ def _leaf_mean(*factors: Tensor) -> Tensor:
 def _row_sum(*factors: Tensor) -> Tensor:
     """The sum of products along each row: over all axes but the first. A vector is one column."""
     x = _product(*factors)
-    return _settled(x.sum(tuple(range(1, x.dim())), keepdim=True) if x.dim() > 1 else x.clone())
+    is_single = x.shape[1:].numel() == 1
+    return x.clone() if is_single else _settled(x.sum(tuple(range(1, x.dim())), keepdim=True))
 ''',
     "_row_mean": """
 def _row_mean(*factors: Tensor) -> Tensor:
@@ -68,12 +69,20 @@ def _row_mean(*factors: Tensor) -> Tensor:
     "_column_sum": '''
 def _column_sum(*factors: Tensor) -> Tensor:
     """The sum of products along each column: over the first axis."""
-    return _settled(_product(*factors).sum(0, keepdim=True))
+    x = _product(*factors)
+    return x.clone() if x.shape[0] == 1 else _settled(x.sum(0, keepdim=True))
 ''',
     "_column_mean": """
 def _column_mean(*factors: Tensor) -> Tensor:
     return _column_sum(*factors) / factors[0].shape[0]
 """,
+    "_spread": '''
+def _spread(x: Tensor, like: Any) -> Tensor:
+    """A value by rows or columns as a tensor of its own of the shape, and in the shards, of another."""
+    tree: Any = x.expand_as(like).clone()
+    spread: Tensor = tree.redistribute(placements=like.placements) if hasattr(like, "placements") else tree
+    return spread
+''',
     "_orthogonalize": f'''
 def _orthogonalize(x: Tensor) -> Tensor:
     """The polar factor of the matrix [first axis, all others], scaled to an RMS of 1; of one row or column x / rms(x).
@@ -152,6 +161,10 @@ def _column_sum(*factors: Any) -> Any:
 def _column_mean(*factors: Any) -> Any:
     columns = _column_sum(*factors)
     return columns / (factors[0].size / columns.size)
+""",
+    "_spread": """
+def _spread(x: Any, like: Any) -> Any:
+    return jnp.broadcast_to(x, like.shape)
 """,
     "_orthogonalize": f'''
 def _orthogonalize(x: Any) -> Any:

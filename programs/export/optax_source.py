@@ -20,7 +20,6 @@ _JAX = (
     (r"torch\.lerp\(.*\)", "(1 - {2}) * {0} + {2} * {1}"),
     (r"torch\.clamp\((.*), max=(.*)\)", r"jnp.minimum(\1, \2)"),
     (r"torch\.clamp\((.*), min=(.*)\)", r"jnp.maximum(\1, \2)"),
-    (r"(.*)\.expand_as\((.*)\)\.clone\(\)", r"jnp.broadcast_to(\1, \2.shape)"),
     (r"\.to\(", ".astype("),
     (r"torch\.", "jnp."),
 )

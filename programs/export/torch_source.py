@@ -242,8 +242,8 @@ def step(self, closure: Callable[[], Any] | None = None) -> Any:
 
 
 def _closure(parts: Parts) -> str:
-    """Return the head of the step. What is captured into a graph would count no further without `capturable`."""
-    check = "    self._cuda_graph_capture_health_check()\n" if parts.rule.step is not None else ""
+    """Return the head of the step."""
+    check = "    _refuse_capture(self.param_groups)\n" if parts.rule.step is not None else ""
     return _CLOSURE.replace("    loss = None\n", f"{check}    loss = None\n")
 
 
@@ -314,6 +314,14 @@ def _number(step: Tensor, group: dict[str, Any]) -> float | Tensor:
     """The number of the step. The counter is read out unless it has to stay a tensor."""
     stays = group["capturable"] or torch.compiler.is_compiling()
     return step.double() if stays else step.item()
+'''
+_REFUSE_CAPTURE = '''
+def _refuse_capture(groups: list[dict[str, Any]]) -> None:
+    """Raise an error where a CUDA graph is captured that would count no further."""
+    if torch.compiler.is_compiling() or not torch.cuda.is_available():
+        return
+    if torch.cuda.is_current_stream_capturing() and not all(group["capturable"] for group in groups):
+        raise RuntimeError("steps are counted; capture in CUDA graphs needs capturable=True")
 '''
 _NUMBER_AS_TENSOR = '''
 def _number(step: Tensor, _: dict[str, Any]) -> Tensor:
@@ -400,6 +408,7 @@ def _functions(parts: Parts) -> Iterator[str]:
     yield _VECTOR
     yield _RATE
     if parts.rule.step is not None:
+        yield _REFUSE_CAPTURE
         yield _NUMBER_AS_TENSOR if parts.rule.step in parts.rule.tensors else _NUMBER
     yield _WHOLE
     yield _IS_IDLE

@@ -24,7 +24,7 @@ def exported_class(program: Program) -> Any:
     """Return a program as a class of optimizers, the way users import it."""
     namespace: dict[str, Any] = {}
     # Only our own generator's output is run, which says nothing but what the program's checked statements say.
-    exec(compile(torch_source(program, "Exported"), "<export>", "exec"), namespace)  # noqa: S102
+    exec(compile(torch_source(program, "Exported", total_steps=1), "<export>", "exec"), namespace)  # noqa: S102
     return namespace["Exported"]
 
 

@@ -16,12 +16,13 @@ TARGETS = ("torch", "optax", "dsl")
 
 
 class NamedProgram(NamedTuple):
-    """A program, what to call it, its row in the store if it has one, and the tasks of its search."""
+    """A program, what to call it, its row in the store if it has one, and the tasks and steps of its search."""
 
     name: str
     program: Program
     entry: ProgramEntry | None = None
     tasks: tuple[str, ...] = ()
+    steps: int | None = None
 
 
 def class_name_of(name: str) -> str:
@@ -45,7 +46,7 @@ def export_source(found: NamedProgram, target: str, class_name: str | None = Non
     if target == "dsl":
         return f"{found.program.as_function()}\n"
     write = export_torch if target == "torch" else optax_source
-    return write(found.program, class_name or class_name_of(found.name), _provenance(found))
+    return write(found.program, class_name or class_name_of(found.name), _provenance(found), found.steps)
 
 
 def _provenance(found: NamedProgram) -> dict[str, str]:

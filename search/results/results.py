@@ -11,6 +11,7 @@ from programs.errors import InputError
 from programs.program import parse
 
 from proxy_tasks.outcome import Status
+from proxy_tasks.tasks import TASKS
 
 from search.results.export import NamedProgram, export_source
 from search.results.pareto import pareto_front
@@ -312,7 +313,8 @@ class Results:
         """Return a program by its ID, with what an export says about it."""
         entry = self.program(program_id)
         program = parse(entry.genome, f"program {program_id} in {self.location}")
-        return NamedProgram(f"program {program_id}", program, entry, tuple(tasks_of(self.search(entry.search))))
+        search = self.search(entry.search)
+        return NamedProgram(f"program {program_id}", program, entry, tuple(tasks_of(search)), steps_of(search))
 
     # --- evidence ----------------------------------------------------------------------------------------------------
 
@@ -385,6 +387,15 @@ def open_results(location: str, create: bool = False) -> Results:
 def tasks_of(search: SearchEntry) -> list[str]:
     """Return the names of the tasks that a search trains on."""
     return [task["name"] for task in search.settings.get("tasks", [])]
+
+
+def steps_of(search: SearchEntry) -> int | None:
+    """Return how long a search trains; None if its tasks differ in that, or only the user's code knows."""
+    lengths = set[int | None]()
+    for task in search.settings.get("tasks", []):
+        own = TASKS[task["name"]].steps if task["name"] in TASKS else None
+        lengths.add(task.get("steps") or own)
+    return lengths.pop() if len(lengths) == 1 else None
 
 
 def _listed(names: Sequence[str]) -> str:

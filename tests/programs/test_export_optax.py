@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from test_export_torch import PROGRAMS, SHAPES, expected_weights, gradients, parameters, rate
+from test_export_torch import STEPS as LENGTH
 
 from programs import InputError, Program, parse, zoo
 from programs.export import optax_source
@@ -24,7 +25,7 @@ def trained(program: Program, steps: int, **settings: float) -> np.ndarray:
     jax, optax = pytest.importorskip("jax", reason=NEEDS_JAX), pytest.importorskip("optax", reason=NEEDS_JAX)
     jax.config.update("jax_enable_x64", True)
     namespace: dict[str, Any] = {}
-    exec(compile(optax_source(program, "found"), "<export>", "exec"), namespace)  # noqa: S102
+    exec(compile(optax_source(program, "found", total_steps=LENGTH), "<export>", "exec"), namespace)  # noqa: S102
     peak = namespace["found"].__defaults__[0]
     rates = jax.numpy.array([rate(t) for t in range(steps)])
     transformation = namespace["found"](lambda count: peak * rates[count], **settings)

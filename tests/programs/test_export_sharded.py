@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from test_export_language import PROGRAMS as EXTENDED
+from test_export_language import load as load_extended
 from test_export_torch import PROGRAMS, REDUCING, gradients, load, parameters, row
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
@@ -24,6 +26,8 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+
+from programs import parse
 
 PROCESSES = 4
 SHAPES = ((6, 4), (5,), (3, 2), (), (1,))  # also uneven, and with nothing for some processes
@@ -60,7 +64,8 @@ def whole(params: list[Tensor]) -> np.ndarray:
 
 def weights_after(name: str, layout: Layout, settings: dict[str, Any], steps: int = 2) -> np.ndarray:
     params = [distributed(p, layout(i)) for i, p in enumerate(parameters(SHAPES))]
-    optimizer = load(PROGRAMS[name])(params, lr=0.3, **settings)
+    kind = load(PROGRAMS[name]) if name in PROGRAMS else load_extended(parse(EXTENDED[name]))
+    optimizer = kind(params, lr=0.3, **settings)
     for t in range(steps):
         for i, (param, grad) in enumerate(zip(params, gradients(t, SHAPES), strict=True)):
             param.grad = distributed(grad, layout(i))
@@ -78,6 +83,15 @@ def check_updates() -> None:
         expected = weights_after(name, lambda _: None, {})
         for where, layout in every.items() if name in REDUCING else [(SEVERAL, every[SEVERAL])]:
             found = weights_after(name, layout, {"foreach": where in ("rows", SEVERAL) or None})
+            np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12, err_msg=f"{name}, {where}")
+
+
+def check_steps_matrices_and_small_states() -> None:
+    """Wherever parameters lie, with counters as numbers and as tensors."""
+    for name in EXTENDED:
+        expected = weights_after(name, lambda _: None, {})
+        for where, layout in layouts().items():
+            found = weights_after(name, layout, {"capturable": where == "rows"})
             np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12, err_msg=f"{name}, {where}")
 
 

@@ -93,7 +93,7 @@ PROGRAMS = given_programs()
 def load(program: Program, class_name: str = "Found") -> Any:
     """The class in the exported file."""
     namespace: dict[str, Any] = {"__name__": "exported"}
-    exec(compile(torch_source(program, class_name), "<export>", "exec"), namespace)  # noqa: S102
+    exec(compile(torch_source(program, class_name, total_steps=STEPS), "<export>", "exec"), namespace)  # noqa: S102
     return namespace[class_name]
 
 
