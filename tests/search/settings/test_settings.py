@@ -142,7 +142,8 @@ def test_history_leaves_out_what_may_change_between_runs(tmp_path: Path) -> None
     [
         "seed=8", "strategy.population=21", "strategy.tournament=2", "strategy.start=lion", "strategy.start_tuned=true",
         "strategy.max_statements=10", "strategy.start=[adamw, lion]", "strategy.max_states=2",
-        "strategy.max_live_statements=30", "language=[paper]", "language=extended", "tasks.0.steps=51", "tasks.0.seeds=1", "tasks.0.batch_size=64",
+        "strategy.max_live_statements=30", "language=[paper]", "language=extended",
+        "tasks.0.steps=51", "tasks.0.seeds=1", "tasks.0.batch_size=64",
         "evaluator.batch=9", "evaluator.lookahead=3", "baselines=[adamw]",
         "hurdles=off", "hurdles.at=[0.1]", "hurdles.better_part=0.7", "hurdles.quantile=0.9", "hurdles.after=60",
         "aggregate=worst", "tasks.0.data.train=900", "tasks.0.model.hidden=[8]", "tasks.0.anchors=[0.2, 0.1]",
