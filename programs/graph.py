@@ -13,7 +13,8 @@ from math import isfinite
 from typing import NamedTuple
 
 from programs.errors import StatementError
-from programs.ops import COLUMN, KIND_NAMES, OPS, ROW, SCALAR, TREE, WEIGHTS
+from programs.kinds import COLUMN, KIND_NAMES, ROW, SCALAR, TREE, WEIGHTS
+from programs.ops import OPS
 
 W, G, M, V, LR = range(5)
 INPUTS = ("w", "g", "m", "v", "lr")

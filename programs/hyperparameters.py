@@ -20,8 +20,9 @@ from typing import NamedTuple
 
 from programs.errors import InputError
 from programs.graph import INPUTS, Node, W
+from programs.kinds import WEIGHTS
 from programs.liveness import live
-from programs.ops import EPS, OPS, WEIGHTS, largest, like_first
+from programs.ops import EPS, OPS, largest, like_first
 from programs.program import Program, Statement
 
 OUTPUT = -1  # the reader of what a step returns

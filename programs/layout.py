@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from programs.ops import COLUMN, ROW, TREE
+from programs.kinds import COLUMN, ROW, TREE
 
 VECTOR = 32  # numbers that torch's elementwise loops take at once, two AVX-512 registers; fewer elsewhere
 

@@ -13,8 +13,8 @@ from itertools import count
 from typing import NamedTuple
 
 from programs.graph import INPUTS, Dataflow
+from programs.kinds import KIND_NAMES, TREE, WEIGHTS
 from programs.layout import Layout
-from programs.ops import KIND_NAMES, TREE, WEIGHTS
 from programs.program import Program, Statement
 
 

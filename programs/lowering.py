@@ -12,8 +12,9 @@ import numpy as np
 
 from programs import ops
 from programs.graph import INPUTS, LR, N_INPUTS, G, M, Node, V
+from programs.kinds import SCALAR
 from programs.liveness import live
-from programs.ops import OPS, SCALAR, Op
+from programs.ops import OPS, Op
 from programs.phases import (
     COLUMN,
     CONSTANT,

@@ -16,7 +16,8 @@ from typing import TypeVar
 
 from programs.errors import InputError
 from programs.graph import INPUT_NODES, INPUTS
-from programs.ops import LANGUAGES, OPS, SCALAR, WEIGHTS, Op, functions_of
+from programs.kinds import SCALAR, WEIGHTS
+from programs.ops import LANGUAGES, OPS, Op, functions_of
 from programs.program import Program, Statement
 
 ATTEMPTS = 50  # draws of the details before another kind of mutation is taken

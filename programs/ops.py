@@ -1,10 +1,5 @@
 """The one table of functions. Every interpretation of a program reads it.
 
-A scalar is one number, a leaf-kind value one number for each parameter tensor, a tree one number for each weight. A
-tree whose numbers are the same all along the rows of each tensor, or all along its columns, is kept as one number for
-each row, or column; a vector is one column (`Layout`). Arrays have the numbers on the last axis: `[.., 1]`, `[.., L]`,
-`[.., H]`, `[.., N]`, `[.., P]`. Values are broadcast to the smallest kind that can hold them.
-
 The meaning of a function is its NumPy column. The torch column is source text with `{0}`, `{1}`, ... for the arguments,
 used both to run batches of programs and to write exported optimizers. The two agree up to rounding as long as nothing
 overflows (sinh and cosh do so a little earlier in torch). The sign of a zero may differ after maximum, minimum, cbrt.
@@ -25,14 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from programs.kinds import ANY, COLUMN, LEAF, ROW, SCALAR, TREE, WEIGHTS
+
 if TYPE_CHECKING:
     from programs.layout import Layout
 
-SCALAR, LEAF, ROW, COLUMN, TREE = range(5)
-KIND_NAMES = ("scalar", "leaf", "row", "column", "tree")
-
-ANY = (SCALAR, LEAF, ROW, COLUMN, TREE)
-WEIGHTS = (ROW, COLUMN, TREE)  # kinds that have a number for each weight, whichever way it is kept
 EPS = 1e-8  # added to every divisor, and the value of get_eps
 
 # The sets of functions, each with where it comes from and what it is for.

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from programs.graph import LR, G, M, V, W
+from programs.kinds import SCALAR, TREE, WEIGHTS
 from programs.layout import Layout
-from programs.ops import EPS, OPS, SCALAR, TREE, WEIGHTS, Op
+from programs.ops import EPS, OPS, Op
 from programs.run.matrices import MATRIX_FUNCTIONS
 from programs.run.sharing import OPEN, SharingTree, Skeletons
 

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from programs.graph import LR, Dataflow, G, M, Node, V, W
+from programs.kinds import SCALAR, TREE
 from programs.layout import Layout
 from programs.liveness import live
-from programs.ops import OPS, SCALAR, TREE
+from programs.ops import OPS
 from programs.program import Program
 
 

@@ -14,9 +14,9 @@ from itertools import count
 from typing import NamedTuple
 
 from programs.graph import CONSTANT, INPUT, INPUT_NODES, M, Node, V, W
+from programs.kinds import COLUMN, ROW, SCALAR
 from programs.layout import Layout
 from programs.liveness import live
-from programs.ops import COLUMN, ROW, SCALAR
 from programs.program import Program
 
 OPEN = len(INPUT_NODES)  # the node that stands for every constant

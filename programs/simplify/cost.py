@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from programs.graph import M, V, W
-from programs.ops import COLUMN, LEAF, ROW, SCALAR, TREE
+from programs.kinds import COLUMN, LEAF, ROW, SCALAR, TREE
 from programs.simplify.graph import Graph, Roots, depths, heights
 from programs.simplify.writing import writable
 

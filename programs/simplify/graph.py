@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from programs.graph import CONSTANT, INPUT_NODES, N_INPUTS, Dataflow, M, Node, V
+from programs.kinds import SCALAR, WEIGHTS
 from programs.liveness import live
-from programs.ops import OPS, SCALAR, WEIGHTS
+from programs.ops import OPS
 from programs.program import Program
 
 

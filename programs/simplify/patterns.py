@@ -12,7 +12,8 @@ from functools import cache
 
 import numpy as np
 
-from programs.ops import INFIX, LEAF, OPS, SCALAR, TREE
+from programs.kinds import LEAF, SCALAR, TREE
+from programs.ops import INFIX, OPS
 from programs.simplify.graph import Graph
 
 NUMBERS, SCALARS, SMALL = "abc", "st", "k"

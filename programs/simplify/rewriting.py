@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from functools import cache
 from typing import NamedTuple
 
-from programs.ops import KIND_NAMES
+from programs.kinds import KIND_NAMES
 from programs.simplify.facts import NOT_NEGATIVE, POSITIVE, signs
 from programs.simplify.graph import Graph, KindError, Roots, replaced, trimmed
 from programs.simplify.patterns import Bindings, build, folded_call, matches, pattern

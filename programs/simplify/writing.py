@@ -13,7 +13,8 @@ from math import inf
 from typing import NamedTuple
 
 from programs.graph import LR, N_INPUTS, M, V, W
-from programs.ops import OPS, TREE
+from programs.kinds import TREE
+from programs.ops import OPS
 from programs.program import Program, Statement
 from programs.simplify.graph import Graph, Roots, depths
 

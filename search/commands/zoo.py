@@ -7,11 +7,9 @@ from typing import Annotated
 import typer
 
 from programs import zoo
+from programs.kinds import ANY, KIND_NAMES, SCALAR
 from programs.liveness import states_in_words
 from programs.ops import (
-    ANY,
-    KIND_NAMES,
-    SCALAR,
     SETS,
     Op,
     functions_of,

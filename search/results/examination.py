@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from programs import zoo
 from programs.errors import InputError
 from programs.hashing import dataflow_hash
+from programs.kinds import TREE
 from programs.liveness import live_statements, state_kinds
-from programs.ops import TREE, user_definitions
+from programs.ops import user_definitions
 from programs.program import parse
 
 from proxy_tasks.outcome import Status

@@ -18,7 +18,8 @@ from pydantic import (
 
 from programs import zoo
 from programs.fingerprint import DEFAULT_BITS, MOST_BITS
-from programs.ops import LANGUAGES, OPS, SETS, WEIGHTS, Op, functions_of
+from programs.kinds import WEIGHTS
+from programs.ops import LANGUAGES, OPS, SETS, Op, functions_of
 
 from proxy_tasks import get_task
 from proxy_tasks.backend import MEMORY_MIB

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from programs import Program, Statement, parse
 from programs.export import optax_source, torch_source, verify_torch
+from programs.kinds import COLUMN, ROW, SCALAR, TREE, WEIGHTS
 from programs.layout import Layout
 from programs.lowering import lower
-from programs.ops import COLUMN, OPS, ROW, SCALAR, TREE, WEIGHTS
+from programs.ops import OPS
 from programs.run.reference import initial_state, numpy_step
 
 SHAPES = ((4, 3), (3,), (), (2, 2, 3), (1,))

@@ -9,7 +9,7 @@ from hypothesis import given
 
 from programs import InputError, Program, Statement, parse
 from programs.graph import W
-from programs.ops import KIND_NAMES
+from programs.kinds import KIND_NAMES
 
 from tests.support.oracle import ARITIES, KINDS, SCALAR, TREE, expected_kind
 from tests.support.strategies import programs

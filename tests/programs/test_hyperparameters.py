@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from programs import InputError, Program, live_program, parse, zoo
 from programs.hyperparameters import decay_of, learning_rate_of, scaled, with_decay, with_learning_rate
+from programs.kinds import SCALAR, TREE
 from programs.layout import Layout
 from programs.mutation import random_program
-from programs.ops import OPS, SCALAR, TREE
+from programs.ops import OPS
 from programs.run.reference import initial_state, numpy_step
 
 from tests.support.runs import reference_updates

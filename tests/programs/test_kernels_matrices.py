@@ -13,7 +13,8 @@ from programs import Program, parse
 from programs.graph import INPUTS, M, V
 from programs.kernels import batch
 from programs.kernels.source import Lent, Source
-from programs.ops import ANY, COLUMN, OPS, ROW, TREE, Op, one_number
+from programs.kinds import ANY, COLUMN, ROW, TREE
+from programs.ops import OPS, Op, one_number
 from programs.run.batched import Rows
 from programs.run.reference import initial_state, numpy_step
 from programs.run.sharing import Skeletons

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from programs.kinds import COLUMN, ROW, TREE
 from programs.layout import Layout
-from programs.ops import COLUMN, OPS, ROW, TREE
+from programs.ops import OPS
 from programs.run.matrices import MATRIX_FUNCTIONS
 
 SHAPES = [(2, 2), (3, 8), (8, 3), (16, 16), (12, 40)]

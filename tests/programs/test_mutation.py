@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from programs import InputError, Program, parse, zoo
 from programs.graph import V
+from programs.kinds import ROW
 from programs.mutation import delete, insert, modify, mutate, random_program, tune
-from programs.ops import LANGUAGES, ROW, functions_of
+from programs.ops import LANGUAGES, functions_of
 
 from tests.support.strategies import programs
 

@@ -16,8 +16,8 @@ import torch
 
 from programs import InputError, Program, dataflow_hash, live, zoo
 from programs.fingerprint import fingerprint
+from programs.kinds import COLUMN, ROW, TREE
 from programs.layout import Layout
-from programs.ops import COLUMN, ROW, TREE
 from programs.run.reference import initial_state, numpy_step
 
 from tests.support.closed_loop import by_reference, by_rows, start

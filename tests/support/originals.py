@@ -258,7 +258,7 @@ def lamb() -> Iterator[np.ndarray]:
 
 
 def cautious_adamw() -> Iterator[np.ndarray]:
-    """The authors' code of arXiv 2411.16085: Adam's step times mask / clamp(mean(mask), 1e-3), after the decay."""
+    """The authors' code of arXiv 2411.16085: Adam's step times mask / clamp(mean(mask), 1e-3); the decay before it."""
 
     def formula(w: np.ndarray, g: np.ndarray, memory: Memory, t: int) -> Any:
         u = adam(g, memory, t)
