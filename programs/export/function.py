@@ -12,7 +12,6 @@ from programs.graph import INPUTS, LR, G, M, V, W
 from programs.lowering import LoweredRule
 from programs.phases import STEP, SUM, Phase, Value
 
-
 _POWER = re.compile(r"(?<=\w) \*\* (?=\w+(?![\w.(\[]))")
 
 
