@@ -12,6 +12,8 @@ from programs.graph import INPUTS, LR, G, M, V, W
 from programs.lowering import LoweredRule
 from programs.phases import STEP, SUM, Phase, Value
 
+_POWER = re.compile(r"(?<=\w) \*\* (?=\w+(?![\w.(\[]))")
+
 
 def shares(total: str) -> str:
     """Return the name of the list of what each parameter adds to a total."""
@@ -43,8 +45,8 @@ def input_lists(rule: LoweredRule) -> dict[int, str]:
 
 
 def tidy(expression: str) -> str:
-    """Return the expression without parentheses that are not needed."""
-    return ast.unparse(ast.parse(expression, mode="eval"))
+    """Return the expression without parentheses that are not needed, and powers of names as formatters write them."""
+    return _POWER.sub("**", ast.unparse(ast.parse(expression, mode="eval")))
 
 
 def comprehension(

@@ -218,7 +218,7 @@ def _new_states(parts: Parts) -> Iterator[str]:
 
 
 def _what(parts: Parts) -> str:
-    words = {"w": "what to read", "g": "gradients", "m": "states m", "v": "states v", "step": "steps"}
+    words = {"w": "what to read", "g": "gradients", "m": "states m", "v": "states v", "step": "step"}
     return ", ".join(["what to write", *(words[name] for name in inputs(parts.rule).values())])
 
 

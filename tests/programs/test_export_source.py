@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_export_language import PROGRAMS as EXTENDED
 from test_export_torch import PROGRAMS, SHAPES, gradients, load, parameters, row
 
 from programs import InputError, parse, zoo
@@ -150,7 +151,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for make in (mutated_program, random_program)
         for seed in range(20)
     }
-    for name, program in (PROGRAMS | evolved).items():
+    extended = {name: parse(text, name) for name, text in EXTENDED.items()}
+    for name, program in (PROGRAMS | extended | evolved).items():
         (folder / f"{name.replace(' ', '_')}.py").write_text(torch_source(program, "Found", {"program": name}))
     return folder
 
@@ -165,8 +167,11 @@ def test_ruff_has_nothing_to_say(files: Path) -> None:
     run("ruff", "format", "--isolated", "--no-cache", "--line-length", "120", "--check", files)
 
 
+_TYPED = ("lion", "raw_lion", "one_after_another", "functions_of_the_rate", "corrected_adamw", "factored", "schedule")
+
+
 def test_mypy_has_nothing_to_say_in_strict_mode(files: Path) -> None:
-    chosen = [files / f"{name}.py" for name in ("lion", "raw_lion", "one_after_another", "functions_of_the_rate")]
+    chosen = [files / f"{name}.py" for name in _TYPED]
     run("mypy", "--strict", *chosen)  # with the cache of the project, which knows torch
 
 
