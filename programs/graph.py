@@ -73,7 +73,8 @@ def trace(statements: Sequence[tuple[str, str, tuple[str | float, ...]]]) -> Dat
     """
     flow, found = _trace(statements, (TREE, TREE))
     if ROW in found or COLUMN in found:
-        for m, v in product((ROW, COLUMN, TREE), repeat=2):
+        written = ((ROW, COLUMN, TREE) if flow.states[slot] != slot else (TREE,) for slot in (M, V))
+        for m, v in product(*written):
             flow, found = _trace(statements, (m, v))
             if (found[flow.states[M]], found[flow.states[V]]) == (m, v):
                 return flow

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from programs import ops
+from programs import kinds
 from programs.graph import INPUTS, LR, N_INPUTS, G, M, Node, V
 from programs.kinds import SCALAR
 from programs.liveness import live
@@ -37,7 +37,7 @@ NUMBER = "number"  # in place of the name of a function
 
 SPREAD = "spread"  # the same of a value by rows or columns that becomes a tree
 
-_RANKS = {ops.LEAF: LEAF, ops.ROW: ROW, ops.COLUMN: COLUMN, ops.TREE: TREE}
+_RANKS = {kinds.LEAF: LEAF, kinds.ROW: ROW, kinds.COLUMN: COLUMN, kinds.TREE: TREE}
 _ZEROS = {
     TREE: "torch.zeros_like({0})",
     ROW: "torch.zeros_like(_row_sum({0})).to({0}.dtype)",

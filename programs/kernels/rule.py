@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from programs.graph import INPUTS, LR, W
 from programs.kinds import COLUMN, ROW
+from programs.kinds import TREE as TREE_KIND
 from programs.ops import OPS, Op
-from programs.ops import TREE as TREE_KIND
 from programs.phases import CONSTANT, HANDED, LEAF, RATE, SUM, TOTAL, TREE, Value, levels
 from programs.run.sharing import OPEN, Skeleton, Skeletons
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from programs.graph import INPUTS, W
 from programs.kernels.rule import INDEX, KernelRule
-from programs.ops import TREE as TREE_KIND
+from programs.kinds import TREE as TREE_KIND
 from programs.phases import TREE
 from programs.run.sharing import Skeletons
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from programs.graph import M, V
-from programs.ops import TREE as WIDEST
+from programs.kinds import TREE as WIDEST
 from programs.run.batched import Rows
 from programs.run.reference import State, numpy_step
 
