@@ -20,9 +20,14 @@ from search.store.keys import Answer
 from search.store.views import ProgramEntry
 
 
-def near_adamw(number: int, accepts: Callable[[Program], bool] = lambda _: True) -> list[Program]:
-    """Return AdamW and `number - 1` descendants, each three mutations away from one before it."""
-    rng, found = Random(1), [zoo.load("adamw")]
+def near_adamw(number: int) -> list[Program]:
+    """Return AdamW and `number - 1` descendants."""
+    return near("adamw", number)
+
+
+def near(name: str, number: int, accepts: Callable[[Program], bool] = lambda _: True) -> list[Program]:
+    """Return a program of the zoo and `number - 1` descendants, each three mutations away from one before it."""
+    rng, found = Random(1), [zoo.load(name)]
     while len(found) < number:
         child = found[int(rng.random() * len(found))]
         for _ in range(3):

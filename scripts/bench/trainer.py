@@ -1,6 +1,6 @@
 """Training many candidates at once against training them one after another, on both sides with all cores.
 
-    python -m scripts.bench.trainer [TASK ...] [--replicas 64] [--processes 2] [--rounds 3]
+    python -m scripts.bench.trainer [TASK ...] [--program adamw] [--replicas 64] [--processes 2] [--rounds 3]
 
 The reference is the ordinary way: for each candidate an `nn.Module` of torch's layers, its loss, `backward()`, and the
 candidate exported as a `torch.optim.Optimizer`. Every process, with one thread, trains the same candidates for the same
@@ -30,7 +30,7 @@ from proxy_tasks.outcome import Status
 
 from search.evidence.step_time import exported_class
 
-from scripts.bench.candidates import near_adamw
+from scripts.bench.candidates import near
 from tests.support.references import Cnn, Mlp, Transformer
 
 SEED = 0
@@ -65,10 +65,10 @@ def cases() -> dict[str, Case]:
     }
 
 
-def able_to_train(number: int) -> list[Program]:
-    """Return programs as a search meets them: a few mutations away from AdamW, and trained well on few steps."""
+def able_to_train(number: int, name: str = "adamw") -> list[Program]:
+    """Return programs as a search meets them: a few mutations from one of the zoo, and trained well on few steps."""
     task = replace(get_task("digits_mlp"), steps=40)
-    return near_adamw(number, lambda program: train(task, [Replica(program, SEED)])[0].status == Status.OK)
+    return near(name, number, lambda program: train(task, [Replica(program, SEED)])[0].status == Status.OK)
 
 
 def train_ordinary(task: Task, optimizer: torch.optim.Optimizer, module: nn.Module) -> None:
@@ -90,12 +90,12 @@ class Rates(NamedTuple):
     rules: float
 
 
-def measure(name: str, number: int, rounds: int) -> Rates:
+def measure(name: str, program: str, number: int, rounds: int) -> Rates:
     """Train both ways in turn, in this process; validation is left out on both sides."""
     configure_process()
     case = cases()[name]
     task = replace(case.task, steps=case.steps)
-    programs = able_to_train(number)
+    programs = able_to_train(number, program)
     classes = [exported_class(program) for program in programs[:CANDIDATES_ALONE]]
     trainer.validation_losses = lambda _dataset, _model, parameters: [0.0] * len(parameters[0])
     rules = [0.0]
@@ -120,8 +120,8 @@ def timed_rules(total: list[float]) -> None:
     """Add the time that update rules take to the only item of `total` from now on."""
     step = UpdateRules.step
 
-    def timed(self: UpdateRules, lr: torch.Tensor) -> None:
-        total[0] += seconds(lambda: step(self, lr))
+    def timed(self: UpdateRules, lr: torch.Tensor, taken: torch.Tensor) -> None:
+        total[0] += seconds(lambda: step(self, lr, taken))
 
     UpdateRules.step = timed  # type: ignore[method-assign]
 
@@ -136,15 +136,16 @@ def seconds(function: Callable[[], Any]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tasks", nargs="*", metavar="TASK", default=list(cases()))
+    parser.add_argument("--program", default="adamw", help="of the zoo; the candidates are near it")
     parser.add_argument("--replicas", type=int, default=64)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    print(f"{options.replicas} candidates, {options.processes} processes of one thread each")
+    print(f"{options.replicas} candidates near {options.program}, {options.processes} processes of one thread each")
     print("| task | one after another | all at once | ratio | update rules |\n|---|---|---|---|---|")
     with multiprocessing.get_context("spawn").Pool(options.processes, maxtasksperchild=1) as pool:
         for name in options.tasks:
-            work = [(name, options.replicas, options.rounds)] * options.processes
+            work = [(name, options.program, options.replicas, options.rounds)] * options.processes
             rates = pool.starmap(measure, work, chunksize=1)
             alone, together = sum(r.alone for r in rates), sum(r.together for r in rates)
             rules = statistics.fmean(r.rules for r in rates)
