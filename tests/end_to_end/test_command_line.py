@@ -154,8 +154,8 @@ def test_tasks_and_zoo(server: ForkServer, folder: Path) -> None:
         assert name in out
         assert parse(looked(server, folder, "zoo", name)) == zoo.load(name), "what is printed reads back"
     functions = looked(server, folder, "zoo", "--functions")
-    for call in ("interp(x, y, a)", "get_step()", "orthogonalize(x)"):
-        assert sum(line.startswith(call) for line in functions.splitlines()) == 1
+    for function in ("interp(x, y, a)", "get_step()", "orthogonalize(x)"):
+        assert sum(line.startswith(function) for line in functions.splitlines()) == 1
 
 
 def test_help(server: ForkServer, folder: Path) -> None:
