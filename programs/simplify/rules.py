@@ -230,7 +230,7 @@ RULES = (
     # --- matrices ----------------------------------------------------------------------------------------------
     _real("rms(k)", "abs(k)"),
     *(_real(f"{f}({f}(x))", f"{f}(x)") for f in ("row_mean", "column_mean")),
-    *(_exact(f"{f}(negative(x))", f"negative({f}(x))") for f in ("row_mean", "column_mean")),
+    *(_real(f"{f}(negative(x))", f"negative({f}(x))") for f in ("row_mean", "column_mean")),
     *(_real(f"{f}(x * a)", f"{f}(x) * a") for f in ("row_mean", "column_mean")),
     *(_real(f"{f}(x * a)", f"{f}(x) * abs(a)") for f in ("rms", "row_norm", "column_norm")),
     _real("orthogonalize(negative(x))", "negative(orthogonalize(x))"),

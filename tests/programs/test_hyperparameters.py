@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 
 from programs import InputError, Program, live_program, parse, zoo
 from programs.hyperparameters import decay_of, learning_rate_of, scaled, with_decay, with_learning_rate
-from programs.kinds import SCALAR, TREE
-from programs.layout import Layout
 from programs.mutation import random_program
-from programs.ops import OPS
 from programs.run.reference import initial_state, numpy_step
 
+from tests.support import oracle
+from tests.support.oracle import SCALAR, TREE, Value
 from tests.support.runs import reference_updates
-from tests.support.strategies import Trajectory, layout_of, mutated_program, programs, trajectory
+from tests.support.strategies import MATRICES, Trajectory, layout_of, mutated_program, programs, trajectory
 
 LAYOUT = layout_of()
 
@@ -125,10 +124,8 @@ class Definition:
             elif function in ("mul", "div"):
                 orders = [args, args[::-1]] if function == "mul" else [args]
                 is_multiple = any(x in multiple and not (y in with_w and y in tree) for x, y in orders)
-            depends, is_tree = (
-                any(a in with_w for a in args),
-                OPS[function].result([TREE if a in tree else SCALAR for a in args]) == TREE,
-            )
+            depends = any(a in with_w for a in args)
+            is_tree = oracle.expected_kind(function, [TREE if a in tree else SCALAR for a in args]) == TREE
             for names, belongs in ((multiple, is_multiple), (with_w, depends), (tree, is_tree)):
                 (names.add if belongs else names.discard)(target)
         return found  # type: ignore[return-value]
@@ -145,7 +142,7 @@ class Definition:
                     continue
                 names.discard(target)
                 reached.add(i)
-                if function in ("norm", "global_norm", "dot", "cosine_sim"):
+                if function in ("norm", "global_norm", "dot", "cosine_sim", "rms", *oracle.MATRIX):
                     continue
                 is_sum = function in ("add", "sub", "interp")
                 names.update(
@@ -158,28 +155,22 @@ class Definition:
             wanted = following
 
     def updates(self, start: Trajectory, factor: float) -> list[np.ndarray]:
-        layout, updates = LAYOUT, list[np.ndarray]()
-        m = v = np.zeros(layout.total)
+        updates = list[np.ndarray]()
+        m = v = np.zeros(LAYOUT.total)
         for number, (g, rate) in enumerate(zip(start.gradients, start.rates, strict=True)):
-            values = {"w": start.w * (1 + 0.1 * number), "g": g, "m": m, "v": v, "lr": np.full(1, rate)}
+            trees = {"w": start.w * (1 + 0.1 * number), "g": g, "m": m, "v": v}
+            values = {name: Value(TREE, row) for name, row in trees.items()} | {"lr": _number(rate)}
             for i, (target, function, args) in enumerate(self.lines):
-                given = [values[a] if isinstance(a, str) else np.full(1, a) for a in args]
-                given = [factor * x if (i, j) in self.terms else x for j, x in enumerate(given)]
-                values[target] = self._call(function, given, layout)
-            m, v = values["m"], values["v"]
-            updates.append(values["update"])
+                given = [values[a] if isinstance(a, str) else _number(a) for a in args]
+                given = [x._replace(array=factor * x.array) if (i, j) in self.terms else x for j, x in enumerate(given)]
+                values[target] = oracle.call(function, given, MATRICES, np.float64, number + 1)
+            m, v = values["m"].array, values["v"].array
+            updates.append(values["update"].array)
         return updates
 
-    @staticmethod
-    def _call(function: str, args: list[np.ndarray], layout: Layout) -> np.ndarray:
-        op, largest = OPS[function], max((len(a) for a in args), default=1)
-        leaves = len(layout.sizes)
-        if function == "norm":
-            whole = len(args[0]) == layout.total
-            return np.asarray(op.numpy(layout.starts, args[0]) if whole else np.abs(args[0]))
-        if largest == layout.total:
-            args = [a[layout.leaf_of] if len(a) == leaves else a for a in args]
-        return np.atleast_1d(np.asarray(op.numpy(*args)))
+
+def _number(x: float) -> Value:
+    return Value(SCALAR, np.full(1, x))
 
 
 def check_against_definition(program: Program, seed: int, factor: float) -> bool:

@@ -20,9 +20,9 @@ from programs.simplify.patterns import NUMBERS, SCALARS, SMALL, Pattern, pattern
 from programs.simplify.rules import DOMAIN, EXACT, ROUNDING, RULES, TAGS, Rule
 
 from tests.support import oracle
-from tests.support.oracle import LEAF, SCALAR, TREE, Value
+from tests.support.oracle import LEAF, MATRIX, SCALAR, TREE, Shape, Value
 
-REDUCTIONS = ("norm", "global_norm", "dot", "cosine_sim", "clip")
+REDUCTIONS = ("norm", "global_norm", "dot", "cosine_sim", "clip", "rms", *MATRIX)
 EXTREME = (
     0.0,
     -0.0,
@@ -93,16 +93,16 @@ def test_the_table_is_well_formed() -> None:
 # --- exact: bit for bit ------------------------------------------------------------------------------------------
 
 
-def evaluate(shape: Pattern, values: Mapping[str, Value], sizes: Sequence[int], dtype: Any) -> Value:
+def evaluate(shape: Pattern, values: Mapping[str, Value], shapes: Sequence[Shape], dtype: Any) -> Value:
     if isinstance(shape, str):
         return values[shape]
     if isinstance(shape, float):
         return Value(SCALAR, np.full(1, shape, dtype))
-    args = [evaluate(s, values, sizes, dtype) for s in shape[1:]]  # type: ignore[arg-type]
-    return oracle.call(str(shape[0]), args, sizes, dtype)
+    args = [evaluate(s, values, shapes, dtype) for s in shape[1:]]  # type: ignore[arg-type]
+    return oracle.call(str(shape[0]), args, shapes, dtype)
 
 
-def places(rule: Rule, dtype: Any) -> Iterator[tuple[dict[str, Value], Sequence[int]]]:
+def places(rule: Rule, dtype: Any) -> Iterator[tuple[dict[str, Value], Sequence[Shape]]]:
     """Arguments for the letters of a rule: for elementwise rules trees of all combinations of extreme floats."""
     names = letters(pattern(rule.left))
     scalars = [n for n in names if n in NUMBERS + SCALARS]
@@ -118,13 +118,13 @@ def places(rule: Rule, dtype: Any) -> Iterator[tuple[dict[str, Value], Sequence[
 
 def _rows(
     rule: Rule, trees: Sequence[str], bound: dict[str, Value], floats: Sequence[float], dtype: Any
-) -> Iterator[tuple[dict[str, Value], Sequence[int]]]:
+) -> Iterator[tuple[dict[str, Value], Sequence[Shape]]]:
     if functions(pattern(rule.left)) & set(REDUCTIONS):
         rng = np.random.default_rng(3)
         for _ in range(40):
             pool = floats if rng.random() < 0.3 else rng.normal(size=8).tolist()
             drawn = {n: rng.choice(pool, 1 if n == SMALL else 3).astype(dtype) for n in trees}
-            yield {**bound, **{n: Value(LEAF if n == SMALL else TREE, x) for n, x in drawn.items()}}, [3]
+            yield {**bound, **{n: Value(LEAF if n == SMALL else TREE, x) for n, x in drawn.items()}}, [(1, 3)]
         return
     combinations = [
         c for c in itertools.product(floats, repeat=len(trees)) if meets(rule, dict(zip(trees, c, strict=True)))
@@ -200,9 +200,21 @@ def _length(row: Sequence[Any]) -> Any:
     return mp.sqrt(sum(x * x for x in row))
 
 
-def _reduction(name: str, rows: list[list[Any]]) -> list[Any]:
+def _reduction(name: str, rows: list[list[Any]], guard: Any) -> list[Any]:
+    """Of a leaf that is one row."""
+    width = len(rows[0])
     if name in ("norm", "global_norm"):
         return [_length(rows[0])]
+    if name == "rms":
+        return [_length(rows[0]) / mp.sqrt(width)]
+    if name == "row_norm":
+        return [_length(rows[0])] * width
+    if name == "row_mean":
+        return [sum(rows[0]) / width] * width
+    if name in ("column_norm", "column_mean"):
+        return [abs(x) for x in rows[0]] if name == "column_norm" else rows[0]
+    if name == "orthogonalize":
+        return [x / (_length(rows[0]) + guard) * mp.sqrt(width) for x in rows[0]]
     if name == "clip":
         factor = min(mpf(1), rows[1][0] / _length(rows[0]))
         return [x * factor for x in rows[0]]
@@ -220,7 +232,7 @@ def real(shape: Pattern, values: Mapping[str, list[Any]], guard: Any = EPS) -> l
     name = str(shape[0])
     try:
         if name in REDUCTIONS:
-            return [_real(x) for x in _reduction(name, rows)]
+            return [_real(x) for x in _reduction(name, rows, guard)]
         width = max(map(len, rows))
         spread = [row * (width // len(row)) for row in rows]
         return [_real(_elementwise(guard)[name](*args)) for args in zip(*spread, strict=True)]
