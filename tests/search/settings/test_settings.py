@@ -378,7 +378,7 @@ def test_a_bad_override_is_not_blamed_on_the_file(tmp_path: Path, override: str)
 
 def test_every_program_of_the_zoo_may_start(tmp_path: Path) -> None:
     for name in zoo.names():
-        load_settings(write(tmp_path, GOOD), [f"strategy.start={name}"])
+        load_settings(write(tmp_path, GOOD), ["language=extended", f"strategy.start={name}"])
 
 
 @pytest.mark.parametrize("override", ["seed=true", "tasks.0.seeds=true", "budget.programs=yes"])
