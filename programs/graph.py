@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from itertools import product
 from math import isfinite
 from typing import NamedTuple
 
 from programs.errors import StatementError
-from programs.kinds import COLUMN, KIND_NAMES, ROW, SCALAR, TREE, WEIGHTS
-from programs.ops import OPS
+from programs.kinds import COLUMN, KIND_NAMES, ROW, SCALAR, TREE, UNKNOWN, WEIGHTS
+from programs.ops import OPS, largest
 
 W, G, M, V, LR = range(5)
 INPUTS = ("w", "g", "m", "v", "lr")
@@ -71,14 +70,48 @@ def trace(statements: Sequence[tuple[str, str, tuple[str | float, ...]]]) -> Dat
         StatementError: an unknown function, a wrong number of arguments, a constant that is no finite float, a variable
             that is read before it is assigned, a call that does not fit its kinds, or an output that is not a tree.
     """
-    flow, found = _trace(statements, (TREE, TREE))
-    if ROW in found or COLUMN in found:
-        written = ((ROW, COLUMN, TREE) if flow.states[slot] != slot else (TREE,) for slot in (M, V))
-        for m, v in product(*written):
-            flow, found = _trace(statements, (m, v))
-            if (found[flow.states[M]], found[flow.states[V]]) == (m, v):
-                return flow
+    flow, kinds = _trace(statements, (TREE, TREE))
+    if ROW in kinds or COLUMN in kinds:
+        states = _state_kinds(flow, kinds)
+        if states != (TREE, TREE):
+            flow, _ = _trace(statements, states)
     return flow
+
+
+def _state_kinds(flow: Dataflow, kinds: Sequence[int]) -> tuple[int, int]:
+    """Return the smallest kinds of the states that fit what is written to them, for a graph in which they are trees.
+
+    Nothing is known of a state but what is written to it: each pass over the graph finds more, until nothing changes. A
+    state that is never written, or of which nothing is found, is a tree.
+    """
+    found = [TREE if n == slot or _is_surely_tree(flow, n) else UNKNOWN for slot, n in flow.states.items()]
+    if UNKNOWN not in found:  # as nearly always
+        return TREE, TREE
+    calls = [(n, OPS[node.function].results, node.args) for n, node in enumerate(flow.nodes) if node.args]
+    kinds = list(kinds)
+    while True:
+        kinds[M : V + 1] = found
+        for n, results, args in calls:
+            kinds[n] = results[tuple([kinds[a] for a in args])]
+        after = [TREE if flow.states[slot] == slot else kinds[flow.states[slot]] for slot in (M, V)]
+        if after == found:
+            if UNKNOWN not in found:
+                return found[0], found[1]
+            after = [TREE if kind == UNKNOWN else kind for kind in found]
+        found = after
+
+
+def _is_surely_tree(flow: Dataflow, number: int) -> bool:
+    """Return whether weights or gradients are part of a value place by place, whatever the states are kept as."""
+    stack = [number]
+    while stack:
+        n = stack.pop()
+        if n in (W, G):
+            return True
+        node = flow.nodes[n]
+        if node.args and OPS[node.function].result is largest:
+            stack += node.args
+    return False
 
 
 def _trace(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from programs.kinds import ANY, COLUMN, LEAF, ROW, SCALAR, TREE, WEIGHTS
+from programs.kinds import ANY, COLUMN, LEAF, ROW, SCALAR, TREE, UNKNOWN, WEIGHTS
 
 if TYPE_CHECKING:
     from programs.layout import Layout
@@ -42,6 +42,9 @@ NEWTON_SCHULZ_STEPS = 5
 
 def largest(kinds: Sequence[int]) -> int:
     """Return the kind of an elementwise result: the smallest to which all arguments can be broadcast."""
+    if UNKNOWN in kinds:
+        known = largest([SCALAR, *(kind for kind in kinds if kind != UNKNOWN)])
+        return UNKNOWN if known in (SCALAR, LEAF) else known
     return TREE if ROW in kinds and COLUMN in kinds else max(kinds)
 
 
@@ -72,7 +75,7 @@ def one_per_weight(_kinds: Sequence[int]) -> int:
 
 def like_first(kinds: Sequence[int]) -> int:
     """Return the kind of the first argument, for functions that only rescale it by what all its numbers tell."""
-    return TREE if kinds[0] in WEIGHTS else kinds[0]
+    return kinds[0] if kinds[0] in (SCALAR, LEAF) else TREE
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,8 @@ class Op:
         of_training: what the function tells of the training, `step` or `steps`, if anything.
         set: the set of functions that it belongs to, one of `SETS`.
         meaning: what it gives, in words about the arguments x, y and a; without it, the torch column says so.
-        results: the kind of the result by the kinds of the arguments, for all calls that fit.
+        results: the kind of the result by the kinds of the arguments, for all calls that fit; also where those of
+            states are `UNKNOWN`.
     """
 
     name: str
@@ -120,7 +124,8 @@ class Op:
     results: Mapping[tuple[int, ...], int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        results = {kinds: self.result(kinds) for kinds in itertools.product(*self.accepts)}
+        accepts = [(*kinds, UNKNOWN) if ROW in kinds else kinds for kinds in self.accepts]
+        results = {kinds: self.result(kinds) for kinds in itertools.product(*accepts)}
         object.__setattr__(self, "results", results)
 
     @property
