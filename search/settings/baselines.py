@@ -67,6 +67,13 @@ BASELINES = {
     )
 }
 
+
+def is_program(name: str) -> bool:
+    """Return whether a baseline is a program of the language."""
+    row = BASELINES[name]
+    return isinstance(row.make(row.rates.low, 0.0 if row.decays is None else row.decays.low), Program)
+
+
 _HALF_RANGE = 10**1.5  # factor to either side of a program's own constants, since its best may lie on either side
 _DECAY_FOR_ZERO = 0.1  # the middle of the range of decays for a program whose decay is zero
 

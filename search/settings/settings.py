@@ -27,6 +27,7 @@ from proxy_tasks.named import is_users
 from proxy_tasks.outcome import CURVE_POINTS
 
 from search.settings import limits
+from search.settings.baselines import is_program
 from search.settings.fields import BaselineNames, Immutable, Number, SearchName, ShortText, Text, Within, plain
 from search.settings.tasks import TaskChoice, TaskSeeds, task_seeds
 
@@ -329,7 +330,14 @@ class Settings(Immutable):
     def _consistent(self) -> Settings:
         for name in self.strategy.start if self.strategy.start_tuned else ():
             if name not in self.baselines:
-                raise ValueError(f"start_tuned needs '{name}' among the baselines")
+                raise ValueError(
+                    f"start_tuned needs '{name}' among the baselines; add it there, or set start_tuned to false"
+                )
+            if not is_program(name):
+                raise ValueError(
+                    f"start_tuned: the baseline '{name}' is an optimizer of torch, no program that a search could start"
+                    " from; set start_tuned to false to start from the zoo's"
+                )
         return self
 
     @model_validator(mode="after")
