@@ -147,11 +147,6 @@ class Op:
         """Within what the sums run: `all`, `leaf`, `row` or `column`."""
         return {per_leaf: "leaf", per_row: "row", per_column: "column"}.get(self.result, "all")
 
-    @property
-    def is_constant(self) -> bool:
-        """Whether the function is a number, the same at every step of every training."""
-        return not self.accepts and not self.of_training
-
     def of_kind(self, kind: int) -> Op:
         """Return the function that this one is for a first argument of this kind."""
         return OPS[self.of_numbers] if self.of_numbers and kind not in WEIGHTS else self
@@ -269,10 +264,10 @@ def _constant(name: str, value: float) -> Op:
 
 
 def _of_training(name: str, what: str, meaning: str) -> Op:
-    return Op(name, (), one_number, _not_a_number, "", "", of_training=what, set="steps", meaning=meaning)
+    return Op(name, (), one_number, _unknown_outside, "", "", of_training=what, set="steps", meaning=meaning)
 
 
-def _not_a_number() -> Any:
+def _unknown_outside() -> Any:
     raise TypeError("known in a training only")
 
 

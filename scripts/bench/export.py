@@ -1,6 +1,7 @@
-"""Speed of an exported optimizer against `torch.optim.AdamW(foreach=True)`, measured in turn in the same run.
+"""Speed of an exported optimizer against one of torch, measured in turn in the same run.
 
     python -m scripts.bench.export [--program lion] [--tensors 100] [--size 100000] [--rounds 20] [--threads 1]
+    python -m scripts.bench.export --program muon --reference Muon --tensors 8 --size 256 256
 
 Prints the median time of a step of each and the median of the ratios of the rounds, for the foreach path and the
 single-tensor path. A ratio below 1 means that the exported optimizer is faster.
@@ -22,7 +23,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", default="lion")
     parser.add_argument("--tensors", type=int, default=100)
-    parser.add_argument("--size", type=int, default=100_000)
+    parser.add_argument("--size", type=int, nargs="+", default=[100_000])
+    parser.add_argument("--reference", choices=["AdamW", "Muon"], default="AdamW", help="of torch.optim")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
@@ -31,10 +33,11 @@ def main() -> None:
     found = exported_class(zoo.load(args.program))
 
     def fresh() -> list[torch.Tensor]:
-        return weights(args.tensors, args.size, device=args.device)
+        return weights(args.tensors, *args.size, device=args.device)
 
+    made = torch.optim.AdamW(fresh(), foreach=True) if args.reference == "AdamW" else torch.optim.Muon(fresh())
     optimizers = {
-        "AdamW(foreach=True)": torch.optim.AdamW(fresh(), foreach=True),
+        f"torch.optim.{args.reference}": made,
         f"{args.program}(foreach=True)": found(fresh(), foreach=True),
         f"{args.program}(foreach=False)": found(fresh(), foreach=False),
     }

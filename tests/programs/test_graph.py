@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 
 from programs import InputError, Program, Statement, parse
-from programs.graph import W
-from programs.kinds import KIND_NAMES
+from programs.graph import M, V, W, _trace
+from programs.kinds import COLUMN, KIND_NAMES, ROW
+from programs.kinds import TREE as WIDEST
 
 from tests.support.oracle import ARITIES, KINDS, SCALAR, TREE, expected_kind
 from tests.support.strategies import programs
@@ -116,3 +117,62 @@ def test_kinds_of_random_programs_follow_the_specification(program: Program) -> 
         scope[target] = kind
     assert kinds_of(program) == expected
     assert [scope[name] for name in ("update", "m", "v")] == [TREE, TREE, TREE]
+
+
+# --- rows and columns ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("x = row_norm(g)", "row"),
+        ("x = column_mean(g)", "column"),
+        ("x = row_norm(g)\nx = x * lr", "row"),
+        ("x = row_norm(g)\ny = norm(g)\nx = x + y", "row"),
+        ("x = row_norm(g)\ny = column_norm(g)\nx = x * y", "tree"),
+        ("x = row_norm(g)\nx = x * g", "tree"),
+        ("x = row_norm(g)\nx = column_mean(x)", "column"),
+        ("x = row_norm(g)\nx = orthogonalize(x)", "tree"),
+        ("x = row_norm(g)\nx = clip(x, lr)", "tree"),
+        ("x = row_norm(g)\nx = rms(x)", "leaf"),
+        ("x = row_norm(g)\nx = dot(x, g)", "scalar"),
+    ],
+)
+def test_what_rows_and_columns_become(text: str, kind: str) -> None:
+    flow = parse(f"{text}\nupdate = g * lr").dataflow
+    assert KIND_NAMES[flow.nodes[flow.statements[-2]].kind] == kind
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("m = interp(g, m, 0.9)\nx = row_norm(g)\nv = x * g", ("tree", "tree")),
+        ("x = row_mean(g)\nm = interp(x, m, 0.9)", ("row", "tree")),
+        ("x = row_mean(g)\nm = interp(x, m, 0.9)\ny = column_mean(g)\nv = interp(y, v, 0.9)", ("row", "column")),
+        ("x = row_mean(g)\nm = x + v\nv = m * 0.5", ("row", "row")),
+        ("x = row_mean(g)\ny = column_mean(g)\nv = m + y\nm = x * 1.0", ("row", "tree")),
+        ("x = row_mean(g)\nm = m * 0.9\nv = interp(x, v, 0.9)", ("tree", "row")),
+    ],
+)
+def test_states_are_kept_as_small_as_what_is_written_to_them(text: str, kinds: tuple[str, str]) -> None:
+    flow = parse(f"{text}\nupdate = g * lr").dataflow
+    assert tuple(KIND_NAMES[flow.nodes[slot].kind] for slot in (M, V)) == kinds
+
+
+@given(program=programs())
+def test_no_smaller_kinds_of_states_would_fit(program: Program) -> None:
+    """Beside all combinations of kinds, tried one after another; a state that nothing is known of is a tree."""
+    flow = program.dataflow
+    found = tuple(flow.nodes[slot].kind for slot in (M, V))
+    assert all(
+        flow.nodes[n].kind == kind for n, kind in zip(flow.states.values(), found, strict=True) if n not in (M, V)
+    )
+    fitting = []
+    for kinds in itertools.product((ROW, COLUMN, WIDEST), repeat=2):
+        traced, of_nodes = _trace(program.statements, kinds)
+        if all(of_nodes[n] == kind for n, kind in zip(traced.states.values(), kinds, strict=True)):
+            fitting.append(kinds)
+    for slot in (0, 1):
+        if found[slot] == WIDEST and flow.states[M + slot] != M + slot:
+            small = [kinds for kinds in fitting if kinds[slot] != WIDEST and kinds[1 - slot] == found[1 - slot]]
+            assert {kinds[slot] for kinds in small} in (set(), {ROW, COLUMN}), "one kind alone would have fitted"

@@ -112,8 +112,11 @@ def test_the_markov_chain_is_learned_up_to_its_entropy_and_never_beyond() -> Non
 
 # --- batches -------------------------------------------------------------------------------------------------------
 
-# Of each kind of program one or two: without state, with one and two, with steps, matrices, rows and columns.
-KNOWN = ("adafactor", "adamw", "lion", "muon", "nesterov", "normuon", "raw_lion", "sgd", "torch_adamw")
+# All of the paper's language, and those that say everything that the extended one has.
+KNOWN = (
+    "adabelief", "adamw", "lion", "nadamw", "nesterov", "raw_lion", "rmsprop", "sgd", "sgd_momentum", "signum",
+    "adafactor", "muon", "normuon", "torch_adamw",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SUITE)
