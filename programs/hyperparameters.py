@@ -14,10 +14,11 @@ them alike.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import count
 from typing import NamedTuple
 
+from programs.constants import with_nodes
 from programs.errors import InputError
 from programs.graph import INPUTS, Node, W
 from programs.kinds import WEIGHTS
@@ -53,7 +54,7 @@ def with_learning_rate(program: Program, value: float) -> Program:
     place = _Values(program).rate()
     if place is None:
         raise InputError("the program has no learning rate to set: no constant multiplies its whole update")
-    return _with_constants(program, {place: float(value)})
+    return with_nodes(program, {place: float(value)})
 
 
 def scaled(program: Program, factor: float) -> Program:
@@ -66,7 +67,7 @@ def scaled(program: Program, factor: float) -> Program:
     values = _Values(program)
     place = values.rate()
     if place is not None and _TINY < abs(changed := values.nodes[place].value * factor) < _HUGE:
-        return _with_constants(program, {place: changed})
+        return with_nodes(program, {place: changed})
     return Program((*program.statements, Statement("update", "mul", ("update", float(factor)))))
 
 
@@ -153,12 +154,12 @@ class _Decay:
         shares = {p: self._nodes[p].value / self.reference for p in places.values() if p is not None}
         others = [edge for edge, place in places.items() if place is None]
         changes = {place: share * value for place, share in shares.items()}
-        return _with_constants(self._program, changes, others, value / self.reference)
+        return _multiplied(with_nodes(self._program, changes), others, value / self.reference)
 
     def revived(self) -> Program:
         """Return the program with the zeros among the constants of its terms made ones."""
         places = [p for edge in self.terms if (p := self._place(edge)) is not None]
-        return _with_constants(self._program, {p: 1.0 for p in places if self._nodes[p].value == 0})
+        return with_nodes(self._program, {p: 1.0 for p in places if self._nodes[p].value == 0})
 
     def _found(self) -> set[Edge]:
         """Return all terms, on a walk backwards from the update that ends at reductions."""
@@ -241,24 +242,20 @@ def _depending_on_w(nodes: Iterable[Node]) -> set[int]:
     return found
 
 
-def _with_constants(
-    program: Program, constants: Mapping[int, float], edges: Iterable[Edge] = (), factor: float = 1.0
-) -> Program:
-    """Return the program with other constants, and with arguments multiplied by a factor on the way to their readers.
+def _multiplied(program: Program, edges: Iterable[Edge], factor: float) -> Program:
+    """Return the program with arguments multiplied by a factor on the way to their readers.
 
     Each of these arguments takes a statement of its own.
     """
-    flow = program.dataflow
+    multiplied = set(edges)
     taken = {*INPUTS, *(statement.target for statement in program.statements)}
     names = (f"decay{n}" for n in count(1) if f"decay{n}" not in taken)
-    multiplied, statements = set(edges), list[Statement]()
-    for number, statement in zip(flow.statements, program.statements, strict=True):
-        args = []
-        for argument, arg in enumerate(flow.nodes[number].args):
-            args.append(constants.get(arg, statement.args[argument]))
+    statements = list[Statement]()
+    for number, statement in zip(program.dataflow.statements, program.statements, strict=True):
+        args = list(statement.args)
+        for argument, arg in enumerate(args):
             if Edge(number, argument) in multiplied:
-                name = next(names)
-                statements.append(Statement(name, "mul", (args[-1], float(factor))))
-                args[-1] = name
+                args[argument] = next(names)
+                statements.append(Statement(str(args[argument]), "mul", (arg, float(factor))))
         statements.append(statement._replace(args=tuple(args)))
     return Program(tuple(statements))

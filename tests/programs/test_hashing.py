@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import permutations
 from pathlib import Path
 from random import Random
 
@@ -14,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import programs as language
-from programs import InputError, Program, Statement, dataflow_hash, parse, zoo
+from programs import InputError, Program, Statement, dataflow_hash, parse, structure_hash, zoo
+from programs.constants import live_constants
 from programs.mutation import insert, mutate
 from programs.ops import OPS
 
@@ -117,6 +119,7 @@ def test_hash_survives_what_changes_nothing(
     """The key stays, and with it every update, bit for bit in the NumPy reference."""
     twin = rewrite(program, Random(seed))
     assert dataflow_hash(twin) == dataflow_hash(program)
+    assert structure_hash(twin) == structure_hash(program)
     for a, b in zip(*(reference_updates(p, trajectory(seed % 97)) for p in (program, twin)), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -272,3 +275,91 @@ def test_hashes_and_children_are_the_same_in_every_process() -> None:
     }
     assert len(outputs) == 1
     assert dataflow_hash(zoo.load("lion")) in outputs.pop().out
+
+
+# --- structures ----------------------------------------------------------------------------------------------------
+
+MOST_CONSTANTS = 5  # of which all orders are tried
+
+
+def numbered(program: Program, numbers: Sequence[int]) -> tuple[Statement, ...]:
+    """The live statements, with these numbers in the order of the places where constants stand."""
+    left, alive = iter(numbers), sorted(live_statements(program.statements)[0])
+    return tuple(
+        s._replace(args=tuple(a if isinstance(a, str) else float(next(left)) for a in s.args))
+        for s in (program.statements[i] for i in alive)
+    )
+
+
+def same_structure(one: Program, other: Program) -> bool:
+    """Whether one program can be given constants, all of them different, with which it is the other: all ways tried."""
+    n, k = (len(live_constants(p)) for p in (one, other))
+    terms = Terms()
+    own = terms.of(numbered(one, range(n)))
+    return n == k and any(terms.of(numbered(other, order)) == own for order in permutations(range(n)))
+
+
+def few_constants(program: Program) -> bool:
+    return len(live_constants(program)) <= MOST_CONSTANTS
+
+
+@settings(max_examples=150)
+@given(program=programs(longest=12).filter(few_constants), seed=SEEDS, mutations=st.integers(1, 4))
+def test_structures_are_equal_exactly_where_constants_alone_differ(program: Program, seed: int, mutations: int) -> None:
+    """Between a program and its mutants, against all ways to match their constants."""
+    rng, child = Random(seed), program
+    for _ in range(mutations):
+        child, _ = mutate(child, rng)
+    if few_constants(child):
+        assert (structure_hash(child) == structure_hash(program)) == same_structure(program, child)
+
+
+@settings(max_examples=30)
+@given(program=programs(longest=10).filter(few_constants))
+def test_any_other_function_or_argument_of_a_live_statement_changes_the_structure(program: Program) -> None:
+    """But for constants in place of constants."""
+    key = structure_hash(program)
+    for place in live_statements(program.statements)[0]:
+        for twin in [*with_other_arguments(program, place), *with_other_functions(program, place)]:
+            if few_constants(twin):
+                assert (structure_hash(twin) == key) == same_structure(program, twin)
+
+
+ONE_INTERPOLATION = "m = interp(g, m, 0.9)\nupdate = sign(m)"
+TWO_INTERPOLATIONS = "update = interp(g, m, 0.9)\nupdate = sign(update)\nm = interp(g, m, 0.99)"
+A_AND_B = "a = g * 0.5\nb = g * 2.0\n"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("update = g * 0.9", "update = g * -7.0", True),
+        ("update = g * 0.0", "update = g * -0.0", True),
+        ("update = g * 0.9\nm = m * 3.0", "update = g * 0.1", True),
+        ("m = interp(g, m, 0.9)\nupdate = m * 0.1", "v = interp(g, v, 0.5)\nupdate = 3.0 * v", True),
+        ("m = interp(g, m, 0.9)\nv = interp(g, v, 0.99)\nupdate = m - v",
+         "m = interp(g, m, 0.99)\nv = interp(g, v, 0.9)\nupdate = v - m", True),
+        (TWO_INTERPOLATIONS, TWO_INTERPOLATIONS.replace("0.99", "0.9"), True),
+        (A_AND_B + "update = a - b", A_AND_B.replace("2.0", "0.5") + "update = b - a", True),
+        ("x = g * 0.5\ny = sign(x)\nz = sign(x)\nupdate = y + z", "x = g * 2.0\ny = sign(x)\nupdate = y + y", True),
+        (A_AND_B + "x = sign(a)\ny = abs(x)\nx = sign(a)\nz = x * b\nx = sign(b)\nz = z + x\nupdate = z + y",
+         A_AND_B + "x = sign(b)\ny = abs(x)\nx = sign(a)\nz = x * b\nx = sign(b)\nz = z + x\nupdate = z + y", False),
+        (ONE_INTERPOLATION, TWO_INTERPOLATIONS, False),
+        (ONE_INTERPOLATION, TWO_INTERPOLATIONS.replace("0.99", "0.9"), False),
+        (A_AND_B + "update = a + b", A_AND_B + "update = a + a", False),
+        (A_AND_B + "x = a + b\nupdate = x * a", A_AND_B + "x = a + a\nupdate = x * b", False),
+        ("update = g * 0.9", "update = g * lr", False),
+        ("x = get_pi()\nupdate = g * x", "update = g * 3.0", False),
+        ("update = g - 1.0", "update = 1.0 - g", False),
+        ("update = interp(g, w, 0.5)", "update = interp(g, 0.5, 0.5)", False),
+    ],
+)  # fmt: skip
+def test_structures_of_programs(a: str, b: str, same: bool) -> None:
+    one, other = parse(a), parse(b)
+    assert (structure_hash(one) == structure_hash(other)) == same == same_structure(one, other)
+
+
+def test_structures_of_the_zoo_are_told_apart() -> None:
+    """A structure is no dataflow either."""
+    keys = {key(zoo.load(name)) for name in zoo.names() for key in (structure_hash, dataflow_hash)}
+    assert len(keys) == 2 * len(zoo.names()) and all(len(key) == 32 for key in keys)
