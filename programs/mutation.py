@@ -12,10 +12,9 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Sequence
 from random import Random
-from typing import TypeVar
 
+from programs.editing import INPUT_KINDS, choose, is_valid, new_names, scope_at, with_argument
 from programs.errors import InputError
-from programs.graph import INPUT_NODES, INPUTS
 from programs.kinds import SCALAR, WEIGHTS
 from programs.ops import LANGUAGES, OPS, Op, functions_of
 from programs.program import Program, Statement
@@ -23,9 +22,6 @@ from programs.program import Program, Statement
 ATTEMPTS = 50  # draws of the details before another kind of mutation is taken
 
 PAPER = functions_of(LANGUAGES["paper"])
-
-_INPUTS = {name: node.kind for name, node in zip(INPUTS, INPUT_NODES, strict=True)}
-_T = TypeVar("_T")
 
 
 def mutate(
@@ -37,19 +33,19 @@ def mutate(
     one of `max_statements`), another is drawn.
     """
     while True:
-        mutation = _choose(rng, (insert, delete, modify))
+        mutation = choose(rng, (insert, delete, modify))
         if mutation is insert and len(program) >= max_statements:
             continue
         for _ in range(ATTEMPTS):
             child = insert(program, rng, functions) if mutation is insert else mutation(program, rng)
-            if child is not None and _is_valid(child):
+            if child is not None and is_valid(child):
                 return child, mutation.__name__
 
 
 def insert(program: Program, rng: Random, functions: Sequence[Op] = PAPER) -> Program | None:
     """Insert a random statement at a random place; its target is a new variable or one of a fitting kind."""
     position = int(rng.random() * (len(program) + 1))
-    scope = _scope(program, position)
+    scope = scope_at(program, position)
     call = _draw_call(rng, scope, functions)
     if call is None:
         return None
@@ -80,8 +76,8 @@ def modify(program: Program, rng: Random) -> Program | None:
     if not isinstance(old, str) and rng.random() < 0.5:
         new: str | float | None = _scaled(old, rng)
     else:
-        new = _draw_argument(rng, _scope(program, position), OPS[statement.function].accepts[place])
-    return None if new is None or new == old else _with_argument(program, position, place, new)
+        new = _draw_argument(rng, scope_at(program, position), OPS[statement.function].accepts[place])
+    return None if new is None or new == old else with_argument(program, position, place, new)
 
 
 def tune(program: Program, rng: Random) -> tuple[Program, str]:
@@ -99,10 +95,10 @@ def tune(program: Program, rng: Random) -> tuple[Program, str]:
     if not places:
         raise InputError("the program has no constants to tune; start from another one")
     while True:
-        position, place, old = _choose(rng, places)
+        position, place, old = choose(rng, places)
         new = _scaled(old, rng)
         if new != old:
-            return _with_argument(program, position, place, new), "tune"
+            return with_argument(program, position, place, new), "tune"
 
 
 def random_program(rng: Random, statements: int, functions: Sequence[Op] = PAPER) -> Program:
@@ -113,7 +109,7 @@ def random_program(rng: Random, statements: int, functions: Sequence[Op] = PAPER
         statements: 1 or more.
         functions: what it may consist of; one of them at least gives a number for each weight.
     """
-    scope, drawn = dict(_INPUTS), list[Statement]()
+    scope, drawn = dict(INPUT_KINDS), list[Statement]()
     while len(drawn) < statements:
         call = _draw_call(rng, scope, functions)
         is_last = len(drawn) == statements - 1
@@ -126,32 +122,11 @@ def random_program(rng: Random, statements: int, functions: Sequence[Op] = PAPER
     return Program(tuple(drawn))
 
 
-def _is_valid(program: Program) -> bool:
-    try:
-        _ = program.dataflow
-    except InputError:
-        return False
-    return True
-
-
-def _choose(rng: Random, items: Sequence[_T]) -> _T:
-    return items[int(rng.random() * len(items))]
-
-
-def _scope(program: Program, position: int) -> dict[str, int]:
-    """Return the variables that a statement at `position` can read, with their kinds there."""
-    scope = dict(_INPUTS)
-    nodes, numbers = program.dataflow.nodes, program.dataflow.statements
-    for statement, number in zip(program.statements[:position], numbers, strict=False):
-        scope[statement.target] = nodes[number].kind
-    return scope
-
-
 def _draw_call(
     rng: Random, scope: dict[str, int], functions: Sequence[Op]
 ) -> tuple[str, tuple[str | float, ...], int] | None:
     """Return a random function with random arguments, and its kind; None where an argument finds no variable."""
-    op = _choose(rng, functions)
+    op = choose(rng, functions)
     args, kinds = [], []
     for accepted in op.accepts:
         argument = _draw_argument(rng, scope, accepted)
@@ -168,7 +143,7 @@ def _draw_argument(rng: Random, scope: dict[str, int], accepted: tuple[int, ...]
         choices.append(None)  # a new constant
     if not choices:
         return None
-    name = _choose(rng, choices)
+    name = choose(rng, choices)
     return rng.gauss(0.0, 1.0) if name is None else name
 
 
@@ -176,23 +151,10 @@ def _draw_target(taken: Container[str], rng: Random, scope: dict[str, int], kind
     fitting = WEIGHTS if kind in WEIGHTS else (kind,)
     choices: list[str | None] = [name for name, k in scope.items() if k in fitting]
     choices.append(None)  # a new variable
-    name = _choose(rng, choices)
-    return _new_name(taken) if name is None else name
-
-
-def _new_name(taken: Container[str]) -> str:
-    number = 1
-    while f"x{number}" in taken:
-        number += 1
-    return f"x{number}"
+    name = choose(rng, choices)
+    return next(new_names(taken)) if name is None else name
 
 
 def _scaled(constant: float, rng: Random) -> float:
     scaled = constant * 2.0 ** rng.gauss(0.0, 1.0)
     return scaled if math.isfinite(scaled) else constant
-
-
-def _with_argument(program: Program, position: int, place: int, argument: str | float) -> Program:
-    old = program.statements[position]
-    new = old._replace(args=(*old.args[:place], argument, *old.args[place + 1 :]))
-    return Program((*program.statements[:position], new, *program.statements[position + 1 :]))
