@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from programs.editing import choose, names_of, new_names, with_statement
 from programs.graph import INPUTS
@@ -17,22 +17,30 @@ BY_NUMBER = ("mul", "clip")  # with a log-normal constant
 NORMALISED = ("sign", "orthogonalize")
 DIVIDED_BY = ("norm", "global_norm", "rms", "row_norm", "column_norm")
 
+_T = TypeVar("_T")
+
 
 def exchange(program: Program, rng: Random, material: Material) -> Program | None:
     """Return the program with another function in a random live statement, which takes the same arguments.
 
-    All functions with which the child is valid are equally likely.
+    All statements for which there is one, and all functions with which the child is valid, are equally likely.
     """
-    position = choose(rng, live_statements(program))
-    statement, nodes = program.statements[position], program.dataflow.nodes
-    kinds = tuple(nodes[n].kind for n in nodes[program.dataflow.statements[position]].args)
-    others = [op for op in material.functions if op.name != statement.function and kinds in op.results]
-    while others:
-        op = others.pop(int(rng.random() * len(others)))
-        child = with_statement(program, position, statement._replace(function=op.name))
-        if is_new(child, program, material):
-            return child
+    positions = live_statements(program)
+    while positions:
+        position = _drawn(rng, positions)
+        statement, nodes = program.statements[position], program.dataflow.nodes
+        kinds = tuple(nodes[n].kind for n in nodes[program.dataflow.statements[position]].args)
+        others = [op for op in material.functions if op.name != statement.function and kinds in op.results]
+        while others:
+            child = with_statement(program, position, statement._replace(function=_drawn(rng, others).name))
+            if is_new(child, program, material):
+                return child
     return None
+
+
+def _drawn(rng: Random, items: list[_T]) -> _T:
+    """Take a random item out of a list and return it."""
+    return items.pop(int(rng.random() * len(items)))
 
 
 def rescale(program: Program, rng: Random, material: Material) -> Program | None:
@@ -41,10 +49,11 @@ def rescale(program: Program, rng: Random, material: Material) -> Program | None
     It is multiplied by a log-normal constant, clipped to one, divided by its size, or made a sign or an orthogonal
     matrix: what the functions allow is equally likely. What has no number for each weight is only multiplied.
     """
-    value = choose(rng, _values(program))
-    ways = _ways(value, material.names)
-    if not ways:
+    names = material.names
+    values = [(value, ways) for value in _values(program) if (ways := _ways(value, names))]
+    if not values:
         return None
+    value, ways = choose(rng, values)
     size, *rest = choose(rng, ways)
     name = value.name
     if rest:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from random import Random
 from typing import NamedTuple
 
-from programs.editing import choose, names_of, new_names, renamed, with_argument
+from programs.editing import choose, is_valid, names_of, new_names, renamed, with_argument
 from programs.graph import INPUTS, N_INPUTS, Dataflow, M, V
 from programs.kinds import LEAF, SCALAR, TREE
 from programs.liveness import live, live_program
@@ -54,7 +54,7 @@ def graft(program: Program, rng: Random, material: Material) -> Program | None:
         pieces = [p for p in pieces_of(donor) if _suits(p, place) and p.functions <= material.names]
         if pieces:
             child = _grafted(alive, place, donor, choose(rng, pieces))
-            if child is not None and is_new(child := live_program(child), program, material):
+            if child is not None and is_valid(child) and is_new(child := live_program(child), program, material):
                 return child
     return None
 

@@ -19,104 +19,114 @@ def duplicate_state(program: Program, rng: Random, material: Material) -> Progra
     """Return the program with a second copy of its only state, one of whose coefficients is moved.
 
     A coefficient of an average is moved by a normal step of its logit, or any constant by one of its logarithm where
-    the state has no such coefficient. What read the state in one place then reads the copy there, or both added up,
-    their difference, or the larger: what the functions allow is equally likely. Dead statements are gone in the child.
+    the state has no such coefficient. What reads the state in one place, or what it is made of, then reads both added
+    up, their difference, or the larger, or, if there are other readers, the copy alone: what the functions allow is
+    equally likely. Dead statements are gone in the child.
     """
     alive = live_program(program)
     slots = _one_of_two(alive)
     if slots is None:
         return None
     used, free = slots
-    alive = renamed(alive, free, next(new_names(names_of(alive))))
-    state = _State.of(alive, used)
-    averages = [c for c in state.constants if c.scale == "logit"] or [c for c in state.constants if c.scale]
-    readers = state.readers()
-    if not averages or not readers:
+    alive = renamed(alive, INPUTS[free], next(new_names(names_of(alive))))
+    constants = _constants_of(alive, used)
+    averages = [c for c in constants if c.scale == "logit"] or [c for c in constants if c.scale]
+    if not averages:
         return None
     moved = choose(rng, averages)
-    distance, reader = rng.gauss(0.0, 1.0), choose(rng, readers)
-    ways = [None, *(f for f in COMBINED_BY if f in material.names)]
-    child = state.with_copy(free, moved, shifted(moved, distance), reader, choose(rng, ways))
+    copy = _Copy(alive, used, free, moved, shifted(moved, rng.gauss(0.0, 1.0)))
+    readers = copy.readers()
+    ways = [*(f for f in COMBINED_BY if f in material.names), *([None] if len(readers) > 1 else [])]
+    if not readers or not ways:
+        return None
+    child = copy.read_by(choose(rng, readers), choose(rng, ways))
     return child if is_new(child, program, material) else None
 
 
-def _one_of_two(program: Program) -> tuple[str, str] | None:
-    """Return the name of the slot that is used and that of the one that is free, if it is so."""
+def _one_of_two(program: Program) -> tuple[int, int] | None:
+    """Return the slot that is used and the one that is free, if it is so."""
     flow = program.dataflow
     alive, states = live(flow)
     free = [slot for slot in flow.states if slot not in alive]
-    if len(states) != 1 or len(free) != 1:
-        return None
-    return INPUTS[next(iter(states))], INPUTS[free[0]]
+    return (next(iter(states)), free[0]) if len(states) == 1 and len(free) == 1 else None
 
 
-class _State(NamedTuple):
-    """The state of a program without dead statements: its name, and what it is computed from."""
+def _constants_of(program: Program, slot: int) -> list[Constant]:
+    """Return the constants that a state is computed from within a step."""
+    flow = program.dataflow
+    below, stack = set[int](), [flow.states[slot]]
+    while stack:
+        n = stack.pop()
+        if n not in below:
+            below.add(n)
+            stack += flow.nodes[n].args
+    return [c for c in live_constants(program) if flow.statements[c.statement] in below]
+
+
+class _Copy(NamedTuple):
+    """A copy to be of a state of a program without dead statements, in a slot whose name does not occur in it.
+
+    In the copy the constant `moved` has another value.
+    """
 
     program: Program
-    name: str
-    statements: tuple[int, ...]
-    constants: list[Constant]
+    slot: int
+    free: int
+    moved: Constant
+    value: float
 
-    @staticmethod
-    def of(program: Program, name: str) -> _State:
-        flow = program.dataflow
-        below, stack = set[int](), [flow.states[INPUTS.index(name)]]
+    def nodes(self) -> set[int]:
+        """Return the values that the copy has its own of: those on the way from the state or the constant to the state.
+
+        The old state is one of them.
+        """
+        flow = self.program.dataflow
+        above = {self.slot, flow.nodes[flow.statements[self.moved.statement]].args[self.moved.argument]}
+        for n in flow.statements:
+            if not above.isdisjoint(flow.nodes[n].args):
+                above.add(n)
+        below, stack = {self.slot}, [flow.states[self.slot]]
         while stack:
             n = stack.pop()
-            if n not in below:
+            if n in above and n not in below:
                 below.add(n)
                 stack += flow.nodes[n].args
-        statements = tuple(position for position, n in enumerate(flow.statements) if n in below)
-        return _State(program, name, statements, [c for c in live_constants(program) if c.statement in statements])
+        return {n for n in below if not flow.nodes[n].is_constant}
 
     def readers(self) -> list[tuple[int, int]]:
-        """Return the arguments that read the new state, or the old one on the way to anything but the new one."""
-        flow = self.program.dataflow
-        slot = INPUTS.index(self.name)
+        """Return the arguments of other statements that read one of these values."""
+        flow, own = self.program.dataflow, self.nodes()
         return [
             (position, place)
             for position, number in enumerate(flow.statements)
             for place, arg in enumerate(flow.nodes[number].args)
-            if arg == flow.states[slot] or (arg == slot and position not in self.statements)
+            if number not in own and arg in own
         ]
 
-    def with_copy(
-        self, copy: str, moved: Constant, value: float, reader: tuple[int, int], function: str | None
-    ) -> Program:
-        """Return the program with the copy, whose constant has this value, read by a reader, alone or with the state.
+    def read_by(self, reader: tuple[int, int], function: str | None) -> Program:
+        """Return the program with the copy, which a reader reads, alone or by a function of the original and the copy.
 
         Each statement of the copy stands right before the one that it is a copy of.
         """
-        copied = self._copied(moved)
-        fresh = new_names({*names_of(self.program), copy})
-        flow, lines = self.program.dataflow, list[Statement]()
-        names = {INPUTS.index(self.name): copy}
+        flow, own, lines = self.program.dataflow, self.nodes(), list[Statement]()
+        fresh = new_names({*names_of(self.program)})
+        names = {self.slot: INPUTS[self.free]}
         for position, (number, statement) in enumerate(zip(flow.statements, self.program.statements, strict=True)):
-            args = list(statement.args)
-            if position in copied:
-                twins: list[Argument] = [
-                    names.get(n, arg) for n, arg in zip(flow.nodes[number].args, args, strict=True)
-                ]
-                if position == moved.statement:
-                    twins[moved.argument] = value
-                names[number] = copy if number == flow.states[INPUTS.index(self.name)] else next(fresh)
-                lines.append(statement._replace(target=names[number], args=tuple(twins)))
+            if number in own:
+                twins: list[Argument] = list(statement.args)
+                for place, n in enumerate(flow.nodes[number].args):
+                    twins[place] = names.get(n, twins[place])
+                    if (position, place) == self.moved[:2]:
+                        twins[place] = self.value
+                names[number] = INPUTS[self.free] if number == flow.states[self.slot] else next(fresh)
+                lines.append(Statement(names[number], statement.function, tuple(twins)))
             if position == reader[0]:
-                both = (args[reader[1]], copy)
-                args[reader[1]] = copy if function is None else next(fresh)
+                copy = names[flow.nodes[number].args[reader[1]]]
                 if function is not None:
-                    lines.append(Statement(str(args[reader[1]]), function, both))
-            lines.append(statement._replace(args=tuple(args)))
+                    original, both = statement.args[reader[1]], next(fresh)
+                    lines.append(Statement(both, function, (original, copy)))
+                    copy = both
+                args = statement.args
+                statement = statement._replace(args=(*args[: reader[1]], copy, *args[reader[1] + 1 :]))
+            lines.append(statement)
         return Program(tuple(lines))
-
-    def _copied(self, moved: Constant) -> set[int]:
-        """Return the statements that depend on the state or on the constant, of those that it is computed from."""
-        flow = self.program.dataflow
-        different, copied = {INPUTS.index(self.name)}, set[int]()
-        for position in self.statements:
-            number = flow.statements[position]
-            if position == moved.statement or not different.isdisjoint(flow.nodes[number].args):
-                different.add(number)
-                copied.add(position)
-        return copied
