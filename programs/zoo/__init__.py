@@ -7,10 +7,12 @@ each, `lr = lr * c` sets the peak learning rate and `wd = w * c` the weight deca
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from functools import lru_cache
 from importlib import resources
 
 from programs.errors import InputError
+from programs.ops import Op
 from programs.program import Program, parse
 
 
@@ -28,6 +30,13 @@ def load(name: str) -> Program:
         InputError: there is none.
     """
     return parse(_text(name), f"zoo/{name}.py")
+
+
+def within(functions: Iterable[Op]) -> list[Program]:
+    """Return the programs of the zoo that consist of these functions."""
+    known = {op.name for op in functions}
+    programs = [load(name) for name in names()]
+    return [program for program in programs if all(s.function in known for s in program.statements)]
 
 
 def describe(name: str) -> str:

@@ -143,8 +143,8 @@ def _births(rng: Random, births: int, search_id: int) -> Iterator[dict[str, Any]
             "search_id": search_id, "birth": birth, "batch": birth // BATCH, "parent_birth": parent,
             "mutation": "start" if birth == 0 else rng.choice(("insert", "delete", "modify")),
             "key": f"{birth if new else rng.randrange(birth):032x}", "dataflow_hash": f"{birth:032x}",
-            "answered_by": answer, "status": status, "fitness": fitness, "reason": reason, "rounds": 1,
-            "variance": None, "hurdle_losses": None, **texts[min(birth * PROGRAMS // births, PROGRAMS - 1)],
+            "answered_by": answer, "status": status, "fitness": fitness, "reason": reason, "trainings": 1,
+            "standard_error": None, "replica_steps": 500, "hurdle_losses": None, "by_seed": None, **texts[min(birth * PROGRAMS // births, PROGRAMS - 1)],
         }  # fmt: skip
 
 

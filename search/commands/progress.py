@@ -62,6 +62,7 @@ def share_done(progress: Progress, budget: Budget, seconds: float) -> float:
     limits = (
         (progress.births, budget.programs),
         (progress.trained, budget.evaluations),
+        (progress.replica_steps, budget.replica_steps),
         (seconds / 60, budget.minutes),
     )
     return min(1.0, max(done / limit for done, limit in limits if limit is not None))

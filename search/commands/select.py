@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 from typing import Annotated
 
 import typer
@@ -27,7 +25,6 @@ from search.settings.tasks import load_tasks
 from search.store import NoiseRow, SelectionRow, Store
 from search.store.encoding import clean_number
 from search.store.proofs import set_noise
-from search.store.views import LeaderboardEntry
 from search.training.service import TrainingService
 from search.training.session import interrupt, on_signals, opened
 from search.training.statistics import Difference
@@ -134,19 +131,8 @@ def _entrants(results: Results, funnel: Funnel) -> tuple[list[Entrant], int]:
     rows = results.leaderboard(funnel.search, None)
     if not rows:
         raise InputError(f"search '{funnel.search}' has no program that trained well; `optsearch failures` says why")
-    best = by_lower_bound(rows)[: funnel.enter]
+    best = rows[: funnel.enter]  # by fitness less its standard error
     return [Entrant(row.id, parse(row.genome, f"program {row.id} in {results.location}")) for row in best], len(rows)
-
-
-def by_lower_bound(rows: Sequence[LeaderboardEntry]) -> list[LeaderboardEntry]:
-    """Return programs by their fitness minus its standard error, highest first.
-
-    The best of a thousand programs that were trained once was lucky. The variance of a round is taken to be the median
-    of those of programs with several rounds, since some are far off; where there is none, fitness decides.
-    """
-    known = [row.variance for row in rows if row.variance is not None]
-    variance = median(known) if known else 0.0
-    return sorted(rows, key=lambda row: row.score - math.sqrt(variance / row.rounds), reverse=True)
 
 
 def _noise(stage: Stage, results: Sequence[StageResult], service: TrainingService) -> list[NoiseRow]:

@@ -26,8 +26,8 @@ EXAMPLES = 5  # ids of duplicates that are named
 
 PROGRAM_COLUMNS = (
     "search", "id", "birth", "batch", "parent_id", "parent_birth", "mutation", "answered_by", "trained_id", "status",
-    "reason", "fitness", "over_adamw", "rounds", "variance", "statements", "live_statements", "state_slots", "key",
-    "dataflow_hash", "genome", "live_genome",
+    "reason", "fitness", "over_adamw", "standard_error", "trainings", "statements", "live_statements", "state_slots",
+    "key", "dataflow_hash", "genome", "live_genome",
 )  # fmt: skip
 
 

@@ -33,8 +33,13 @@ class Cache:
     def note(self, dataflow_hash: str, key: str, score: Score, replace: bool) -> None:
         """Make the key and score of a birth the youngest entries; a score already there stays unless `replace`."""
         _put(self._keys, dataflow_hash, key, self._size)
-        score = score._replace(hurdle_losses=None)
+        score = of_twin(score)
         _put(self._scores, key, score if replace else self._scores.get(key, score), self._size)
+
+
+def of_twin(score: Score) -> Score:
+    """Return a score as another birth of the same key has it: without what belongs to the training itself."""
+    return score._replace(hurdle_losses=None, replica_steps=0)
 
 
 def _put(entries: OrderedDict[str, str] | OrderedDict[str, Score], name: str, value: str | Score, size: int) -> None:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from programs import zoo
-from programs.program import parse
+from programs.program import Program, parse
 
 from proxy_tasks.outcome import CURVE_POINTS
 
 from search.evolution.constraints import check_starts, constraints_of
+from search.evolution.estimates import Estimator, Rungs, measured_noise
 from search.evolution.history import History, HistorySettings
 from search.evolution.meta_validation import MetaValidator
 from search.evolution.resume import find_search, stored
-from search.settings.baselines import BASELINES
+from search.settings.baselines import BASELINES, is_program
 from search.settings.settings import Hurdles, Settings
 from search.store import BaselineRow, Heartbeat, Lease, ProgramRow, Store, StoreError
 from search.store.keys import TRAINED, SearchState
@@ -28,6 +30,36 @@ from search.training.session import on_signals
 from search.training.tuning import tune
 
 log = logging.getLogger("optsearch.run")
+
+
+class Best:
+    """The best program so far: its first birth, and what is known of it now."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, ProgramRow] = {}
+        self.row: ProgramRow | None = None
+
+    @property
+    def fitness(self) -> float | None:
+        """Its fitness; None until something has trained well."""
+        return None if self.row is None else self.row.fitness
+
+    def count(self, row: ProgramRow) -> None:
+        """Take in a birth."""
+        if not row.is_trained:
+            return
+        if row.lower is None:
+            self._known.pop(row.key, None)
+        else:
+            self._known[row.key] = row
+        if self.row is None or row.key == self.row.key:
+            self.row = max(self._known.values(), key=_lower, default=None)  # the first of equals
+        elif _lower(row) > _lower(self.row):
+            self.row = row
+
+
+def _lower(row: ProgramRow) -> float:
+    return -math.inf if row.lower is None else row.lower
 
 
 @dataclass
@@ -42,14 +74,17 @@ class Progress:
     """Statements of all programs born."""
     live_statements: int = 0
     """Those of them that have an effect."""
+    replica_steps: int = 0
+    """Training steps of all trainings that they asked for."""
     best_fitness: float | None = None
-    """None until something has trained well."""
+    """That of the program whose fitness less its standard error is highest; None until something has trained well."""
     baselines: dict[str, BaselineRow] = field(default_factory=dict)
     """The tuned baselines by name."""
     rate: float = 0.0
     """Births per second in this run."""
     seconds_left: float | None = None
     """Estimated seconds until the budget is spent; None where they cannot be estimated."""
+    _best: Best = field(default_factory=Best, repr=False)
 
     def count(self, row: ProgramRow) -> None:
         """Count a birth."""
@@ -57,8 +92,9 @@ class Progress:
         self.trained += row.answered_by in TRAINED
         self.statements += row.statements
         self.live_statements += row.live_statements
-        if row.fitness is not None and (self.best_fitness is None or row.fitness > self.best_fitness):
-            self.best_fitness = row.fitness
+        self.replica_steps += row.replica_steps
+        self._best.count(row)
+        self.best_fitness = self._best.fitness
 
     @property
     def cache_hit_share(self) -> float:
@@ -123,7 +159,7 @@ class Driver:
         self._history: History | None = None
         self._requests: dict[int, Request] = {}
         self._started = self._noted = time.monotonic()
-        self._births_before = 0
+        self._births_before = self._steps_before = 0
 
     # --- the loop ----------------------------------------------------------------------------------------------------
 
@@ -164,7 +200,7 @@ class Driver:
         self._tune_baselines()
         if not self.stopping:  # otherwise the start programs may not be known
             self._history = self._replay()
-            self._births_before = self.progress.births
+            self._births_before, self._steps_before = self.progress.births, self.progress.replica_steps
             self.report(self.progress)
 
     def advance(self) -> bool:
@@ -234,7 +270,13 @@ class Driver:
         missing = [BASELINES[name] for name in self.settings.baselines if name not in self.progress.baselines]
         if not missing:
             return
-        tuned = tune(missing, self.service, self.tasks, self.settings.aggregate, stopped=lambda: self.stopping)
+        tuned = tune(
+            missing,
+            self.service,
+            [on.unraced for on in self.tasks],
+            self.settings.aggregate,
+            stopped=lambda: self.stopping,
+        )
         for baseline in tuned:
             self._lease.add_baseline(baseline.row)
             self.progress.baselines[baseline.name] = baseline.row
@@ -246,15 +288,27 @@ class Driver:
             for name in strategy.start
         ]
         evaluator = self.settings.evaluator
-        seeds = max(len(on.seeds) for on in self.tasks)
         settings = HistorySettings(
-            self.settings.seed, evaluator.batch, evaluator.lookahead, seeds, self._hurdles, self.settings.functions,
-            constraints_of(strategy, self.tasks),
+            self.settings.seed, evaluator.batch, evaluator.lookahead, self._estimator(starts), self._hurdles,
+            self.settings.functions, constraints_of(strategy, self.tasks), zoo.within(self.settings.functions),
         )  # fmt: skip
         history = History(strategy, self.settings.dedup, settings, starts)
         history.replay(self._counted_births())
         self._meta_validator.evaluate_due(self._lease)
         return history
+
+    def _estimator(self, starts: Sequence[Program]) -> Estimator:
+        """Return estimates with the noise of the tasks, measured with the tuned baselines and the start programs."""
+        rows = [row for row in self.progress.baselines.values() if row.fitness is not None and is_program(row.name)]
+        references = [parse(row.genome) for row in rows] + [*starts] * (self.settings.strategy.kind != "random")
+        candidates = {one.key: one for one in map(self.service.candidate, references)}
+        several = any(len(on.seeds) > 1 for on in self.tasks)  # on one seed alone nothing shows
+        trained = self.service.train([*candidates.values()] * several, [on.unraced for on in self.tasks])
+        noise = []
+        for place, on in enumerate(self.tasks):
+            known = [found[place].losses(on.seeds) for found in trained if not found[place].failures]
+            noise.append(measured_noise([[on.place(loss) for loss in losses] for losses in known]))
+        return Estimator(Rungs(self.tasks), self.settings.aggregate, noise)
 
     def _counted_births(self) -> Iterator[ProgramRow]:
         for row in self.store.births(self._search_id):
@@ -274,6 +328,7 @@ class Driver:
             or (self.settings.stop_when == "overfit" and self._meta_validator.is_overfit)
             or (budget.programs is not None and history.next_birth >= budget.programs)
             or (budget.evaluations is not None and self.progress.trained + drawn >= budget.evaluations)
+            or (budget.replica_steps is not None and self.progress.replica_steps >= budget.replica_steps)
             or (budget.minutes is not None and time.monotonic() - self._started >= 60 * budget.minutes)
         )
 
@@ -296,6 +351,9 @@ class Driver:
         if budget.evaluations is not None and progress.rate > 0:
             share = progress.trained / max(1, progress.births)
             left.append((budget.evaluations - progress.trained) / max(share * progress.rate, 1e-9))
+        if budget.replica_steps is not None and progress.replica_steps > self._steps_before:
+            pace = (progress.replica_steps - self._steps_before) / max(seconds, 1e-9)
+            left.append((budget.replica_steps - progress.replica_steps) / pace)
         if budget.minutes is not None:
             left.append(60 * budget.minutes - seconds)
         progress.seconds_left = max(0.0, min(left)) if left else None

@@ -15,34 +15,7 @@ from itertools import cycle, islice
 from random import Random
 from typing import NamedTuple
 
-from programs.program import Program, parse
-
-
-class Genome:
-    """The program of a birth. One that comes from the store is text until it is first asked for: most never are."""
-
-    __slots__ = ("_program", "_text", "_where")
-
-    def __init__(self, program: Program | None, text: str = "", where: str = "") -> None:
-        self._program = program
-        self._text = text
-        self._where = where
-
-    @classmethod
-    def stored(cls, text: str, birth: int) -> Genome:
-        """Return the genome of a birth in the store."""
-        return cls(None, text, f"program of birth {birth} in the store")
-
-    @property
-    def program(self) -> Program:
-        """The program itself.
-
-        Raises:
-            InputError: the text in the store is not a program.
-        """
-        if self._program is None:
-            self._program = parse(self._text, self._where)
-        return self._program
+from search.evolution.births import Genome
 
 
 class Member(NamedTuple):
@@ -72,11 +45,6 @@ class Population:
     def add(self, member: Member) -> None:
         """Add the newest member; at full size the oldest dies."""
         self._members.append(member)
-
-    def correct(self, key: str, fitness: float) -> None:
-        """Set the fitness of all members with this key."""
-        members = [m._replace(fitness=fitness) if m.key == key else m for m in self._members]
-        self._members = deque(members, maxlen=self._members.maxlen)
 
     def tournament(self, rng: Random, contestants: int) -> Member:
         """Return the fittest of some members drawn with replacement; of equals, the first drawn."""
@@ -143,12 +111,9 @@ class Populations:
             return Population.of(self._size, self._first(island))
         return island.population
 
-    def join(self, member: Member, corrects: bool = False) -> None:
-        """Add a birth to its population. `corrects`: its fitness replaces that of all members with its key."""
+    def join(self, member: Member) -> None:
+        """Add a birth to its population."""
         island = self._islands[member.birth % len(self._islands)]
-        if corrects:
-            for other in self._islands:
-                other.population.correct(member.key, member.fitness)
         generation = self._generation(member.birth)
         if generation > island.generation:
             island.generation = generation

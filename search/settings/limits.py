@@ -20,6 +20,7 @@ STATEMENTS = Limit(1, 1_000, "the text of a program may have 100,000 characters"
 STATES = Limit(0, 2, "programs have no more than two state slots")
 REPEATS = Limit(1, 1_000, "all populations are in memory")
 BIRTHS = Limit(1, 10**9, "the store counts births in 32 bits")
+REPLICA_STEPS = Limit(1, 10**18, "databases count in 64 bits")
 MINUTES = Limit(None, 10**7, "leave it out where the time does not matter")
 REMUTATIONS = Limit(0, 1_000, "each is a program more to be drawn and checked")
 REMEMBERED = Limit(1, 10**8, "all are in memory")

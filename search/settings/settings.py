@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -20,6 +20,7 @@ from programs import zoo
 from programs.fingerprint import DEFAULT_BITS, MOST_BITS
 from programs.kinds import WEIGHTS
 from programs.ops import LANGUAGES, OPS, SETS, Op, functions_of
+from programs.proposals import PROPOSALS
 
 from proxy_tasks import get_task
 from proxy_tasks.backend import MEMORY_MIB
@@ -29,9 +30,10 @@ from proxy_tasks.outcome import CURVE_POINTS
 from search.settings import limits
 from search.settings.baselines import is_program
 from search.settings.fields import BaselineNames, Immutable, Number, SearchName, ShortText, Text, Within, plain
-from search.settings.tasks import TaskChoice, TaskSeeds, task_seeds
+from search.settings.tasks import SearchTaskChoice, TaskChoice, TaskSeeds, task_seeds
 
 Aggregate = Literal["mean", "worst"]
+AnyTaskChoice = TypeVar("AnyTaskChoice", bound=TaskChoice)
 
 
 def _listed(value: Any) -> Any:
@@ -83,26 +85,29 @@ Language = Annotated[
 ]
 
 
-def _named_once(choices: tuple[TaskChoice, ...]) -> tuple[TaskChoice, ...]:
+def _named_once(choices: tuple[AnyTaskChoice, ...]) -> tuple[AnyTaskChoice, ...]:
     if len({choice.name for choice in choices}) < len(choices):
         raise ValueError("each task may be named once")
     return choices
 
 
 TaskChoices = Annotated[tuple[TaskChoice, ...], Field(min_length=1), AfterValidator(_named_once)]
+SearchTaskChoices = Annotated[tuple[SearchTaskChoice, ...], Field(min_length=1), AfterValidator(_named_once)]
 
 
 class Strategy(Immutable):
     """How programs are made.
 
-    `evolution` is regularized evolution: the best of a tournament is mutated, the oldest dies. `tune` is the same with
-    one mutation, of constants: hyperparameter tuning of the start program. `random` draws from the whole space.
+    `evolution` evolves structures and their constants apart. `paper` is the search of the Lion paper, regularized
+    evolution: the best of a tournament is mutated, the oldest dies. `tune` is the same with one mutation, of constants:
+    hyperparameter tuning of the start program. `random` draws from the whole space.
     """
 
-    kind: Literal["evolution", "random", "tune"] = "evolution"
+    kind: Literal["evolution", "paper", "random", "tune"] = "evolution"
     """How children are made."""
     population: Annotated[int, Within(limits.POPULATION)] = 100
-    """Programs that live at a time; with each birth the oldest dies."""
+    """Programs that live at a time, or structures of an island in `evolution`. With `paper` and `tune` the oldest dies
+    with each birth, with `evolution` the worst."""
     tournament: Annotated[int, Within(limits.TOURNAMENT)] = 2
     """Programs drawn from the population, perhaps some twice; the best becomes a parent: the more, the greedier."""
     start: Starts = ("adamw",)
@@ -120,12 +125,30 @@ class Strategy(Immutable):
     repeats: Annotated[int, Within(limits.REPEATS)] = 1
     """Populations that take turns and share what has been trained."""
     restart_after: Annotated[int, Within(limits.BIRTHS)] | None = None
-    """Births of a population after which it starts again."""
+    """Births of a population after which it starts again; with `evolution`, trained births without a new best."""
     restart_from: Literal["best", "start"] = "best"
     """What it starts again from: its own best program, or the start program."""
     lengths: tuple[Annotated[int, Within(limits.STATEMENTS)], ...] = ()
     """Numbers of statements from which those of random programs are drawn; without them any number up to twice that of
     the start program."""
+    constants: Annotated[Number, Field(ge=0, lt=1)] = 0.4
+    """Share of births, at first, that give a structure other constants; 0 leaves constants to the other changes."""
+    operators: tuple[ShortText, ...] = ()
+    """Changes that make new structures, such as [insert, delete, modify]; all of them if not given."""
+    adapt: bool = True
+    """Whether what a kind of change has gained decides how often it is tried."""
+    match_size: bool = True
+    """Whether a new structure is given updates of the size of its parent's."""
+    scales: tuple[Annotated[Number, Field(gt=0), Within(limits.UPDATE_SCALE)], ...] = (1.0,)
+    """Factors on the updates of a new structure: it is trained once with each of them."""
+    clean: bool = True
+    """Whether genomes lose their statements without effect."""
+    race_share: Annotated[Number, Field(gt=0, lt=1)] = 0.35
+    """The most of all trainings that give promising programs further seeds, where programs are raced."""
+    islands: Annotated[int, Within(limits.REPEATS)] = 1
+    """Parts of each population that evolve apart."""
+    migrate_after: Annotated[int, Within(limits.BIRTHS)] | None = 200
+    """Births of an island after which the best of the island before joins it."""
 
     @model_validator(mode="after")
     def _room_for_starts(self) -> Strategy:
@@ -139,7 +162,24 @@ class Strategy(Immutable):
             raise ValueError("random programs have no start: leave out restart_after and start_tuned")
         if self.kind != "random" and self.lengths:
             raise ValueError("lengths are those of random programs: leave them out, or set kind: random")
+        if self.kind != "evolution":
+            for name in _OF_EVOLUTION:
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name} is a setting of kind: evolution; leave it out with kind: {self.kind}")
         return self
+
+    @field_validator("operators")
+    @classmethod
+    def _known_operators(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in _once(names):
+            if name not in PROPOSALS:
+                raise ValueError(f"no change is called '{name}'; there are {', '.join(PROPOSALS)}")
+        return names
+
+
+_OF_EVOLUTION = (
+    "constants", "operators", "adapt", "match_size", "scales", "clean", "race_share", "islands", "migrate_after",
+)  # fmt: skip
 
 
 class Dedup(Immutable):
@@ -149,8 +189,6 @@ class Dedup(Immutable):
     """Also merge programs that update weights alike, and reject without training those that cannot learn."""
     bits: Annotated[int, Field(ge=1, le=MOST_BITS, strict=True)] = DEFAULT_BITS
     """Mantissa bits of the updates that decide whether they are alike."""
-    reevaluate: Annotated[Number, Field(ge=0, le=1)] = 0.0
-    """Probability that a known program is trained once more, on fresh seeds; selection uses the mean."""
     remutate: Annotated[int, Within(limits.REMUTATIONS)] = 0
     """The most further mutations of a child that does the same as its parent."""
     cache: Annotated[int, Within(limits.REMEMBERED)] = 200_000
@@ -164,13 +202,15 @@ class Budget(Immutable):
     """Births, trained or answered from the cache."""
     evaluations: Annotated[int, Within(limits.BIRTHS)] | None = None
     """Programs trained; checked between batches."""
+    replica_steps: Annotated[int, Within(limits.REPLICA_STEPS)] | None = None
+    """Training steps of all trainings together; checked between batches."""
     minutes: Annotated[Number, Field(gt=0), Within(limits.MINUTES)] | None = None
     """Minutes that this run may take; checked between batches."""
 
     @model_validator(mode="after")
     def _some_end(self) -> Budget:
-        if self.programs is None and self.evaluations is None and self.minutes is None:
-            raise ValueError("set at least one of programs, evaluations, minutes")
+        if all(getattr(self, name) is None for name in type(self).model_fields):
+            raise ValueError(f"set at least one of {', '.join(type(self).model_fields)}")
         return self
 
 
@@ -307,7 +347,7 @@ class Settings(Immutable):
     User-defined functions are the set `user`, which both have."""
     budget: Budget
     """When the run ends."""
-    tasks: TaskChoices
+    tasks: SearchTaskChoices
     """What programs are trained on."""
     aggregate: Aggregate = "mean"
     """What decides where there are several tasks: each score is the loss placed between the anchors of the task."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, NamedTuple
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from programs.errors import InputError
 
@@ -36,11 +37,51 @@ class Anchors(NamedTuple):
 
 
 class TaskSeeds(NamedTuple):
-    """A task and the seeds to train with. Without anchors a score is minus the loss itself."""
+    """A task and the seeds to train with. Without anchors a score is minus the loss itself.
+
+    Where programs are raced, `first` is the number of seeds of the first rung; every further rung doubles the seeds
+    until all are used. Without it there is one rung with all seeds.
+    """
 
     task: Task
     seeds: tuple[int, ...]
     anchors: Anchors | None = None
+    first: int | None = None
+
+    @property
+    def rungs(self) -> int:
+        """The number of rungs."""
+        return 1 if self.first is None else 1 + max(0, math.ceil(math.log2(len(self.seeds) / self.first)))
+
+    def rung(self, number: int) -> tuple[int, ...]:
+        """Return the seeds that a rung adds; those of the last may be fewer, and none come after it."""
+        if self.first is None:
+            return self.seeds if number == 0 else ()
+        return self.seeds[self.first * 2 ** (number - 1) if number else 0 : self.first * 2**number]
+
+    def place(self, loss: float) -> float:
+        """Return the fitness of a loss: where there are anchors, its place between them."""
+        return -loss if self.anchors is None else self.anchors.place(loss)
+
+    @property
+    def unraced(self) -> TaskSeeds:
+        """The same task with all seeds at once."""
+        return self._replace(first=None)
+
+
+class RacedSeeds(Immutable):
+    """Seeds on which programs are raced: promising programs get twice as many, again and again."""
+
+    first: Annotated[int, Field(ge=1, le=MOST_SEARCH_SEEDS, strict=True)] = 1
+    """Trainings of every program."""
+    most: Annotated[int, Field(ge=1, le=MOST_SEARCH_SEEDS, strict=True)] = 16
+    """Trainings of the best programs."""
+
+    @model_validator(mode="after")
+    def _rising(self) -> RacedSeeds:
+        if self.most < self.first:
+            raise ValueError(f"most ({self.most}) must not be below first ({self.first})")
+        return self
 
 
 class TaskChoice(Immutable):
@@ -94,6 +135,25 @@ class TaskChoice(Immutable):
             **changes,
         )
 
+    @property
+    def task_seeds(self) -> TaskSeeds:
+        """The task with its seeds, without anchors."""
+        return TaskSeeds(self.task, tuning_seeds(self.seeds))
+
+
+class SearchTaskChoice(TaskChoice):
+    """A task to search on, and what to change in it."""
+
+    seeds: Annotated[int, Field(ge=1, le=MOST_SEARCH_SEEDS, strict=True)] | RacedSeeds = 1  # type: ignore[assignment]
+    """Trainings of each program, or `{first: 1, most: 16}` to race programs over seeds."""
+
+    @property
+    def task_seeds(self) -> TaskSeeds:
+        """The task with its seeds, without anchors."""
+        if isinstance(self.seeds, int):
+            return super().task_seeds
+        return TaskSeeds(self.task, tuning_seeds(self.seeds.most), None, self.seeds.first)
+
 
 def task_seeds(choices: Sequence[TaskChoice]) -> list[TaskSeeds]:
     """Return each task with its seeds and, where there are several tasks, its anchors.
@@ -102,7 +162,7 @@ def task_seeds(choices: Sequence[TaskChoice]) -> list[TaskSeeds]:
         InputError: a task cannot be loaded, or its anchors are not known.
     """
     several = len(choices) > 1
-    return [TaskSeeds(one.task, tuning_seeds(one.seeds), _anchors(one) if several else None) for one in choices]
+    return [one.task_seeds._replace(anchors=_anchors(one) if several else None) for one in choices]
 
 
 def load_tasks(choices: Sequence[TaskChoice]) -> None:

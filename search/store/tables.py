@@ -10,7 +10,7 @@ from sqlalchemy import Index, String, UniqueConstraint
 
 from proxy_tasks.outcome import Status
 
-from search.store.keys import Answer, SearchState
+from search.store.keys import TRAINED, Answer, SearchState
 from search.store.rows import Digest, Name, References, Row, TaskName, Title, columns_of, table
 
 ProgramId = Annotated[int, References("program")]
@@ -55,7 +55,7 @@ class ProgramColumns(Row):
     parent_birth: int | None
     """The birth that was mutated; none of the start program and of random programs."""
     mutation: Annotated[str, String(20)]
-    """What made it: start, insert, delete, modify, tune or random; +n for n more mutations."""
+    """What made it, such as start, insert, delete, modify, tune or random; +n for n more mutations."""
     genome: str
     """The text of the program, dead statements included."""
     dataflow_hash: Digest
@@ -77,10 +77,22 @@ class ProgramColumns(Row):
     """Minus the validation loss, or a score where there are several tasks: the higher, the better; if it is ok."""
     reason: str | None
     """Why it is not ok."""
-    rounds: int
-    """How often it was evaluated, on seeds of their own each time; the fitness is the mean."""
-    variance: float | None
-    """The variance of the fitness between these rounds."""
+    trainings: int
+    """The number of trainings that the fitness rests on, over all tasks and seeds."""
+    standard_error: float | None
+    """The standard error of the fitness; none where nothing is known of the noise of seeds."""
+    replica_steps: int
+    """The training steps of this evaluation, over all its trainings; 0 where it was answered without."""
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether its score comes from training."""
+        return self.answered_by in TRAINED
+
+    @property
+    def lower(self) -> float | None:
+        """The fitness less its standard error, by which programs are ranked."""
+        return None if self.fitness is None else self.fitness - (self.standard_error or 0.0)
 
 
 @table(
@@ -95,6 +107,8 @@ class ProgramRow(ProgramColumns):
 
     hurdle_losses: Sequence[float] | None = None
     """The training losses at the hurdles of a program trained to the end; of use to the search alone."""
+    by_seed: Sequence[float] | None = None
+    """The fitness of each training of a raced program, rung by rung, and task by task within a rung."""
 
 
 @table("training", UniqueConstraint("key", "task_fingerprint", "seed"), created=True)

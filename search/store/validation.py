@@ -59,7 +59,10 @@ RULES: dict[type[Row], tuple[RowRule, ...]] = {
     ProgramColumns: (
         RowRule("the parent of a birth", lambda row: row.parent_birth is None or 0 <= row.parent_birth < row.birth),
         RowRule("the fitness of a birth", lambda row: (row.fitness is None) is not (row.status == Status.OK)),
-        RowRule("the counts of a birth", lambda row: row.rounds >= 1 and 0 <= row.live_statements <= row.statements),
+        RowRule(
+            "the counts of a birth",
+            lambda row: row.trainings >= 0 <= row.replica_steps and 0 <= row.live_statements <= row.statements,
+        ),
         RowRule("the batch of a birth", lambda row: row.batch >= 0),
     ),
     TrainingRow: (

@@ -64,14 +64,16 @@ class ProgramEntry(_OfSearch):
     "v_leaderboard",
     f"""
         SELECT {", ".join(_OfSearch.kinds)},
+               fitness - COALESCE(standard_error, 0) AS lower_bound,
                fitness - adamw AS over_adamw,
                fitness - (SELECT MAX(b.fitness) FROM baseline b WHERE b.search_id = scored.search_id)
                    AS over_best_baseline
         FROM (
             SELECT s.id AS search_id, s.name AS search, a.fitness AS adamw, i.id,
-                   {columns(ProgramColumns, "i", ("fitness", "rounds", "variance"))},
+                   {columns(ProgramColumns, "i", ("fitness", "trainings", "standard_error"))},
                    CASE WHEN r.id IS NULL THEN i.fitness ELSE r.fitness END AS fitness,
-                   COALESCE(r.rounds, i.rounds) AS rounds, r.variance
+                   CASE WHEN r.id IS NULL THEN i.standard_error ELSE r.standard_error END AS standard_error,
+                   COALESCE(r.trainings, i.trainings) AS trainings
             FROM program i
             JOIN search s ON s.id = i.search_id
             LEFT JOIN baseline a ON a.search_id = s.id AND a.name = 'adamw'
@@ -85,13 +87,15 @@ class ProgramEntry(_OfSearch):
             WHERE i.answered_by = '{Answer.TRAINING}' AND i.fitness IS NOT NULL
         ) AS scored
         WHERE fitness IS NOT NULL
-        ORDER BY fitness DESC, id
+        ORDER BY lower_bound DESC, id
     """,
 )
 class LeaderboardEntry(_OfSearch):
     """The distinct programs of each search that trained well, best first: one row for each key, its first birth. Of a
-    program that was evaluated again on other seeds, the fitness is the mean over all rounds, if none failed."""
+    program that was raced, the fitness is the one on all its seeds, if none failed."""
 
+    lower_bound: float
+    """The fitness less its standard error where that is known: the order of this view."""
     over_adamw: float | None
     """The fitness minus that of tuned AdamW."""
     over_best_baseline: float | None
@@ -124,7 +128,7 @@ class LeaderboardEntry(_OfSearch):
                    SUM(CASE WHEN i.answered_by = '{Answer.IN_FLIGHT}' THEN 1 ELSE 0 END) AS in_flight,
                    SUM(CASE WHEN i.answered_by IN ({_REJECTED}) THEN 1 ELSE 0 END) AS rejected,
                    1 - CAST(SUM(i.live_statements) AS DOUBLE PRECISION) / SUM(i.statements) AS redundant_share,
-                   MAX(i.fitness) AS best
+                   MAX(i.fitness - COALESCE(i.standard_error, 0)) AS best
             FROM program i JOIN search s ON s.id = i.search_id
             GROUP BY s.id, s.name, i.batch
         ) AS batches
@@ -166,7 +170,7 @@ class ProgressEntry(Row):
     rejected_so_far: int
     """Those of them that were rejected."""
     best_so_far: float | None
-    """The highest fitness until then."""
+    """The highest fitness until then, less its standard error where that is known."""
 
 
 @view(

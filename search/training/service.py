@@ -53,16 +53,16 @@ def identify(program: Program, dataflow_key: str, dedup: Dedup) -> Identity:
     """
     if not dedup.fingerprint:
         return Identity(dataflow_key, None)
-    key, rejection = fingerprint(program, dedup.bits)
-    return Identity(key, rejection)
+    found = fingerprint(program, dedup.bits)
+    return Identity(found.key, found.rejection)
 
 
 class Candidate(NamedTuple):
-    """A program, or an optimizer of torch, with the key of its trainings. `round` counts its earlier evaluations."""
+    """A program, or an optimizer of torch, with the key of its trainings; `rung` says which seeds it is trained on."""
 
     key: str
     program: Program | TorchOptimizer
-    round: int = 0
+    rung: int = 0
 
     def replica(self, seed: int) -> Replica | TorchReplica:
         """Return one training of it."""
@@ -87,27 +87,20 @@ class Request:
 class Score(NamedTuple):
     """What the trainings of a program say of it: its fitness over tasks and seeds, None unless all of them were ok.
 
-    A program evaluated in several `rounds`, each on other seeds, has their mean, and `variance` between them.
-    `hurdle_losses` are the losses at the search's hurdles, task by task, the highest among seeds.
+    `trainings` is the number of trainings that it rests on, `standard_error` that of the fitness, None where nothing is
+    known of the noise. `replica_steps` are the training steps that this evaluation took, over all its trainings.
+    `hurdle_losses` are the losses at the search's hurdles, task by task, the highest among seeds. `by_seed` has the
+    fitness of every training, rung by rung and, within a rung, task by task.
     """
 
     status: str
     fitness: float | None
     reason: str | None = None
-    rounds: int = 1
-    variance: float | None = None
+    trainings: int = 0
+    standard_error: float | None = None
+    replica_steps: int = 0
     hurdle_losses: tuple[float, ...] | None = None
-
-    def joined(self, new: Score) -> Score:
-        """Return the score with one more round; a failure in any round is a failure (Welford's moments, 1962)."""
-        rounds = self.rounds + 1
-        if self.fitness is None or new.fitness is None:
-            failed = self if self.fitness is None else new
-            return failed._replace(rounds=rounds)
-        step = new.fitness - self.fitness
-        mean = self.fitness + step / rounds
-        squares = (self.variance or 0.0) * (self.rounds - 1) + step * (new.fitness - mean)
-        return Score(Status.OK, mean, None, rounds, squares / (rounds - 1), self.hurdle_losses)
+    by_seed: tuple[float, ...] | None = None
 
 
 class Trainings(NamedTuple):
@@ -174,30 +167,26 @@ class TrainingService:
     def request(
         self, candidates: Sequence[Candidate], tasks: Sequence[TaskSeeds], hurdles: Sequence[Sequence[Hurdle]] = ()
     ) -> Request:
-        """Ask for the candidates' outcomes on every task and seed of their round; training starts at once.
+        """Ask for the candidates' outcomes on every task and seed of their rung; training starts at once.
 
         Args:
             candidates: what to evaluate; of equal keys, the last.
             tasks: the tasks with their seeds.
-            hurdles: of each task, or none. They hold for first rounds only: what is trained again has passed them.
+            hurdles: of each task, or none. They hold for first rungs only: what is trained again has passed them.
         """
         request = Request(tasks)
         for number, task in enumerate(tasks):
             for first in (True, False):
-                asked = {c.key: c for c in candidates if (c.round == 0) is first}
+                asked = {c.key: c for c in candidates if (c.rung == 0) is first}
                 self._ask(request, asked, task, tuple(hurdles[number]) if hurdles and first else ())
-        self._advance(len(candidates) * _trainings(tasks) - len(request.missing))
+        self._advance(_trainings(candidates, tasks) - len(request.missing))
         return request
 
     def _ask(self, request: Request, asked: dict[str, Candidate], on: TaskSeeds, hurdles: tuple[Hurdle, ...]) -> None:
         """Answer from the store what it knows, as these hurdles would have it, and have the rest trained."""
-        task, seeds = on.task, on.seeds
+        task = on.task
         check_task(task)
-        wanted = [
-            TrainingKey(key, task.fingerprint, seed + round_ * len(seeds))
-            for key, _, round_ in asked.values()
-            for seed in seeds
-        ]
+        wanted = [TrainingKey(key, task.fingerprint, seed) for key, _, rung in asked.values() for seed in on.rung(rung)]
         known = self._store.trainings(task.fingerprint, list(asked), sorted({key.seed for key in wanted}))
         answers = {key: apply_hurdles(known[key], hurdles, task.steps) for key in wanted if key in known}
         request.wanted += wanted
@@ -261,7 +250,7 @@ class TrainingService:
     ) -> list[list[Trainings]]:
         """Return for each program its trainings on every task, each seed by itself."""
         candidates = [p if isinstance(p, Candidate) else self.candidate(p) for p in programs]
-        with self.counting(len(candidates) * _trainings(tasks)):
+        with self.counting(_trainings(candidates, tasks)):
             request = self.wait(self.request(candidates, tasks))
         return [[_trainings_of(candidate, on, request) for on in tasks] for candidate in candidates]
 
@@ -286,8 +275,8 @@ class TrainingService:
             self.on_progress(self._known, self._total)
 
 
-def _trainings(tasks: Sequence[TaskSeeds]) -> int:
-    return sum(len(on.seeds) for on in tasks)
+def _trainings(candidates: Sequence[Candidate], tasks: Sequence[TaskSeeds]) -> int:
+    return sum(len(on.rung(candidate.rung)) for candidate in candidates for on in tasks)
 
 
 def _trainings_of(candidate: Candidate, on: TaskSeeds, request: Request) -> Trainings:
@@ -327,14 +316,19 @@ def score(
         aggregate: what decides over several tasks.
         points: twentieths of the steps, for `hurdle_losses`.
     """
-    placed, hurdle_losses = [], []
-    for task, _, anchors in tasks:
-        of_task = outcomes[task.fingerprint]
+    placed, hurdle_losses, by_seed = [], [], list[float]()
+    trainings = sum(len(outcomes[on.task.fingerprint]) for on in tasks if on.task.fingerprint in outcomes)
+    steps = sum(outcome.steps for of_task in outcomes.values() for outcome in of_task)
+    for on in tasks:
+        of_task = outcomes.get(on.task.fingerprint, ())
         failed = next((o for o in of_task if o.fitness is None), None)
         if failed is not None:
-            return Score(failed.status, None, failed.reason)
-        loss = -math.fsum(o.fitness for o in of_task if o.fitness is not None) / len(of_task)
-        placed.append(-loss if anchors is None else anchors.place(loss))
+            return Score(failed.status, None, failed.reason, trainings, replica_steps=steps)
+        if not of_task:  # the rung adds no seeds of this task
+            continue
+        losses = [-o.fitness for o in of_task if o.fitness is not None]
+        placed.append(on.place(math.fsum(losses) / len(of_task)))
+        by_seed += [on.place(loss) for loss in losses]
         hurdle_losses += [max(outcome.curve[point - 1] for outcome in of_task) for point in points]
     fitness = min(placed) if aggregate == "worst" else math.fsum(placed) / len(placed)
-    return Score(Status.OK, fitness, hurdle_losses=tuple(hurdle_losses) or None)
+    return Score(Status.OK, fitness, None, trainings, None, steps, tuple(hurdle_losses) or None, tuple(by_seed))

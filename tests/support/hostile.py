@@ -192,7 +192,7 @@ def settings(folder: Path, programs: int, task: dict[str, Any], **evaluator: Any
     )  # fmt: skip
 
 
-HISTORY = """birth, batch, parent_birth, mutation, genome, key, answered_by, status, fitness, rounds, variance,
+HISTORY = """birth, batch, parent_birth, mutation, genome, key, answered_by, status, fitness, trainings, standard_error,
              hurdle_losses"""
 
 

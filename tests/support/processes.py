@@ -22,7 +22,7 @@ from tests.support.patience import OPTSEARCH, Started, Terminal, wait_for
 
 TABLES = ("program", "training", "baseline")
 HISTORY = """birth, batch, parent_birth, mutation, genome, dataflow_hash, key, answered_by, status, fitness, reason,
-             rounds, variance, hurdle_losses"""
+             trainings, standard_error, hurdle_losses"""
 
 _forks = multiprocessing.get_context("forkserver")  # its children have the libraries already: they start at once
 _forks.set_forkserver_preload(["search.commands.run", "ray", "sklearn.datasets"])

@@ -40,7 +40,7 @@ def settings_of(**changes: Any) -> Settings:
     data: dict[str, Any] = {
         "name": "small",
         "seed": 12,
-        "strategy": {"population": 8, "tournament": 3, "start": "sgd_momentum"},
+        "strategy": {"kind": "paper", "population": 8, "tournament": 3, "start": "sgd_momentum"},
         "budget": {"programs": BIRTHS},
         "tasks": [{"name": "digits_mlp", "steps": 5}],
         "evaluator": {"kind": "inline", "batch": 4, "lookahead": 3},
@@ -164,7 +164,7 @@ def rows_of_query(store: Store, sql: str, **parameters: Any) -> list[dict[str, A
 
 
 HISTORY = """birth, batch, parent_birth, mutation, genome, dataflow_hash, key, answered_by,
-             status, fitness, reason, rounds, variance"""
+             status, fitness, reason, trainings, standard_error"""
 
 
 def history_of(store: Store, name: str = "small") -> list[tuple[Any, ...]]:

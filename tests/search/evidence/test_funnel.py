@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,14 +17,13 @@ from programs.program import Program
 from proxy_tasks import Outcome, Replica, get_task
 
 from search.commands import select as select_command
-from search.commands.select import by_lower_bound, select
+from search.commands.select import select
 from search.evidence.funnel import Entrant, StageResult, run_stage
 from search.settings.baselines import TRIALS
 from search.settings.funnel import Funnel, Stage
 from search.settings.seeds import stage_fresh_seeds, stage_tuning_seeds
 from search.store import Store
 from search.store.proofs import passed_funnel
-from search.store.views import LeaderboardEntry
 from search.training.jobs import Job
 from search.training.service import TrainingService
 
@@ -123,24 +121,6 @@ def test_twins_once_tuned_go_on_once(tmp_path: Path) -> None:
         programs = entrants(LONGER[0], LONGER[0])
         results = staged(store, Graded(), programs)
     assert sum(r.passed for r in results) == 1
-
-
-def leader(**columns: Any) -> LeaderboardEntry:
-    """A row of the leaderboard with these columns; the others do not matter."""
-    return LeaderboardEntry(**(dict.fromkeys(LeaderboardEntry.kinds) | columns))
-
-
-def test_programs_enter_by_the_lower_bound_of_their_fitness() -> None:
-    """A program trained once is trusted less than one of nearly the same mean over nine rounds."""
-    rows = [
-        leader(id=1, fitness=1.0, rounds=1, variance=None),
-        leader(id=2, fitness=0.9, rounds=9, variance=0.09),
-        leader(id=3, fitness=0.5, rounds=4, variance=0.09),
-        leader(id=4, fitness=1.3, rounds=1, variance=None),
-        leader(id=5, fitness=-9.0, rounds=2, variance=1e4),
-    ]
-    assert [row.id for row in by_lower_bound(rows)] == [4, 2, 1, 3, 5]
-    assert [row.id for row in by_lower_bound([replace(row, variance=None) for row in rows])] == [4, 1, 2, 3, 5]
 
 
 def test_a_program_must_beat_every_baseline_over_all_tasks_but_not_the_best_of_each(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from programs.errors import InputError
 from programs.layout import Layout
 from programs.liveness import live_statements, states_in_words, states_per_weight
 
+from search.evolution.births import Genome
 from search.evolution.constraints import Constraints
 from search.evolution.history import History, HistorySettings
-from search.evolution.population import Genome, Member, Populations
+from search.evolution.population import Member, Populations
 from search.results.examination import Examination
 from search.results.results import Results
 from search.settings.settings import Dedup, Strategy
@@ -138,7 +139,7 @@ def test_a_smaller_program_that_does_the_same_is_trained() -> None:
     small = parse("x = g * lr\nz = x + x\nupdate = z * 0.5")
     assert dataflow_hash(large) == dataflow_hash(small)
     settings = HistorySettings(0, 1, 1, constraints=Constraints(live_statements=3))
-    history = History(Strategy(), Dedup(), settings, [large, small])
+    history = History(Strategy(kind="paper"), Dedup(), settings, [large, small])
     batch = history.draw(2)
     assert [birth.answered_by for birth in batch.births] == ["constraint", "training"]
     (candidate,) = batch.to_train()

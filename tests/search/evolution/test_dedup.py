@@ -1,14 +1,9 @@
-"""Recognising programs in a search: levels, reevaluation, remutation, upgrade of older databases."""
+"""Recognising programs in a search: levels, remutation, upgrade of older databases."""
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from pathlib import Path
-
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from programs import dataflow_hash, parse
 from programs.fingerprint import fingerprint
@@ -17,7 +12,6 @@ from search.evolution.driver import Driver
 from search.settings.settings import Settings
 from search.store import ProgramRow, Store, open_store
 from search.training.inline import InlineEvaluator
-from search.training.service import Score
 
 from tests.support.searches import rows_of_query
 
@@ -26,7 +20,7 @@ def settings(programs: int, **dedup: object) -> Settings:
     return Settings.model_validate(
         {
             "name": "dedup", "budget": {"programs": programs}, "baselines": [], "dedup": dedup,
-            "strategy": {"population": 10}, "tasks": [{"name": "digits_mlp", "steps": 5}],
+            "strategy": {"kind": "paper", "population": 10}, "tasks": [{"name": "digits_mlp", "steps": 5}],
             "evaluator": {"kind": "inline", "batch": 8, "lookahead": 3},
         }
     )  # fmt: skip
@@ -85,20 +79,8 @@ def test_a_second_search_trains_nothing_again_and_has_the_same_history(tmp_path:
     assert list(store.births(found.id)) == first
 
 
-def test_reevaluation_keeps_the_mean_over_rounds(tmp_path: Path) -> None:
-    """Rounds train on seeds of their own; fitness is their mean, variance theirs."""
-    store, births = search(tmp_path, settings(500, reevaluate=0.3))
-    repeated = [birth for birth in births if birth.answered_by == "reevaluation" and birth.fitness is not None]
-    assert repeated
-    query = "SELECT fitness FROM training WHERE key = :key ORDER BY seed LIMIT :n"
-    for birth in repeated:
-        rounds = [row["fitness"] for row in rows_of_query(store, query, key=birth.key, n=birth.rounds)]
-        assert birth.fitness == pytest.approx(statistics.fmean(rounds))
-        assert birth.variance == pytest.approx(statistics.variance(rounds))
-
-
-def test_an_interrupted_search_with_reevaluations_is_the_same(tmp_path: Path) -> None:
-    chosen = {"reevaluate": 0.3, "remutate": 2, "cache": 5}
+def test_an_interrupted_search_with_a_small_memory_is_the_same(tmp_path: Path) -> None:
+    chosen = {"remutate": 2, "cache": 5}
     for folder in ("whole", "parts"):
         (tmp_path / folder).mkdir()
     _, whole = search(tmp_path / "whole", settings(400, **chosen))
@@ -127,18 +109,3 @@ def test_without_fingerprints_the_hash_is_the_key(tmp_path: Path) -> None:
     _, births = search(tmp_path, settings(300, fingerprint=False))
     assert all(birth.key == birth.dataflow_hash for birth in births)
     assert {birth.answered_by for birth in births} == {"training", "hash", "in_flight"}
-
-
-@given(st.lists(st.floats(-10, 10), min_size=2, max_size=20))
-def test_joined_rounds_have_the_moments_of_the_rounds(rounds: list[float]) -> None:
-    score = Score("ok", rounds[0])
-    for fitness in rounds[1:]:
-        score = score.joined(Score("ok", fitness))
-    assert score.rounds == len(rounds)
-    assert score.fitness == pytest.approx(statistics.fmean(rounds), abs=1e-9)
-    assert score.variance == pytest.approx(statistics.variance(rounds), abs=1e-9)
-
-
-def test_a_failed_round_is_a_failure() -> None:
-    joined = Score("ok", -1.0).joined(Score("diverged", None, "why"))
-    assert (joined.status, joined.fitness, joined.reason, joined.rounds) == ("diverged", None, "why", 2)

@@ -401,8 +401,11 @@ def trained(fitness: float) -> Outcome:
 @pytest.mark.parametrize(
     ("outcomes", "expected"),
     [
-        ([trained(-1.0), trained(-2.0)], Score("ok", -1.5)),
-        ([pretended("1", 0), pretended("00000005", 0)], Score("diverged", None, "pretended divergence of 00")),
+        ([trained(-1.0), trained(-2.0)], Score("ok", -1.5, None, 2, None, 10, None, (-1.0, -2.0))),
+        (
+            [pretended("1", 0), pretended("00000005", 0)],
+            Score("diverged", None, "pretended divergence of 00", 2, None, 6),
+        ),
     ],
 )
 def test_scores_on_one_task(outcomes: list[Outcome], expected: Score) -> None:

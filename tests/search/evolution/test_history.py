@@ -30,16 +30,14 @@ HURDLES = Hurdles(at=(0.1, 0.5), better_part=0.6, quantile=0.8, after=10)
 
 
 def scored(candidate: Candidate, hurdles: Sequence[Sequence[Hurdle]]) -> Score:
-    """What training gives: a pure function of the key, the number of earlier rounds, and for the first the hurdles."""
+    """What training gives: a pure function of the key and the hurdles."""
     number = int(candidate.key[:8], 16)
     if number % 6 == 0:
         return Score("diverged", None, f"reason {number % 3}")
     hurdle_losses = (number % 7 / 7, number % 11 / 11)
-    if candidate.round == 0 and any(
-        mark > hurdle.bound for task in hurdles for mark, hurdle in zip(hurdle_losses, task, strict=True)
-    ):
+    if any(mark > hurdle.bound for task in hurdles for mark, hurdle in zip(hurdle_losses, task, strict=True)):
         return Score("dropped", None, "too slow")
-    return Score("ok", -((number + 31 * candidate.round) % 97) / 97, hurdle_losses=hurdle_losses)
+    return Score("ok", -(number % 97) / 97, hurdle_losses=hurdle_losses)
 
 
 class Case(NamedTuple):
@@ -58,7 +56,7 @@ class Case(NamedTuple):
 
 
 def case(size: int = 4, lookahead: int = 3, seed: int = 3, **dedup: float) -> Case:
-    strategy = Strategy(population=8, tournament=3, start="sgd_momentum")
+    strategy = Strategy(kind="paper", population=8, tournament=3, start="sgd_momentum")
     return Case(strategy, Dedup.model_validate(dedup), HistorySettings(seed, size, lookahead))
 
 
@@ -66,6 +64,7 @@ def case(size: int = 4, lookahead: int = 3, seed: int = 3, **dedup: float) -> Ca
 def cases(draw: st.DrawFn) -> Case:
     """Small populations and batches; short start programs, so that twins are frequent."""
     strategy = Strategy(
+        kind="paper",
         population=draw(st.integers(2, 9)),
         tournament=draw(st.integers(1, 4)),
         start=draw(st.sampled_from(["sgd", "sgd_momentum", "rmsprop", "adamw"])),
@@ -73,7 +72,6 @@ def cases(draw: st.DrawFn) -> Case:
     )
     dedup = Dedup(
         fingerprint=draw(st.booleans()),
-        reevaluate=draw(st.sampled_from([0.0, 0.0, 0.4])),
         remutate=draw(st.sampled_from([0, 0, 2])),
     )
     hurdles = draw(st.sampled_from([None, HURDLES]))
@@ -99,7 +97,7 @@ class Born(NamedTuple):
 
     @property
     def is_trained(self) -> bool:
-        return self.answered_by in ("training", "reevaluation")
+        return self.answered_by == "training"
 
 
 class MemberOf(NamedTuple):
@@ -157,8 +155,6 @@ def _stand(case: Case, births: Sequence[Born], last_batch: int) -> Stand:
             if birth.is_trained:
                 stand.flying[birth.key] = birth.score
             continue
-        if birth.answered_by == "reevaluation":  # all members of this key are worth what is now known
-            stand.members[:] = [m._replace(score=birth.score) if m.key == birth.key else m for m in stand.members]
         stand.members.append(MemberOf(birth.number, birth.program, birth.key, birth.score))
         stand.key_of[birth.hashed] = birth.key
         if birth.is_trained or birth.key not in stand.known:
@@ -222,16 +218,13 @@ def _recognised(case: Case, birth: Born, stand: Stand, rng: Random) -> Born:
         answered_by, score = "in_flight", stand.flying[key]
     elif known is None:
         answered_by, score = "training", scored(Candidate(key, birth.program), stand.hurdles)
-    elif case.dedup.reevaluate and known.fitness is not None and rng.random() < case.dedup.reevaluate:
-        answered_by = "reevaluation"
-        score = known.joined(scored(Candidate(key, birth.program, known.rounds), []))
     else:
         answered_by, score = "hash" if hashed in stand.key_of else "fingerprint", known
     return birth._replace(hashed=hashed, key=key, answered_by=answered_by, score=score)
 
 
 def as_log(births: Sequence[Born]) -> list[tuple[object, ...]]:
-    return [(b.number, b.batch, b.parent, b.mutation, str(b.program), b.hashed, b.key, b.answered_by, *b.score[:5])
+    return [(b.number, b.batch, b.parent, b.mutation, str(b.program), b.hashed, b.key, b.answered_by, *b.score[:3])
             for b in births]  # fmt: skip
 
 
@@ -271,10 +264,7 @@ def train(history: History, batch: Batch) -> list[ProgramRow]:
 
 
 def logged(log: Sequence[ProgramRow]) -> list[tuple[object, ...]]:
-    return [
-        (*list(row.as_columns().values())[:8], row.status, row.fitness, row.reason, row.rounds, row.variance)
-        for row in log
-    ]
+    return [(*list(row.as_columns().values())[:8], row.status, row.fitness, row.reason) for row in log]
 
 
 # --- laws ------------------------------------------------------------------------------------------------------------
@@ -316,8 +306,6 @@ def test_interruptions_leave_no_trace(case: Case, sessions: list[Session]) -> No
 @settings(max_examples=60)
 @given(cases())
 def test_nothing_is_trained_twice_and_twins_share_a_score(case: Case) -> None:
-    """Apart from further rounds, which are asked for."""
-    case = case._replace(dedup=case.dedup.model_copy(update={"reevaluate": 0.0}))
     log: list[ProgramRow] = []
     go_on(case, log, Session())
     first: dict[str, ProgramRow] = {}
@@ -339,17 +327,16 @@ def test_nothing_is_trained_twice_and_twins_share_a_score(case: Case) -> None:
 
 def test_the_cases_above_contain_what_they_are_about() -> None:
     """Twins in flight within a batch and across batches, every kind of answer, and failures."""
-    one = case(seed=9, reevaluate=0.2)
-    one = one._replace(strategy=Strategy(population=8, start="adamw"))
+    one = case(seed=9)
+    one = one._replace(strategy=Strategy(kind="paper", population=8, start="adamw"))
     births = defined_history(one, 500)
     first = {b.key: b for b in reversed(births)}
     assert {0, 1, 2} <= {b.batch - first[b.key].batch for b in births if b.answered_by == "in_flight"}
     answers = {b.answered_by for b in births}
-    assert answers == {"training", "reevaluation", "hash", "fingerprint", "in_flight", "rejection"}
+    assert answers == {"training", "hash", "fingerprint", "in_flight", "rejection"}
     assert {b.score.status for b in births} == {"ok", "diverged", "rejected"}
     hurdled = defined_history(one._replace(settings=one.settings._replace(hurdles=HURDLES)), 200)
     assert sum(b.score.status == "dropped" and b.is_trained for b in hurdled) > 5
-    assert max(b.score.rounds for b in births) > 2
 
 
 @pytest.mark.parametrize("commits", range(8))
@@ -364,7 +351,7 @@ def test_the_window_after_a_replay_is_the_window_before_the_next_draw(commits: i
 
 def test_a_batch_ends_even_if_no_birth_is_new() -> None:
     """One statement, and no more allowed: only four programs can be made, and all are known after a while."""
-    strategy = Strategy(population=2, tournament=1, start="sgd", max_statements=1)
+    strategy = Strategy(kind="paper", population=2, tournament=1, start="sgd", max_statements=1)
     history = History(strategy, Dedup(), HistorySettings(0, 2, 1), [parse("update = abs(w)")])
     sizes = []
     for _ in range(4):

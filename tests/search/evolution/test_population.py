@@ -10,7 +10,8 @@ import pytest
 
 from programs import zoo
 
-from search.evolution.population import Genome, Member, Population
+from search.evolution.births import Genome
+from search.evolution.population import Member, Population
 
 PROGRAM = Genome(zoo.load("sgd"))
 

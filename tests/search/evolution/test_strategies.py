@@ -13,7 +13,8 @@ from programs import parse, zoo
 from programs.errors import InputError
 from programs.program import Program
 
-from search.evolution.population import Genome, Member, Populations
+from search.evolution.births import Genome
+from search.evolution.population import Member, Populations
 from search.settings.settings_file import load_settings
 
 from tests.support.searches import (
@@ -36,18 +37,31 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "random side by side": {"kind": "random", "repeats": 4},
     "tuning": {"kind": "tune"},
     "tuning side by side with restarts": {"kind": "tune", "repeats": 2, "restart_after": 12},
-}
+    "structures": {"kind": "evolution"},
+    "structures on islands side by side": {
+        "kind": "evolution", "repeats": 2, "islands": 2, "migrate_after": 5, "population": 4,
+    },
+    "structures with restarts at three scales": {
+        "kind": "evolution", "restart_after": 8, "restart_from": "start", "scales": [1, 0.3, 3], "match_size": False,
+    },
+    "structures by the paper's changes": {
+        "kind": "evolution", "constants": 0, "operators": ["insert", "delete", "modify"], "adapt": False, "clean": False,
+    },
+}  # fmt: skip
+SEEDS: dict[str, Any] = {"one seed": 1, "raced": {"first": 1, "most": 8}, "raced from two": {"first": 2, "most": 6}}
 
 
 def settings(strategy: dict[str, Any], **changes: Any) -> Any:
-    return settings_of(strategy=strategy, **changes)
+    return settings_of(strategy={"kind": "paper"} | strategy, **changes)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES)
-@pytest.mark.parametrize("reevaluate", [0.0, 0.3])
-def test_one_history_however_it_is_run(tmp_path: Path, strategy: dict[str, Any], reevaluate: float) -> None:
+@pytest.mark.parametrize("seeds", SEEDS.values(), ids=SEEDS)
+def test_one_history_however_it_is_run(tmp_path: Path, strategy: dict[str, Any], seeds: Any) -> None:
     """Interrupted again and again, jobs finishing in any order."""
-    chosen = settings(strategy, dedup={"reevaluate": reevaluate})
+    if seeds != 1 and strategy.get("kind") != "evolution":
+        pytest.skip("only structures are raced")
+    chosen = settings(strategy, tasks=[{"name": "digits_mlp", "steps": 5, "seeds": seeds}])
     whole = uninterrupted(chosen, tmp_path / "whole.db")
     assert len(whole) == 100
     with opened(tmp_path / "r.db") as store:
@@ -72,7 +86,7 @@ def test_populations_do_not_mix(tmp_path: Path) -> None:
 
 
 def test_one_population_is_what_it_was_without_the_setting(tmp_path: Path) -> None:
-    assert uninterrupted(settings({"repeats": 1}), tmp_path / "a.db") == uninterrupted(settings_of(), tmp_path / "b.db")
+    assert uninterrupted(settings({"repeats": 1}), tmp_path / "a.db") == uninterrupted(settings({}), tmp_path / "b.db")
 
 
 def test_random_programs_have_the_lengths_asked_for_and_no_parents(tmp_path: Path) -> None:
@@ -132,15 +146,6 @@ def test_populations_restart_each_from_its_own_best() -> None:
     for birth, fitness in enumerate([0.0, 0.0, 3.0, 7.0]):
         populations.join(member(birth, fitness))
     assert (parents(populations, 4), parents(populations, 5)) == ({2}, {3})
-
-
-def test_what_is_corrected_counts_in_every_population() -> None:
-    populations = Populations(2, 2, [member(0, 0.0)])
-    populations.join(member(2, 5.0))
-    populations.join(member(3, 5.0)._replace(key="key 2"))
-    populations.join(member(4, -1.0)._replace(key="key 2"), corrects=True)
-    for birth in (6, 7):
-        assert {m.fitness for m in populations.parents_of(birth)._members if m.key == "key 2"} == {-1.0}
 
 
 def test_a_program_that_failed_is_no_best() -> None:

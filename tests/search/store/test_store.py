@@ -77,7 +77,7 @@ def program(birth: int, fitness: float | None = None, **changes: object) -> Prog
     status, reason = ("ok", None) if fitness is not None else ("diverged", "too large")
     row = ProgramRow(
         birth, birth // 3, birth - 1 if birth else None, "insert", "update = abs(w)", f"hash{birth}", f"key{birth}",
-        "training", 4, 3, 1, status, fitness, reason, 1, None,
+        "training", 4, 3, 1, status, fitness, reason, 1, None, 20,
     )  # fmt: skip
     return replace(row, **changes)  # type: ignore[arg-type]
 
@@ -298,21 +298,22 @@ def test_leaderboard(filled: Store, births: dict[str, list[ProgramRow]]) -> None
 
 
 def test_leaderboard_of_programs_trained_again(store: Store) -> None:
-    """The mean over all rounds counts, as the last of them left it; who failed in one is out."""
+    """The fitness on all seeds counts, as the last of them left it, less its error; who failed on one is out."""
     _, held = taken(store)
     rows = [
         program(0, -1.0, key="a"),
         program(1, -2.0, key="b"),
         program(2, -3.0, key="c"),
-        program(3, -2.5, key="a", answered_by="reevaluation", rounds=2, variance=0.5),
-        program(4, -2.6, key="a", answered_by="reevaluation", rounds=3, variance=0.4),
-        program(5, -2.6, key="a", answered_by="hash", rounds=3, variance=0.4),
-        program(6, None, key="c", answered_by="reevaluation", rounds=2, status="diverged"),
+        program(3, -2.5, key="a", answered_by="reevaluation", trainings=2, standard_error=0.5),
+        program(4, -2.6, key="a", answered_by="reevaluation", trainings=3, standard_error=0.4),
+        program(5, -2.6, key="a", answered_by="hash", trainings=3, standard_error=0.4),
+        program(6, None, key="c", answered_by="reevaluation", trainings=2, status="diverged"),
     ]
     held.add_births(rows, 0.0)
     found = rows_of_query(store, "SELECT * FROM v_leaderboard")
-    assert [(r["key"], r["birth"], r["fitness"], r["rounds"], r["variance"]) for r in found] == [
-        ("b", 1, -2.0, 1, None), ("a", 0, -2.6, 3, 0.4),
+    columns = ("key", "birth", "fitness", "trainings", "standard_error", "lower_bound")
+    assert [tuple(r[column] for column in columns) for r in found] == [
+        ("b", 1, -2.0, 1, None, -2.0), ("a", 0, -2.6, 3, 0.4, -3.0),
     ]  # fmt: skip
 
 

@@ -158,7 +158,7 @@ COLUMNS = {
                "holder_machine", "holder_pid", "heartbeat"),
     "program": ("search_id", "birth", "batch", "parent_birth", "mutation", "genome", "key", "answered_by",
                    "statements", "live_statements", "state_slots", "status", "fitness", "reason", "dataflow_hash",
-                   "rounds", "variance", "hurdle_losses"),
+                   "trainings", "standard_error", "replica_steps", "hurdle_losses", "by_seed"),
     "training": ("key", "task_fingerprint", "seed", "task", "status", "fitness", "curve", "steps", "seconds",
                    "device", "reason", "created"),
     "baseline": ("search_id", "name", "genome", "key", "learning_rate", "weight_decay", "fitness", "trials"),
