@@ -56,7 +56,6 @@ class Fingerprint(NamedTuple):
 
     key: str
     rejection: str | None
-    size: float | None = None
 
 
 class _Problem(NamedTuple):
@@ -104,14 +103,7 @@ def fingerprint(program: Program, bits: int = DEFAULT_BITS) -> Fingerprint:
     run = _run(program, len(SCHEDULE), np.float64, infinitesimal_guard=True)
     guarded = _run(program, GUARDED_STEPS, np.float32, infinitesimal_guard=False)
     rejection = _rejection(program, run.updates)
-    return Fingerprint(_key(run, guarded, bits, rejection or ""), rejection, _size(run.updates))
-
-
-def _size(updates: np.ndarray) -> float | None:
-    with np.errstate(all="ignore"):
-        rms = np.sqrt(np.mean(updates[:, 1:] ** 2, axis=-1))
-        logs = np.log(rms[np.isfinite(rms) & (rms > 0)])
-    return float(np.exp(logs.mean())) if logs.size else None
+    return Fingerprint(_key(run, guarded, bits, rejection or ""), rejection)
 
 
 class _Run(NamedTuple):
