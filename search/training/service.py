@@ -53,8 +53,8 @@ def identify(program: Program, dataflow_key: str, dedup: Dedup) -> Identity:
     """
     if not dedup.fingerprint:
         return Identity(dataflow_key, None)
-    key, rejection = fingerprint(program, dedup.bits)
-    return Identity(key, rejection)
+    found = fingerprint(program, dedup.bits)
+    return Identity(found.key, found.rejection)
 
 
 class Candidate(NamedTuple):

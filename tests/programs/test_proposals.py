@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from programs import Program, Statement, dataflow_hash, live, live_program, mutation, parse, structure_hash, zoo
+from programs import Program, dataflow_hash, live, live_program, mutation, parse, structure_hash, zoo
 from programs.constants import live_constants
 from programs.liveness import live_functions, live_statements
 from programs.ops import LANGUAGES, OPS, functions_of
