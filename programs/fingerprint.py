@@ -20,6 +20,7 @@ end even where the updates do not show it yet.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
@@ -52,10 +53,16 @@ SCHEDULE = (0.15, 0.6, 1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.45, 0.4, 0.36)
 
 
 class Fingerprint(NamedTuple):
-    """`key`: 32 hex digits. `rejection`: why the program need not be trained, None if it must be."""
+    """What a program does.
+
+    `key`: 32 hex digits. `rejection`: why the program need not be trained, None if it must be. `size`: how far it moves
+    weights, the geometric mean of the RMS of its updates over steps, parameter tensors and the two sequences of small
+    gradients; None where no update is finite and other than zero. It is not part of the key.
+    """
 
     key: str
     rejection: str | None
+    size: float | None
 
 
 class _Problem(NamedTuple):
@@ -103,7 +110,7 @@ def fingerprint(program: Program, bits: int = DEFAULT_BITS) -> Fingerprint:
     run = _run(program, len(SCHEDULE), np.float64, infinitesimal_guard=True)
     guarded = _run(program, GUARDED_STEPS, np.float32, infinitesimal_guard=False)
     rejection = _rejection(program, run.updates)
-    return Fingerprint(_key(run, guarded, bits, rejection or ""), rejection)
+    return Fingerprint(_key(run, guarded, bits, rejection or ""), rejection, _size(run.updates))
 
 
 class _Run(NamedTuple):
@@ -139,6 +146,15 @@ def _rejection(program: Program, updates: np.ndarray) -> str | None:
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.array_equal(a, b, equal_nan=True)) and bool(a.any())
+
+
+def _size(updates: np.ndarray) -> float | None:
+    """Return the geometric mean of the RMS of updates for small gradients, where it is finite and positive."""
+    small = updates[:, 1:]
+    with np.errstate(all="ignore"):
+        mean_squares = np.add.reduceat(small * small, LAYOUT.starts, axis=-1) / LAYOUT.sizes
+    found = [math.log(square) for square in mean_squares.ravel().tolist() if 0.0 < square < math.inf]
+    return math.exp(0.5 * math.fsum(found) / len(found)) if found else None
 
 
 def _key(run: _Run, guarded: _Run, bits: int, rejection: str) -> str:

@@ -31,8 +31,8 @@ SEARCH = {
 }
 ENGINE_ONLY = {"sqlalchemy", "alembic", "ray", "pydantic", "yaml", "typer", "rich", "tqdm"}
 NO_TORCH = {
-    "ops.py", "graph.py", "program.py", "liveness.py", "hashing.py", "constants.py", "editing.py", "mutation.py", "lowering.py", "phases.py",
-    "run/reference.py",
+    "ops.py", "graph.py", "program.py", "liveness.py", "hashing.py", "constants.py", "editing.py", "mutation.py",
+    "lowering.py", "phases.py", "run/reference.py",
 }  # fmt: skip
 
 

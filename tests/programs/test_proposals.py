@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from programs import Program, Statement, dataflow_hash, live, live_program, mutation, parse, structure_hash, zoo
+from programs import Program, dataflow_hash, live, live_program, mutation, parse, structure_hash, zoo
 from programs.constants import live_constants
 from programs.liveness import live_functions, live_statements
 from programs.ops import LANGUAGES, OPS, functions_of
@@ -186,11 +186,17 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("text", WHOLE.values(), ids=list(WHOLE))
-@pytest.mark.parametrize("receiver", ["update = negative(g)", "v = square(w)\nm = v * v\nupdate = negative(g)"])
-def test_expressions_come_with_their_states(receiver: str, text: str) -> None:
-    """Some child of a program with free slots is minus the donor, with the same updates to the last bit."""
-    of, donor = material(donors=[parse(text)]), parse(text)
-    expected = Program((*donor.statements, Statement("update", "negative", ("update",))))
+@pytest.mark.parametrize(
+    ("receiver", "before", "after"),
+    [
+        ("update = negative(g)", "", "update = negative(update)"),
+        ("v = square(w)\nm = sqrt(v)\nupdate = g * m", "y = square(w)\ny = sqrt(y)", "update = update * y"),
+    ],
+    ids=["nothing else", "values called m and v"],
+)
+def test_expressions_come_with_their_states(receiver: str, before: str, after: str, text: str) -> None:
+    """Some child of a program with free slots has the whole donor in place of the gradient, to the last bit."""
+    of, expected = material(donors=[parse(text)]), parse(f"{before}\n{text}\n{after}")
     found = children("graft", parse(receiver), 200, of)
     same = [child for child in found if dataflow_hash(child) == dataflow_hash(expected)]
     assert same

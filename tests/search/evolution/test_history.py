@@ -186,7 +186,7 @@ def _quantile(values: Sequence[float], q: float) -> float:
 
 def _identity(case: Case, program: Program) -> tuple[str, str | None]:
     if case.dedup.fingerprint:
-        return fingerprint(program, case.dedup.bits)
+        return fingerprint(program, case.dedup.bits)[:2]
     return dataflow_hash(program), None
 
 
