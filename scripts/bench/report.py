@@ -144,7 +144,8 @@ def _births(rng: Random, births: int, search_id: int) -> Iterator[dict[str, Any]
             "mutation": "start" if birth == 0 else rng.choice(("insert", "delete", "modify")),
             "key": f"{birth if new else rng.randrange(birth):032x}", "dataflow_hash": f"{birth:032x}",
             "answered_by": answer, "status": status, "fitness": fitness, "reason": reason, "trainings": 1,
-            "standard_error": None, "replica_steps": 500, "hurdle_losses": None, "by_seed": None, **texts[min(birth * PROGRAMS // births, PROGRAMS - 1)],
+            "standard_error": None, "replica_steps": 500, "hurdle_losses": None, "by_seed": None,
+            **texts[min(birth * PROGRAMS // births, PROGRAMS - 1)],
         }  # fmt: skip
 
 

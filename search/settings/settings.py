@@ -381,6 +381,16 @@ class Settings(Immutable):
         return self
 
     @model_validator(mode="after")
+    def _raced_by_evolution(self) -> Settings:
+        for choice in self.tasks:
+            if not isinstance(choice.seeds, int) and self.strategy.kind != "evolution":
+                raise ValueError(
+                    f"tasks: '{choice.name}' races programs over seeds, which kind: {self.strategy.kind} does not do;"
+                    f" set seeds: {choice.seeds.first} there, or kind: evolution"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _starts_in_language(self) -> Settings:
         for name in () if self.strategy.kind == "random" else self.strategy.start:
             for statement in zoo.load(name).statements:
