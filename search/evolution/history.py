@@ -238,7 +238,8 @@ def _strategy(
     if strategy.kind == "evolution":
         assert settings.estimator is not None
         material = Material(settings.functions, settings.donors, strategy.max_statements)
-        return StructureEvolution(strategy, material, settings.estimator, starts, keys)
+        layouts = settings.constraints.layouts
+        return StructureEvolution(strategy, material, settings.estimator, starts, keys, layouts)
     return RegularizedEvolution(strategy, settings.functions, starts, keys, settings.estimator)
 
 

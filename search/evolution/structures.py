@@ -33,6 +33,8 @@ from programs.constants import live_constants, moved
 from programs.fingerprint import fingerprint
 from programs.hashing import structure_hash
 from programs.hyperparameters import scaled
+from programs.layout import Layout
+from programs.liveness import live_statements, states_per_weight
 from programs.program import Program
 from programs.proposals import PROPOSALS, Material
 from programs.simplify.cleaning import cleaned
@@ -74,6 +76,8 @@ class Record(NamedTuple):
     structure: str
     estimate: Estimate
     by_seed: tuple[float, ...] = ()
+    sizes: tuple[float, ...] = ()
+    """What is to be small besides: states for each weight, live statements, as far as they are objectives."""
 
     @property
     def score(self) -> Score:
@@ -95,18 +99,26 @@ class Island:
         self.highest = -math.inf
 
     def best_of_structures(self) -> list[Record]:
-        """Return the fittest record of each structure, best first; of equals, the oldest."""
+        """Return the fittest record of each structure, best first; of equals, the oldest.
+
+        Where sizes are objectives, records that fewer others dominate come first.
+        """
         best: dict[str, Record] = {}
         for record in sorted(self.records.values(), key=_fittest_first):
             best.setdefault(record.structure, record)
-        return list(best.values())
+        ranked = list(best.values())
+        if ranked[0].sizes:
+            ranks = {one.key: sum(dominates(other, one) for other in ranked) for one in ranked}
+            ranked.sort(key=lambda one: ranks[one.key])
+        return ranked
 
     def add(self, record: Record) -> None:
         """Take in a record, or a new estimate of one that is here, and drop what is beyond the size."""
         self.records[record.key] = record
         ranked = self.best_of_structures()
-        if ranked[0].estimate.fitness > self.highest:
-            self.highest, self.since_gain = ranked[0].estimate.fitness, 0
+        highest = max(one.estimate.fitness for one in ranked)
+        if highest > self.highest:
+            self.highest, self.since_gain = highest, 0
         dropped = {one.structure for one in ranked[self.size :]}
         own = sorted(
             (one for one in self.records.values() if one.structure == record.structure),
@@ -155,6 +167,15 @@ class Credit:
         return {kind: FLOOR * prior + (1 - FLOOR) * worth[kind] / total for kind, prior in self._prior.items()}
 
 
+def dominates(one: Record, other: Record) -> bool:
+    """Return whether a record is better than another in something and worse in nothing, beyond the noise of fitness."""
+    gain = one.estimate.fitness - other.estimate.fitness
+    noise = math.hypot(one.estimate.standard_error, other.estimate.standard_error)
+    if gain < -noise or any(a > b for a, b in zip(one.sizes, other.sizes, strict=True)):
+        return False
+    return gain > noise or one.sizes != other.sizes
+
+
 class Prior:
     """What programs of a population are worth before anything is seen of them: normal, as far as its upper part goes.
 
@@ -199,20 +220,21 @@ class StructureEvolution:
         estimator: of fitness.
         starts: the start programs.
         keys: of their trainings.
-        batch: trainings of a batch.
+        layouts: of the models, for numbers of states.
     """
 
     def __init__(
         self, settings: StrategySettings, material: Material, estimator: Estimator, starts: Sequence[Program],
-        keys: Sequence[str],
+        keys: Sequence[str], layouts: Sequence[Layout],
     ) -> None:  # fmt: skip
         self.settings = settings
         self.material = material
         self.estimator = estimator
         self.starts = starts
+        self.layouts = layouts
         unknown = Estimate(-math.inf, 0.0)
         records = [
-            Record(number, Genome(start), key, structure_hash(start), unknown)
+            Record(number, Genome(start), key, structure_hash(start), unknown, (), self.sizes(start))
             for number, (start, key) in enumerate(zip(starts, keys, strict=True))
         ]
         self.islands = [
@@ -253,9 +275,21 @@ class StructureEvolution:
             self._give_credit(repeat, island, birth, score)
         known = island.records.get(birth.key)
         if score.fitness is not None and score.by_seed is not None and (known is None or not known.by_seed):
-            structure = known.structure if known else structure_hash(birth.genome.program)
-            island.add(_record(birth, structure, score))
+            island.add(self._record(birth, score))
         self._migrate(repeat, island, birth.number)
+
+    def sizes(self, program: Program) -> tuple[float, ...]:
+        """Return the sizes of a program that are objectives."""
+        chosen = self.settings.objectives
+        states = [states_per_weight(program, self.layouts)] if "states" in chosen else []
+        return (*states, *([float(len(live_statements(program)))] if "statements" in chosen else []))
+
+    def _record(self, birth: Birth, score: Score) -> Record:
+        program = birth.genome.program
+        return Record(
+            birth.number, birth.genome, birth.key, structure_hash(program), _estimate(score), score.by_seed or (),
+            self.sizes(program),
+        )  # fmt: skip
 
     def place(self, number: int) -> tuple[int, Island]:
         """Return the repeat and the island of a birth."""
@@ -500,10 +534,6 @@ def rng_choice(rng: Random, items: Sequence[str], weights: Sequence[float]) -> s
 
 def _fittest_first(record: Record) -> tuple[float, int]:
     return -record.estimate.fitness, record.birth
-
-
-def _record(birth: Birth, structure: str, score: Score) -> Record:
-    return Record(birth.number, birth.genome, birth.key, structure, _estimate(score), score.by_seed or ())
 
 
 def _estimate(score: Score) -> Estimate:

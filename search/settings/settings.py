@@ -33,6 +33,7 @@ from search.settings.fields import BaselineNames, Immutable, Number, SearchName,
 from search.settings.tasks import SearchTaskChoice, TaskChoice, TaskSeeds, task_seeds
 
 Aggregate = Literal["mean", "worst"]
+Objective = Literal["fitness", "states", "statements"]
 AnyTaskChoice = TypeVar("AnyTaskChoice", bound=TaskChoice)
 
 
@@ -50,6 +51,13 @@ def _once(names: tuple[str, ...]) -> tuple[str, ...]:
     for name, times in Counter(names).items():
         if times > 1:
             raise ValueError(f"'{name}' is named {times} times; name it once")
+    return names
+
+
+def _with_fitness(names: tuple[Objective, ...]) -> tuple[Objective, ...]:
+    _once(names)
+    if "fitness" not in names:
+        raise ValueError("fitness must be among the objectives")
     return names
 
 
@@ -145,6 +153,9 @@ class Strategy(Immutable):
     """Whether genomes lose their statements without effect."""
     race_share: Annotated[Number, Field(gt=0, lt=1)] = 0.35
     """The most of all trainings that give promising programs further seeds, where programs are raced."""
+    objectives: Annotated[tuple[Objective, ...], AfterValidator(_with_fitness)] = ("fitness",)
+    """What parents are chosen by: `fitness`, and `states` for each weight or `statements` with an effect, or both, the
+    fewer the better. Programs that fewer others beat in all of them, beyond the noise of fitness, come first."""
     islands: Annotated[int, Within(limits.REPEATS)] = 1
     """Parts of each population that evolve apart."""
     migrate_after: Annotated[int, Within(limits.BIRTHS)] | None = 200
@@ -178,7 +189,8 @@ class Strategy(Immutable):
 
 
 _OF_EVOLUTION = (
-    "constants", "operators", "adapt", "match_size", "scales", "clean", "race_share", "islands", "migrate_after",
+    "constants", "operators", "adapt", "match_size", "scales", "clean", "race_share", "objectives", "islands",
+    "migrate_after",
 )  # fmt: skip
 
 

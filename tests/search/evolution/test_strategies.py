@@ -48,6 +48,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {
         "kind": "evolution", "operators": ["insert", "delete", "modify"], "constants": 0, "adapt": False,
         "clean": False,
     },
+    "small structures": {"kind": "evolution", "objectives": ["fitness", "statements", "states"]},
 }  # fmt: skip
 SEEDS: dict[str, Any] = {"one seed": 1, "raced": {"first": 1, "most": 8}, "raced from two": {"first": 2, "most": 6}}
 
