@@ -6,12 +6,15 @@ the start programs, by analysis of variance with two crossed factors (Searle, Ca
 1992, chapter 4). Effects are shrunk to what is not noise of these few programs, their best linear unbiased
 prediction. The variance of a single program is that of all with the weight of `PRIOR` trainings, and its own: the mean
 of a scaled inverse chi-squared posterior with a few degrees less (Gelman et al., *Bayesian Data Analysis*, 3rd edition,
-section 2.6), as is usual for many groups with few values each (Smyth, SAGMB 2004).
+section 2.6), as is usual for many groups with few values each (Smyth, SAGMB 2004). The common variance follows what
+a search finds, since programs far from the baselines are often noisier: it is pooled over these and the programs of the
+search that were trained on several seeds of late.
 """
 
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import accumulate
@@ -22,6 +25,8 @@ from search.settings.settings import Aggregate
 from search.settings.tasks import TaskSeeds
 
 PRIOR = 8.0  # trainings that the common variance counts as, beside a program's own
+BASELINES = 16.0  # degrees of freedom that the variance of baselines counts as, beside programs of the search
+POOLED = 40  # programs of the search whose variance is pooled, the latest
 
 
 class Rungs:
@@ -123,13 +128,17 @@ class Estimator:
     def __init__(self, rungs: Rungs, aggregate: Aggregate, noise: Sequence[TaskNoise | None]) -> None:
         self.rungs = rungs
         self._worst = aggregate == "worst"
-        self._noise = noise
+        self._noise = list(noise)
 
-    def estimate(self, by_seed: Sequence[float]) -> Estimate:
-        """Return the estimate of a program from its fitness on seeds, rung by rung."""
-        of_tasks = [
-            _of_task(values, noise) for values, noise in zip(self.rungs.by_task(by_seed), self._noise, strict=True)
-        ]
+    def estimate(self, by_seed: Sequence[float], spread: Spread | None = None) -> Estimate:
+        """Return the estimate of a program from its fitness on seeds, rung by rung.
+
+        Args:
+            by_seed: the fitness.
+            spread: of programs of the search, which the common variance is pooled with.
+        """
+        sigmas = [None if noise is None else noise.sigma for noise in self._noise] if spread is None else spread.sigmas
+        of_tasks = [_of_task(free, sigma) for free, sigma in zip(self._free(by_seed), sigmas, strict=True)]
         if self._worst:
             return min(of_tasks)
         error = math.hypot(*(one.standard_error for one in of_tasks)) / len(of_tasks)
@@ -142,15 +151,64 @@ class Estimator:
             return None
         return self.estimate(by_seed).standard_error
 
+    def spread(self) -> Spread:
+        """Return the variances of all tasks as they are before any program of the search is known."""
+        return Spread([None if noise is None else noise.sigma for noise in self._noise])
 
-def _of_task(values: Sequence[float], noise: TaskNoise | None) -> Estimate:
+    def squares(self, by_seed: Sequence[float]) -> list[Squares]:
+        """Return the squares of a program around its own mean, for each task."""
+        return [Squares(_squares(free), len(free) - 1) for free in self._free(by_seed)]
+
+    def _free(self, by_seed: Sequence[float]) -> list[list[float]]:
+        """Return the fitness of each task without the effects of its seeds."""
+        return [
+            own if noise is None else [value - effect for value, effect in zip(own, noise.effects, strict=False)]
+            for own, noise in zip(self.rungs.by_task(by_seed), self._noise, strict=True)
+        ]
+
+
+class Squares(NamedTuple):
+    """A sum of squares and its degrees of freedom."""
+
+    total: float
+    freedom: int
+
+
+class Spread:
+    """The standard deviation of fitness between seeds: of baselines, pooled with the latest programs of a search.
+
+    Args:
+        sigmas: of the baselines on each task, None where they are not known.
+    """
+
+    def __init__(self, sigmas: Sequence[float | None]) -> None:
+        self._baselines = sigmas
+        self._latest: OrderedDict[str, list[Squares]] = OrderedDict()
+        self.sigmas = list(sigmas)
+
+    def note(self, key: str, squares: list[Squares]) -> None:
+        """Take in a program that was trained on several seeds."""
+        self._latest[key] = squares
+        self._latest.move_to_end(key)
+        if len(self._latest) > POOLED:
+            self._latest.popitem(last=False)
+        self.sigmas = [self._pooled(task, sigma) for task, sigma in enumerate(self._baselines)]
+
+    def _pooled(self, task: int, sigma: float | None) -> float | None:
+        weight = 0.0 if sigma is None else BASELINES
+        freedom = weight + sum(squares[task].freedom for squares in self._latest.values())
+        total = weight * (sigma or 0.0) ** 2 + math.fsum(squares[task].total for squares in self._latest.values())
+        return math.sqrt(total / freedom) if freedom > 0 else None
+
+
+def _squares(values: Sequence[float]) -> float:
+    mean = fmean(values)
+    return math.fsum((value - mean) ** 2 for value in values)
+
+
+def _of_task(free: Sequence[float], sigma: float | None) -> Estimate:
     """Return the estimate of one task from its first seeds."""
-    effects = noise.effects[: len(values)] if noise is not None else [0.0] * len(values)
-    free = [value - effect for value, effect in zip(values, effects, strict=True)]
-    mean = fmean(free)
-    squares = math.fsum((value - mean) ** 2 for value in free)
-    weight = PRIOR if noise is not None else 0.0
+    weight = 0.0 if sigma is None else PRIOR
     known = weight + len(free) - 1
-    common = weight * noise.sigma**2 if noise is not None else 0.0
-    variance = (common + squares) / known if known > 0 else 0.0
-    return Estimate(mean, math.sqrt(variance / len(free)))
+    variance = (weight * (sigma or 0.0) ** 2 + _squares(free)) / known if known > 0 else 0.0
+    return Estimate(fmean(free), math.sqrt(variance / len(free)))

@@ -245,6 +245,7 @@ class StructureEvolution:
         self.spent = [Spending() for _ in range(settings.repeats)]
         self._fitness: dict[int, float] = {}  # of births, as far as it is known by now
         self._priors = [Prior() for _ in range(settings.repeats)]
+        self._spread = [estimator.spread() for _ in range(settings.repeats)]
 
     def judge(self, birth: Birth, new: Score) -> Score:
         """Return the score of a trained birth, on all seeds that it has been trained on, its gain shrunk."""
@@ -253,7 +254,7 @@ class StructureEvolution:
             return new._replace(trainings=new.trainings + (known.trainings if known else 0), by_seed=None)
         by_seed = (*((known.by_seed if known else None) or ()), *new.by_seed)
         repeat, _ = self.place(birth.number)
-        shrunk = self._priors[repeat].shrunk(self.estimator.estimate(by_seed))
+        shrunk = self._priors[repeat].shrunk(self.estimator.estimate(by_seed, self._spread[repeat]))
         return new._replace(
             fitness=shrunk.fitness, standard_error=shrunk.standard_error, trainings=len(by_seed), by_seed=by_seed
         )
@@ -267,6 +268,8 @@ class StructureEvolution:
         if birth.answered_by == Answer.REEVALUATION:
             assert birth.parent is not None
             self._fitness[birth.parent] = -math.inf if score.fitness is None else score.fitness
+            if score.by_seed is not None:
+                self._spread[repeat].note(birth.key, self.estimator.squares(score.by_seed))
             self._correct(birth.key, score)
             return
         if score.fitness is not None:
@@ -315,7 +318,7 @@ class StructureEvolution:
         if score.fitness is None or score.by_seed is None:
             self._priors[repeat].note(Estimate(-math.inf, 0.0))
         else:
-            seen = self.estimator.estimate(score.by_seed)
+            seen = self.estimator.estimate(score.by_seed, self._spread[repeat])
             self._priors[repeat].note(seen)
             expected = None if birth.parent is None else self._fitness.get(birth.parent)
             if expected is not None:

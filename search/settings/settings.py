@@ -139,8 +139,9 @@ class Strategy(Immutable):
     lengths: tuple[Annotated[int, Within(limits.STATEMENTS)], ...] = ()
     """Numbers of statements from which those of random programs are drawn; without them any number up to twice that of
     the start program."""
-    constants: Annotated[Number, Field(ge=0, lt=1)] = 0.4
-    """Share of births, at first, that give a structure other constants; 0 leaves constants to the other changes."""
+    constants: Annotated[Number, Field(ge=0, le=1)] = 0.4
+    """Share of births, at first, that give a structure other constants: 0 leaves constants to the other changes, with 1
+    there are no other changes."""
     operators: tuple[ShortText, ...] = ()
     """Changes that make new structures, such as [insert, delete, modify]; all of them if not given."""
     adapt: bool = True

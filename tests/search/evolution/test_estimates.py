@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from proxy_tasks import get_task
 
-from search.evolution.estimates import PRIOR, Estimate, Estimator, Rungs, TaskNoise, measured_noise
+from search.evolution.estimates import BASELINES, POOLED, PRIOR, Estimate, Estimator, Rungs, TaskNoise, measured_noise
 from search.evolution.structures import LEAST_SEEN, UPPER, Prior
 from search.settings.settings import Aggregate
 from search.settings.tasks import TaskSeeds, tuning_seeds
@@ -154,6 +154,23 @@ def test_over_several_tasks_the_mean_or_the_worst_decides(one: list[float], othe
     mean = found("mean")
     assert mean.fitness == pytest.approx((alone[0].fitness + alone[1].fitness) / 2)
     assert mean.standard_error == pytest.approx(math.hypot(alone[0].standard_error, alone[1].standard_error) / 2)
+
+
+def test_the_variance_is_pooled_with_the_latest_programs_of_the_search() -> None:
+    estimator = Estimator(Rungs([raced(1, 16)]), "mean", [TaskNoise((0.0,) * 16, 0.5)])
+    spread = estimator.spread()
+    assert estimator.estimate([1.0, 2.0], spread) == estimator.estimate([1.0, 2.0])
+    rng, seen = np.random.default_rng(0), []
+    for number in range(POOLED + 20):
+        seen.append(rng.normal(size=4) * 3.0)
+        spread.note(str(number), estimator.squares(seen[-1].tolist()))
+    squares = sum(((own - own.mean()) ** 2).sum() for own in seen[-POOLED:])
+    (sigma,) = spread.sigmas
+    assert sigma == pytest.approx(math.sqrt((BASELINES * 0.25 + squares) / (BASELINES + 3 * POOLED)))
+    assert estimator.estimate([1.0], spread).standard_error == pytest.approx(sigma)
+    spread.note("0", estimator.squares([1.0, 2.0]))
+    spread.note("0", estimator.squares([1.0, 2.0, 3.0]))
+    assert len(spread._latest) == POOLED, "a program counts once, as it is known now"
 
 
 def test_where_no_noise_is_known_a_program_has_its_own_or_none() -> None:
