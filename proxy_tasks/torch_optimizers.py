@@ -186,6 +186,6 @@ def torch_adamw(weights: Sequence[Weight], learning_rate: float, weight_decay: f
 
 
 TORCH_OPTIMIZERS: dict[str, Callable[[Sequence[Weight], float, float], list[Optimizer]]] = {
-    "muon": muon,
+    "torch_muon": muon,
     "torch_adamw": torch_adamw,
 }

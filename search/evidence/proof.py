@@ -36,6 +36,10 @@ FACTORS = tuple(10 ** (quarter / 4) for quarter in range(-4, 5))  # of the tuned
 TOLERANCE = 1.05  # of the lowest loss
 REFERENCE = "adamw"  # the baseline that the others are measured by
 
+COMPETITORS = (
+    "adamw", "torch_adamw", "nadamw", "nesterov", "sgd_momentum", "lion", "signum", "torch_muon",
+)  # fmt: skip
+
 
 class ProofOnTask(NamedTuple):
     """How a competitor fares on a locked task. Losses, where higher is worse.
@@ -95,7 +99,7 @@ def prove(
     Returns:
         The finalist first, then the baselines.
     """
-    competitors = [competitor(name, finalist), *BASELINES.values()]
+    competitors = [competitor(name, finalist), *(BASELINES[baseline] for baseline in COMPETITORS)]
     columns = []
     for place, task in enumerate(tasks, start=1):
         say(f"locked task {place} of {len(tasks)}: {len(competitors)} competitors on {task}")

@@ -25,7 +25,7 @@ from search.settings.settings import Aggregate
 from search.settings.tasks import TaskSeeds
 
 PRIOR = 8.0  # trainings that the common variance counts as, beside a program's own
-BASELINES = 16.0  # degrees of freedom that the variance of baselines counts as, beside programs of the search
+REFERENCES = 16.0  # degrees of freedom that the variance of baselines counts as, beside programs of the search
 POOLED = 40  # programs of the search whose variance is pooled, the latest
 
 
@@ -195,7 +195,7 @@ class Spread:
         self.sigmas = [self._pooled(task, sigma) for task, sigma in enumerate(self._baselines)]
 
     def _pooled(self, task: int, sigma: float | None) -> float | None:
-        weight = 0.0 if sigma is None else BASELINES
+        weight = 0.0 if sigma is None else REFERENCES
         freedom = weight + sum(squares[task].freedom for squares in self._latest.values())
         total = weight * (sigma or 0.0) ** 2 + math.fsum(squares[task].total for squares in self._latest.values())
         return math.sqrt(total / freedom) if freedom > 0 else None

@@ -53,6 +53,10 @@ def _torch(name: str, rates: Range, decays: Range) -> Competitor:
 # Weight decay is decoupled (multiplied by the learning rate), but coupled (added to the gradient) in nesterov and
 # sgd_momentum.
 _ADAPTIVE, _PLAIN = Range(3e-4, 3e-1), Range(1e-2, 1e1)
+_LIKE_ADAMW = (
+    "adabelief", "adafactor", "adopt", "cautious_adamw", "grams", "lamb", "laprop", "mars_lion", "muon", "normuon",
+    "radam", "scion",
+)  # fmt: skip
 BASELINES = {
     row.name: row
     for row in (
@@ -63,7 +67,8 @@ BASELINES = {
         _zoo("sgd_momentum", _PLAIN, Range(1e-4, 1e-2)),
         _zoo("lion", _ADAPTIVE, Range(1e-1, 1e1)),
         _zoo("signum", _ADAPTIVE, Range(1e-1, 1e1)),
-        _torch("muon", Range(1e-3, 1e0), Range(1e-2, 1e0)),
+        _torch("torch_muon", Range(1e-3, 1e0), Range(1e-2, 1e0)),
+        *(_zoo(name, _ADAPTIVE, Range(1e-2, 1e0)) for name in _LIKE_ADAMW),
     )
 }
 

@@ -28,7 +28,6 @@ from proxy_tasks.named import is_users
 from proxy_tasks.outcome import CURVE_POINTS
 
 from search.settings import limits
-from search.settings.baselines import is_program
 from search.settings.fields import BaselineNames, Immutable, Number, SearchName, ShortText, Text, Within, plain
 from search.settings.tasks import SearchTaskChoice, TaskChoice, TaskSeeds, task_seeds
 
@@ -385,11 +384,6 @@ class Settings(Immutable):
             if name not in self.baselines:
                 raise ValueError(
                     f"start_tuned needs '{name}' among the baselines; add it there, or set start_tuned to false"
-                )
-            if not is_program(name):
-                raise ValueError(
-                    f"start_tuned: the baseline '{name}' is an optimizer of torch, no program that a search could start"
-                    " from; set start_tuned to false to start from the zoo's"
                 )
         return self
 

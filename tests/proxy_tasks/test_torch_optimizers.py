@@ -116,7 +116,7 @@ def test_the_comparison_sees_seeds_schedules_and_optimizers() -> None:
 
 
 def test_trainings_can_be_repeated_to_the_last_bit() -> None:
-    replica = TorchReplica(TorchOptimizer("muon", 0.01, 0.1), 1)
+    replica = TorchReplica(TorchOptimizer("torch_muon", 0.01, 0.1), 1)
     first, second = (train_torch_optimizer(few_steps("digits_mlp"), replica)._replace(seconds=0.0) for _ in range(2))
     assert first == second
 
@@ -182,13 +182,13 @@ def test_steps_of_muon_are_about_as_large_as_those_of_adamw() -> None:
 
 @pytest.mark.parametrize(("task", "bound"), [("digits_mlp", 0.3), ("digits_cnn", 0.4)])
 def test_muon_learns(task: str, bound: float) -> None:
-    outcome = train_torch_optimizer(few_steps(task, 120), TorchReplica(TorchOptimizer("muon", 0.03, 0.1), 0))
+    outcome = train_torch_optimizer(few_steps(task, 120), TorchReplica(TorchOptimizer("torch_muon", 0.03, 0.1), 0))
     assert outcome.status == "ok" and outcome.fitness is not None and -outcome.fitness < bound
 
 
 def test_without_matrices_muon_is_adamw_of_torch() -> None:
     task = few_steps("noisy_quadratic")
-    outcome = train_torch_optimizer(task, TorchReplica(TorchOptimizer("muon", 0.01, 0.1), 0))
+    outcome = train_torch_optimizer(task, TorchReplica(TorchOptimizer("torch_muon", 0.01, 0.1), 0))
     adamw = train_with(task, 0, lambda w: [AdamW(values(w), lr=0.01, weight_decay=0.1)])
     assert outcome._replace(seconds=0.0) == adamw._replace(seconds=0.0)
 
@@ -201,9 +201,9 @@ def test_the_scale_of_a_task_is_a_factor_on_the_learning_rate() -> None:
 
 
 def test_keys_tell_natives_apart_and_survive_a_journey() -> None:
-    natives = [TorchOptimizer("muon", lr, wd) for lr in (0.01, 0.02) for wd in (0.0, 0.01)]
+    natives = [TorchOptimizer("torch_muon", lr, wd) for lr in (0.01, 0.02) for wd in (0.0, 0.01)]
     assert len({native.key for native in natives}) == 4
     assert all(len(bytes.fromhex(native.key)) == 16 for native in natives)
     assert pickle.loads(pickle.dumps(natives)) == natives
-    assert str(natives[1]) == "muon(learning_rate=0.01, weight_decay=0.01)"
+    assert str(natives[1]) == "torch_muon(learning_rate=0.01, weight_decay=0.01)"
     assert math.isclose(natives[3].learning_rate, 0.02)

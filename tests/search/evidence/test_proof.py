@@ -82,7 +82,7 @@ def test_all_get_the_same_and_the_better_one_wins(tmp_path: Path) -> None:
         assert [on.task.name for on in one.tasks] == [*LOCKED[:3]]
         assert all(on.tuned.trials == TRIALS and on.fresh.by_seed.keys() == {*FRESH_SEEDS} for on in one.tasks)
         assert one.one_setting is not None and one.step_time > 0
-    assert all(one.z is not None and one.z > 3 for one in baselines if one.name == "muon")
+    assert all(one.z is not None and one.z > 3 for one in baselines if one.name == "torch_muon")
     for one in baselines:
         assert one.z is not None and one.p == pytest.approx(corrected(one.z, 3))
         differences = [ahead.mean for ahead in one.differences if ahead is not None]
@@ -97,8 +97,8 @@ def test_one_setting_is_over_adamw_tuned_for_each_task(tmp_path: Path) -> None:
         service = TrainingService(store, Fast(), 64, DEDUP)
         found = {one.name: one for one in prove("p", FINALIST, service, 1, lambda _: None, LOCKED[:2])}
     assert found["adamw"].one_setting == pytest.approx(1.0, rel=0.01)
-    muon, adamw = (-found[name].tasks[0].fresh.mean for name in ("muon", "adamw"))
-    assert found["muon"].one_setting == pytest.approx(muon / adamw, rel=0.01)
+    muon, adamw = (-found[name].tasks[0].fresh.mean for name in ("torch_muon", "adamw"))
+    assert found["torch_muon"].one_setting == pytest.approx(muon / adamw, rel=0.01)
 
 
 def test_a_finalist_that_fails_somewhere_has_no_z(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_decades_of_a_parabola() -> None:
 
 @pytest.mark.parametrize(
     ("native", "task", "numbers"),
-    [("torch_adamw", "mnist1d_cnn", 2.0), ("muon", "noisy_quadratic", 2.0)],
+    [("torch_adamw", "mnist1d_cnn", 2.0), ("torch_muon", "noisy_quadratic", 2.0)],
 )
 def test_state_of_natives(native: str, task: str, numbers: float) -> None:
     assert state_per_weight(get_task(task), TorchOptimizer(native, 0.1, 0.1)) == numbers
@@ -160,7 +160,7 @@ def test_muon_keeps_one_number_for_hidden_matrices_and_two_for_the_rest() -> Non
     task = get_task("digits_mlp")  # 64-32-10: of the matrices the last is the output layer
     hidden = 64 * 32
     rest = 32 + 32 * 10 + 10
-    assert state_per_weight(task, TorchOptimizer("muon", 0.1, 0.1)) == pytest.approx(
+    assert state_per_weight(task, TorchOptimizer("torch_muon", 0.1, 0.1)) == pytest.approx(
         (hidden + 2 * rest) / (hidden + rest)
     )
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from proxy_tasks import get_task
 
-from search.evolution.estimates import BASELINES, POOLED, PRIOR, Estimate, Estimator, Rungs, TaskNoise, measured_noise
+from search.evolution.estimates import POOLED, PRIOR, REFERENCES, Estimate, Estimator, Rungs, TaskNoise, measured_noise
 from search.evolution.structures import LEAST_SEEN, UPPER, Prior
 from search.settings.settings import Aggregate
 from search.settings.tasks import TaskSeeds, tuning_seeds
@@ -166,7 +166,7 @@ def test_the_variance_is_pooled_with_the_latest_programs_of_the_search() -> None
         spread.note(str(number), estimator.squares(seen[-1].tolist()))
     squares = sum(((own - own.mean()) ** 2).sum() for own in seen[-POOLED:])
     (sigma,) = spread.sigmas
-    assert sigma == pytest.approx(math.sqrt((BASELINES * 0.25 + squares) / (BASELINES + 3 * POOLED)))
+    assert sigma == pytest.approx(math.sqrt((REFERENCES * 0.25 + squares) / (REFERENCES + 3 * POOLED)))
     assert estimator.estimate([1.0], spread).standard_error == pytest.approx(sigma)
     spread.note("0", estimator.squares([1.0, 2.0]))
     spread.note("0", estimator.squares([1.0, 2.0, 3.0]))

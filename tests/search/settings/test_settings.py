@@ -266,11 +266,6 @@ def test_what_is_missing_is_named(tmp_path: Path, missing: str, key: str) -> Non
         ({"strategy": {"start_tuned": True, "start": "sgd"}}, "", "start_tuned needs 'sgd' among the baselines"),
         ({"baselines": [], "strategy": {"start_tuned": True}}, "", "start_tuned needs 'adamw'"),
         ({"strategy": {"start_tuned": True, "start": ["lion", "sgd"]}}, "", "start_tuned needs 'sgd' among"),
-        (
-            {"language": "extended", "baselines": ["muon"], "strategy": {"start_tuned": True, "start": "muon"}},
-            "",
-            "the baseline 'muon' is an optimizer of torch",
-        ),
         ({"strategy": {"population": 2, "start": ["lion", "sgd", "adamw"]}}, "strategy", "no room for 3 start"),
         ({"language": ["matrices"]}, "", "start 'adamw' has the function square of the set 'paper', which is not in"),
         ({"hurdles": {"at": [0.33]}}, "hurdles.at", "multiples of 0.05"),

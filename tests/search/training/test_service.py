@@ -48,7 +48,7 @@ def test_trainings_are_given_by_program_task_and_seed(tmp_path: Path) -> None:
 def test_progress_counts_every_training_once_and_ends_at_the_total(tmp_path: Path) -> None:
     """Twins count each, and what the store knows counts at once."""
     seen: list[tuple[int, int]] = []
-    programs = [zoo.load("adamw"), zoo.load("lion"), zoo.load("adamw"), TorchOptimizer("muon", 0.01, 0.1)]
+    programs = [zoo.load("adamw"), zoo.load("lion"), zoo.load("adamw"), TorchOptimizer("torch_muon", 0.01, 0.1)]
     with opened(tmp_path / "r.db") as store:
         service = TrainingService(store, PretendingEvaluator(), 3, Dedup())
         service.train(programs[:1], ON)

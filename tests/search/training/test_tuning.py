@@ -172,10 +172,10 @@ def test_everybody_gets_the_same_number_of_trials(trials: int, tmp_path: Path) -
 
 def test_all_begin_at_the_same_points_of_their_ranges(tmp_path: Path) -> None:
     with opened(tmp_path / "r.db") as store:
-        _, evaluator = tuned(store, bowl(-2.0, -1.0), "adamw", "muon", "nesterov", trials=4)
+        _, evaluator = tuned(store, bowl(-2.0, -1.0), "adamw", "torch_muon", "nesterov", trials=4)
     places: dict[str, list[float]] = {}
     for name, rate, _ in evaluator.asked:
-        known = {"9": "adamw", "muon": "muon", "8": "nesterov"}[name]
+        known = {"9": "adamw", "torch_muon": "torch_muon", "8": "nesterov"}[name]
         low = BASELINES[known].rates.low
         places.setdefault(known, []).append(round(math.log10(rate / low), 2))
     first, second, third = (sorted(p) for p in places.values())
@@ -244,12 +244,12 @@ def test_points_of_a_box() -> None:
 
 def test_tuning_again_trains_nothing_and_finds_the_same(tmp_path: Path) -> None:
     with opened(tmp_path / "r.db") as store:
-        first, evaluator = tuned(store, bowl(-2.2, -1.3), "adamw", "muon")
-        again, idle = tuned(store, bowl(7.0, 7.0), "muon", "adamw")
+        first, evaluator = tuned(store, bowl(-2.2, -1.3), "adamw", "torch_muon")
+        again, idle = tuned(store, bowl(7.0, 7.0), "torch_muon", "adamw")
         assert evaluator.asked and not idle.asked
         assert [t.row for t in again] == [t.row for t in reversed(first)]
     with opened(tmp_path / "other.db") as store:
-        alone, _ = tuned(store, bowl(-2.2, -1.3), "muon")
+        alone, _ = tuned(store, bowl(-2.2, -1.3), "torch_muon")
         assert alone[0].row == first[1].row
 
 
@@ -297,7 +297,7 @@ def test_a_program_without_a_learning_rate_is_tuned_by_one_more_statement() -> N
 
 
 def test_natives_go_through_service_store_and_evaluator_beside_programs(tmp_path: Path) -> None:
-    native, program = TorchOptimizer("muon", 0.05, 0.1), scaled(zoo.load("adamw"), 10.0)
+    native, program = TorchOptimizer("torch_muon", 0.05, 0.1), scaled(zoo.load("adamw"), 10.0)
     with opened(tmp_path / "r.db") as store:
         service = TrainingService(store, InlineEvaluator(), 8, Dedup())
         on = [TaskSeeds(TASK, (0, 5))]
@@ -311,8 +311,8 @@ def test_natives_go_through_service_store_and_evaluator_beside_programs(tmp_path
 
 def test_a_job_gives_outcomes_in_the_order_of_its_replicas() -> None:
     replicas = (
-        TorchReplica(TorchOptimizer("muon", 0.05, 0.1), 0), Replica(zoo.load("adamw"), 0),
-        TorchReplica(TorchOptimizer("muon", 0.01, 0.1), 1), Replica(zoo.load("lion"), 1),
+        TorchReplica(TorchOptimizer("torch_muon", 0.05, 0.1), 0), Replica(zoo.load("adamw"), 0),
+        TorchReplica(TorchOptimizer("torch_muon", 0.01, 0.1), 1), Replica(zoo.load("lion"), 1),
     )  # fmt: skip
     outcomes = [o._replace(seconds=0.0) for o in train_job(Job(0, TASK, replicas), DEFAULT_RESOURCES)]
     for replica, outcome in zip(replicas, outcomes, strict=True):
@@ -357,4 +357,4 @@ def test_a_competitor_is_made_with_what_a_trial_says() -> None:
         assert isinstance(one, Competitor)
         made = one.make(0.0123, 0.45)
         assert constants(made)[1:] == (0.0123, 0.45)
-        assert isinstance(made, TorchOptimizer) is (name == "muon")
+        assert isinstance(made, TorchOptimizer) is (name == "torch_muon")
