@@ -97,6 +97,11 @@ class Progress:
         self.best_fitness = self._best.fitness
 
     @property
+    def best(self) -> ProgramRow | None:
+        """The program whose fitness less its standard error is highest, as its last birth left it."""
+        return self._best.row
+
+    @property
     def cache_hit_share(self) -> float:
         """Share of births that were answered without training, 0 to 1."""
         return 1 - self.trained / max(1, self.births)
