@@ -73,7 +73,8 @@ def numpy_step(
         node = flow.nodes[number]
         told = OPS[node.function].of_training if node.is_call else ""
         if node.is_constant or told == "steps":
-            values[number] = np.full(1, node.value if node.is_constant else steps, dtype)
+            with np.errstate(over="ignore"):  # a constant beyond float32 is infinite there
+                values[number] = np.full(1, node.value if node.is_constant else steps, dtype)
         elif told:
             counters.append(number)
         elif node.is_call:

@@ -232,13 +232,9 @@ class StructureEvolution:
         self.estimator = estimator
         self.starts = starts
         self.layouts = layouts
-        unknown = Estimate(-math.inf, 0.0)
-        records = [
-            Record(number, Genome(start), key, structure_hash(start), unknown, (), self.sizes(start))
-            for number, (start, key) in enumerate(zip(starts, keys, strict=True))
-        ]
         self.islands = [
-            [Island(records, settings.population) for _ in range(settings.islands)] for _ in range(settings.repeats)
+            [self._island(keys, island * settings.repeats + repeat) for island in range(settings.islands)]
+            for repeat in range(settings.repeats)
         ]
         kinds = [CONSTANTS] * (settings.constants > 0) + list(settings.operators or PROPOSALS)
         self.credit = [Credit(kinds, settings.constants) for _ in range(settings.repeats)]
@@ -286,6 +282,16 @@ class StructureEvolution:
         chosen = self.settings.objectives
         states = [states_per_weight(program, self.layouts)] if "states" in chosen else []
         return (*states, *([float(len(live_statements(program)))] if "statements" in chosen else []))
+
+    def _island(self, keys: Sequence[str], first: int) -> Island:
+        """Return an island of the start programs, of which the first is birth `first`."""
+        turns = self.settings.islands * self.settings.repeats
+        unknown = Estimate(-math.inf, 0.0)
+        records = [
+            Record(first + turns * number, Genome(start), key, structure_hash(start), unknown, (), self.sizes(start))
+            for number, (start, key) in enumerate(zip(self.starts, keys, strict=True))
+        ]
+        return Island(records, self.settings.population)
 
     def _record(self, birth: Birth, score: Score) -> Record:
         program = birth.genome.program

@@ -1,0 +1,296 @@
+"""Evolution of structures: islands, credit, races, what is proposed, and what a search of it leaves behind."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from programs import parse, structure_hash, zoo
+from programs.fingerprint import fingerprint
+from programs.liveness import live_statements
+from programs.proposals import PROPOSALS, Material
+
+from proxy_tasks.outcome import Outcome
+
+from search.evolution.births import Genome
+from search.evolution.estimates import Estimate
+from search.evolution.structures import (
+    ALIKE,
+    CONSTANTS,
+    FIRST_STEP,
+    FLOOR,
+    RACE,
+    RECORDS,
+    STEPS,
+    Credit,
+    Island,
+    Record,
+    dominates,
+    kind_of,
+)
+from search.results.results import Results
+from search.store import ProgramRow
+
+from tests.support import searches
+from tests.support.searches import PretendingEvaluator, opened, pretended, rows_of_query, run, settings_of
+
+GENOME = Genome(zoo.load("sgd"))
+
+
+def record(key: int, fitness: float, structure: int = 0, error: float = 0.1, sizes: tuple[float, ...] = ()) -> Record:
+    return Record(key, GENOME, f"key {key}", f"structure {structure}", Estimate(fitness, error), (fitness,), sizes)
+
+
+# --- islands ---------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.floats(-5, 5), st.integers(0, 6)), min_size=1, max_size=80))
+def test_an_island_holds_the_best_programs_of_the_best_structures(added: list[tuple[int, float, int]]) -> None:
+    island = Island([record(1000, -math.inf, 99)], 4)
+    for key, fitness, structure in added:
+        known = island.records.get(f"key {key}")
+        island.add(record(key, fitness, structure if known is None else int(known.structure.split()[1])))
+    held = island.records.values()
+    ranked = island.best_of_structures()
+    assert len(ranked) == len({one.structure for one in held}) <= 4
+    assert max(Counter(one.structure for one in held).values()) <= RECORDS
+    assert [one.estimate.fitness for one in ranked] == sorted((o.estimate.fitness for o in ranked), reverse=True)
+    for one in ranked:
+        assert one.estimate.fitness == max(o.estimate.fitness for o in held if o.structure == one.structure)
+
+
+def test_the_best_stays_until_more_is_known_of_it() -> None:
+    island = Island([record(0, -math.inf)], 2)
+    for one in (record(1, 5.0, 1), record(2, 1.0, 2), record(3, 2.0, 3)):
+        island.add(one)
+    assert [one.birth for one in island.best_of_structures()] == [1, 3]
+    island.add(record(1, 0.5, 1))
+    assert [one.birth for one in island.best_of_structures()] == [3, 1], "a lucky program loses its place"
+
+
+def test_steps_grow_with_every_success_and_shrink_with_four_failures() -> None:
+    island = Island([record(0, 0.0)], 2)
+    assert island.step("s") == FIRST_STEP
+    island.tries["s"], island.wins["s"] = 5, 1
+    assert island.step("s") == pytest.approx(FIRST_STEP)
+    island.wins["s"] = 5
+    assert island.step("s") == STEPS[1]
+    island.tries["s"], island.wins["s"] = 500, 0
+    assert island.step("s") == STEPS[0]
+
+
+# --- several objectives ----------------------------------------------------------------------------------------------
+
+records = st.builds(
+    record,
+    st.integers(0, 5), st.floats(-3, 3), error=st.floats(0, 1),
+    sizes=st.tuples(st.sampled_from([0.0, 1.0, 2.0]), st.sampled_from([3.0, 9.0])),
+)  # fmt: skip
+
+
+@given(records, records)
+def test_domination_is_one_sided_and_needs_more_than_noise(one: Record, other: Record) -> None:
+    assert not dominates(one, one)
+    assert not (dominates(one, other) and dominates(other, one))
+    if dominates(one, other):
+        assert all(a <= b for a, b in zip(one.sizes, other.sizes, strict=True))
+        noise = math.hypot(one.estimate.standard_error, other.estimate.standard_error)
+        assert one.estimate.fitness - other.estimate.fitness >= -noise
+        assert one.sizes != other.sizes or one.estimate.fitness - other.estimate.fitness > noise
+
+
+def test_the_front_comes_first() -> None:
+    island = Island([record(0, -math.inf, 0, 0.0, (9.0,))], 10)
+    for one in (record(1, 1.0, 1, 0.01, (5.0,)), record(2, 0.9, 2, 0.01, (6.0,)), record(3, 0.2, 3, 0.01, (2.0,))):
+        island.add(one)
+    assert [one.birth for one in island.best_of_structures()] == [1, 3, 2, 0]
+
+
+# --- credit ----------------------------------------------------------------------------------------------------------
+
+KINDS = [CONSTANTS, *PROPOSALS]
+
+
+@given(st.lists(st.tuples(st.sampled_from(KINDS), st.floats(0, 3)), max_size=200), st.floats(0.05, 0.95))
+def test_kinds_share_all_births_and_none_is_given_up(noted: list[tuple[str, float]], constants: float) -> None:
+    credit = Credit(KINDS, constants)
+    prior = credit.weights(adapts=False)
+    assert credit.weights(adapts=True) == pytest.approx(prior)
+    for kind, gain in noted:
+        credit.note(kind, gain)
+    weights = credit.weights(adapts=True)
+    assert sum(weights.values()) == pytest.approx(1)
+    assert all(weights[kind] >= FLOOR * prior[kind] for kind in KINDS)
+    assert credit.weights(adapts=False) == prior
+
+
+def test_what_gains_is_tried_more_often() -> None:
+    credit = Credit(KINDS, 0.4)
+    before = credit.weights(adapts=True)
+    for _ in range(50):
+        credit.note("graft", 1.0)
+        credit.note("insert", 0.0)
+    after = credit.weights(adapts=True)
+    assert after["graft"] > 1.5 * before["graft"] and after["insert"] < before["insert"]
+
+
+def test_the_kind_of_a_birth_is_what_made_it() -> None:
+    assert [kind_of(word) for word in ("graft", "graft+2", "insert x0.3", "constants")] == [
+        "graft", "graft", "insert", "constants",
+    ]  # fmt: skip
+
+
+# --- a search --------------------------------------------------------------------------------------------------------
+
+RACED = {"name": "digits_mlp", "steps": 5, "seeds": {"first": 1, "most": 8}}
+
+
+def searched(tmp_path: Path, births: int = 600, **strategy: Any) -> list[ProgramRow]:
+    with opened(tmp_path / "r.db") as store:
+        chosen = {"kind": "evolution", "start": "adamw", "population": 10} | strategy
+        run(settings_of(strategy=chosen, tasks=[RACED], budget={"programs": births}), store, PretendingEvaluator())
+        return list(store.births(1))
+
+
+@pytest.fixture
+def fickle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes programs diverge on some seeds."""
+
+    def outcome(key: str, seed: int) -> Outcome:
+        if seed and Random(f"{seed} {key}").random() < 0.1:
+            return Outcome("diverged", None, [1.0], 1, 0.5, "on this seed")
+        return pretended(key, seed)
+
+    monkeypatch.setattr(searches, "pretended", outcome)
+
+
+@pytest.mark.usefixtures("fickle")
+def test_races_train_the_same_program_on_further_seeds(tmp_path: Path) -> None:
+    rows = searched(tmp_path)
+    races = [row for row in rows if row.mutation == RACE]
+    assert len(races) > 10 and {row.answered_by for row in races} <= {"reevaluation", "in_flight"}
+    known: dict[str, ProgramRow] = {}
+    for row in rows:
+        if row.answered_by == "reevaluation":
+            before = known[row.key]
+            assert row.parent_birth is not None and rows[row.parent_birth].genome == row.genome
+            assert row.trainings == 2 * before.trainings <= 8
+            if row.fitness is None:
+                assert row.by_seed is None
+            else:
+                assert before.by_seed is not None and row.by_seed is not None
+                assert list(row.by_seed[: before.trainings]) == list(before.by_seed)
+                assert len(row.by_seed) == row.trainings
+        if row.answered_by in ("training", "reevaluation"):
+            known[row.key] = row
+    assert max(row.trainings for row in races) == 8
+    assert any(row.fitness is None for row in races), "a failure on a further seed is one"
+
+
+@pytest.mark.usefixtures("fickle")
+def test_what_failed_on_a_further_seed_is_no_parent_any_more_and_not_on_the_leaderboard(tmp_path: Path) -> None:
+    rows = searched(tmp_path)
+    failed = {row.key: row.birth for row in rows if row.answered_by == "reevaluation" and row.fitness is None}
+    for row in rows:
+        if row.parent_birth is not None and row.mutation != RACE:
+            key = rows[row.parent_birth].key
+            if key in failed:
+                assert row.batch - rows[failed[key]].batch < 3, "only what was drawn before it was known"
+    with opened(tmp_path / "r.db") as store:
+        assert not failed.keys() & {row.key for row in Results(store).leaderboard("small", None)}
+
+
+def test_races_have_no_more_than_their_share(tmp_path: Path) -> None:
+    rows = searched(tmp_path, race_share=0.2)
+    spent: Counter[bool] = Counter()
+    for row in rows:
+        if row.answered_by in ("training", "reevaluation"):
+            cost = row.trainings // 2 if row.answered_by == "reevaluation" else 1
+            spent[row.answered_by == "reevaluation"] += cost
+            assert spent[True] <= 0.2 * spent.total() + 4, "but for the last of them"
+    assert spent[True] > 0
+
+
+def test_trainings_are_those_that_the_rows_tell(tmp_path: Path) -> None:
+    rows = searched(tmp_path, births=300)
+    last = {row.key: row for row in rows if row.answered_by in ("training", "reevaluation")}
+    with opened(tmp_path / "r.db") as store:
+        del last[rows[0].key]  # which baselines and estimates were measured with
+        for key, row in last.items():
+            (found,) = rows_of_query(store, "SELECT COUNT(*) AS n FROM training WHERE key = :key", key=key)
+            assert found["n"] == row.trainings
+
+
+def test_children_have_another_structure_or_other_constants(tmp_path: Path) -> None:
+    rows = searched(tmp_path)
+    structures = {row.birth: structure_hash(parse(row.genome)) for row in rows}
+    for row in rows:
+        if row.parent_birth is None or row.mutation == RACE:
+            continue
+        same = structures[row.birth] == structures[row.parent_birth]
+        assert same if row.mutation == CONSTANTS else kind_of(row.mutation) in PROPOSALS
+        program = parse(row.genome)
+        assert len(live_statements(program)) == len(program), "genomes are clean"
+    assert {kind_of(row.mutation) for row in rows} >= {CONSTANTS, RACE, "insert", "delete", "exchange", "graft"}
+
+
+def test_new_structures_have_updates_of_their_parents_size(tmp_path: Path) -> None:
+    rows = searched(tmp_path)
+    ratios = []
+    for row in rows:
+        if row.parent_birth is not None and kind_of(row.mutation) in PROPOSALS:
+            own, parents = (fingerprint(parse(text)).size for text in (row.genome, rows[row.parent_birth].genome))
+            if own and parents:
+                ratios.append(own / parents)
+    within = sum(1 / ALIKE / 1.01 < ratio < ALIKE * 1.01 for ratio in ratios) / len(ratios)
+    assert within > 0.9, "where a factor on the update decides, which is nearly everywhere"
+
+
+def test_scales_are_tried_side_by_side(tmp_path: Path) -> None:
+    rows = searched(tmp_path, scales=[1, 0.1, 10], match_size=False)
+    batches: dict[int, list[ProgramRow]] = {}
+    for row in rows:
+        batches.setdefault(row.batch, []).append(row)
+    for batch in list(batches.values())[:-1]:
+        for row, later, last in zip(batch, batch[1:], batch[2:], strict=False):
+            is_new = row.answered_by == "training" and kind_of(row.mutation) in PROPOSALS and " x" not in row.mutation
+            if is_new and later.mutation != RACE and last.mutation != RACE:
+                assert [later.mutation, last.mutation] == [f"{row.mutation} x0.1", f"{row.mutation} x10"]
+    words = {row.mutation.split(" ")[1] for row in rows if " x" in row.mutation}
+    assert words == {"x0.1", "x10"}
+
+
+def test_islands_of_repeats_do_not_mix(tmp_path: Path) -> None:
+    rows = searched(tmp_path, repeats=2, islands=2, migrate_after=None)
+    for row in rows:
+        if row.parent_birth is not None and row.mutation != RACE:
+            assert row.parent_birth % 4 == row.birth % 4, "island = birth // 2 % 2, repeat = birth % 2"
+        elif row.mutation == RACE and row.parent_birth is not None:
+            assert row.parent_birth % 2 == row.birth % 2
+
+
+def test_the_best_migrate(tmp_path: Path) -> None:
+    rows = searched(tmp_path, islands=2, migrate_after=20)
+    assert any(
+        row.parent_birth is not None and row.parent_birth % 2 != row.birth % 2 and row.mutation != RACE for row in rows
+    )
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion", "nesterov"])
+def test_material_of_all_kinds_makes_children(name: str) -> None:
+    from programs.ops import LANGUAGES, functions_of
+
+    functions = functions_of(LANGUAGES["paper"])
+    material = Material(functions, zoo.within(functions), 64)
+    rng = Random(1)
+    made = Counter(
+        kind for kind, change in PROPOSALS.items() for _ in range(20) if change(zoo.load(name), rng, material)
+    )
+    assert all(made[kind] >= 10 for kind in PROPOSALS if kind != "duplicate_state")
