@@ -173,6 +173,22 @@ class MetaValidationRow(Row):
     """Its fitness on the tasks that the search never sees; none where training failed there."""
 
 
+@table("proposal", UniqueConstraint("search_id", "birth", "number"), of="search", created=True)
+class ProposalRow(Row):
+    """A text of a program from outside, or what was wrong with an answer; written before anything of it is used."""
+
+    birth: int
+    """The births drawn when it was asked for."""
+    population: int
+    """The population that was asked about, and that gets the program, from 0."""
+    number: int
+    """Its place in the answer, from 0."""
+    text: str | None
+    """The text as it was answered, cut if it is not used; none where the answer has no texts."""
+    problem: str | None
+    """Why it is not used."""
+
+
 @table("funnel_settings", UniqueConstraint("name"), created=True)
 class FunnelRow(Row):
     """A funnel that has been begun."""
