@@ -81,8 +81,8 @@ class Asking:
         return _given(self._answers[birth])
 
     def _rows(self, birth: int, population: int, answer: Answer) -> Iterator[ProposalRow]:
-        if answer.problem is not None:
-            yield ProposalRow(birth, population, 0, None, _one_line(answer.problem))
+        if not answer.texts:
+            yield ProposalRow(birth, population, 0, None, _one_line(answer.problem or "the answer is an empty list"))
         for number, text in enumerate(answer.texts[: self._proposals.most]):
             problem = self._problem(text)
             kept = text if problem is None else clean_text(text)

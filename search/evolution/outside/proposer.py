@@ -34,7 +34,7 @@ _SHOWN = 80  # characters of an answer in messages
 
 
 class Answer(NamedTuple):
-    """The texts of an answer, or what was wrong with it."""
+    """The texts of an answer, or what was wrong with all of it."""
 
     texts: list[str]
     problem: str | None = None
@@ -59,9 +59,7 @@ def check_proposer(settings: Proposals) -> None:
     try:
         inspect.signature(function).bind({})
     except TypeError as error:
-        raise InputError(
-            f"{what} '{settings.call}': {error}; it takes the question, a dictionary, and no more"
-        ) from None
+        raise InputError(f"{what} '{settings.call}': {error}; it is given the question alone") from None
     except ValueError:  # of functions that do not tell what they take
         pass
 
@@ -113,8 +111,6 @@ def _texts(output: bytes) -> list[str]:
     for place, text in enumerate(answer):
         if not isinstance(text, str):
             raise UnusableError(f"the answer is no JSON list of texts: item {place} is of type {type(text).__name__}")
-    if not answer:
-        raise UnusableError("the answer is an empty list")
     return answer
 
 
