@@ -53,9 +53,9 @@ class ProgramColumns(Row):
     batch: int
     """The batch that it was drawn in."""
     parent_birth: int | None
-    """The birth that was mutated; none of the start program and of random programs."""
+    """The birth that was mutated; none of start programs, random programs and those from outside."""
     mutation: Annotated[str, String(20)]
-    """What made it, such as start, insert, delete, modify, tune or random; +n for n more mutations."""
+    """What made it, such as start, insert, delete, modify, tune, random or outside; +n for n more mutations."""
     genome: str
     """The text of the program, dead statements included."""
     dataflow_hash: Digest
