@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from programs.function_words import arguments, kind_of_result, kinds_of_arguments, written
 from programs.ops import OPS, SETS, Op, functions_of
-
-from search.commands.zoo import arguments, kind_of_result, kinds_of_arguments, written
 
 from scripts.docs_site.source import one_line
 

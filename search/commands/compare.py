@@ -16,6 +16,7 @@ from search.commands.terminal import console, show_table
 from search.evidence.comparison import FRESH_SEEDS, Arm, Standing, fresh_fitness, read_arms, repeats_of, standings
 from search.evolution.constraints import check_starts
 from search.evolution.driver import Driver
+from search.evolution.outside.proposer import check_proposer
 from search.evolution.resume import known_search
 from search.results.results import Results
 from search.settings.settings import Settings
@@ -55,6 +56,8 @@ def compare(config: Path, overrides: list[str], output: Path, name: str | None =
         settings = plan.settings(file, None)
         load_tasks(settings.all_tasks)
         check_starts(settings)
+        if settings.strategy.proposals is not None:
+            check_proposer(settings.strategy.proposals)
     arms: list[Arm] = []
     with opened(base.store, base.evaluator) as (store, evaluator):
         for plan in plans:  # what cannot go on is said before anything is trained

@@ -22,6 +22,8 @@ from search.store.views import LineageEntry
 LARGEST = 10  # gains that are shown unless all are asked for
 MOST_LINES = 16  # of the change of one step, unless all are asked for
 
+WITHOUT_PARENT = {"start": "the start program", "random": "drawn at random", "outside": "from outside"}
+
 COLUMNS = (
     "search", "generation", "id", "birth", "parent_birth", "mutation", "answered_by", "status", "fitness", "gain",
     "changed", "dataflow_hash", "statements", "live_statements", "state_slots", "genome",
@@ -117,8 +119,7 @@ def _text(lines: Iterable[tuple[str, str]]) -> Text:
 
 
 def _first(row: LineageEntry) -> list[str | Text]:
-    known = "the start program" if row.mutation == "start" else "no parent is known"
-    return _step(row, Text("drawn at random" if row.mutation == "random" else known), "")
+    return _step(row, Text(WITHOUT_PARENT.get(row.mutation, "no parent is known")), "")
 
 
 def _step(row: LineageEntry, change: Text, gain: str) -> list[str | Text]:

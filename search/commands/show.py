@@ -12,7 +12,7 @@ from programs.liveness import live_program, live_statements
 from programs.program import Program
 
 from search.commands.curves import CURVE_COLUMNS, CompetitorCurves, curve_rows, curves_of, show_curves
-from search.commands.lineage import changes_of
+from search.commands.lineage import WITHOUT_PARENT, changes_of
 from search.commands.options import RESULTS, CsvOption, IdArgument, JsonOption, StoreOption
 from search.commands.output import Form, Table, form_of, table_of, write
 from search.commands.proof_tables import show_proof
@@ -156,7 +156,7 @@ def _score(row: ProgramEntry, trained: ProgramEntry | None) -> str:
 
 def _origin(row: ProgramEntry, parent_id: int | None) -> str:
     if row.parent_birth is None:
-        return f"birth {row.birth}, {'drawn at random' if row.mutation == 'random' else 'the start program'}"
+        return f"birth {row.birth}, {WITHOUT_PARENT.get(row.mutation, 'the start program')}"
     parent = f"program {parent_id}, birth" if parent_id is not None else "birth"
     return f"birth {row.birth}, {row.mutation} of {parent} {row.parent_birth}"
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from search.commands.options import RESULTS, CsvOption, JsonOption, SearchOption, StoreOption
 from search.commands.output import Form, form_of, table_of, write
 from search.commands.terminal import console, number, show_table
+from search.results.queries import AskedOutside
 from search.results.results import Results, SearchDriver, open_results
 from search.results.text import printable
 from search.store.keys import SearchState
@@ -59,6 +60,7 @@ def write_status(results: Results, search: str | None, form: Form) -> None:
     tables = [
         table_of("searches", SearchStatus, searches),
         table_of("progress", ProgressEntry, results.progress(search)),
+        table_of("outside", AskedOutside, _asked(results, search)),
         table_of("meta_validation", MetaValidationEntry, results.meta_validation(search)),
     ]
     write(form, "status", results.location, tables)
@@ -94,6 +96,9 @@ def _show(results: Results, searches: Sequence[SearchStatus]) -> None:
     if not searches:
         console.print("no search yet; `optsearch run CONFIG` starts one")
     for search in searches:
+        for asked in _asked(results, search.search):
+            console.print(_from_outside(asked), overflow="fold")
+    for search in searches:
         if search.programs:
             _show_progress(results, search.search)
             _show_meta_validation(results, search.search)
@@ -117,6 +122,18 @@ def _driven(search: SearchStatus) -> str:
     silent = search.silent_seconds
     since = "" if silent is None else f", last heartbeat {_ago(silent)} ago"
     return f"{name} was stopped without having ended{since}; `optsearch run` with its settings goes on"
+
+
+def _asked(results: Results, search: str | None) -> list[AskedOutside]:
+    return [row for row in results.asked_outside() if search in (None, row.search)]
+
+
+def _from_outside(row: AskedOutside) -> str:
+    """Say what came of asking for programs from outside."""
+    unusable = f", {row.unusable} answers without any" if row.unusable else ""
+    texts = f"{row.texts} texts, {row.refused} refused{unusable}"
+    born = f"{row.born} were born, the best with fitness {number(row.best)}"
+    return f"{printable(row.search)} has asked outside {row.asked} times: {texts}; {born}"
 
 
 def _ago(seconds: float) -> str:

@@ -7,20 +7,9 @@ from typing import Annotated
 import typer
 
 from programs import zoo
-from programs.kinds import ANY, KIND_NAMES, SCALAR
+from programs.function_words import kind_of_result, kinds_of_arguments, meaning, written
 from programs.liveness import states_in_words
-from programs.ops import (
-    SETS,
-    Op,
-    functions_of,
-    largest,
-    like_first,
-    one_number,
-    one_per_weight,
-    per_column,
-    per_leaf,
-    per_row,
-)
+from programs.ops import SETS, functions_of
 
 from search.commands.terminal import show_table
 
@@ -56,44 +45,3 @@ def show_functions() -> None:
         ]
         if rows:
             show_table(f"functions of the set {name}: {about}", columns, rows, left=columns)
-
-
-# --- what a function is, in words ------------------------------------------------------------------------------------
-
-_RESULTS = {
-    largest: "the largest of these",
-    one_number: "scalar",
-    per_leaf: "leaf; of a scalar, scalar",
-    per_row: "row",
-    per_column: "column",
-    one_per_weight: "tree",
-    like_first: "as x",
-}
-
-
-def arguments(op: Op) -> list[str]:
-    """Return names for the arguments: x and y, and a for what must be a scalar."""
-    return ["a" if accepted == (SCALAR,) else "xy"[place] for place, accepted in enumerate(op.accepts)]
-
-
-def written(op: Op) -> str:
-    """Return how programs call a function."""
-    names = arguments(op)
-    return f" {op.infix} ".join(names) if op.infix else f"{op.name}({', '.join(names)})"
-
-
-def kinds_of_arguments(op: Op) -> str:
-    """Return the kinds that each argument may have."""
-    return ", ".join(
-        "any" if accepted == ANY else " or ".join(KIND_NAMES[kind] for kind in accepted) for accepted in op.accepts
-    )
-
-
-def kind_of_result(op: Op) -> str:
-    """Return the kind of the result."""
-    return _RESULTS[op.result] if op.arity else "scalar"
-
-
-def meaning(op: Op) -> str:
-    """Return what a function gives: in words, or where these are not needed as a call of torch."""
-    return op.meaning or op.torch_code(arguments(op))

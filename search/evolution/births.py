@@ -43,6 +43,19 @@ class Genome:
             self._program = parse(self._text, self._where)
         return self._program
 
+    @property
+    def text(self) -> str:
+        """The text of the program."""
+        return self._text if self._program is None else str(self._program)
+
+
+class Given(NamedTuple):
+    """Programs from outside: for which population, and before which birth, the first of a batch, they were there."""
+
+    birth: int
+    population: int
+    programs: Sequence[Program]
+
 
 class Proposal(NamedTuple):
     """What a strategy proposes: a program with its parent and what made it, or a known one on a further rung of seeds.

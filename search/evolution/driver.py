@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from programs import zoo
 from programs.program import Program, parse
@@ -19,10 +20,13 @@ from search.evolution.constraints import check_starts, constraints_of
 from search.evolution.estimates import Estimator, Rungs, measured_noise
 from search.evolution.history import History, HistorySettings
 from search.evolution.meta_validation import MetaValidator
+from search.evolution.outside.asking import Asking
+from search.evolution.outside.proposer import check_proposer
+from search.evolution.outside.question import Questions
 from search.evolution.resume import find_search, stored
 from search.settings.baselines import BASELINES, is_program
 from search.settings.settings import Hurdles, Settings
-from search.store import BaselineRow, Heartbeat, Lease, ProgramRow, Store, StoreError
+from search.store import BaselineRow, Heartbeat, Lease, ProgramRow, ProposalRow, Store, StoreError
 from search.store.keys import TRAINED, SearchState
 from search.training.jobs import Evaluator
 from search.training.service import Request, TrainingService, scores
@@ -136,8 +140,8 @@ class Driver:
         on_stop: called by `run` at the first signal.
 
     Raises:
-        InputError: a start program is larger than programs may be, or the store holds a search of this name with
-            another history.
+        InputError: a start program is larger than programs may be, who is to be asked for programs is not there, or the
+            store holds a search of this name with another history.
     """
 
     def __init__(
@@ -148,6 +152,8 @@ class Driver:
         report: Callable[[Progress], None] = lambda _: None,
     ) -> None:
         check_starts(settings)
+        if settings.strategy.proposals is not None:
+            check_proposer(settings.strategy.proposals)
         self.settings = settings
         self.store = store
         self.tasks = settings.task_seeds
@@ -162,6 +168,8 @@ class Driver:
         self._running = ExitStack()
         self._meta_validator = MetaValidator(settings, self.service)
         self._history: History | None = None
+        self._asking: Asking | None = None
+        self._questions: Questions | None = None
         self._requests: dict[int, Request] = {}
         self._started = self._noted = time.monotonic()
         self._births_before = self._steps_before = 0
@@ -220,6 +228,9 @@ class Driver:
         if history is None:
             return False
         while len(history.window) < self.settings.evaluator.lookahead and not self._is_spent(history):
+            self._ask_outside(history)
+            if self.stopping:
+                break
             batch = history.draw(self.settings.budget.programs or float("inf"))
             self._requests[batch.index] = self.service.request(batch.to_train(), self.tasks, batch.hurdles)
         if not history.window:
@@ -298,9 +309,26 @@ class Driver:
             self.settings.functions, constraints_of(strategy, self.tasks), zoo.within(self.settings.functions),
         )  # fmt: skip
         history = History(strategy, self.settings.dedup, settings, starts)
-        history.replay(self._counted_births())
+        if strategy.proposals is not None:
+            baselines = self.progress.baselines.values()
+            self._asking = Asking(self.settings, strategy.proposals, self._lease)
+            self._questions = Questions(self.settings, self.tasks, settings.constraints.layouts, baselines)
+        history.replay(self._counted_births(), self._asking.given() if self._asking is not None else ())
         self._meta_validator.evaluate_due(self._lease)
         return history
+
+    def _ask_outside(self, history: History) -> None:
+        """Give the history what there is from outside for the next batch; waits for the answer."""
+        asking, questions, birth = self._asking, self._questions, history.next_birth
+        if asking is None or questions is None:
+            return
+
+        def question(population: int, refused: Sequence[ProposalRow]) -> dict[str, Any]:
+            return questions.about(population, birth, history.known(population), refused)
+
+        given = asking.before(birth, question, lambda: self.stopping)
+        if given is not None:
+            history.give(given)
 
     def _estimator(self, starts: Sequence[Program]) -> Estimator:
         """Return estimates with the noise of the tasks, measured with the tuned baselines and the start programs."""

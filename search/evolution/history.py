@@ -2,7 +2,8 @@
 
 Batch j is drawn from the strategy and the cache as they stand after batch j - lookahead, plus its own births whose
 score was already known, which the strategy may take in at once. So nothing here depends on who trains what, when, or
-how often the search was interrupted.
+how often the search was interrupted. Programs from outside are given before a batch is drawn, and are the next births
+of their population.
 """
 
 from __future__ import annotations
@@ -24,19 +25,21 @@ from programs.proposals import Material
 from proxy_tasks import Hurdle
 from proxy_tasks.outcome import Status
 
-from search.evolution.births import Batch, Birth, Genome, Proposal
+from search.evolution.births import Batch, Birth, Genome, Given, Proposal
 from search.evolution.cache import Cache, of_twin
 from search.evolution.constraints import Constraints
 from search.evolution.estimates import Estimator
 from search.evolution.hurdles import REMEMBERED, FinishedProgram, learned_hurdles
 from search.evolution.strategies import Draw, RandomPrograms, RegularizedEvolution, Strategy
-from search.evolution.structures import StructureEvolution
+from search.evolution.structures import Record, StructureEvolution, best_of
 from search.settings.settings import Dedup, Hurdles
 from search.settings.settings import Strategy as StrategySettings
 from search.store import ProgramRow
-from search.store.keys import Answer
+from search.store.keys import REJECTED, Answer
 from search.training.service import Score, identify
 
+OUTSIDE = "outside"  # the mutation of programs from outside
+MOST_TOLD = 10  # of the best programs, and of failures, to who is asked for others
 MOST_BIRTHS = 64  # times the batch size: a batch ends here even if hardly any birth is new
 
 
@@ -58,6 +61,20 @@ class HistorySettings(NamedTuple):
     donors: Sequence[Program] = ()
 
 
+class Failure(NamedTuple):
+    """A program that was of no use, and why."""
+
+    text: str
+    reason: str
+
+
+class Known(NamedTuple):
+    """What is known of a population: its best programs, each of another structure, and what failed last."""
+
+    best: list[Record]
+    failed: list[Failure]
+
+
 class History:
     """Strategy and cache after some batch, and the window of batches drawn since."""
 
@@ -71,6 +88,8 @@ class History:
         # Large enough that what is in flight is never forgotten before its twins are committed.
         self._cache = Cache(max(dedup.cache, MOST_BIRTHS * settings.batch * settings.lookahead))
         self._finished: deque[FinishedProgram] = deque(maxlen=REMEMBERED)
+        self._waiting: list[deque[Program]] = [deque() for _ in range(strategy.repeats)]  # from outside
+        self._failed: list[deque[tuple[Birth, str]]] = [deque(maxlen=MOST_TOLD) for _ in range(strategy.repeats)]
         self.window: deque[Batch] = deque()
         self.next_birth = 0
         self.next_batch = 0
@@ -113,7 +132,8 @@ class History:
 
     def _bear(self, strategy: Draw, in_flight: set[str]) -> Birth:
         rng = Random((self._settings.seed << 64) | self.next_birth)
-        proposal = strategy.propose(self.next_birth, rng)
+        waiting = self._waiting[self._population_of(self.next_birth)]
+        proposal = Proposal(waiting.popleft(), OUTSIDE) if waiting else strategy.propose(self.next_birth, rng)
         birth = self._recognise(proposal, in_flight)
         for extra in range(1, self._dedup.remutate + 1):
             if birth.key != proposal.parent_key or birth.rung:
@@ -158,6 +178,21 @@ class History:
             score, proposal.rung if answered_by == Answer.REEVALUATION else 0,
         )  # fmt: skip
 
+    # --- outside -------------------------------------------------------------------------------------------------
+
+    def give(self, given: Given) -> None:
+        """Let programs be the next births of their population."""
+        self._waiting[given.population].extend(given.programs)
+
+    def known(self, population: int) -> Known:
+        """Return what is known of a population where the next batch is drawn."""
+        assert isinstance(self._strategy, StructureEvolution)
+        failed = [Failure(birth.genome.text, reason) for birth, reason in self._failed[population]]
+        return Known(best_of(self._strategy.islands[population])[:MOST_TOLD], failed)
+
+    def _population_of(self, birth: int) -> int:
+        return birth % len(self._waiting)
+
     # --- committing ----------------------------------------------------------------------------------------------
 
     def finish(self, batch: Batch, scores: Mapping[str, Score]) -> list[ProgramRow]:
@@ -194,16 +229,24 @@ class History:
                 self._finished.append(FinishedProgram(score.fitness, score.hurdle_losses))
             if birth.answered_by != Answer.CONSTRAINT:
                 self._cache.note(birth.dataflow_hash, birth.key, score, replace=birth.is_trained)
+            if score.fitness is None and (birth.is_trained or birth.answered_by in REJECTED):
+                self._failed[self._population_of(birth.number)].append((birth, score.reason or score.status))
 
     # --- going on ------------------------------------------------------------------------------------------------
 
-    def replay(self, rows: Iterable[ProgramRow]) -> None:
+    def replay(self, rows: Iterable[ProgramRow], given: Iterable[Given] = ()) -> None:
         """Stand where the run that wrote these births stood when it drew its next batch.
 
         The last batch is drawn anew if it was cut short by a budget; its births in the store are not written again.
+
+        Args:
+            rows: the births.
+            given: what was given from outside, in order. What was given for the next batch, or later, is not taken in.
         """
+        outside = list[int]()
         for index, group in groupby(rows, key=lambda row: row.batch):
             self.window.append(Batch.stored(index, group, self._rung_of))
+            outside += [birth.number for birth in self.window[-1].births if birth.mutation == OUTSIDE]
             if len(self.window) > self._settings.lookahead:
                 self._leave(self.window.popleft())
         if self.window:
@@ -214,6 +257,16 @@ class History:
             self._leave(self.window.popleft())
         if self.window:
             self._stand_behind(self.window[-1])
+        self._await(given, outside)
+
+    def _await(self, given: Iterable[Given], outside: Iterable[int]) -> None:
+        """Let what was given before the next batch wait, but for what was born of it."""
+        for one in given:
+            if one.birth < self.next_birth:
+                self.give(one)
+        for birth in outside:
+            if birth < self.next_birth and (waiting := self._waiting[self._population_of(birth)]):
+                waiting.popleft()
 
     def _rung_of(self, row: ProgramRow) -> int:
         if self._estimator is None or row.answered_by != Answer.REEVALUATION:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from search.settings.meaning import VERSIONS, meaning_of_choices, meaning_of_search, refuse_changes
 from search.settings.settings import NOT_PART_OF_HISTORY, Settings
-from search.store import ProgramRow, Store
+from search.store import ProgramRow, ProposalRow, Store
 
 _WATCHED = "meta_validation"
 
@@ -49,8 +49,9 @@ def known_search(settings: Settings, store: Store) -> int | None:
 
 def _is_empty(store: Store, search_id: int) -> bool:
     """Return whether a search has no history that another could be mixed with, as after a first batch that failed."""
-    has_births = store.first(ProgramRow, "search_id = :id", id=search_id) is not None
-    return not has_births and not store.baselines(search_id)
+    kinds = (ProgramRow, ProposalRow)
+    has_rows = any(store.first(kind, "search_id = :id", id=search_id) is not None for kind in kinds)
+    return not has_rows and not store.baselines(search_id)
 
 
 def stored(settings: Settings) -> dict[str, Any]:

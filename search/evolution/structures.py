@@ -526,6 +526,16 @@ class _Draw:
         return program, kind
 
 
+def best_of(islands: Iterable[Island]) -> list[Record]:
+    """Return the best record of each structure that trains, of all these islands, best first."""
+    records = [record for island in islands for record in island.records.values()]
+    best: dict[str, Record] = {}
+    for record in sorted(records, key=lambda record: (-record.estimate.lower, record.birth)):
+        if math.isfinite(record.estimate.fitness):
+            best.setdefault(record.structure, record)
+    return list(best.values())
+
+
 def kind_of(mutation: str) -> str:
     """Return the kind of a birth: what made it, without further mutations and factors."""
     return mutation.split("+")[0].split(" ")[0]

@@ -33,6 +33,8 @@ class Ancestor(NamedTuple):
     statements: list[str]
 
 
+_WITHOUT_PARENT = {"start": "the start program", "outside": "from outside"}
+
 Change = tuple[Ancestor | None, Ancestor]
 """An ancestor whose live statements differ from those of the one before, and that one; the first has none before."""
 
@@ -80,7 +82,7 @@ def _chosen(changed: list[Change]) -> list[Change]:
 def _step(before: Ancestor | None, after: Ancestor) -> LineageStep:
     row = after.row
     if before is None:
-        title = f"birth {row.birth:,}: {'the start program' if row.mutation == 'start' else row.mutation}"
+        title = f"birth {row.birth:,}: {_WITHOUT_PARENT.get(row.mutation, row.mutation)}"
         return LineageStep(title, f"fitness {figures(row.fitness)}", list(map(CodeLine, after.statements)))
     change = "" if row.gain is None else f", {figures(row.gain, 3, sign=True)} on its parent"
     lines = _difference(before.statements, after.statements)

@@ -127,6 +127,36 @@ class ProgramWithKey(Row):
     """Its ID."""
 
 
+@query(
+    """
+    SELECT s.name AS search, COUNT(DISTINCT p.birth) AS asked, COUNT(p.text) AS texts,
+           COUNT(p.text) - COUNT(CASE WHEN p.problem IS NULL THEN 1 END) AS refused,
+           COUNT(DISTINCT CASE WHEN p.text IS NULL THEN p.birth END) AS unusable,
+           (SELECT COUNT(*) FROM program i WHERE i.search_id = s.id AND i.mutation = 'outside') AS born,
+           (SELECT MAX(i.fitness) FROM program i WHERE i.search_id = s.id AND i.mutation = 'outside') AS best
+    FROM proposal p JOIN search s ON s.id = p.search_id
+    GROUP BY s.id, s.name ORDER BY s.id
+    """
+)
+class AskedOutside(Row):
+    """What came of asking for programs from outside, of a search that asks."""
+
+    search: Name
+    """The search."""
+    asked: int
+    """The questions."""
+    texts: int
+    """The texts of their answers."""
+    refused: int
+    """Those of them that are not used."""
+    unusable: int
+    """The answers that have no texts."""
+    born: int
+    """The programs that were born of them by now."""
+    best: float | None
+    """The highest fitness of these."""
+
+
 # --- contradictions, of which a whole database has none ---------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from search.results.export import NamedProgram, export_source
 from search.results.pareto import pareto_front
 from search.results.queries import (
     AncestorId,
+    AskedOutside,
     Child,
     DistinctPrograms,
     Duplicates,
@@ -43,6 +44,7 @@ from search.store.views import (
     ProgramEntry,
     ProgressEntry,
     ProofEntry,
+    ProposalEntry,
     SearchEntry,
     SimplificationEntry,
     TrainingEntry,
@@ -134,6 +136,14 @@ class Results:
     def failed_programs(self, search: str) -> list[FailedPrograms]:
         """Return how many programs of a search failed, by status."""
         return self.store.select(FailedPrograms, search=search)
+
+    def proposals(self, search: str | None = None) -> list[ProposalEntry]:
+        """Return what was answered from outside, text by text."""
+        return self._of_search(ProposalEntry, search)
+
+    def asked_outside(self) -> list[AskedOutside]:
+        """Return what came of asking for programs from outside, for each search that has asked."""
+        return self.store.select(AskedOutside)
 
     def baselines(self, search: str | None = None) -> list[BaselineEntry]:
         """Return the tuned baselines."""

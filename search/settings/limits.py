@@ -24,6 +24,7 @@ REPLICA_STEPS = Limit(1, 10**18, "databases count in 64 bits")
 MINUTES = Limit(None, 10**7, "leave it out where the time does not matter")
 REMUTATIONS = Limit(0, 1_000, "each is a program more to be drawn and checked")
 REMEMBERED = Limit(1, 10**8, "all are in memory")
+PROPOSED = Limit(1, 1_000, "each is recorded before the first is used")
 FINISHED = Limit(10, 10**9, "the store counts births in 32 bits")
 
 # What is trained.

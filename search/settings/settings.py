@@ -29,6 +29,7 @@ from proxy_tasks.outcome import CURVE_POINTS
 
 from search.settings import limits
 from search.settings.fields import BaselineNames, Immutable, Number, SearchName, ShortText, Text, Within, plain
+from search.settings.proposals import Proposals
 from search.settings.tasks import SearchTaskChoice, TaskChoice, TaskSeeds, task_seeds
 
 Aggregate = Literal["mean", "worst"]
@@ -160,6 +161,8 @@ class Strategy(Immutable):
     """Parts of each population that evolve apart."""
     migrate_after: Annotated[int, Within(limits.BIRTHS)] | None = 200
     """Births of an island after which the best of the island before joins it."""
+    proposals: Proposals | None = None
+    """Who else is asked for programs; nobody if not given."""
 
     @model_validator(mode="after")
     def _room_for_starts(self) -> Strategy:
@@ -190,7 +193,7 @@ class Strategy(Immutable):
 
 _OF_EVOLUTION = (
     "constants", "operators", "adapt", "match_size", "scales", "clean", "race_share", "objectives", "islands",
-    "migrate_after",
+    "migrate_after", "proposals",
 )  # fmt: skip
 
 
@@ -445,7 +448,7 @@ class Settings(Immutable):
         return self.model_dump(
             mode="json",
             exclude=dict.fromkeys(("name", "budget", "store", "meta_validation", "stop_when"), True)
-            | {"evaluator": {*NOT_PART_OF_HISTORY}},
+            | {"evaluator": {*NOT_PART_OF_HISTORY}, "strategy": {"proposals": {"timeout_s"}}},
         )
 
 

@@ -4,7 +4,15 @@ from search.store.errors import LeaseLost, StoreError
 from search.store.lease import Heartbeat, Lease
 from search.store.opening import open_store
 from search.store.store import Store
-from search.store.tables import BaselineRow, MetaValidationRow, NoiseRow, ProgramRow, ProofRow, SelectionRow
+from search.store.tables import (
+    BaselineRow,
+    MetaValidationRow,
+    NoiseRow,
+    ProgramRow,
+    ProofRow,
+    ProposalRow,
+    SelectionRow,
+)
 
 __all__ = [
     "BaselineRow",
@@ -15,6 +23,7 @@ __all__ = [
     "NoiseRow",
     "ProgramRow",
     "ProofRow",
+    "ProposalRow",
     "SelectionRow",
     "Store",
     "StoreError",

@@ -33,7 +33,7 @@ from search.store.errors import LeaseLost, StoreError
 from search.store.keys import SearchState
 from search.store.rows import Name, Row, query
 from search.store.store import Store
-from search.store.tables import BaselineRow, MetaValidationRow, ProgramRow, SearchRow
+from search.store.tables import BaselineRow, MetaValidationRow, ProgramRow, ProposalRow, SearchRow
 
 LEASE_SECONDS = 30.0  # without a heartbeat
 HEARTBEAT_SECONDS = 5.0
@@ -227,6 +227,15 @@ class Lease:
         """Keep a tuned baseline."""
         with self._writing() as connection:
             self.store.insert(connection, [baseline], search_id=self._search_id)
+
+    def proposals(self) -> list[ProposalRow]:
+        """Return what was answered from outside so far, question by question."""
+        return self.store.select(ProposalRow, "search_id = :id", order="birth, number", id=self._search_id)
+
+    def add_proposals(self, rows: Sequence[ProposalRow]) -> None:
+        """Keep what was answered from outside, all or none."""
+        with self._writing() as connection:
+            self.store.insert(connection, rows, search_id=self._search_id)
 
     def meta_validation(self) -> list[MetaValidationRow]:
         """Return the meta-validation curve of the search so far."""

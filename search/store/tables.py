@@ -53,9 +53,9 @@ class ProgramColumns(Row):
     batch: int
     """The batch that it was drawn in."""
     parent_birth: int | None
-    """The birth that was mutated; none of the start program and of random programs."""
+    """The birth that was mutated; none of start programs, random programs and those from outside."""
     mutation: Annotated[str, String(20)]
-    """What made it, such as start, insert, delete, modify, tune or random; +n for n more mutations."""
+    """What made it, such as start, insert, delete, modify, tune, random or outside; +n for n more mutations."""
     genome: str
     """The text of the program, dead statements included."""
     dataflow_hash: Digest
@@ -171,6 +171,22 @@ class MetaValidationRow(Row):
     """Its fitness in the search."""
     meta_fitness: float | None
     """Its fitness on the tasks that the search never sees; none where training failed there."""
+
+
+@table("proposal", UniqueConstraint("search_id", "birth", "number"), of="search", created=True)
+class ProposalRow(Row):
+    """A text of a program from outside, or what was wrong with an answer; written before anything of it is used."""
+
+    birth: int
+    """The births drawn when it was asked for."""
+    population: int
+    """The population that was asked about, and that gets the program, from 0."""
+    number: int
+    """Its place in the answer, from 0."""
+    text: str | None
+    """The text as it was answered, cut if it is not used; none where the answer has no texts."""
+    problem: str | None
+    """Why it is not used."""
 
 
 @table("funnel_settings", UniqueConstraint("name"), created=True)

@@ -21,6 +21,7 @@ from search.store.tables import (
     NoiseRow,
     ProgramColumns,
     ProofRow,
+    ProposalRow,
     SelectionRow,
     SimplificationRow,
     TrainingRow,
@@ -215,6 +216,24 @@ class MetaValidationEntry(MetaValidationRow):
     """The search."""
     id: int
     """The ID of the best program until then."""
+
+
+@view(
+    "v_proposals",
+    f"""
+        SELECT s.name AS search, {columns(ProposalRow, "p")}, CAST(p.created AS TEXT) AS answered
+        FROM proposal p JOIN search s ON s.id = p.search_id
+        ORDER BY p.search_id, p.birth, p.number
+    """,
+)
+class ProposalEntry(ProposalRow):
+    """What was answered from outside, text by text, and why some of it was not used. The programs that were born of it
+    have the mutation `outside`."""
+
+    search: Name
+    """The search."""
+    answered: str
+    """When it was answered, in UTC."""
 
 
 @view("v_funnel", f"SELECT {columns(SelectionRow, 's')} FROM selection s ORDER BY s.id")

@@ -1,0 +1,1 @@
+"""Programs from outside: what is asked, by whom it is answered, and what is kept and used of the answers."""
