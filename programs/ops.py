@@ -127,6 +127,20 @@ class Op:
         accepts = [(*kinds, UNKNOWN) if ROW in kinds else kinds for kinds in self.accepts]
         results = {kinds: self.result(kinds) for kinds in itertools.product(*accepts)}
         object.__setattr__(self, "results", results)
+        wrong = next((what for is_so, what in self._refused() if is_so), None)
+        if wrong:
+            raise ValueError(f"function {self.name}: {wrong}")
+
+    def _refused(self) -> tuple[tuple[bool, str], ...]:
+        """Return what cannot be run everywhere, each with whether it is so."""
+        sums = bool(self.sums)
+        takes_numbers = self.result is per_leaf and self.accepts[0] != WEIGHTS and not self.of_numbers
+        return (
+            (self.result is one_per_weight and (sums or self.arity != 1), "of whole matrices, it can take one argument"
+             " and name no sums"),
+            (self.result in (per_leaf, per_row, per_column) and not sums, "its result needs sums, named in `sums`"),
+            (takes_numbers, "`of_numbers` must name what it is where its argument is no tree"),
+        )  # fmt: skip
 
     @property
     def arity(self) -> int:
@@ -395,4 +409,4 @@ def user_definitions() -> dict[str, str]:
 
 def _meaning(op: Op) -> tuple[object, ...]:
     meaning = (op.accepts, op.result.__name__, op.torch, op.c, op.commutative)
-    return (*meaning, op.sums) if op.sums else meaning
+    return (*meaning, *(what for what in (op.sums, op.averages, op.of_training) if what))
