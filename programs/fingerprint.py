@@ -30,6 +30,7 @@ from numpy.typing import DTypeLike
 from programs.graph import G
 from programs.layout import Layout
 from programs.liveness import live
+from programs.ops import OPS
 from programs.program import Program
 from programs.run.reference import State, initial_state, numpy_step
 
@@ -47,7 +48,10 @@ EXPLOSIVE = 2.0  # growth of a state over the last steps, whose gradients are sm
 LAST = 4  # steps
 
 LAYOUT = Layout(((8, 10), (32, 1), (4, 4)))
+# Beyond the paper's functions: another leaf, and of the first three a single matrix, since their products take time.
+LARGER_LAYOUT = Layout(((8, 10), (32, 1), (16, 1), (6, 1)))
 GRADIENT_SCALES = (1.0, 1e-2, 1e-4)  # of the three sequences
+TINY = 1e-5  # weights of a whole leaf
 SCHEDULE = (0.15, 0.6, 1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.45, 0.4, 0.36)
 
 
@@ -59,12 +63,13 @@ class Fingerprint(NamedTuple):
 
 
 class _Problem(NamedTuple):
+    layout: Layout
     w: np.ndarray  # [3, P]
     gradients: np.ndarray  # [steps, 3, P]
 
 
 @lru_cache
-def _problem() -> _Problem:
+def _problem(larger: bool) -> _Problem:
     """Return weights and gradients of different scale in each leaf; three sequences of gradients differ everywhere.
 
     Numbers of the first are large, those of the others as in training, so that what is not finite for the one need not
@@ -73,6 +78,9 @@ def _problem() -> _Problem:
     magnitudes range over ten decades, and norms over six, from step to step and between the sequences, so that a clip
     acts here and not there. There are enough weights for small changes to show even where only signs are left of the
     gradients.
+
+    The `larger` problem has the same and one more leaf, whose weights are zero for the first sequence and tiny for the
+    others: what programs do where a whole tensor is zero, as biases are at the start, shows there.
     """
     rng = np.random.default_rng(20230213)
     scales = np.repeat([1.0, 0.03, 4.0], LAYOUT.sizes)
@@ -90,7 +98,14 @@ def _problem() -> _Problem:
     gradients[rng.random(shape) < 0.1] = 0.0
     gradients[:, :, rng.random(LAYOUT.total) < 0.1] = 0.0
     gradients[:, :, LAYOUT.starts] = 0.0
-    return _Problem(w, gradients)
+    if not larger:
+        return _Problem(LAYOUT, w, gradients)
+    shape = (*shape[:2], LARGER_LAYOUT.total - LAYOUT.total)
+    more = rng.normal(size=shape) * 10.0**sweep * np.reshape(GRADIENT_SCALES, (-1, 1))
+    more[:, :, 0] = 0.0
+    tiny = TINY * rng.normal(size=shape[2])
+    w = np.concatenate([w, np.stack([0.0 * tiny, tiny, tiny])], axis=1)
+    return _Problem(LARGER_LAYOUT, w, np.concatenate([gradients, more], axis=2))
 
 
 def fingerprint(program: Program, bits: int = DEFAULT_BITS) -> Fingerprint:
@@ -100,9 +115,11 @@ def fingerprint(program: Program, bits: int = DEFAULT_BITS) -> Fingerprint:
         program: a checked program.
         bits: mantissa bits that decide, 1..40. Fewer merge more programs, and in the end different ones.
     """
-    run = _run(program, len(SCHEDULE), np.float64, infinitesimal_guard=True)
-    guarded = _run(program, GUARDED_STEPS, np.float32, infinitesimal_guard=False)
-    rejection = _rejection(program, run.updates)
+    nodes, alive = program.dataflow.nodes, live(program.dataflow).nodes
+    problem = _problem(any(nodes[n].is_call and OPS[nodes[n].function].set != "paper" for n in alive))
+    run = _run(program, problem, len(SCHEDULE), np.float64, infinitesimal_guard=True)
+    guarded = _run(program, problem, GUARDED_STEPS, np.float32, infinitesimal_guard=False)
+    rejection = _rejection(G in alive, run.updates)
     return Fingerprint(_key(run, guarded, bits, rejection or ""), rejection)
 
 
@@ -113,10 +130,10 @@ class _Run(NamedTuple):
     states: list[State]
 
 
-def _run(program: Program, steps: int, dtype: DTypeLike, infinitesimal_guard: bool) -> _Run:
-    w, gradients = (array.astype(dtype, copy=False) for array in _problem())
-    step = numpy_step(program, LAYOUT, dtype, infinitesimal_guard, len(SCHEDULE))
-    state = initial_state(program, LAYOUT, dtype, w.shape[:1])
+def _run(program: Program, problem: _Problem, steps: int, dtype: DTypeLike, infinitesimal_guard: bool) -> _Run:
+    w, gradients = (array.astype(dtype, copy=False) for array in (problem.w, problem.gradients))
+    step = numpy_step(program, problem.layout, dtype, infinitesimal_guard, len(SCHEDULE))
+    state = initial_state(program, problem.layout, dtype, w.shape[:1])
     updates = np.empty((steps, *w.shape), dtype)
     states = []
     with np.errstate(all="ignore"):
@@ -127,10 +144,10 @@ def _run(program: Program, steps: int, dtype: DTypeLike, infinitesimal_guard: bo
     return _Run(updates, states)
 
 
-def _rejection(program: Program, updates: np.ndarray) -> str | None:
+def _rejection(reads_gradient: bool, updates: np.ndarray) -> str | None:
     if not np.isfinite(updates[0]).any():
         return "updates are not finite from the first step"
-    if G not in live(program.dataflow).nodes or _same(updates[:, 1], updates[:, 2]):
+    if not reads_gradient or _same(updates[:, 1], updates[:, 2]):
         return "updates do not depend on the gradient"
     if not updates.any():
         return "updates are zero"

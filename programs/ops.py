@@ -233,7 +233,7 @@ def _row_sum(layout: Layout, x: np.ndarray) -> Any:
 
 
 def _column_sum(layout: Layout, x: np.ndarray) -> Any:
-    return np.add.reduceat(x[..., layout.by_column], layout.column_starts, axis=-1)
+    return np.add.reduceat(x.take(layout.by_column, -1), layout.column_starts, axis=-1)
 
 
 def _row_mean(layout: Layout, x: np.ndarray) -> Any:
@@ -247,24 +247,25 @@ def _column_mean(layout: Layout, x: np.ndarray) -> Any:
 def _orthogonalize(guard: float) -> Callable[[Layout, np.ndarray], Any]:
     """Return `orthogonalize` with a guard on the divisor; see docs/language.md for its source."""
 
-    def of_matrix(x: np.ndarray) -> Any:
-        rows, columns = x.shape[-2:]
-        x = x / (np.sqrt(np.add.reduce(x * x, axis=(-2, -1), keepdims=True)) + x.dtype.type(guard))
-        if min(rows, columns) > 1:
-            a, b, c = (x.dtype.type(number) for number in NEWTON_SCHULZ)
-            x = x.swapaxes(-1, -2) if rows > columns else x
-            for _ in range(NEWTON_SCHULZ_STEPS):
-                squares = x @ x.swapaxes(-1, -2)
-                x = a * x + (b * squares + c * (squares @ squares)) @ x
-            x = x.swapaxes(-1, -2) if rows > columns else x
-        return x * x.dtype.type(math.sqrt(max(rows, columns)))
+    def of_matrix(x: np.ndarray, rows: int, columns: int) -> np.ndarray:
+        x = x.reshape(*x.shape[:-1], rows, columns)
+        a, b, c = (x.dtype.type(number) for number in NEWTON_SCHULZ)
+        x = x.swapaxes(-1, -2) if rows > columns else x
+        for _ in range(NEWTON_SCHULZ_STEPS):
+            squares = x @ x.swapaxes(-1, -2)
+            x = a * x + (b * squares + c * (squares @ squares)) @ x
+        x = x.swapaxes(-1, -2) if rows > columns else x
+        return x.reshape(*x.shape[:-2], rows * columns)
 
     def of_leaves(layout: Layout, x: np.ndarray) -> Any:
-        result = np.empty_like(x)
-        for start, size, shape in zip(layout.starts, layout.sizes, layout.matrices, strict=True):
-            part = x[..., start : start + size]
-            result[..., start : start + size] = of_matrix(part.reshape(*part.shape[:-1], *shape)).reshape(part.shape)
-        return result
+        norms = _leaf_norm(layout.starts, x) + x.dtype.type(guard)
+        x = x / norms.take(layout.leaf_of, -1)
+        for start, (rows, columns) in zip(layout.starts, layout.matrices, strict=True):
+            if min(rows, columns) > 1:
+                of_leaf = np.s_[..., start : start + rows * columns]
+                x[of_leaf] = of_matrix(x[of_leaf], rows, columns)
+        scales = np.array([math.sqrt(max(shape)) for shape in layout.matrices], x.dtype)
+        return x * scales.take(layout.leaf_of)
 
     return of_leaves
 

@@ -127,6 +127,37 @@ def test_perturbing_a_live_constant_changes_the_fingerprint(name: str) -> None:
                 assert fingerprint(changed).key != fingerprint(program).key, str(statement)
 
 
+TRUST = "n = rms(w)\n{}\nm = interp(g, m, 0.9)\nx = sign(m)\nx = x * n\nupdate = x * lr"
+LAMB = str(zoo.load("lamb"))
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [TRUST.format(floor) for floor in ("", *(f"n = maximum(n, {at})" for at in (1e-6, 1e-4, 1e-3, 2e-3)))],
+        [TRUST.format("n = maximum(n, 0.001)").replace("rms(w)", f"{norm}(w)") for norm in ("rms", "norm", "row_norm")],
+        [LAMB, LAMB.replace("trust = trust + zero", "trust = trust * 1.0"), LAMB.replace("1.0 - zero", "0.1 - zero")],
+    ],
+    ids=["floors", "norms", "LAMB"],
+)
+def test_what_happens_to_tensors_of_zeros_shows(texts: list[str]) -> None:
+    """A trust ratio leaves biases, which start at zero, where they are, unless something lifts it there."""
+    assert len({key(text) for text in texts}) == len(texts)
+
+
+def test_programs_of_the_paper_keep_the_keys_that_they_always_had() -> None:
+    """Whatever is beside them in their search, and however the others are compared."""
+    kept = {
+        "adamw": "eaaf06b134cafdb0e77a0269b3c3ea96",
+        "lion": "c4f17a49f74646d619cdddd57a076d6f",
+        "nadamw": "d48d2ec3f3f403d5ad1370d3873c93e7",
+        "rmsprop": "c578ede0d2d3b1db3b9d2b6436dba170",
+        "nesterov": "58be03ff63a8338ad46a76f430a7607b",
+        "adabelief": "9d684e7bef516d88378119efaa937d21",
+    }
+    assert {name: fingerprint(zoo.load(name)).key for name in kept} == kept
+
+
 def test_the_zoo_is_told_apart() -> None:
     assert len({fingerprint(zoo.load(name)).key for name in zoo.names()}) == len(zoo.names())
 
