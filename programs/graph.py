@@ -12,7 +12,7 @@ from math import isfinite
 from typing import NamedTuple
 
 from programs.errors import StatementError
-from programs.kinds import COLUMN, KIND_NAMES, ROW, SCALAR, TREE, UNKNOWN, WEIGHTS
+from programs.kinds import COLUMN, KIND_NAMES, ROW, SCALAR, TREE, WEIGHTS
 from programs.ops import OPS, largest
 
 W, G, M, V, LR = range(5)
@@ -70,58 +70,70 @@ def trace(statements: Sequence[tuple[str, str, tuple[str | float, ...]]]) -> Dat
         StatementError: an unknown function, a wrong number of arguments, a constant that is no finite float, a variable
             that is read before it is assigned, a call that does not fit its kinds, or an output that is not a tree.
     """
-    flow, kinds = _trace(statements, (TREE, TREE))
+    flow, kinds = _trace(statements)
     if ROW in kinds or COLUMN in kinds:
-        states = _state_kinds(flow, kinds)
+        states = _state_kinds(flow)
         if states != (TREE, TREE):
-            flow, _ = _trace(statements, states)
+            return _kept_as(flow, *states)
     return flow
 
 
-def _state_kinds(flow: Dataflow, kinds: Sequence[int]) -> tuple[int, int]:
+def _state_kinds(flow: Dataflow) -> tuple[int, int]:
     """Return the smallest kinds of the states that fit what is written to them, for a graph in which they are trees.
 
-    Nothing is known of a state but what is written to it: each pass over the graph finds more, until nothing changes. A
-    state that is never written, or of which nothing is found, is a tree.
+    A state that is never written, or of which nothing is found, is a tree.
     """
-    found = [TREE if n == slot or _is_surely_tree(flow, n) else UNKNOWN for slot, n in flow.states.items()]
-    if UNKNOWN not in found:  # as nearly always
-        return TREE, TREE
-    calls = [(n, OPS[node.function].results, node.args) for n, node in enumerate(flow.nodes) if node.args]
-    kinds = list(kinds)
-    while True:
-        kinds[M : V + 1] = found
-        for n, results, args in calls:
-            kinds[n] = results[tuple([kinds[a] for a in args])]
-        after = [TREE if flow.states[slot] == slot else kinds[flow.states[slot]] for slot in (M, V)]
-        if after == found:
-            if UNKNOWN not in found:
-                return found[0], found[1]
-            after = [TREE if kind == UNKNOWN else kind for kind in found]
-        found = after
+    found = {slot: _written(flow, slot) for slot in flow.states}
+    trees = [slot for slot, (kind, _) in found.items() if kind == TREE]
+    m, v = (kind if reads.isdisjoint(trees) else TREE for kind, reads in found.values())
+    return m, v
 
 
-def _is_surely_tree(flow: Dataflow, number: int) -> bool:
-    """Return whether weights or gradients are part of a value place by place, whatever the states are kept as."""
-    stack = [number]
+def _written(flow: Dataflow, slot: int) -> tuple[int, set[int]]:
+    """Return the kind of what is ever written to a state, and the states that it depends on place by place.
+
+    It is that of all parts of the value together, at this step and before. Results of functions that add up are parts
+    whose kind does not depend on how states are kept.
+    """
+    kinds, states, seen, stack = {SCALAR}, {slot}, set[int](), [flow.states[slot]]
     while stack:
-        n = stack.pop()
-        if n in (W, G):
-            return True
-        node = flow.nodes[n]
-        if node.args and OPS[node.function].result is largest:
+        number = stack.pop()
+        if number in seen:
+            continue
+        seen.add(number)
+        node = flow.nodes[number]
+        if number in flow.states:
+            if flow.states[number] == number:
+                return TREE, states
+            states.add(number)
+            stack.append(flow.states[number])
+        elif node.args and OPS[node.function].result is largest:
             stack += node.args
-    return False
+        elif node.kind == TREE:
+            return TREE, states
+        else:
+            kinds.add(node.kind)
+    kind = largest(tuple(kinds))
+    return kind if kind in (ROW, COLUMN) else TREE, states
 
 
-def _trace(
-    statements: Sequence[tuple[str, str, tuple[str | float, ...]]], states: tuple[int, int]
-) -> tuple[Dataflow, list[int]]:
-    """Return the graph for states of these kinds, and the kinds of its nodes."""
+def _kept_as(flow: Dataflow, m: int, v: int) -> Dataflow:
+    """Return the graph with states of these kinds: in calls, rows and columns fit wherever trees do."""
+    nodes = list(flow.nodes)
+    nodes[M : V + 1] = (Node(INPUT, (), kind) for kind in (m, v))
+    changed = {M, V}
+    for number, node in enumerate(nodes):
+        if not changed.isdisjoint(node.args):
+            kind = OPS[node.function].results[tuple([nodes[a].kind for a in node.args])]
+            if kind != node.kind:
+                nodes[number] = _call(node.function, node.args, kind)
+                changed.add(number)
+    return flow._replace(nodes=nodes)
+
+
+def _trace(statements: Sequence[tuple[str, str, tuple[str | float, ...]]]) -> tuple[Dataflow, list[int]]:
+    """Return the graph in which states are trees, and the kinds of its nodes."""
     scope, nodes, kinds = _SCOPE.copy(), list(INPUT_NODES), _KINDS.copy()
-    if states != (TREE, TREE):
-        kinds[M : V + 1] = states
-        nodes[M : V + 1] = (Node(INPUT, (), kind) for kind in states)
     numbers: list[int] = []
     new = tuple.__new__  # what Node(...) calls, in half the time
     for target, function, args in statements:

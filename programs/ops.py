@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from programs.kinds import ANY, COLUMN, LEAF, ROW, SCALAR, TREE, UNKNOWN, WEIGHTS
+from programs.kinds import ANY, COLUMN, LEAF, ROW, SCALAR, TREE, WEIGHTS
 
 if TYPE_CHECKING:
     from programs.layout import Layout
@@ -42,9 +42,6 @@ NEWTON_SCHULZ_STEPS = 5
 
 def largest(kinds: Sequence[int]) -> int:
     """Return the kind of an elementwise result: the smallest to which all arguments can be broadcast."""
-    if UNKNOWN in kinds:
-        known = largest([SCALAR, *(kind for kind in kinds if kind != UNKNOWN)])
-        return UNKNOWN if known in (SCALAR, LEAF) else known
     return TREE if ROW in kinds and COLUMN in kinds else max(kinds)
 
 
@@ -78,6 +75,9 @@ def like_first(kinds: Sequence[int]) -> int:
     return kinds[0] if kinds[0] in (SCALAR, LEAF) else TREE
 
 
+_RULES = (largest, one_number, per_leaf, per_row, per_column, one_per_weight, like_first)
+
+
 @dataclass(frozen=True, slots=True)
 class Op:
     """One function of the language.
@@ -102,8 +102,7 @@ class Op:
         of_training: what the function tells of the training, `step` or `steps`, if anything.
         set: the set of functions that it belongs to, one of `SETS`.
         meaning: what it gives, in words about the arguments x, y and a; without it, the torch column says so.
-        results: the kind of the result by the kinds of the arguments, for all calls that fit; also where those of
-            states are `UNKNOWN`.
+        results: the kind of the result by the kinds of the arguments, for all calls that fit.
     """
 
     name: str
@@ -124,8 +123,7 @@ class Op:
     results: Mapping[tuple[int, ...], int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        accepts = [(*kinds, UNKNOWN) if ROW in kinds else kinds for kinds in self.accepts]
-        results = {kinds: self.result(kinds) for kinds in itertools.product(*accepts)}
+        results = {kinds: self.result(kinds) for kinds in itertools.product(*self.accepts)}
         object.__setattr__(self, "results", results)
         wrong = next((what for is_so, what in self._refused() if is_so), None)
         if wrong:
@@ -139,6 +137,7 @@ class Op:
             (self.result is one_per_weight and (sums or self.arity != 1), "of whole matrices, it can take one argument"
              " and name no sums"),
             (self.result in (per_leaf, per_row, per_column) and not sums, "its result needs sums, named in `sums`"),
+            (self.result not in _RULES, "its result follows none of the rules of `programs.ops`"),
             (takes_numbers, "`of_numbers` must name what it is where its argument is no tree"),
         )  # fmt: skip
 
