@@ -83,38 +83,36 @@ def _state_kinds(flow: Dataflow) -> tuple[int, int]:
 
     A state that is never written, or of which nothing is found, is a tree.
     """
-    found = {slot: _written(flow, slot) for slot in flow.states}
-    trees = [slot for slot, (kind, _) in found.items() if kind == TREE]
-    m, v = (kind if reads.isdisjoint(trees) else TREE for kind, reads in found.values())
-    return m, v
+    (m, parts_of_m), (v, parts_of_v) = _written(flow, M), _written(flow, V)
+    return TREE if v == TREE and V in parts_of_m else m, TREE if m == TREE and M in parts_of_v else v
 
 
-def _written(flow: Dataflow, slot: int) -> tuple[int, set[int]]:
-    """Return the kind of what is ever written to a state, and the states that it depends on place by place.
+def _written(flow: Dataflow, slot: int) -> tuple[int, list[int]]:
+    """Return the kind of what is ever written to a state, and what it depends on place by place, now and before.
 
-    It is that of all parts of the value together, at this step and before. Results of functions that add up are parts
-    whose kind does not depend on how states are kept.
+    It is the kind of all these parts together. Results of functions that add up are parts whose kind does not depend on
+    how states are kept. What is left out is of no interest once a part is a tree.
     """
-    kinds, states, seen, stack = {SCALAR}, {slot}, set[int](), [flow.states[slot]]
-    while stack:
-        number = stack.pop()
-        if number in seen:
+    nodes, after = flow.nodes, flow.states
+    found, parts = SCALAR, [slot]
+    for number in parts:
+        function, args, kind, _ = nodes[number]
+        if number in after:
+            if after[number] == number:
+                return TREE, parts
+            args = (after[number],)
+        elif not args or OPS[function].result is not largest:
+            if kind in WEIGHTS:
+                found = largest((found, kind))
+                if found == TREE:
+                    return TREE, parts
             continue
-        seen.add(number)
-        node = flow.nodes[number]
-        if number in flow.states:
-            if flow.states[number] == number:
-                return TREE, states
-            states.add(number)
-            stack.append(flow.states[number])
-        elif node.args and OPS[node.function].result is largest:
-            stack += node.args
-        elif node.kind == TREE:
-            return TREE, states
-        else:
-            kinds.add(node.kind)
-    kind = largest(tuple(kinds))
-    return kind if kind in (ROW, COLUMN) else TREE, states
+        for arg in args:
+            if arg < M:  # weights or gradients
+                return TREE, parts
+            if arg not in parts:
+                parts.append(arg)
+    return found if found in (ROW, COLUMN) else TREE, parts
 
 
 def _kept_as(flow: Dataflow, m: int, v: int) -> Dataflow:
