@@ -228,6 +228,7 @@ def _leaf_rms(starts: np.ndarray, x: np.ndarray) -> Any:
 
 
 def _row_sum(layout: Layout, x: np.ndarray) -> Any:
+    x = x if layout.by_row is None else x.take(layout.by_row, -1)
     return np.add.reduceat(x, layout.row_starts, axis=-1)
 
 
@@ -259,7 +260,7 @@ def _orthogonalize(guard: float) -> Callable[[Layout, np.ndarray], Any]:
     def of_leaves(layout: Layout, x: np.ndarray) -> Any:
         norms = _leaf_norm(layout.starts, x) + x.dtype.type(guard)
         x = x / norms.take(layout.leaf_of, -1)
-        for start, (rows, columns) in zip(layout.starts, layout.matrices, strict=True):
+        for start, (rows, columns) in zip(layout.starts, layout.stored, strict=True):  # transposes go through
             if min(rows, columns) > 1:
                 of_leaf = np.s_[..., start : start + rows * columns]
                 x[of_leaf] = of_matrix(x[of_leaf], rows, columns)
