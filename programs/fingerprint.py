@@ -51,8 +51,9 @@ LAYOUT = Layout(((8, 10), (32, 1), (4, 4)))
 # Beyond the paper's functions: another leaf, and of the first three a single matrix, since their products take time.
 LARGER_LAYOUT = Layout(((8, 10), (32, 1), (16, 1), (6, 1)))
 GRADIENT_SCALES = (1.0, 1e-2, 1e-4)  # of the three sequences
-TINY = 1e-5  # weights of a whole leaf
+SMALL = 1e-2  # what stands in place of zeros
 SCHEDULE = (0.15, 0.6, 1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.45, 0.4, 0.36)
+LARGER_SCHEDULE = (*SCHEDULE[:7], 1e-4, *SCHEDULE[8:])
 
 
 class Fingerprint(NamedTuple):
@@ -66,6 +67,7 @@ class _Problem(NamedTuple):
     layout: Layout
     w: np.ndarray  # [3, P]
     gradients: np.ndarray  # [steps, 3, P]
+    schedule: tuple[float, ...]
 
 
 @lru_cache
@@ -79,8 +81,10 @@ def _problem(larger: bool) -> _Problem:
     acts here and not there. There are enough weights for small changes to show even where only signs are left of the
     gradients.
 
-    The `larger` problem has the same and one more leaf, whose weights are zero for the first sequence and tiny for the
-    others: what programs do where a whole tensor is zero, as biases are at the start, shows there.
+    The `larger` problem has one more leaf, whose weights are all zero but for the first sequence: what programs do with
+    whole tensors of zeros, as biases are at the start, shows there. The first sequence has no zeros at all, since one
+    that becomes infinite hides its whole matrix. And the learning rate of one step is near zero, as at the end of a
+    training.
     """
     rng = np.random.default_rng(20230213)
     scales = np.repeat([1.0, 0.03, 4.0], LAYOUT.sizes)
@@ -99,13 +103,15 @@ def _problem(larger: bool) -> _Problem:
     gradients[:, :, rng.random(LAYOUT.total) < 0.1] = 0.0
     gradients[:, :, LAYOUT.starts] = 0.0
     if not larger:
-        return _Problem(LAYOUT, w, gradients)
+        return _Problem(LAYOUT, w, gradients, SCHEDULE)
     shape = (*shape[:2], LARGER_LAYOUT.total - LAYOUT.total)
     more = rng.normal(size=shape) * 10.0**sweep * np.reshape(GRADIENT_SCALES, (-1, 1))
     more[:, :, 0] = 0.0
-    tiny = TINY * rng.normal(size=shape[2])
-    w = np.concatenate([w, np.stack([0.0 * tiny, tiny, tiny])], axis=1)
-    return _Problem(LARGER_LAYOUT, w, np.concatenate([gradients, more], axis=2))
+    gradients = np.concatenate([gradients, more], axis=2)
+    w = np.concatenate([w, np.zeros(w.shape[:1] + shape[2:])], axis=1)
+    for values in (w[0], gradients[:, 0]):
+        values[values == 0.0] = SMALL * rng.normal(size=np.sum(values == 0.0))
+    return _Problem(LARGER_LAYOUT, w, gradients, LARGER_SCHEDULE)
 
 
 def fingerprint(program: Program, bits: int = DEFAULT_BITS) -> Fingerprint:
@@ -132,13 +138,13 @@ class _Run(NamedTuple):
 
 def _run(program: Program, problem: _Problem, steps: int, dtype: DTypeLike, infinitesimal_guard: bool) -> _Run:
     w, gradients = (array.astype(dtype, copy=False) for array in (problem.w, problem.gradients))
-    step = numpy_step(program, problem.layout, dtype, infinitesimal_guard, len(SCHEDULE))
+    step = numpy_step(program, problem.layout, dtype, infinitesimal_guard, len(problem.schedule))
     state = initial_state(program, problem.layout, dtype, w.shape[:1])
     updates = np.empty((steps, *w.shape), dtype)
     states = []
     with np.errstate(all="ignore"):
         for i in range(steps):
-            updates[i], state = step(w, gradients[i], state, SCHEDULE[i])
+            updates[i], state = step(w, gradients[i], state, problem.schedule[i])
             states.append(state)
             w = w - updates[i]
     return _Run(updates, states)
