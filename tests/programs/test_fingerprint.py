@@ -145,6 +145,22 @@ def test_what_happens_to_tensors_of_zeros_shows(texts: list[str]) -> None:
     assert len({key(text) for text in texts}) == len(texts)
 
 
+ORTHOGONAL = "{}\nx = orthogonalize(x)\nupdate = x * lr"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (ORTHOGONAL.format("x = log(g)"), ORTHOGONAL.format("x = g * 0.05\nx = log(x)")),
+        (ORTHOGONAL.format("x = g * 0.1"), ORTHOGONAL.format("y = cube(lr)\ny = y / y\nlr = lr * y\nx = g * 0.1")),
+    ],
+    ids=["infinities", "end of a training"],
+)
+def test_programs_of_matrices_are_told_apart(one: str, other: str) -> None:
+    """The logarithm of a gradient of zero makes its matrix NaN; y / y is 1 until lr^3 is as small as the guard."""
+    assert key(one) != key(other)
+
+
 def test_programs_of_the_paper_keep_the_keys_that_they_always_had() -> None:
     """Whatever is beside them in their search, and however the others are compared."""
     kept = {
