@@ -141,12 +141,13 @@ class _Memory:
         for one, block in blocks.items():
             if one.code:
                 x = self.numbers[block].view(len(users[one]), -1)[:, : layout.total]
-                self.calls[one.phase].append(partial(_compute, one.code, layout, x))
+                function = compiled_code(f"lambda x: {one.code.format('x')}", layout, like.device)
+                self.calls[one.phase].append(partial(_compute, function, x))
 
 
-def _compute(code: str, layout: Layout, x: Tensor) -> None:
+def _compute(function: Callable[[Tensor], Tensor], x: Tensor) -> None:
     """Compute a function of rows `[K, P]` in their place."""
-    result = compiled_code(f"lambda x: {code.format('x')}", layout, x.device)(x)
+    result = function(x)
     x[:, : result.shape[1]].copy_(result)
 
 
