@@ -31,6 +31,7 @@ from numpy.typing import DTypeLike
 from programs.graph import G
 from programs.layout import Layout
 from programs.liveness import live
+from programs.ops import OPS
 from programs.program import Program
 from programs.run.reference import State, initial_state, numpy_step
 
@@ -48,8 +49,13 @@ EXPLOSIVE = 2.0  # growth of a state over the last steps, whose gradients are sm
 LAST = 4  # steps
 
 LAYOUT = Layout(((8, 10), (32, 1), (4, 4)))
+# Beyond the paper's functions: another leaf, and of the first three a single matrix, since their products take time.
+LARGER_LAYOUT = Layout(((8, 10), (32, 1), (16, 1), (6, 1)))
 GRADIENT_SCALES = (1.0, 1e-2, 1e-4)  # of the three sequences
+SMALL = 1e-2  # what stands in place of zeros
 SCHEDULE = (0.15, 0.6, 1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.45, 0.4, 0.36)
+LARGER_SCHEDULE = (*SCHEDULE[:7], 1e-4, *SCHEDULE[8:])
+_COMMON_STEPS = [step for step, (one, other) in enumerate(zip(SCHEDULE, LARGER_SCHEDULE, strict=True)) if one == other]
 
 
 class Fingerprint(NamedTuple):
@@ -66,12 +72,14 @@ class Fingerprint(NamedTuple):
 
 
 class _Problem(NamedTuple):
+    layout: Layout
     w: np.ndarray  # [3, P]
     gradients: np.ndarray  # [steps, 3, P]
+    schedule: tuple[float, ...]
 
 
 @lru_cache
-def _problem() -> _Problem:
+def _problem(larger: bool) -> _Problem:
     """Return weights and gradients of different scale in each leaf; three sequences of gradients differ everywhere.
 
     Numbers of the first are large, those of the others as in training, so that what is not finite for the one need not
@@ -80,6 +88,11 @@ def _problem() -> _Problem:
     magnitudes range over ten decades, and norms over six, from step to step and between the sequences, so that a clip
     acts here and not there. There are enough weights for small changes to show even where only signs are left of the
     gradients.
+
+    The `larger` problem has one more leaf, whose weights are all zero but for the first sequence: what programs do with
+    whole tensors of zeros, as biases are at the start, shows there. The first sequence has no zeros at all, since one
+    that becomes infinite hides its whole matrix. And the learning rate of one step is near zero, as at the end of a
+    training.
     """
     rng = np.random.default_rng(20230213)
     scales = np.repeat([1.0, 0.03, 4.0], LAYOUT.sizes)
@@ -97,7 +110,16 @@ def _problem() -> _Problem:
     gradients[rng.random(shape) < 0.1] = 0.0
     gradients[:, :, rng.random(LAYOUT.total) < 0.1] = 0.0
     gradients[:, :, LAYOUT.starts] = 0.0
-    return _Problem(w, gradients)
+    if not larger:
+        return _Problem(LAYOUT, w, gradients, SCHEDULE)
+    shape = (*shape[:2], LARGER_LAYOUT.total - LAYOUT.total)
+    more = rng.normal(size=shape) * 10.0**sweep * np.reshape(GRADIENT_SCALES, (-1, 1))
+    more[:, :, 0] = 0.0
+    gradients = np.concatenate([gradients, more], axis=2)
+    w = np.concatenate([w, np.zeros(w.shape[:1] + shape[2:])], axis=1)
+    for values in (w[0], gradients[:, 0]):
+        values[values == 0.0] = SMALL * rng.normal(size=np.sum(values == 0.0))
+    return _Problem(LARGER_LAYOUT, w, gradients, LARGER_SCHEDULE)
 
 
 def fingerprint(program: Program, bits: int = DEFAULT_BITS) -> Fingerprint:
@@ -107,9 +129,11 @@ def fingerprint(program: Program, bits: int = DEFAULT_BITS) -> Fingerprint:
         program: a checked program.
         bits: mantissa bits that decide, 1..40. Fewer merge more programs, and in the end different ones.
     """
-    run = _run(program, len(SCHEDULE), np.float64, infinitesimal_guard=True)
-    guarded = _run(program, GUARDED_STEPS, np.float32, infinitesimal_guard=False)
-    rejection = _rejection(program, run.updates)
+    nodes, alive = program.dataflow.nodes, live(program.dataflow).nodes
+    problem = _problem(any(nodes[n].is_call and OPS[nodes[n].function].set != "paper" for n in alive))
+    run = _run(program, problem, len(SCHEDULE), np.float64, infinitesimal_guard=True)
+    guarded = _run(program, problem, GUARDED_STEPS, np.float32, infinitesimal_guard=False)
+    rejection = _rejection(G in alive, run.updates)
     return Fingerprint(_key(run, guarded, bits, rejection or ""), rejection, _size(run.updates))
 
 
@@ -120,24 +144,24 @@ class _Run(NamedTuple):
     states: list[State]
 
 
-def _run(program: Program, steps: int, dtype: DTypeLike, infinitesimal_guard: bool) -> _Run:
-    w, gradients = (array.astype(dtype, copy=False) for array in _problem())
-    step = numpy_step(program, LAYOUT, dtype, infinitesimal_guard, len(SCHEDULE))
-    state = initial_state(program, LAYOUT, dtype, w.shape[:1])
+def _run(program: Program, problem: _Problem, steps: int, dtype: DTypeLike, infinitesimal_guard: bool) -> _Run:
+    w, gradients = (array.astype(dtype, copy=False) for array in (problem.w, problem.gradients))
+    step = numpy_step(program, problem.layout, dtype, infinitesimal_guard, len(problem.schedule))
+    state = initial_state(program, problem.layout, dtype, w.shape[:1])
     updates = np.empty((steps, *w.shape), dtype)
     states = []
     with np.errstate(all="ignore"):
         for i in range(steps):
-            updates[i], state = step(w, gradients[i], state, SCHEDULE[i])
+            updates[i], state = step(w, gradients[i], state, problem.schedule[i])
             states.append(state)
             w = w - updates[i]
     return _Run(updates, states)
 
 
-def _rejection(program: Program, updates: np.ndarray) -> str | None:
+def _rejection(reads_gradient: bool, updates: np.ndarray) -> str | None:
     if not np.isfinite(updates[0]).any():
         return "updates are not finite from the first step"
-    if G not in live(program.dataflow).nodes or _same(updates[:, 1], updates[:, 2]):
+    if not reads_gradient or _same(updates[:, 1], updates[:, 2]):
         return "updates do not depend on the gradient"
     if not updates.any():
         return "updates are zero"
@@ -149,8 +173,11 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def _size(updates: np.ndarray) -> float | None:
-    """Return the geometric mean of the RMS of updates for small gradients, where it is finite and positive."""
-    small = updates[:, 1:]
+    """Return the geometric mean of the RMS of updates for small gradients, where it is finite and positive.
+
+    Only steps and leaves that both problems have in common count, so that sizes can be compared.
+    """
+    small = updates[_COMMON_STEPS, 1:, : LAYOUT.total]
     with np.errstate(all="ignore"):
         mean_squares = np.add.reduceat(small * small, LAYOUT.starts, axis=-1) / LAYOUT.sizes
     found = [math.log(square) for square in mean_squares.ravel().tolist() if 0.0 < square < math.inf]

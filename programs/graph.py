@@ -12,7 +12,7 @@ from math import isfinite
 from typing import NamedTuple
 
 from programs.errors import StatementError
-from programs.kinds import COLUMN, KIND_NAMES, ROW, SCALAR, TREE, UNKNOWN, WEIGHTS
+from programs.kinds import COLUMN, KIND_NAMES, ROW, SCALAR, TREE, WEIGHTS
 from programs.ops import OPS, largest
 
 W, G, M, V, LR = range(5)
@@ -70,58 +70,68 @@ def trace(statements: Sequence[tuple[str, str, tuple[str | float, ...]]]) -> Dat
         StatementError: an unknown function, a wrong number of arguments, a constant that is no finite float, a variable
             that is read before it is assigned, a call that does not fit its kinds, or an output that is not a tree.
     """
-    flow, kinds = _trace(statements, (TREE, TREE))
+    flow, kinds = _trace(statements)
     if ROW in kinds or COLUMN in kinds:
-        states = _state_kinds(flow, kinds)
+        states = _state_kinds(flow)
         if states != (TREE, TREE):
-            flow, _ = _trace(statements, states)
+            return _kept_as(flow, *states)
     return flow
 
 
-def _state_kinds(flow: Dataflow, kinds: Sequence[int]) -> tuple[int, int]:
+def _state_kinds(flow: Dataflow) -> tuple[int, int]:
     """Return the smallest kinds of the states that fit what is written to them, for a graph in which they are trees.
 
-    Nothing is known of a state but what is written to it: each pass over the graph finds more, until nothing changes. A
-    state that is never written, or of which nothing is found, is a tree.
+    A state that is never written, or of which nothing is found, is a tree.
     """
-    found = [TREE if n == slot or _is_surely_tree(flow, n) else UNKNOWN for slot, n in flow.states.items()]
-    if UNKNOWN not in found:  # as nearly always
-        return TREE, TREE
-    calls = [(n, OPS[node.function].results, node.args) for n, node in enumerate(flow.nodes) if node.args]
-    kinds = list(kinds)
-    while True:
-        kinds[M : V + 1] = found
-        for n, results, args in calls:
-            kinds[n] = results[tuple([kinds[a] for a in args])]
-        after = [TREE if flow.states[slot] == slot else kinds[flow.states[slot]] for slot in (M, V)]
-        if after == found:
-            if UNKNOWN not in found:
-                return found[0], found[1]
-            after = [TREE if kind == UNKNOWN else kind for kind in found]
-        found = after
+    (m, parts_of_m), (v, parts_of_v) = _written(flow, M), _written(flow, V)
+    return TREE if v == TREE and V in parts_of_m else m, TREE if m == TREE and M in parts_of_v else v
 
 
-def _is_surely_tree(flow: Dataflow, number: int) -> bool:
-    """Return whether weights or gradients are part of a value place by place, whatever the states are kept as."""
-    stack = [number]
-    while stack:
-        n = stack.pop()
-        if n in (W, G):
-            return True
-        node = flow.nodes[n]
-        if node.args and OPS[node.function].result is largest:
-            stack += node.args
-    return False
+def _written(flow: Dataflow, slot: int) -> tuple[int, list[int]]:
+    """Return the kind of what is ever written to a state, and what it depends on place by place, now and before.
+
+    It is the kind of all these parts together. Results of functions that add up are parts whose kind does not depend on
+    how states are kept. What is left out is of no interest once a part is a tree.
+    """
+    nodes, after = flow.nodes, flow.states
+    found, parts = SCALAR, [slot]
+    for number in parts:
+        function, args, kind, _ = nodes[number]
+        if number in after:
+            if after[number] == number:
+                return TREE, parts
+            args = (after[number],)
+        elif not args or OPS[function].result is not largest:
+            if kind in WEIGHTS:
+                found = largest((found, kind))
+                if found == TREE:
+                    return TREE, parts
+            continue
+        for arg in args:
+            if arg < M:  # weights or gradients
+                return TREE, parts
+            if arg not in parts:
+                parts.append(arg)
+    return found if found in (ROW, COLUMN) else TREE, parts
 
 
-def _trace(
-    statements: Sequence[tuple[str, str, tuple[str | float, ...]]], states: tuple[int, int]
-) -> tuple[Dataflow, list[int]]:
-    """Return the graph for states of these kinds, and the kinds of its nodes."""
+def _kept_as(flow: Dataflow, m: int, v: int) -> Dataflow:
+    """Return the graph with states of these kinds: in calls, rows and columns fit wherever trees do."""
+    nodes = list(flow.nodes)
+    nodes[M : V + 1] = (Node(INPUT, (), kind) for kind in (m, v))
+    changed = {M, V}
+    for number, node in enumerate(nodes):
+        if not changed.isdisjoint(node.args):
+            kind = OPS[node.function].results[tuple([nodes[a].kind for a in node.args])]
+            if kind != node.kind:
+                nodes[number] = _call(node.function, node.args, kind)
+                changed.add(number)
+    return flow._replace(nodes=nodes)
+
+
+def _trace(statements: Sequence[tuple[str, str, tuple[str | float, ...]]]) -> tuple[Dataflow, list[int]]:
+    """Return the graph in which states are trees, and the kinds of its nodes."""
     scope, nodes, kinds = _SCOPE.copy(), list(INPUT_NODES), _KINDS.copy()
-    if states != (TREE, TREE):
-        kinds[M : V + 1] = states
-        nodes[M : V + 1] = (Node(INPUT, (), kind) for kind in states)
     numbers: list[int] = []
     new = tuple.__new__  # what Node(...) calls, in half the time
     for target, function, args in statements:

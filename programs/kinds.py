@@ -12,5 +12,4 @@ SCALAR, LEAF, ROW, COLUMN, TREE = range(5)
 KIND_NAMES = ("scalar", "leaf", "row", "column", "tree")
 
 ANY = (SCALAR, LEAF, ROW, COLUMN, TREE)
-UNKNOWN = 5  # while the kinds of states are found: of a state of which no more is known than that it is a row or column
 WEIGHTS = (ROW, COLUMN, TREE)  # kinds that have a number for each weight, whichever way it is kept

@@ -19,27 +19,43 @@ class Layout:
     """Leaves laid end to end in a row of P numbers.
 
     `matrices` holds the rows and columns of each of the L leaves: of a leaf with two or more axes the first axis, and
-    all others together; a vector is one column.
+    all others together; a vector is one column. Where `transposed` says so, a leaf is laid out as the transpose of its
+    matrix, column after column.
 
     Raises:
         ValueError: a leaf is empty.
     """
 
     matrices: tuple[tuple[int, int], ...]
+    transposed: tuple[bool, ...] = ()  # of each leaf; nothing where none is
 
     def __post_init__(self) -> None:
         if min(self.sizes) < 1:
             raise ValueError(f"empty leaf among sizes {self.sizes}")
 
     @staticmethod
-    def of_shapes(shapes: Sequence[Sequence[int]]) -> Layout:
-        """Return the layout of leaves with these shapes, in order."""
-        return Layout(tuple((math.prod(shape[:1]), math.prod(shape[1:])) for shape in shapes))
+    def of_shapes(shapes: Sequence[Sequence[int]], transposed: Sequence[bool] = ()) -> Layout:
+        """Return the layout of leaves with these shapes, in order, some of which are transposes of their matrices."""
+        stored = [(math.prod(shape[:1]), math.prod(shape[1:])) for shape in shapes]
+        if not any(transposed):
+            return Layout(tuple(stored))
+        matrices = [(b, a) if flag else (a, b) for (a, b), flag in zip(stored, transposed, strict=True)]
+        return Layout(tuple(matrices), tuple(transposed))
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
         """The number of weights of each leaf."""
         return tuple(rows * columns for rows, columns in self.matrices)
+
+    @cached_property
+    def stored(self) -> tuple[tuple[int, int], ...]:
+        """The two axes of each leaf as it is laid out, whose last runs fastest."""
+        return tuple((c, r) if flag else (r, c) for (r, c), flag in zip(self.matrices, self.flipped, strict=True))
+
+    @cached_property
+    def flipped(self) -> tuple[bool, ...]:
+        """`transposed`, with a value for each leaf."""
+        return self.transposed or (False,) * len(self.matrices)
 
     @property
     def total(self) -> int:
@@ -68,7 +84,7 @@ class Layout:
     @cached_property
     def row_of(self) -> np.ndarray:
         """The row that each place belongs to, among the rows of all leaves, [P]."""
-        return np.repeat(np.arange(len(self.row_lengths)), self.row_lengths)
+        return self._lines(0)
 
     @cached_property
     def row_lengths(self) -> np.ndarray:
@@ -81,15 +97,19 @@ class Layout:
         return np.array([r for r, c in self.matrices for _ in range(c)])
 
     @cached_property
+    def by_row(self) -> np.ndarray | None:
+        """The places in an order in which those of a row stand side by side, [P]; None where they do."""
+        return np.argsort(self.row_of, kind="stable") if any(self.transposed) else None
+
+    @cached_property
     def row_starts(self) -> np.ndarray:
-        """Where each row of a leaf begins, [H]."""
+        """Where each row begins in that order, [H]."""
         return np.concatenate([[0], np.cumsum(self.row_lengths)[:-1]]).astype(np.int64)
 
     @cached_property
     def column_of(self) -> np.ndarray:
         """The column that each place belongs to, among the columns of all leaves, [P]."""
-        first = np.cumsum([0, *(c for _, c in self.matrices)])
-        return np.concatenate([first[n] + np.tile(np.arange(c), r) for n, (r, c) in enumerate(self.matrices)])
+        return self._lines(1)
 
     @cached_property
     def by_column(self) -> np.ndarray:
@@ -118,8 +138,17 @@ class Layout:
         """Return the first place that each number of a value of a kind stands for."""
         if kind == TREE:
             return np.arange(self.total)
+        of_row = self.row_starts if self.by_row is None else self.by_row[self.row_starts]
         of_column = self.by_column[self.column_starts]
-        return (np.zeros(1, np.int64), self.starts, self.row_starts, of_column)[kind]
+        return (np.zeros(1, np.int64), self.starts, of_row, of_column)[kind]
+
+    def _lines(self, axis: int) -> np.ndarray:
+        """Return the row (axis 0) or column (1) that each place belongs to, among those of all leaves, [P]."""
+        found, first = [], 0
+        for matrix, stored, flipped in zip(self.matrices, self.stored, self.flipped, strict=True):
+            found.append(first + np.indices(stored)[1 - axis if flipped else axis].ravel())
+            first += matrix[axis]
+        return np.concatenate(found)
 
     def _places(self, kind: int) -> np.ndarray:
         """Return which number of a value of a kind stands for each place, [P]."""

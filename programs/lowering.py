@@ -148,6 +148,7 @@ class _Lowering:
         self._values = [Value("", "", (), _RANKS.get(flow.nodes[n].kind, RATE), s) for n, s in enumerate(INPUTS)]
         self._constants: dict[int, float] = {}
         self._sums: dict[tuple[int, ...], int] = {}
+        self._counts: dict[int, int] = {}
         self._of = {n: n for n in range(N_INPUTS)}
         self._lr = 1.0
 
@@ -245,6 +246,8 @@ class _Lowering:
             return self._add(Value(op.name, "_norm({0})", tuple(args), LEAF, name))
         if op.within == "all" and not op.of_matrices:
             sums = [self._sum(*(args[i] for i in one)) for one in op.sums]
+            if op.averages:
+                sums = [self._mean(total, args[one[0]]) for total, one in zip(sums, op.sums, strict=True)]
             if op.torch == f"{{{op.arity}}}":
                 return sums[0]
             result = TOTAL if node.kind == SCALAR else rank_of_all(ranks)
@@ -271,6 +274,15 @@ class _Lowering:
             name = "_dot_".join(self._values[a].name for a in one)
             self._sums[one] = self._add(Value(SUM, template, one, TOTAL, name))
         return self._sums[one]
+
+    def _mean(self, total: int, of: int) -> int:
+        """Return a sum over as many numbers as a value is, divided by how many these are."""
+        if of not in self._counts:
+            ones = "torch.ones_like({0})"
+            name = f"{self._values[of].name}_numel"
+            self._counts[of] = self._add(Value(SUM, f"_dot({ones}, {ones})", (of,), TOTAL, name))
+        of_all = total, self._counts[of]
+        return self._add(Value("div", "{0} / {1}", of_all, TOTAL, f"mean_{self._values[total].name}"))
 
     def _constant(self, number: float, name: str, function: str) -> int:
         self._constants[len(self._values)] = number

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from programs.kinds import ANY, COLUMN, LEAF, ROW, SCALAR, TREE, UNKNOWN, WEIGHTS
+from programs.kinds import ANY, COLUMN, LEAF, ROW, SCALAR, TREE, WEIGHTS
 
 if TYPE_CHECKING:
     from programs.layout import Layout
@@ -42,9 +42,6 @@ NEWTON_SCHULZ_STEPS = 5
 
 def largest(kinds: Sequence[int]) -> int:
     """Return the kind of an elementwise result: the smallest to which all arguments can be broadcast."""
-    if UNKNOWN in kinds:
-        known = largest([SCALAR, *(kind for kind in kinds if kind != UNKNOWN)])
-        return UNKNOWN if known in (SCALAR, LEAF) else known
     return TREE if ROW in kinds and COLUMN in kinds else max(kinds)
 
 
@@ -78,6 +75,9 @@ def like_first(kinds: Sequence[int]) -> int:
     return kinds[0] if kinds[0] in (SCALAR, LEAF) else TREE
 
 
+_RULES = (largest, one_number, per_leaf, per_row, per_column, one_per_weight, like_first)
+
+
 @dataclass(frozen=True, slots=True)
 class Op:
     """One function of the language.
@@ -102,8 +102,7 @@ class Op:
         of_training: what the function tells of the training, `step` or `steps`, if anything.
         set: the set of functions that it belongs to, one of `SETS`.
         meaning: what it gives, in words about the arguments x, y and a; without it, the torch column says so.
-        results: the kind of the result by the kinds of the arguments, for all calls that fit; also where those of
-            states are `UNKNOWN`.
+        results: the kind of the result by the kinds of the arguments, for all calls that fit.
     """
 
     name: str
@@ -124,9 +123,23 @@ class Op:
     results: Mapping[tuple[int, ...], int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        accepts = [(*kinds, UNKNOWN) if ROW in kinds else kinds for kinds in self.accepts]
-        results = {kinds: self.result(kinds) for kinds in itertools.product(*accepts)}
+        results = {kinds: self.result(kinds) for kinds in itertools.product(*self.accepts)}
         object.__setattr__(self, "results", results)
+        wrong = next((what for is_so, what in self._refused() if is_so), None)
+        if wrong:
+            raise ValueError(f"function {self.name}: {wrong}")
+
+    def _refused(self) -> tuple[tuple[bool, str], ...]:
+        """Return what cannot be run everywhere, each with whether it is so."""
+        sums = bool(self.sums)
+        takes_numbers = self.result is per_leaf and self.accepts[0] != WEIGHTS and not self.of_numbers
+        return (
+            (self.result is one_per_weight and (sums or self.arity != 1), "of whole matrices, it can take one argument"
+             " and name no sums"),
+            (self.result in (per_leaf, per_row, per_column) and not sums, "its result needs sums, named in `sums`"),
+            (self.result not in _RULES, "its result follows none of the rules of `programs.ops`"),
+            (takes_numbers, "`of_numbers` must name what it is where its argument is no tree"),
+        )  # fmt: skip
 
     @property
     def arity(self) -> int:
@@ -215,11 +228,12 @@ def _leaf_rms(starts: np.ndarray, x: np.ndarray) -> Any:
 
 
 def _row_sum(layout: Layout, x: np.ndarray) -> Any:
+    x = x if layout.by_row is None else x.take(layout.by_row, -1)
     return np.add.reduceat(x, layout.row_starts, axis=-1)
 
 
 def _column_sum(layout: Layout, x: np.ndarray) -> Any:
-    return np.add.reduceat(x[..., layout.by_column], layout.column_starts, axis=-1)
+    return np.add.reduceat(x.take(layout.by_column, -1), layout.column_starts, axis=-1)
 
 
 def _row_mean(layout: Layout, x: np.ndarray) -> Any:
@@ -233,24 +247,25 @@ def _column_mean(layout: Layout, x: np.ndarray) -> Any:
 def _orthogonalize(guard: float) -> Callable[[Layout, np.ndarray], Any]:
     """Return `orthogonalize` with a guard on the divisor; see docs/language.md for its source."""
 
-    def of_matrix(x: np.ndarray) -> Any:
-        rows, columns = x.shape[-2:]
-        x = x / (np.sqrt(np.add.reduce(x * x, axis=(-2, -1), keepdims=True)) + x.dtype.type(guard))
-        if min(rows, columns) > 1:
-            a, b, c = (x.dtype.type(number) for number in NEWTON_SCHULZ)
-            x = x.swapaxes(-1, -2) if rows > columns else x
-            for _ in range(NEWTON_SCHULZ_STEPS):
-                squares = x @ x.swapaxes(-1, -2)
-                x = a * x + (b * squares + c * (squares @ squares)) @ x
-            x = x.swapaxes(-1, -2) if rows > columns else x
-        return x * x.dtype.type(math.sqrt(max(rows, columns)))
+    def of_matrix(x: np.ndarray, rows: int, columns: int) -> np.ndarray:
+        x = x.reshape(*x.shape[:-1], rows, columns)
+        a, b, c = (x.dtype.type(number) for number in NEWTON_SCHULZ)
+        x = x.swapaxes(-1, -2) if rows > columns else x
+        for _ in range(NEWTON_SCHULZ_STEPS):
+            squares = x @ x.swapaxes(-1, -2)
+            x = a * x + (b * squares + c * (squares @ squares)) @ x
+        x = x.swapaxes(-1, -2) if rows > columns else x
+        return x.reshape(*x.shape[:-2], rows * columns)
 
     def of_leaves(layout: Layout, x: np.ndarray) -> Any:
-        result = np.empty_like(x)
-        for start, size, shape in zip(layout.starts, layout.sizes, layout.matrices, strict=True):
-            part = x[..., start : start + size]
-            result[..., start : start + size] = of_matrix(part.reshape(*part.shape[:-1], *shape)).reshape(part.shape)
-        return result
+        norms = _leaf_norm(layout.starts, x) + x.dtype.type(guard)
+        x = x / norms.take(layout.leaf_of, -1)
+        for start, (rows, columns) in zip(layout.starts, layout.stored, strict=True):  # transposes go through
+            if min(rows, columns) > 1:
+                of_leaf = np.s_[..., start : start + rows * columns]
+                x[of_leaf] = of_matrix(x[of_leaf], rows, columns)
+        scales = np.array([math.sqrt(max(shape)) for shape in layout.matrices], x.dtype)
+        return x * scales.take(layout.leaf_of)
 
     return of_leaves
 
@@ -395,4 +410,4 @@ def user_definitions() -> dict[str, str]:
 
 def _meaning(op: Op) -> tuple[object, ...]:
     meaning = (op.accepts, op.result.__name__, op.torch, op.c, op.commutative)
-    return (*meaning, op.sums) if op.sums else meaning
+    return (*meaning, *(what for what in (op.sums, op.averages, op.of_training) if what))

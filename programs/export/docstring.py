@@ -137,10 +137,11 @@ def _meanings(parts: Parts) -> str:
 
 
 def _user_meanings() -> dict[str, str]:
-    arguments = {op.name: "xyz"[: op.arity] for op in USER_OPS}
-    return {
-        op.name: f"{op.name}({', '.join(arguments[op.name])}) is {op.torch_code(arguments[op.name])}" for op in USER_OPS
-    }
+    found = {}
+    for op in USER_OPS:
+        arguments = "xyz"[: op.arity]
+        found[op.name] = f"{op.name}({', '.join(arguments)}) is {op.meaning or op.torch_code(arguments)}"
+    return found
 
 
 def _arguments(parts: Parts) -> str:

@@ -14,8 +14,7 @@ from torch import Tensor
 from programs.graph import M, V
 from programs.kernels.source import BATCH, Lent, Source
 from programs.layout import Layout
-from programs.run.batched import Rows
-from programs.run.matrices import MATRIX_FUNCTIONS
+from programs.run.batched import Rows, compiled_code
 
 SLICE = 4096  # places that a block computes; more in rows that would be cut into more slices than
 MOST_SLICES = 256  # about, since a block reads a partial sum of each
@@ -140,14 +139,15 @@ class _Memory:
         self.offsets = torch.as_tensor(offsets, device=like.device)
         self.calls = defaultdict[int, list[Callable[[], None]]](list)
         for one, block in blocks.items():
-            if one.function:
+            if one.code:
                 x = self.numbers[block].view(len(users[one]), -1)[:, : layout.total]
-                self.calls[one.phase].append(partial(_compute, one.function, layout, x))
+                function = compiled_code(f"lambda x: {one.code.format('x')}", layout, like.device)
+                self.calls[one.phase].append(partial(_compute, function, x))
 
 
-def _compute(function: str, layout: Layout, x: Tensor) -> None:
+def _compute(function: Callable[[Tensor], Tensor], x: Tensor) -> None:
     """Compute a function of rows `[K, P]` in their place."""
-    result = MATRIX_FUNCTIONS[function](layout, x)
+    result = function(x)
     x[:, : result.shape[1]].copy_(result)
 
 

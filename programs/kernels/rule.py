@@ -27,12 +27,13 @@ _RANKS = (TOTAL, LEAF, TREE, TREE, TREE)  # by kind
 
 
 class HandOver(NamedTuple):
-    """A value that torch computes, by a function of `programs.run.matrices`.
+    """A value that torch computes.
 
-    `args` are the values whose product the function is of, `kind` is that of its result.
+    `code` is torch code of one argument `{0}`, which may call what is in `programs.run.matrices`; `args` are the values
+    whose product the argument is, `kind` is that of the result.
     """
 
-    function: str
+    code: str
     args: tuple[int, ...]
     kind: int
 
@@ -146,7 +147,7 @@ class KernelRule:
         if op.of_training:
             return OF_TRAINING[op.of_training]
         if op.of_matrices and not op.sums:
-            return self._hand_over(HandOver(op.name, tuple(args), kind))
+            return self._hand_over(HandOver(op.torch, tuple(args), kind))
         texts = [f"{{{place}}}" for place in range(len(args))]
         for one in op.sums:
             of = tuple(args[i] for i in one)
@@ -161,8 +162,8 @@ class KernelRule:
     def _sum(self, op: Op, args: tuple[int, ...]) -> int:
         """Return what the products of values come to, within what the function sums."""
         if op.within in ("row", "column"):
-            function = f"{op.within}_{'mean' if op.averages else 'sum'}"
-            return self._hand_over(HandOver(function, args, ROW if op.within == "row" else COLUMN))
+            code = f"{op.within}_{'mean' if op.averages else 'sum'}({{0}})"
+            return self._hand_over(HandOver(code, args, ROW if op.within == "row" else COLUMN))
         return self._total(args, "leaf_total" if op.within == "leaf" else "total")
 
     def _count(self, op: Op, args: tuple[int, ...]) -> str:

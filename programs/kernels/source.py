@@ -180,13 +180,13 @@ class Lent(NamedTuple):
     """Memory that a row needs between phases.
 
     Attributes:
-        phase: after which `function` of `programs.run.matrices` is to be computed in it, in place.
-        function: its name; none for the new value of a state.
+        phase: after which the value of `code` is to be computed in it, in place.
+        code: torch code, see `HandOver`; none for the new value of a state.
         kind: how wide the memory is.
     """
 
     phase: int
-    function: str
+    code: str
     kind: int
 
 
@@ -262,7 +262,8 @@ def _body(rule: KernelRule, phase: int) -> str:
         else:  # one number for each leaf
             after.append(f"give(at, {n}, at.slice == at.head ? {product} : 0.0f);")
     for n in rule.handed_in(phase):
-        inside.append(f"handed(at, {n})[i] = {rule.product(rule.handed[n].args)};  // {rule.handed[n].function}")
+        code = " ".join(rule.handed[n].code.split())  # rules that differ in it alone are not the same
+        inside.append(f"handed(at, {n})[i] = {rule.product(rule.handed[n].args)};  // {code}")
     inside += _writes(rule, phase)
     loop = ["EACH(i, at.first, at.end) {", *(f"    {line}" for line in inside), "}"] if inside else []
     return "\n".join(f"    {line}" for line in [*before, *loop, *after])
@@ -285,5 +286,5 @@ def _writes(rule: KernelRule, phase: int) -> list[str]:
 def _lent(rule: KernelRule) -> list[Lent]:
     """Return the memory that a rule needs between phases."""
     phase_of = {n: phase for phase in range(rule.phases) for n in rule.handed_in(phase)}
-    handed = [Lent(phase_of[n], value.function, TREE_KIND) for n, value in enumerate(rule.handed)]
+    handed = [Lent(phase_of[n], value.code, TREE_KIND) for n, value in enumerate(rule.handed)]
     return handed + [Lent(rule.last, "", rule.states[slot]) for slot in rule.small]

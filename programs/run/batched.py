@@ -186,7 +186,7 @@ class UpdateRules:
             args = [arg[:, : self._layout.length(kind)] for arg, kind in zip(args, kinds, strict=True)]
             result = result[:, : self._layout.length(node.kind)]
         code = _code(OPS[node.function], kinds)
-        call = partial(_compile(code, self._layout, result.device), *args, out=result)
+        call = partial(compiled_code(code, self._layout, result.device), *args, out=result)
         if self._fixed[number]:
             call()
         else:
@@ -241,8 +241,8 @@ def _into_out(node: ast.expr) -> ast.expr:
 
 
 @lru_cache(maxsize=4096)
-def _compile(source: str, layout: Layout, device: torch.device) -> Callable[..., Tensor]:
-    """Compile source that is made above from the table of functions, never from a stored text."""
+def compiled_code(source: str, layout: Layout, device: torch.device) -> Callable[..., Tensor]:
+    """Compile source that is made from the table of functions, never from a stored text."""
     sizes = torch.as_tensor(layout.sizes, device=device)
 
     def leaf_sum(x: Tensor) -> Tensor:  # [K, P] -> [K, L]
@@ -257,7 +257,7 @@ def _compile(source: str, layout: Layout, device: torch.device) -> Callable[...,
         "tree": lambda x, kind, wider: x.index_select(1, _index(layout, kind, wider, device)[: layout.total]),
         **{name: partial(function, layout) for name, function in MATRIX_FUNCTIONS.items()},
     }
-    return eval(source, namespace)  # type: ignore[no-any-return]  # noqa: S307 - made above, see the docstring
+    return eval(source, namespace)  # type: ignore[no-any-return]  # noqa: S307 - see the docstring
 
 
 @lru_cache(maxsize=64)

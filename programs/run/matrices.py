@@ -12,10 +12,15 @@ from programs.layout import VECTOR, Layout
 from programs.ops import EPS, NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS
 
 
+def _stored(layout: Layout, x: Tensor) -> list[Tensor]:
+    """Return the leaves of rows `[K, P]` as they are laid out: as matrices, or the transposes of these."""
+    parts = torch.split(x, list(layout.sizes), dim=1)
+    return [part.view(len(x), *shape) for part, shape in zip(parts, layout.stored, strict=True)]
+
+
 def _matrices(layout: Layout, x: Tensor) -> list[Tensor]:
     """Return the leaves of rows `[K, P]` as matrices `[K, rows, columns]`, without a copy."""
-    parts = torch.split(x, list(layout.sizes), dim=1)
-    return [part.view(len(x), *shape) for part, shape in zip(parts, layout.matrices, strict=True)]
+    return [part.mT if flipped else part for part, flipped in zip(_stored(layout, x), layout.flipped, strict=True)]
 
 
 def _row_sum(layout: Layout, x: Tensor) -> Tensor:  # [K, P] -> [K, H]
@@ -35,7 +40,7 @@ def _column_mean(layout: Layout, x: Tensor) -> Tensor:  # [K, P] -> [K, N]
 
 
 def _orthogonalize(layout: Layout, x: Tensor) -> Tensor:  # [K, P] -> [K, P]
-    return torch.cat([_orthogonal(part).flatten(1) for part in _matrices(layout, x)], dim=1)
+    return torch.cat([_orthogonal(part).flatten(1) for part in _stored(layout, x)], dim=1)  # transposes go through
 
 
 def _orthogonal(x: Tensor) -> Tensor:

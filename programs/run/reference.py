@@ -89,7 +89,7 @@ def numpy_step(
         for function, args, number in instructions:
             values[number] = function(*[values[a] for a in args])
         update = values[flow.update]
-        return update if written is None else update[..., written], State(
+        return update if written is None else update.take(written, -1), State(
             values[next_m], values[next_v], state.steps + 1
         )
 
@@ -115,7 +115,7 @@ class _Plan(NamedTuple):
 
         def spread_first(*args: np.ndarray) -> Any:
             return meaning(
-                *[arg if place is None else arg[..., place] for arg, place in zip(args, places, strict=True)]
+                *[arg if place is None else arg.take(place, -1) for arg, place in zip(args, places, strict=True)]
             )
 
         return spread_first

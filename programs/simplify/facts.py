@@ -80,7 +80,7 @@ def _from_args(graph: Graph, function: str, args: Sequence[int], of_args: list[i
 
 
 _ZERO_IF_ANY = ("mul", "dot")
-_ZERO_IF_FIRST = ("div", "clip")
+_ZERO_IF_FIRST = ("div", "clip", "orthogonalize", "row_norm", "column_norm", "row_mean", "column_mean")
 
 
 def zeros(graph: Graph, roots: Roots) -> set[int]:
@@ -104,8 +104,9 @@ def _is_zero(graph: Graph, node: int, zero: set[int]) -> bool:
     is_zero = [a in zero or (graph.is_constant(a) and graph.nodes[a].value == 0.0) for a in args]
     if function in _ZERO_IF_ANY:
         return any(is_zero)
-    if function in _ZERO_IF_FIRST or OPS[function].of_matrices:
+    if function in _ZERO_IF_FIRST:
         return is_zero[0]
     if function == "interp":
         return is_zero[0] and is_zero[1]
-    return bool(args) and all(is_zero) and OPS[function].number([0.0] * len(args)) == 0.0
+    op = OPS[function]
+    return bool(args) and all(is_zero) and not op.of_matrices and op.number([0.0] * len(args)) == 0.0

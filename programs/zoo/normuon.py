@@ -7,7 +7,7 @@ def train(w, g, m, v, lr):
     N = O / (sqrt(v) + 1e-8)
     w <- w - lr (0.2 N / rms(N) + 0.1 w)
 
-    A row is what feeds one neuron where the first axis is that of outputs, as in torch.nn.Linear.
+    A row is what feeds one neuron: the first axis of a weight of torch.nn.Linear.
     """
     m = interp(g, m, 0.95)
     update = orthogonalize(m)

@@ -24,7 +24,10 @@ def autoencoder(dataset: Dataset, hidden: Sequence[int] = (32, 8, 32)) -> Model:
     pixels = dataset.train_x[0].numel()
     leaves = []
     for i, (n_in, n_out) in enumerate(pairwise([pixels, *hidden, pixels]), start=1):
-        leaves += [Leaf(f"weight{i}", (n_in, n_out), std=math.sqrt(2 / n_in)), Leaf(f"bias{i}", (n_out,))]
+        leaves += [
+            Leaf(f"weight{i}", (n_in, n_out), std=math.sqrt(2 / n_in), transposed=True),
+            Leaf(f"bias{i}", (n_out,)),
+        ]
     return Model(tuple(leaves), _losses)
 
 

@@ -33,11 +33,11 @@ def block_leaves(what: str, layers: int, width: int, heads: int) -> list[Leaf]:
     for i in range(1, layers + 1):
         leaves += [
             Leaf(f"norm_attention{i}", (width,), mean=1.0),
-            Leaf(f"qkv{i}", (width, 3 * width), std=std),
-            Leaf(f"out{i}", (width, width), std=std * last),
+            Leaf(f"qkv{i}", (width, 3 * width), std=std, transposed=True),
+            Leaf(f"out{i}", (width, width), std=std * last, transposed=True),
             Leaf(f"norm_mlp{i}", (width,), mean=1.0),
-            Leaf(f"up{i}", (width, 4 * width), std=std),
-            Leaf(f"down{i}", (4 * width, width), std=std / 2 * last),
+            Leaf(f"up{i}", (width, 4 * width), std=std, transposed=True),
+            Leaf(f"down{i}", (4 * width, width), std=std / 2 * last, transposed=True),
         ]
     return leaves
 

@@ -42,10 +42,16 @@ def cnn(dataset: Dataset, channels: Sequence[int] = (8, 16, 32), image: Sequence
     leaves = []
     for i, n_out in enumerate(channels, start=1):
         fan_in = KERNEL ** len(places) * n_in
-        leaves += [Leaf(f"kernel{i}", (fan_in, n_out), std=math.sqrt(2 / fan_in)), Leaf(f"bias{i}", (n_out,))]
+        leaves += [
+            Leaf(f"kernel{i}", (fan_in, n_out), std=math.sqrt(2 / fan_in), transposed=True),
+            Leaf(f"bias{i}", (n_out,)),
+        ]
         places, n_in = [-(-n // STRIDE) for n in places], n_out
     fan_in = math.prod(places) * n_in
-    leaves += [Leaf("output", (fan_in, dataset.classes), std=math.sqrt(2 / fan_in)), Leaf("bias", (dataset.classes,))]
+    leaves += [
+        Leaf("output", (fan_in, dataset.classes), std=math.sqrt(2 / fan_in), transposed=True),
+        Leaf("bias", (dataset.classes,)),
+    ]
 
     def losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
         *convolutions, weight, bias = params

@@ -29,7 +29,10 @@ def mlp(dataset: Dataset, hidden: Sequence[int] = (32,)) -> Model:
     widths = [dataset.train_x[0].numel(), *hidden, dataset.classes]
     leaves = []
     for i, (n_in, n_out) in enumerate(pairwise(widths), start=1):
-        leaves += [Leaf(f"weight{i}", (n_in, n_out), std=math.sqrt(2 / n_in)), Leaf(f"bias{i}", (n_out,))]
+        leaves += [
+            Leaf(f"weight{i}", (n_in, n_out), std=math.sqrt(2 / n_in), transposed=True),
+            Leaf(f"bias{i}", (n_out,)),
+        ]
     return Model(tuple(leaves), _losses)
 
 

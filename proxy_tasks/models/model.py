@@ -18,12 +18,17 @@ from proxy_tasks.models.chunks import Losses, in_chunks
 
 @dataclass(frozen=True)
 class Leaf:
-    """One parameter tensor of a single replica: drawn from N(mean, std^2) at the start."""
+    """One parameter tensor of a single replica: drawn from N(mean, std^2) at the start.
+
+    `transposed` says that it is `[inputs, outputs]`, the transpose of a weight of torch: then its rows, for functions
+    that know rows, are those of the weight of torch, one for each output.
+    """
 
     name: str
     shape: tuple[int, ...]
     std: float = 0.0
     mean: float = 0.0
+    transposed: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Model:
 
     @cached_property
     def layout(self) -> Layout:
-        return Layout.of_shapes([leaf.shape for leaf in self.leaves])
+        return Layout.of_shapes([leaf.shape for leaf in self.leaves], [leaf.transposed for leaf in self.leaves])
 
     @property
     def digest(self) -> str:

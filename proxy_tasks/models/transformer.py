@@ -36,7 +36,7 @@ def transformer(dataset: Dataset, layers: int = 2, width: int = 32, heads: int =
         Leaf("positions", (tokens, width), std=0.02),
         *block_leaves("model transformer", layers, width, heads),
         Leaf("norm", (width,), mean=1.0),
-        Leaf("output", (width, vocabulary), std=width**-0.5),
+        Leaf("output", (width, vocabulary), std=width**-0.5, transposed=True),
     ]
 
     def losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:

@@ -35,11 +35,11 @@ def vit(dataset: Dataset, layers: int = 3, width: int = 96, heads: int = 3, patc
     tokens, pixels = shape[1] * shape[2] // patch**2, shape[0] * patch**2
     mask = torch.zeros(tokens, tokens, device=dataset.train_x.device)
     leaves = [
-        Leaf("patches", (pixels, width), std=1 / math.sqrt(pixels)),
+        Leaf("patches", (pixels, width), std=1 / math.sqrt(pixels), transposed=True),
         Leaf("positions", (tokens, width), std=0.02),
         *block_leaves("model vit", layers, width, heads),
         Leaf("norm", (width,), mean=1.0),
-        Leaf("output", (width, dataset.classes), std=width**-0.5),
+        Leaf("output", (width, dataset.classes), std=width**-0.5, transposed=True),
         Leaf("output_bias", (dataset.classes,)),
     ]
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from programs import Program, Statement, dataflow_hash, live, parse, zoo
-from programs.fingerprint import DEFAULT_BITS, LAYOUT, SCHEDULE, _problem, fingerprint
+from programs.fingerprint import DEFAULT_BITS, LARGER_SCHEDULE, LAYOUT, SCHEDULE, _problem, fingerprint
 from programs.graph import G
 from programs.hyperparameters import scaled
 from programs.liveness import live_statements
@@ -130,6 +130,53 @@ def test_perturbing_a_live_constant_changes_the_fingerprint(name: str) -> None:
                 assert fingerprint(changed).key != fingerprint(program).key, str(statement)
 
 
+TRUST = "n = rms(w)\n{}\nm = interp(g, m, 0.9)\nx = sign(m)\nx = x * n\nupdate = x * lr"
+LAMB = str(zoo.load("lamb"))
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [TRUST.format(floor) for floor in ("", *(f"n = maximum(n, {at})" for at in (1e-6, 1e-4, 1e-3, 2e-3)))],
+        [TRUST.format("n = maximum(n, 0.001)").replace("rms(w)", f"{norm}(w)") for norm in ("rms", "norm", "row_norm")],
+        [LAMB, LAMB.replace("trust = trust + zero", "trust = trust * 1.0"), LAMB.replace("1.0 - zero", "0.1 - zero")],
+    ],
+    ids=["floors", "norms", "LAMB"],
+)
+def test_what_happens_to_tensors_of_zeros_shows(texts: list[str]) -> None:
+    """A trust ratio leaves biases, which start at zero, where they are, unless something lifts it there."""
+    assert len({key(text) for text in texts}) == len(texts)
+
+
+ORTHOGONAL = "{}\nx = orthogonalize(x)\nupdate = x * lr"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (ORTHOGONAL.format("x = log(g)"), ORTHOGONAL.format("x = g * 0.05\nx = log(x)")),
+        (ORTHOGONAL.format("x = g * 0.1"), ORTHOGONAL.format("y = cube(lr)\ny = y / y\nlr = lr * y\nx = g * 0.1")),
+    ],
+    ids=["infinities", "end of a training"],
+)
+def test_programs_of_matrices_are_told_apart(one: str, other: str) -> None:
+    """The logarithm of a gradient of zero makes its matrix NaN; y / y is 1 until lr^3 is as small as the guard."""
+    assert key(one) != key(other)
+
+
+def test_programs_of_the_paper_keep_the_keys_that_they_always_had() -> None:
+    """Whatever is beside them in their search, and however the others are compared."""
+    kept = {
+        "adamw": "eaaf06b134cafdb0e77a0269b3c3ea96",
+        "lion": "c4f17a49f74646d619cdddd57a076d6f",
+        "nadamw": "d48d2ec3f3f403d5ad1370d3873c93e7",
+        "rmsprop": "c578ede0d2d3b1db3b9d2b6436dba170",
+        "nesterov": "58be03ff63a8338ad46a76f430a7607b",
+        "adabelief": "9d684e7bef516d88378119efaa937d21",
+    }
+    assert {name: fingerprint(zoo.load(name)).key for name in kept} == kept
+
+
 def test_the_zoo_is_told_apart() -> None:
     assert len({fingerprint(zoo.load(name)).key for name in zoo.names()}) == len(zoo.names())
 
@@ -216,13 +263,18 @@ def test_scaled_programs_of_the_zoo_move_weights_that_much_farther(name: str, fa
     assert one and other and other / one == pytest.approx(factor, rel=0.05)
 
 
+def test_sizes_of_programs_with_and_without_further_functions_can_be_compared() -> None:
+    """They are run on two problems; a factor of steps / steps changes nothing."""
+    further = "x = get_steps()\nx = x / x\nupdate = update * x"
+    assert size(f"update = g * lr\n{further}") == pytest.approx(size("update = g * lr"), rel=1e-6)
+
+
 def test_size_is_that_of_the_formula() -> None:
     """From the updates of a plain loop, for gradients that do not depend on weights."""
-    updates = [
-        g[sequence] * rate for g, rate in zip(_problem().gradients, SCHEDULE, strict=True) for sequence in (1, 2)
-    ]
+    steps = zip(_problem(larger=False).gradients, SCHEDULE, LARGER_SCHEDULE, strict=True)
+    updates = [g[sequence] * rate for g, rate, other in steps for sequence in (1, 2) if rate == other]
     logs = [np.log(np.sqrt(np.mean(leaf**2))) for u in updates for leaf in np.split(u, LAYOUT.starts[1:])]
-    assert len(logs) == 72 and size("update = g * lr") == pytest.approx(float(np.exp(np.mean(logs))), rel=1e-12)
+    assert len(logs) == 66 and size("update = g * lr") == pytest.approx(float(np.exp(np.mean(logs))), rel=1e-12)
 
 
 @pytest.mark.parametrize("text", ["update = g * 0.0", "x = arcsin(3.0)\nupdate = g * x", "update = m * lr"])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from programs import InputError, Program, Statement, parse
-from programs.graph import M, V, W, _trace
+from programs.graph import M, V, W, _kept_as, _trace
 from programs.kinds import COLUMN, KIND_NAMES, ROW
 from programs.kinds import TREE as WIDEST
 
@@ -152,6 +152,9 @@ def test_what_rows_and_columns_become(text: str, kind: str) -> None:
         ("x = row_mean(g)\nm = x + v\nv = m * 0.5", ("row", "row")),
         ("x = row_mean(g)\ny = column_mean(g)\nv = m + y\nm = x * 1.0", ("row", "tree")),
         ("x = row_mean(g)\nm = m * 0.9\nv = interp(x, v, 0.9)", ("tree", "row")),
+        ("x = row_mean(g)\nm = m * 0.9\nv = interp(x, m, 0.9)", ("tree", "tree")),
+        ("x = row_mean(g)\nm = interp(x, m, 0.9)\nx = clip(x, lr)\nv = interp(x, v, 0.9)", ("row", "tree")),
+        ("x = row_mean(g)\n" + 50 * "x = x + x\n" + "m = x + m", ("row", "tree")),
     ],
 )
 def test_states_are_kept_as_small_as_what_is_written_to_them(text: str, kinds: tuple[str, str]) -> None:
@@ -162,6 +165,7 @@ def test_states_are_kept_as_small_as_what_is_written_to_them(text: str, kinds: t
 @given(program=programs())
 def test_no_smaller_kinds_of_states_would_fit(program: Program) -> None:
     """Beside all combinations of kinds, tried one after another; a state that nothing is known of is a tree."""
+    trees, _ = _trace(program.statements)
     flow = program.dataflow
     found = tuple(flow.nodes[slot].kind for slot in (M, V))
     assert all(
@@ -169,8 +173,8 @@ def test_no_smaller_kinds_of_states_would_fit(program: Program) -> None:
     )
     fitting = []
     for kinds in itertools.product((ROW, COLUMN, WIDEST), repeat=2):
-        traced, of_nodes = _trace(program.statements, kinds)
-        if all(of_nodes[n] == kind for n, kind in zip(traced.states.values(), kinds, strict=True)):
+        kept = _kept_as(trees, *kinds)
+        if all(kept.nodes[n].kind == kind for n, kind in zip(kept.states.values(), kinds, strict=True)):
             fitting.append(kinds)
     for slot in (0, 1):
         if found[slot] == WIDEST and flow.states[M + slot] != M + slot:

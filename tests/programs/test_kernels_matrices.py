@@ -74,16 +74,16 @@ def mixed(seed: int, each: int = 5) -> list[Program]:
     [
         ("update = g * lr\nt = get_step()\nupdate = update / t", 1, 0, []),
         ("n = rms(g)\nupdate = g * n", 2, 1, []),
-        ("o = orthogonalize(g)\nn = rms(o)\nupdate = o * n", 3, 1, [(0, "orthogonalize", TREE)]),
+        ("o = orthogonalize(g)\nn = rms(o)\nupdate = o * n", 3, 1, [(0, "orthogonalize({0})", TREE)]),
         ("a = row_norm(g)\nb = row_norm(g)\nc = column_norm(g)\nx = a * b\nupdate = x * c", 2, 0,
-         [(0, "row_sum", TREE), (0, "column_sum", TREE)]),
+         [(0, "row_sum({0})", TREE), (0, "column_sum({0})", TREE)]),
         ("a = row_mean(g)\nb = column_mean(a)\nupdate = g * b", 3, 0,
-         [(0, "row_mean", TREE), (1, "column_mean", TREE)]),
-        ("m = sqrt(m)\nr = row_mean(g)\nm = m + r\nupdate = g * m", 3, 0, [(0, "row_mean", TREE), (1, "", ROW)]),
+         [(0, "row_mean({0})", TREE), (1, "column_mean({0})", TREE)]),
+        ("m = sqrt(m)\nr = row_mean(g)\nm = m + r\nupdate = g * m", 3, 0, [(0, "row_mean({0})", TREE), (1, "", ROW)]),
         ("r = column_mean(g)\nv = v + r\nv = orthogonalize(v)\nupdate = g * v", 3, 0,
-         [(0, "column_mean", TREE), (1, "orthogonalize", TREE)]),
+         [(0, "column_mean({0})", TREE), (1, "orthogonalize({0})", TREE)]),
         ("r = column_mean(g)\nm = m + r\no = orthogonalize(m)\nupdate = g * o", 4, 0,
-         [(0, "column_mean", TREE), (1, "orthogonalize", TREE), (2, "", COLUMN)]),
+         [(0, "column_mean({0})", TREE), (1, "orthogonalize({0})", TREE), (2, "", COLUMN)]),
     ],
 )  # fmt: skip
 def test_programs_are_cut_where_values_are_handed_over(

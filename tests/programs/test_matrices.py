@@ -13,10 +13,15 @@ import numpy as np
 import pytest
 import torch
 
+from programs import zoo
 from programs.kinds import COLUMN, ROW, TREE
 from programs.layout import Layout
 from programs.ops import OPS
 from programs.run.matrices import MATRIX_FUNCTIONS
+from programs.run.reference import initial_state, numpy_step
+
+from tests.support.kernel_runs import Fused, needs_c
+from tests.support.runs import padded, rules_of, zero_rows
 
 SHAPES = [(2, 2), (3, 8), (8, 3), (16, 16), (12, 40)]
 LEAVES = [(3, 4), (5,), (2, 3, 2), (), (1, 4), (4, 1)]
@@ -162,3 +167,49 @@ def test_how_many_numbers_are_kept() -> None:
     """The rows and columns of (3, 4), (5, 1), (2, 6), (1, 1), (1, 4), (4, 1)."""
     assert LAYOUT.length(ROW) == 3 + 5 + 2 + 1 + 1 + 4
     assert LAYOUT.length(COLUMN) == 4 + 1 + 6 + 1 + 4 + 1
+
+
+# --- transposes ----------------------------------------------------------------------------------------------------
+
+BOTH = ["adafactor", "normuon", "muon"]
+PLAIN = Layout(((6, 7), (9, 4), (5, 1), (4, 4), (3, 3)))
+TRANSPOSED = Layout.of_shapes([(7, 6), (9, 4), (5,), (4, 4), (3, 3)], [True, False, False, True, False])
+
+
+def laid_out(row: np.ndarray) -> np.ndarray:
+    """[.., P] of the first layout in the second."""
+    parts = np.split(row, np.cumsum(PLAIN.sizes)[:-1], axis=-1)
+    matrices = zip(parts, PLAIN.matrices, TRANSPOSED.transposed, strict=True)
+    turned = [
+        x.reshape(*x.shape[:-1], *shape).swapaxes(-1, -2).reshape(x.shape) if flag else x for x, shape, flag in matrices
+    ]
+    return np.concatenate(turned, axis=-1)
+
+
+def test_a_transposed_leaf_has_the_rows_of_its_matrix() -> None:
+    assert TRANSPOSED.matrices == PLAIN.matrices
+    for kind in (ROW, COLUMN):
+        assert np.array_equal(TRANSPOSED.spread(kind, TREE), laid_out(PLAIN.spread(kind, TREE)))
+
+
+@needs_c
+@pytest.mark.parametrize("name", BOTH)
+def test_programs_do_the_same_on_transposed_leaves(name: str) -> None:
+    """By NumPy, torch and C."""
+    program, rng = zoo.load(name), np.random.default_rng(2)
+    w, gradients = rng.normal(size=PLAIN.total), rng.normal(size=(4, PLAIN.total))
+    step, state = numpy_step(program, PLAIN), initial_state(program, PLAIN)
+    step_of_others, state_of_others = numpy_step(program, TRANSPOSED), initial_state(program, TRANSPOSED)
+    others = laid_out(w)
+    fused = Fused([program])
+    rows = [zero_rows(1, others, TRANSPOSED), fused.rows(others, TRANSPOSED)]
+    rules = [rules_of([program], TRANSPOSED, rows[0], 4)[0], fused.bound(rows[1], TRANSPOSED, steps=4)]
+    for t, g in enumerate(gradients):
+        update, state = step(w, g, state, 1.0)
+        update_of_others, state_of_others = step_of_others(others, laid_out(g), state_of_others, 1.0)
+        w, others = w - update, others - update_of_others
+        np.testing.assert_allclose(others, laid_out(w), rtol=1e-12, atol=1e-12)
+        for buffers, rule in zip(rows, rules, strict=True):
+            buffers.g.copy_(padded(laid_out(g), TRANSPOSED))
+            rule.step(torch.ones(1), torch.tensor([t]))
+            np.testing.assert_allclose(buffers.w[0, : TRANSPOSED.total], laid_out(w), rtol=1e-4, atol=1e-4)

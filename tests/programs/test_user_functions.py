@@ -9,16 +9,18 @@ import dataclasses
 import shutil
 from collections.abc import Callable, Iterator
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
 
 from programs import Program, Statement, hashing, ops, parse, zoo
-from programs.export import export_torch
+from programs.export import export_torch, optax_source
 from programs.fingerprint import fingerprint
 from programs.hashing import dataflow_hash
 from programs.mutation import mutate
-from programs.ops import OPS, SETS, USER_OPS, Op, largest, one_number
+from programs.ops import OPS, SETS, USER_OPS, Op, largest, like_first, one_number, one_per_weight, per_leaf, per_row
+from programs.simplify import equations, simplify_algebra
 
 from tests.support.kernel_runs import Fused
 from tests.support.runs import batched_weights, reference_weights
@@ -32,6 +34,16 @@ SOFTSIGN = Op(
     "softsign", (ops.ANY,), largest, lambda x: x / (1 + np.abs(x)), "{0} / (1 + torch.abs({0}))",
     "{0} / (1.0f + fabsf({0}))",
 )  # fmt: skip
+
+POLAR = ops.OPS["orthogonalize"].numpy
+MEAN = lambda x: np.mean(x * x, axis=-1, keepdims=True)  # noqa: E731 - of rows
+LIKELY = [  # what the table has no function of
+    Op("mean_square", (ops.ANY,), one_number, MEAN, "{1}", "{1}", sums=((0, 0),), averages=True),
+    Op("over_rms", (ops.ANY,), like_first, lambda x: x / np.sqrt(MEAN(x)), "{0} / torch.sqrt({1})", "{0} / sqrtf({1})",
+       sums=((0, 0),), averages=True),
+    Op("half", (ops.WEIGHTS,), one_per_weight, lambda layout, x: POLAR(layout, x) / 2, "orthogonalize({0}) / 2", ""),
+    Op("kept", (ops.WEIGHTS,), one_per_weight, lambda layout, x: x * POLAR(layout, x), "{0} * orthogonalize({0})", ""),
+]  # fmt: skip
 
 ENERGY = Op("energy", (ops.ANY,), one_number, lambda x: ops._all(x * x), "{1}", "{1}", sums=((0, 0),))
 
@@ -136,3 +148,83 @@ def test_a_function_may_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
         for got in (batched_weights([program], start), Fused([program]).weights(start)):
             np.testing.assert_allclose(got[:, 0], expected, rtol=1e-5, atol=ATOL)
     assert "class Found(Optimizer)" in export_torch(program, "Found")
+
+
+SECOND_NAMES = [op.name for op in OPS.values() if op.set in ("steps", "matrices") or op.sums]
+
+
+def reading(function: str) -> Program:
+    """A program that calls a function of w and g, as far as it has arguments, in an average and beside it."""
+    op = OPS[function]
+    args = [name if ops.TREE in accepts else 0.5 for name, accepts in zip(("g", "w"), op.accepts, strict=False)]
+    call = f"{function}({', '.join(map(str, args))})"
+    return parse(f"a = {call}\nb = a * g\nm = interp(m, b, 0.1)\nx = m + b\ny = {call}\nx = x * y\nupdate = x * lr")
+
+
+def check_everywhere(program: Program) -> None:
+    """NumPy, torch, C; exports are checked against the program when they are made."""
+    shapes = ((6, 7), (9, 4), (5,), (1,))
+    rng, size = np.random.default_rng(3), 6 * 7 + 9 * 4 + 5 + 1
+    gradients = rng.normal(size=(4, size)).astype(np.float32)
+    start = Trajectory(rng.normal(size=size).astype(np.float32), gradients, np.full(4, 0.5, np.float32))
+    expected = reference_weights(program, start, shapes)
+    runs = [batched_weights([program], start, shapes)]
+    if shutil.which("cc"):
+        runs.append(Fused([program]).weights(start, shapes))
+    for got in runs:
+        np.testing.assert_allclose(got[:, 0], expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+    assert "class Found(Optimizer)" in export_torch(program, "Found", total_steps=100)
+    assert "def found(" in optax_source(program, "found", total_steps=100)
+
+
+@pytest.mark.parametrize("name", SECOND_NAMES)
+def test_a_function_of_the_table_may_have_a_second_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever a function counts by what its row says, not by what it is called."""
+    add(dataclasses.replace(OPS[name], name="mine", set="user"), monkeypatch)
+    program, original = reading("mine"), reading(name)
+    check_everywhere(program)
+    if OPS[name].set != "paper":  # programs of the paper's functions alone are compared on a smaller problem
+        assert fingerprint(program).key == fingerprint(original).key
+    assert dataflow_hash(program) != dataflow_hash(original)
+    simpler = simplify_algebra(program).program
+    assert fingerprint(simpler).key == fingerprint(program).key
+    assert equations(simpler)
+
+
+@pytest.mark.parametrize("op", LIKELY, ids=lambda op: op.name)
+def test_functions_may_average_and_be_of_whole_matrices(op: Op, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(op, monkeypatch)
+    check_everywhere(reading(op.name))
+
+
+def test_a_function_of_matrices_need_not_be_zero_where_its_argument_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "1 - orthogonalize({0})"
+    add(Op("beyond", (ops.WEIGHTS,), one_per_weight, lambda layout, x: 1 - POLAR(layout, x), text, ""), monkeypatch)
+    program = parse("m = m * 0.9\na = beyond(m)\na = a * g\nupdate = a * lr")
+    assert fingerprint(simplify_algebra(program).program).key == fingerprint(program).key
+
+
+def test_what_a_function_tells_of_the_training_is_part_of_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row has no text to tell these apart, and the export says what it is in words."""
+    keys = []
+    for name in ("get_step", "get_steps"):
+        add(dataclasses.replace(OPS[name], name="mine", set="user"), monkeypatch)
+        keys.append(dataflow_hash(reading("mine")))
+        monkeypatch.setattr("programs.export.docstring.USER_OPS", ops.USER_OPS)
+        source = export_torch(reading("mine"), "Found", total_steps=9)
+        assert f"mine() is {OPS[name].meaning}" in " ".join(source.split())
+    assert keys[0] != keys[1]
+
+
+@pytest.mark.parametrize(
+    ("what", "row"),
+    [
+        ("one argument", {"accepts": (ops.WEIGHTS, ops.WEIGHTS), "result": one_per_weight}),
+        ("no sums", {"accepts": (ops.WEIGHTS,), "result": one_per_weight, "sums": ((0,),)}),
+        ("needs sums", {"accepts": (ops.WEIGHTS,), "result": per_row}),
+        ("of_numbers", {"accepts": (ops.ANY,), "result": per_leaf, "sums": ((0,),)}),
+    ],
+)
+def test_what_not_all_parts_could_run_is_refused_with_its_name(what: str, row: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"function odd: .*{what}"):
+        Op("odd", numpy=np.abs, torch="{1}", c="{1}", **row)

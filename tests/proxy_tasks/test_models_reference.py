@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,10 +14,15 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
+from programs import parse, zoo
+from programs.export import torch_source
+from programs.run.batched import Rows
+
 from proxy_tasks import configured_process
 from proxy_tasks.models import MODELS, Model
 
 from tests.support.references import CASES, Case, weights_of
+from tests.support.runs import rules_of
 
 COMPANY = 9  # more than a chunk of any model
 
@@ -70,6 +76,33 @@ def test_losses_and_gradients_are_those_of_ordinary_modules(case: Case, shared: 
         ours = weights_of(module, [p[0] for p in model.parameters(gradients[r : r + 1])])
         for name, p in module.named_parameters():
             torch.testing.assert_close(ours[name], p.grad, rtol=1e-3, atol=2e-6, msg=lambda m, n=name: f"{n}: {m}")
+
+
+COLUMNS = "c = column_mean(g)\nv = interp(c, v, 0.9)\nr = row_norm(w)\nx = g + v\nx = x * r\nupdate = x * lr"
+
+
+@pytest.mark.parametrize("text", [str(zoo.load("adafactor")), str(zoo.load("normuon")), COLUMNS])
+def test_rows_are_those_of_ordinary_modules(case: Case, text: str) -> None:
+    """A program moves the weights of a model as it moves, exported, those of the module, whose matrices are others."""
+    model, module, _ = case
+    program, namespace = parse(text), dict[str, Any]()
+    exec(compile(torch_source(program, "Exported"), "<export>", "exec"), namespace)  # noqa: S102
+    rows = Rows(*(torch.zeros(1, model.layout.width) for _ in range(4)))
+    rows.w.copy_(rows_of(model, 1))
+    rules, _ = rules_of([program], model.layout, rows, 4)
+    module.load_state_dict(weights_of(module, [p[0] for p in model.parameters(rows.w)]))
+    optimizer = namespace["Exported"](module.parameters())
+    for step in range(4):
+        _, gradients = losses_and_gradients(model, rows.w, *minibatch(case, 1))
+        rows.g[:, : model.layout.total] = gradients
+        ours = weights_of(module, [p[0] for p in model.parameters(rows.g)])
+        for name, p in module.named_parameters():
+            p.grad = ours[name].clone()
+        rules.step(torch.ones(1), torch.tensor([step]))
+        optimizer.step()
+        ours = weights_of(module, [p[0] for p in model.parameters(rows.w)])
+        for name, p in module.named_parameters():
+            torch.testing.assert_close(p.detach(), ours[name], rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
 
 
 class Objective(nn.Module):
