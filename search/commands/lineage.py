@@ -23,8 +23,9 @@ LARGEST = 10  # gains that are shown unless all are asked for
 MOST_LINES = 16  # of the change of one step, unless all are asked for
 
 COLUMNS = (
-    "search", "generation", "id", "birth", "parent_birth", "mutation", "answered_by", "status", "fitness", "gain",
-    "changed", "dataflow_hash", "statements", "live_statements", "state_slots", "genome",
+    "search", "generation", "id", "birth", "parent_birth", "mutation", "answered_by", "status", "fitness",
+    "standard_error", "trainings", "gain", "changed", "dataflow_hash", "statements", "live_statements", "state_slots",
+    "genome",
 )  # fmt: skip
 
 

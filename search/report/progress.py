@@ -36,7 +36,10 @@ def best_over_births(source: ReportedSearch) -> Section:
         if clock.paused:
             caption += f" Pauses between runs, {length(clock.paused)} in all, are left out."
         shown.append(_figure(source, "best-over-time", times[kept], best[kept], unit, caption))
-    lead = "The line is the best program so far; broken lines are known optimizers, tuned on the same tasks and seeds."
+    lead = "The line is the best program so far"
+    if source.best.standard_error is not None:
+        lead += ", by its fitness less the standard error of that"
+    lead += "; broken lines are known optimizers, tuned on the same tasks and seeds."
     return Section("progress", "Best fitness", shown, lead, columns=True)
 
 

@@ -53,9 +53,10 @@ class ProgramColumns(Row):
     batch: int
     """The batch that it was drawn in."""
     parent_birth: int | None
-    """The birth that was mutated; none of the start program and of random programs."""
-    mutation: Annotated[str, String(20)]
-    """What made it, such as start, insert, delete, modify, tune or random; +n for n more mutations."""
+    """The birth that was mutated, or whose program was raced; none of the start program and of random programs."""
+    mutation: Annotated[str, String(40)]
+    """What made it: start, random, a kind of change such as insert, graft, constants or tune, or race: a known program
+    on further seeds. After `insert+2` came two more changes; updates of a `graft x0.3` are 0.3 times as large."""
     genome: str
     """The text of the program, dead statements included."""
     dataflow_hash: Digest
