@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from search.commands.options import RESULTS, CsvOption, JsonOption, SearchOption, StoreOption
 from search.commands.output import Form, form_of, table_of, write
-from search.commands.terminal import console, number, show_table
+from search.commands.terminal import console, estimate, number, show_table
 from search.results.results import Results, SearchDriver, open_results
 from search.results.text import printable
 from search.store.keys import SearchState
@@ -104,7 +104,7 @@ def _status(row: SearchEntry, driver: SearchDriver, best: LeaderboardEntry | Non
 
 
 def _show(results: Results, searches: Sequence[SearchStatus]) -> None:
-    columns = ["search", "state", "programs", "trained", "best", "+-", "trainings", "rate", "left"]
+    columns = ["search", "state", "programs", "trained", "best", "+-", "rate", "left"]
     title = f"searches in {results.location}"
     show_table(title, columns, [_row(search) for search in searches], left=["search", "state", "left"])
     for search in searches:
@@ -114,18 +114,30 @@ def _show(results: Results, searches: Sequence[SearchStatus]) -> None:
         console.print("no search yet; `optsearch run CONFIG` starts one")
     for search in searches:
         if search.programs:
+            console.print(_best(search), overflow="fold")
             _show_progress(results, search.search)
             _show_meta_validation(results, search.search)
 
 
 def _row(search: SearchStatus) -> list[str]:
-    left = {"": search.programs_left, " evaluations": search.evaluations_left, " steps": search.replica_steps_left}
+    left = {
+        "": search.programs_left,
+        " evaluations": search.evaluations_left,
+        " replica steps": search.replica_steps_left,
+    }
     return [
         search.search, search.state, str(search.programs), str(search.trained), number(search.best_fitness),
-        number(search.best_standard_error), "-" if search.best_trainings is None else str(search.best_trainings),
-        f"{search.programs_per_second:.0f}/s",
+        number(search.best_standard_error), f"{search.programs_per_second:.0f}/s",
         ", ".join(f"{number_of}{what}" for what, number_of in left.items() if number_of is not None) or "-",
     ]  # fmt: skip
+
+
+def _best(search: SearchStatus) -> str:
+    name = printable(search.search)
+    if search.best_id is None:
+        return f"{name}: no program has trained well"
+    found = estimate(search.best_fitness, search.best_standard_error, search.best_trainings or 0)
+    return f"{name}: best is program {search.best_id}, {found}"
 
 
 def _driven(search: SearchStatus) -> str:

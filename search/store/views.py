@@ -120,6 +120,20 @@ class LeaderboardEntry(_OfSearch):
 @view(
     "v_progress",
     f"""
+        WITH known AS (
+            SELECT search_id, batch, fitness - COALESCE(standard_error, 0) AS lower_bound,
+                   LEAD(batch) OVER (PARTITION BY search_id, key ORDER BY birth) AS until
+            FROM program WHERE answered_by IN ({_TRAINED})
+        ), raced AS (
+            SELECT b.search_id, b.batch, MAX(k.lower_bound) AS best
+            FROM known k
+            JOIN (SELECT DISTINCT search_id, batch FROM program) AS b
+                ON b.search_id = k.search_id AND b.batch >= k.batch AND b.batch < k.until
+            WHERE k.until IS NOT NULL
+            GROUP BY b.search_id, b.batch
+        ), lasting AS (
+            SELECT search_id, batch, MAX(lower_bound) AS best FROM known WHERE until IS NULL GROUP BY search_id, batch
+        )
         SELECT search, batch, births, trained, raced, by_hash, by_fingerprint, in_flight, rejected, redundant_share,
                CAST(SUM(births) OVER so_far AS BIGINT) AS births_so_far,
                CAST(SUM(trained) OVER so_far AS BIGINT) AS trained_so_far,
@@ -128,7 +142,8 @@ class LeaderboardEntry(_OfSearch):
                CAST(SUM(by_fingerprint) OVER so_far AS BIGINT) AS by_fingerprint_so_far,
                CAST(SUM(in_flight) OVER so_far AS BIGINT) AS in_flight_so_far,
                CAST(SUM(rejected) OVER so_far AS BIGINT) AS rejected_so_far,
-               MAX(best) OVER so_far AS best_so_far
+               CASE WHEN raced_best IS NULL OR MAX(lasting_best) OVER so_far >= raced_best
+                    THEN MAX(lasting_best) OVER so_far ELSE raced_best END AS best_so_far
         FROM (
             SELECT s.id AS search_id, s.name AS search, i.batch,
                    COUNT(*) AS births,
@@ -139,8 +154,11 @@ class LeaderboardEntry(_OfSearch):
                    SUM(CASE WHEN i.answered_by = '{Answer.IN_FLIGHT}' THEN 1 ELSE 0 END) AS in_flight,
                    SUM(CASE WHEN i.answered_by IN ({_REJECTED}) THEN 1 ELSE 0 END) AS rejected,
                    1 - CAST(SUM(i.live_statements) AS DOUBLE PRECISION) / SUM(i.statements) AS redundant_share,
-                   MAX(i.fitness - COALESCE(i.standard_error, 0)) AS best
-            FROM program i JOIN search s ON s.id = i.search_id
+                   MAX(raced.best) AS raced_best, MAX(lasting.best) AS lasting_best
+            FROM program i
+            JOIN search s ON s.id = i.search_id
+            LEFT JOIN raced ON raced.search_id = i.search_id AND raced.batch = i.batch
+            LEFT JOIN lasting ON lasting.search_id = i.search_id AND lasting.batch = i.batch
             GROUP BY s.id, s.name, i.batch
         ) AS batches
         WINDOW so_far AS (PARTITION BY search_id ORDER BY batch)
@@ -185,7 +203,8 @@ class ProgressEntry(Row):
     rejected_so_far: int
     """Those of them that were rejected."""
     best_so_far: float | None
-    """The highest lower bound until then: fitness less its standard error where that is known."""
+    """The lower bound (fitness less its standard error where that is known) of the program that led then, as far as was
+    known then: it falls where a leader turns out to have been lucky."""
 
 
 @view(
