@@ -18,6 +18,7 @@ from search.evolution.constraints import check_starts
 from search.evolution.driver import Driver
 from search.evolution.resume import known_search
 from search.results.results import Results
+from search.results.text import STRATEGIES
 from search.settings.settings import Settings
 from search.settings.tasks import load_tasks
 from search.training.session import opened
@@ -62,7 +63,9 @@ def compare(config: Path, overrides: list[str], output: Path, name: str | None =
                 known_search(plan.settings(file, store), store)
         for plan in plans:
             settings = plan.settings(file, store)
-            console.print(f"{settings.name}: {settings.strategy.repeats} populations, {settings.strategy.kind}")
+            console.print(
+                f"{settings.name}: {settings.strategy.repeats} populations, {STRATEGIES[settings.strategy.kind]}"
+            )
             driver = Driver(settings, store, evaluator)
             with shown(driver):
                 driver.run()

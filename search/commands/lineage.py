@@ -85,7 +85,7 @@ def _show(line: Sequence[LineageEntry], every_change: bool, location: str) -> No
         before = place
     table += _folded(line[before:])
     title = f"lineage of program {line[-1].id} of search {line[-1].search}"
-    columns = ["id", "birth", "mutation", "change of live statements", "fitness", "gain"]
+    columns = ["id", "birth", "mutation", "change of live statements", "fitness", "+-", "trainings", "gain"]
     show_table(title, columns, table, left=["mutation", "change of live statements"])
     console.print(_summary(line, len(changes), len(shown)), overflow="fold")
 
@@ -123,7 +123,11 @@ def _first(row: LineageEntry) -> list[str | Text]:
 
 
 def _step(row: LineageEntry, change: Text, gain: str) -> list[str | Text]:
-    return [str(row.id), str(row.birth), row.mutation, change, number(row.fitness), gain]
+    return [str(row.id), str(row.birth), row.mutation, change, *_known(row), gain]
+
+
+def _known(row: LineageEntry) -> list[str | Text]:
+    return [number(row.fitness), number(row.standard_error), str(row.trainings)]
 
 
 def _folded(line: Sequence[LineageEntry]) -> list[list[str | Text]]:
@@ -137,7 +141,7 @@ def _folded(line: Sequence[LineageEntry]) -> list[list[str | Text]]:
         said = f"{births} births, {changed} of which changed something"
     last = line[-1]
     gain = _gain(line[0], last) if changed else ""
-    return [[str(last.id), str(last.birth), "...", Text(said, style="dim"), number(last.fitness), gain]]
+    return [[str(last.id), str(last.birth), "...", Text(said, style="dim"), *_known(last), gain]]
 
 
 def _gain(before: LineageEntry, after: LineageEntry) -> str:
