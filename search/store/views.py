@@ -124,15 +124,18 @@ class LeaderboardEntry(_OfSearch):
             SELECT search_id, batch, fitness - COALESCE(standard_error, 0) AS lower_bound,
                    LEAD(batch) OVER (PARTITION BY search_id, key ORDER BY birth) AS until
             FROM program WHERE answered_by IN ({_TRAINED})
+        ), lasting AS (
+            SELECT search_id, batch, MAX(MAX(CASE WHEN until IS NULL THEN lower_bound END))
+                       OVER (PARTITION BY search_id ORDER BY batch) AS best
+            FROM known GROUP BY search_id, batch
         ), raced AS (
             SELECT b.search_id, b.batch, MAX(k.lower_bound) AS best
             FROM known k
+            JOIN lasting l ON l.search_id = k.search_id AND l.batch = k.batch
             JOIN (SELECT DISTINCT search_id, batch FROM program) AS b
                 ON b.search_id = k.search_id AND b.batch >= k.batch AND b.batch < k.until
-            WHERE k.until IS NOT NULL
+            WHERE k.until IS NOT NULL AND (l.best IS NULL OR k.lower_bound > l.best)
             GROUP BY b.search_id, b.batch
-        ), lasting AS (
-            SELECT search_id, batch, MAX(lower_bound) AS best FROM known WHERE until IS NULL GROUP BY search_id, batch
         )
         SELECT search, batch, births, trained, raced, by_hash, by_fingerprint, in_flight, rejected, redundant_share,
                CAST(SUM(births) OVER so_far AS BIGINT) AS births_so_far,
