@@ -27,8 +27,8 @@ EXAMPLES = 5  # ids of duplicates that are named
 
 PROGRAM_COLUMNS = (
     "search", "id", "birth", "batch", "parent_id", "parent_birth", "mutation", "answered_by", "trained_id", "status",
-    "reason", "fitness", "standard_error", "trainings", "lower_bound", "over_adamw", "races", "statements",
-    "live_statements", "state_slots", "key", "dataflow_hash", "genome", "live_genome",
+    "reason", "fitness", "standard_error", "trainings", "lower_bound", "over_adamw", "races", "replica_steps",
+    "statements", "live_statements", "state_slots", "key", "dataflow_hash", "genome", "live_genome",
 )  # fmt: skip
 
 

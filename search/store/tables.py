@@ -169,7 +169,7 @@ class MetaValidationRow(Row):
     birth: int
     """The birth of that program."""
     fitness: float
-    """Its fitness in the search."""
+    """Its fitness in the search, as far as it was known then."""
     meta_fitness: float | None
     """Its fitness on the tasks that the search never sees; none where training failed there."""
 
