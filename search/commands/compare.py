@@ -19,6 +19,7 @@ from search.evolution.driver import Driver
 from search.evolution.outside.proposer import check_proposer
 from search.evolution.resume import known_search
 from search.results.results import Results
+from search.results.text import STRATEGIES
 from search.settings.settings import Settings
 from search.settings.tasks import load_tasks
 from search.training.session import opened
@@ -65,7 +66,9 @@ def compare(config: Path, overrides: list[str], output: Path, name: str | None =
                 known_search(plan.settings(file, store), store)
         for plan in plans:
             settings = plan.settings(file, store)
-            console.print(f"{settings.name}: {settings.strategy.repeats} populations, {settings.strategy.kind}")
+            console.print(
+                f"{settings.name}: {settings.strategy.repeats} populations, {STRATEGIES[settings.strategy.kind]}"
+            )
             driver = Driver(settings, store, evaluator)
             with shown(driver):
                 driver.run()

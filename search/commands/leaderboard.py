@@ -30,7 +30,7 @@ class Wanted(NamedTuple):
 
     `search` and `task`: of this search, of searches that train on this task. `status`: how their trainings ended.
     `states` and `statements`: state slots and live statements at most. `pareto`: only those that no other beats in
-    fitness, live statements and state slots together.
+    lower bound, live statements and state slots together.
     """
 
     search: str | None = None
@@ -65,7 +65,8 @@ def command(
     ] = None,
     statements: Annotated[int | None, typer.Option(**numeric(limits.SIZE), help="Live statements at most.")] = None,
     pareto: Annotated[
-        bool, typer.Option("--pareto", help="Only programs that none beats in fitness, live statements and states.")
+        bool,
+        typer.Option("--pareto", help="Only those that none beats in fitness less its error, live statements, states."),
     ] = False,
     limit: LimitOption = None,
     watch: Annotated[
@@ -74,7 +75,7 @@ def command(
     json: JsonOption = False,
     csv: CsvOption = False,
 ) -> None:
-    """The best distinct programs, with their margins over the tuned baselines."""
+    """The best distinct programs by fitness less its standard error, with their margins over the tuned baselines."""
     form = form_of(json, csv)
     wanted = Wanted(search, task, status, states, statements, pareto)
     check_wanted(wanted)
@@ -122,8 +123,8 @@ def write_leaderboard(results: Results, wanted: Wanted, limit: int | None, form:
     if form is Form.TEXT:
         console.print(leaderboard(results, wanted, LIMIT if limit is None else limit))
         return
-    margins = {"over_adamw": None, "over_best_baseline": None}  # which programs without fitness lack
-    rows = [margins | row.as_columns() for row in find_programs(results, wanted, limit)]
+    lacking = {"lower_bound": None, "over_adamw": None, "over_best_baseline": None}  # programs without fitness
+    rows = [lacking | row.as_columns() for row in find_programs(results, wanted, limit)]
     write(form, "leaderboard", results.location, [Table("leaderboard", columns_of(LeaderboardEntry), rows)])
 
 
@@ -134,7 +135,8 @@ def leaderboard(results: Results, wanted: Wanted, limit: int) -> RenderableType:
         nothing = "no such program" if wanted != Wanted(wanted.search) else "no program has trained well"
         return Group(_title(wanted), f"{nothing}; `optsearch failures` says what became of those that were born")
     more = ["there are more; --limit says how many are listed"] if len(rows) > limit else []
-    return Group(_title(wanted), _table(rows[:limit]), *more)
+    is_one = wanted.search is not None or len(results.names()) == 1
+    return Group(_title(wanted), _table(rows[:limit], is_one), *more)
 
 
 def watch_leaderboard(location: str, wanted: Wanted, limit: int | None, seconds: str | None) -> None:
@@ -150,7 +152,7 @@ def watch_leaderboard(location: str, wanted: Wanted, limit: int | None, seconds:
 def show_best(results: Results, search: str, limit: int) -> list[LeaderboardEntry]:
     """Print the best programs of a search, and return them."""
     rows = results.leaderboard(search, limit)
-    console.print(_title(Wanted(search)), _table(rows), "", sep="\n")
+    console.print(_title(Wanted(search)), _table(rows, of_one_search=True), "", sep="\n")
     return rows
 
 
@@ -158,15 +160,24 @@ def _title(wanted: Wanted) -> Text:
     return Text(printable(wanted.title), style="bold", overflow="fold")
 
 
-def _table(rows: Sequence[LeaderboardEntry] | Sequence[ProgramEntry]) -> RenderableType:
-    cells = []
-    for row in rows:
-        size = [str(row.statements), str(row.live_statements), states(row.state_slots), str(row.birth)]
-        if isinstance(row, LeaderboardEntry):
-            margins = [number(row.over_adamw, sign=True), number(row.over_best_baseline, sign=True)]
-            cells.append([str(row.id), row.search, number(row.fitness), *margins, *size])
-        else:
-            cells.append([str(row.id), row.search, row.reason or "", *size])
-    about = ["reason"] if any(isinstance(row, ProgramEntry) for row in rows) else ["fitness", "over AdamW", "over best"]
-    columns = ["id", "search", *about, "statements", "live", "states", "birth"]
-    return make_table(columns, cells, left=["search", "reason"])
+def _table(rows: Sequence[LeaderboardEntry] | Sequence[ProgramEntry], of_one_search: bool) -> RenderableType:
+    """Return programs as a table; the names of their searches are left out where all are of one."""
+    about = ["reason"]
+    if any(isinstance(row, LeaderboardEntry) for row in rows):
+        about = ["fitness", "+-", "trainings", "over AdamW", "over best"]
+    whose = [] if of_one_search else ["search"]
+    cells = [
+        [
+            str(row.id), *[row.search] * len(whose), *_about(row), str(row.live_statements), states(row.state_slots),
+            str(row.birth),
+        ]
+        for row in rows
+    ]  # fmt: skip
+    return make_table(["id", *whose, *about, "live", "states", "birth"], cells, left=["search", "reason"])
+
+
+def _about(row: LeaderboardEntry | ProgramEntry) -> list[str]:
+    if not isinstance(row, LeaderboardEntry):
+        return [row.reason or ""]
+    margins = [number(row.over_adamw, sign=True), number(row.over_best_baseline, sign=True)]
+    return [number(row.fitness), number(row.standard_error), str(row.trainings), *margins]

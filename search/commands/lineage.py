@@ -17,16 +17,17 @@ from search.commands.options import RESULTS, CsvOption, IdArgument, JsonOption, 
 from search.commands.output import Form, Table, form_of, write
 from search.commands.terminal import console, number, show_table
 from search.results.results import Results, open_results
+from search.results.text import change
 from search.store.views import LineageEntry
 
 LARGEST = 10  # gains that are shown unless all are asked for
 MOST_LINES = 16  # of the change of one step, unless all are asked for
 
-WITHOUT_PARENT = {"start": "the start program", "random": "drawn at random", "outside": "from outside"}
 
 COLUMNS = (
-    "search", "generation", "id", "birth", "parent_birth", "mutation", "answered_by", "status", "fitness", "gain",
-    "changed", "dataflow_hash", "statements", "live_statements", "state_slots", "genome",
+    "search", "generation", "id", "birth", "parent_birth", "mutation", "answered_by", "status", "fitness",
+    "standard_error", "trainings", "gain", "changed", "dataflow_hash", "statements", "live_statements", "state_slots",
+    "genome",
 )  # fmt: skip
 
 
@@ -86,7 +87,7 @@ def _show(line: Sequence[LineageEntry], every_change: bool, location: str) -> No
         before = place
     table += _folded(line[before:])
     title = f"lineage of program {line[-1].id} of search {line[-1].search}"
-    columns = ["id", "birth", "mutation", "change of live statements", "fitness", "gain"]
+    columns = ["id", "birth", "mutation", "change of live statements", "fitness", "+-", "trainings", "gain"]
     show_table(title, columns, table, left=["mutation", "change of live statements"])
     console.print(_summary(line, len(changes), len(shown)), overflow="fold")
 
@@ -119,11 +120,15 @@ def _text(lines: Iterable[tuple[str, str]]) -> Text:
 
 
 def _first(row: LineageEntry) -> list[str | Text]:
-    return _step(row, Text(WITHOUT_PARENT.get(row.mutation, "no parent is known")), "")
+    return _step(row, Text("no parent is known" if row.parent_birth is not None else change(row.mutation)), "")
 
 
 def _step(row: LineageEntry, change: Text, gain: str) -> list[str | Text]:
-    return [str(row.id), str(row.birth), row.mutation, change, number(row.fitness), gain]
+    return [str(row.id), str(row.birth), row.mutation, change, *_known(row), gain]
+
+
+def _known(row: LineageEntry) -> list[str | Text]:
+    return [number(row.fitness), number(row.standard_error), str(row.trainings)]
 
 
 def _folded(line: Sequence[LineageEntry]) -> list[list[str | Text]]:
@@ -137,7 +142,7 @@ def _folded(line: Sequence[LineageEntry]) -> list[list[str | Text]]:
         said = f"{births} births, {changed} of which changed something"
     last = line[-1]
     gain = _gain(line[0], last) if changed else ""
-    return [[str(last.id), str(last.birth), "...", Text(said, style="dim"), number(last.fitness), gain]]
+    return [[str(last.id), str(last.birth), "...", Text(said, style="dim"), *_known(last), gain]]
 
 
 def _gain(before: LineageEntry, after: LineageEntry) -> str:

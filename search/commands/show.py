@@ -12,22 +12,23 @@ from programs.liveness import live_program, live_statements
 from programs.program import Program
 
 from search.commands.curves import CURVE_COLUMNS, CompetitorCurves, curve_rows, curves_of, show_curves
-from search.commands.lineage import WITHOUT_PARENT, changes_of
+from search.commands.lineage import changes_of
 from search.commands.options import RESULTS, CsvOption, IdArgument, JsonOption, StoreOption
 from search.commands.output import Form, Table, form_of, table_of, write
 from search.commands.proof_tables import show_proof
-from search.commands.terminal import console, describe, number, show_program, show_table
+from search.commands.terminal import console, describe, estimate, number, show_program, show_table
 from search.results.queries import Duplicates
 from search.results.results import Results, open_results
-from search.results.text import printable
+from search.results.text import change, printable
+from search.store.keys import Answer
 from search.store.views import BaselineEntry, FunnelEntry, LineageEntry, ProgramEntry, ProofEntry
 
 EXAMPLES = 5  # ids of duplicates that are named
 
 PROGRAM_COLUMNS = (
     "search", "id", "birth", "batch", "parent_id", "parent_birth", "mutation", "answered_by", "trained_id", "status",
-    "reason", "fitness", "over_adamw", "standard_error", "trainings", "statements", "live_statements", "state_slots",
-    "key", "dataflow_hash", "genome", "live_genome",
+    "reason", "fitness", "standard_error", "trainings", "lower_bound", "over_adamw", "races", "replica_steps",
+    "statements", "live_statements", "state_slots", "key", "dataflow_hash", "genome", "live_genome",
 )  # fmt: skip
 
 
@@ -41,12 +42,14 @@ def command(
 
 
 class Found(NamedTuple):
-    """What the database holds about a program. `line`: from the start program to it."""
+    """What the database holds about a program. `line`: from the start program to it, or to what it raced."""
 
     program: Program
     row: ProgramEntry
     over_adamw: float | None
     line: list[LineageEntry]
+    races: int
+    """How often it was trained on further seeds."""
     trained: ProgramEntry | None
     """The first program with its key that was trained."""
     duplicates: list[Duplicates]
@@ -55,12 +58,19 @@ class Found(NamedTuple):
     proof: list[ProofEntry]
 
     @property
+    def parent_id(self) -> int | None:
+        """The ID of its parent; of a race, that of the program which was raced."""
+        return self.line[-1].parent_id if self.line[-1].id == self.row.id else self.line[-1].id
+
+    @property
     def as_columns(self) -> dict[str, Any]:
         """What there is to say about it in one row."""
         return self.row.as_columns() | {
-            "parent_id": self.line[-1].parent_id,
+            "parent_id": self.parent_id,
             "trained_id": None if self.trained is None else self.trained.id,
+            "lower_bound": self.row.lower,
             "over_adamw": self.over_adamw,
+            "races": self.races,
             "live_genome": str(live_program(self.program)),
         }
 
@@ -99,6 +109,7 @@ def _find(results: Results, program_id: int) -> Found:
         row,
         row.fitness - adamw if row.fitness is not None and adamw is not None else None,
         results.lineage(program_id),
+        len(results.races(row)),
         results.first_trained(row.key),
         results.duplicates(row),
         [curves_of(results, name, of, named.tasks) for name, of in competitors],
@@ -136,29 +147,34 @@ def _facts(results: Results, found: Found) -> list[tuple[str, str]]:
         outcome = f"{row.status}: {printable(row.reason or 'no reason noted')}"
     else:
         over = f", {number(found.over_adamw, True)} over tuned AdamW" if found.over_adamw is not None else ""
-        outcome = f"{number(row.fitness)}{over}"
+        outcome = f"{estimate(row.fitness, row.standard_error, row.trainings)}{over}"
     return [
         ("fitness" if row.fitness is not None else "outcome", outcome),
-        ("score from", _score(row, found.trained)),
-        ("origin", _origin(row, found.line[-1].parent_id)),
+        ("score from", _score(row, found.trained, found.races)),
+        ("origin", _origin(row, found.parent_id)),
         ("lineage", _lineage(found.line)),
         ("duplicates", _duplicates(results, found)),
         ("key", row.key),
     ]
 
 
-def _score(row: ProgramEntry, trained: ProgramEntry | None) -> str:
+def _score(row: ProgramEntry, trained: ProgramEntry | None, races: int) -> str:
+    raced = f", then on further seeds {races} time{'s' * (races != 1)}" if races else ""
+    if row.answered_by == Answer.REEVALUATION:
+        return f"training on further seeds, {races} time{'s' * (races != 1)} in all"
     how = row.answered_by.replace("_", " ")
     if trained is None or trained.id == row.id:
-        return how
-    return f"{how}: program {trained.id} was trained, and does the same"
+        return f"{how}{raced}"
+    return f"{how}: program {trained.id} was trained{raced}, and does the same"
 
 
 def _origin(row: ProgramEntry, parent_id: int | None) -> str:
     if row.parent_birth is None:
-        return f"birth {row.birth}, {WITHOUT_PARENT.get(row.mutation, 'the start program')}"
+        return f"birth {row.birth}, {change(row.mutation)}"
     parent = f"program {parent_id}, birth" if parent_id is not None else "birth"
-    return f"birth {row.birth}, {row.mutation} of {parent} {row.parent_birth}"
+    if row.answered_by == Answer.REEVALUATION:
+        return f"birth {row.birth}, a race of {parent} {row.parent_birth}"
+    return f"birth {row.birth}, {row.mutation} of {parent} {row.parent_birth}: {change(row.mutation)}"
 
 
 def _lineage(line: Sequence[LineageEntry]) -> str:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from search.commands.options import RESULTS, CsvOption, JsonOption, SearchOption, StoreOption
 from search.commands.output import Form, form_of, table_of, write
-from search.commands.terminal import console, number, show_table
+from search.commands.terminal import console, estimate, number, show_table
 from search.results.queries import AskedOutside
 from search.results.results import Results, SearchDriver, open_results
 from search.results.text import printable
 from search.store.keys import SearchState
 from search.store.rows import Row, columns_of
-from search.store.views import MetaValidationEntry, ProgressEntry, SearchEntry
+from search.store.views import LeaderboardEntry, MetaValidationEntry, ProgressEntry, SearchEntry
 
 POINTS = 8  # rows in the table over births
 
@@ -27,13 +27,19 @@ class SearchStatus(Row):
     silent_seconds: float | None
     programs: int
     trained: int
+    raced: int
+    replica_steps: int
     answered_share: float
     redundant_share: float
+    best_id: int | None
     best_fitness: float | None
+    best_standard_error: float | None
+    best_trainings: int | None
     seconds: float
     programs_per_second: float
     programs_left: int | None
     evaluations_left: int | None
+    replica_steps_left: int | None
 
 
 def command(
@@ -53,7 +59,10 @@ def write_status(results: Results, search: str | None, form: Form) -> None:
     """
     results.require(search)
     drivers = results.drivers()
-    searches = [_status(row, drivers[row.search]) for row in results.searches() if search in (None, row.search)]
+    searches = [
+        _status(row, drivers[row.search], results.best(row.search))
+        for row in results.searches() if search in (None, row.search)
+    ]  # fmt: skip
     if form is Form.TEXT:
         _show(results, searches)
         return
@@ -66,9 +75,13 @@ def write_status(results: Results, search: str | None, form: Form) -> None:
     write(form, "status", results.location, tables)
 
 
-def _status(row: SearchEntry, driver: SearchDriver) -> SearchStatus:
+def _status(row: SearchEntry, driver: SearchDriver, best: LeaderboardEntry | None) -> SearchStatus:
     budget = row.settings.get("budget", {})
-    programs, evaluations = (b if type(b := budget.get(name)) is int else None for name in ("programs", "evaluations"))
+
+    def left(limit: str, spent: int) -> int | None:
+        most = budget.get(limit)
+        return max(0, most - spent) if type(most) is int else None
+
     return SearchStatus(
         search=row.search,
         state="stopped" if row.state == SearchState.RUNNING and not driver.is_driven else row.state,
@@ -76,20 +89,26 @@ def _status(row: SearchEntry, driver: SearchDriver) -> SearchStatus:
         silent_seconds=None if driver.silent is None else max(0.0, driver.silent),
         programs=row.births,
         trained=row.trained,
+        raced=row.raced,
+        replica_steps=row.replica_steps,
         answered_share=1 - row.trained / max(1, row.births),
         redundant_share=row.redundant_share,
-        best_fitness=row.best,
+        best_id=None if best is None else best.id,
+        best_fitness=None if best is None else best.fitness,
+        best_standard_error=None if best is None else best.standard_error,
+        best_trainings=None if best is None else best.trainings,
         seconds=row.seconds,
         programs_per_second=row.births / row.seconds if row.seconds else 0.0,
-        programs_left=None if programs is None else max(0, programs - row.births),
-        evaluations_left=None if evaluations is None else max(0, evaluations - row.trained),
+        programs_left=left("programs", row.births),
+        evaluations_left=left("evaluations", row.trained),
+        replica_steps_left=left("replica_steps", row.replica_steps),
     )
 
 
 def _show(results: Results, searches: Sequence[SearchStatus]) -> None:
-    columns = ["search", "state", "programs", "trained", "answered", "redundant", "best", "rate", "left"]
+    columns = ["search", "state", "programs", "trained", "best", "+-", "rate", "left"]
     title = f"searches in {results.location}"
-    show_table(title, columns, [_row(search) for search in searches], left=["search", "state"])
+    show_table(title, columns, [_row(search) for search in searches], left=["search", "state", "left"])
     for search in searches:
         if search.state in (SearchState.RUNNING, "stopped"):
             console.print(_driven(search), overflow="fold")
@@ -100,18 +119,30 @@ def _show(results: Results, searches: Sequence[SearchStatus]) -> None:
             console.print(_from_outside(asked), overflow="fold")
     for search in searches:
         if search.programs:
+            console.print(_best(search), overflow="fold")
             _show_progress(results, search.search)
             _show_meta_validation(results, search.search)
 
 
 def _row(search: SearchStatus) -> list[str]:
-    left = [str(search.programs_left)] * (search.programs_left is not None)
-    left += [f"{search.evaluations_left} evaluations"] * (search.evaluations_left is not None)
+    left = {
+        "": search.programs_left,
+        " evaluations": search.evaluations_left,
+        " replica steps": search.replica_steps_left,
+    }
     return [
-        search.search, search.state, str(search.programs), str(search.trained), f"{search.answered_share:.1%}",
-        f"{search.redundant_share:.1%}", number(search.best_fitness), f"{search.programs_per_second:.0f}/s",
-        ", ".join(left) or "-",
+        search.search, search.state, str(search.programs), str(search.trained), number(search.best_fitness),
+        number(search.best_standard_error), f"{search.programs_per_second:.0f}/s",
+        ", ".join(f"{number_of}{what}" for what, number_of in left.items() if number_of is not None) or "-",
     ]  # fmt: skip
+
+
+def _best(search: SearchStatus) -> str:
+    name = printable(search.search)
+    if search.best_id is None:
+        return f"{name}: no program has trained well"
+    found = estimate(search.best_fitness, search.best_standard_error, search.best_trainings or 0)
+    return f"{name}: best is program {search.best_id}, {found}"
 
 
 def _driven(search: SearchStatus) -> str:
@@ -146,12 +177,14 @@ def _ago(seconds: float) -> str:
 def _show_progress(results: Results, search: str) -> None:
     """Print the shares of births by what answered them, over stretches of the search."""
     batches = results.progress(search)
+    races = any(batch.raced for batch in batches)
     rows = []
     for point in range(POINTS):
         stretch = batches[point * len(batches) // POINTS : (point + 1) * len(batches) // POINTS]
         if stretch:
-            rows.append(_stretch_row(stretch))
-    columns = ["births to", "trained", "by hash", "by fingerprint", "in flight", "rejected", "redundant", "best so far"]
+            rows.append(_stretch_row(stretch, races))
+    columns = ["births to", "trained", *["raced"] * races, "by hash", "by fingerprint", "in flight", "rejected",
+               "redundant", "best bound"]  # fmt: skip
     show_table(f"{search}: how births were answered, in shares of each stretch", columns, rows)
 
 
@@ -174,10 +207,10 @@ def _show_meta_validation(results: Results, search: str) -> None:
     )  # fmt: skip
 
 
-def _stretch_row(stretch: Sequence[ProgressEntry]) -> list[str]:
-    births = sum(batch.births for batch in stretch)
+def _stretch_row(stretch: Sequence[ProgressEntry], races: bool) -> list[str]:
+    births, raced = sum(batch.births for batch in stretch), sum(batch.raced for batch in stretch)
     answered = [
-        sum(batch.trained for batch in stretch), sum(batch.by_hash for batch in stretch),
+        sum(batch.trained for batch in stretch) - raced, *[raced] * races, sum(batch.by_hash for batch in stretch),
         sum(batch.by_fingerprint for batch in stretch), sum(batch.in_flight for batch in stretch),
         sum(batch.rejected for batch in stretch),
     ]  # fmt: skip

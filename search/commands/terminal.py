@@ -18,7 +18,7 @@ from programs.liveness import live_program, live_statements, state_kinds, states
 from programs.ops import OPS
 from programs.program import Program
 
-from search.results.text import printable
+from search.results.text import in_trainings, printable
 from search.store import BaselineRow
 from search.training.service import Trainings
 from search.training.statistics import difference
@@ -41,6 +41,12 @@ def number(value: float | None, sign: bool = False) -> str:
         return "-"
     form = ".5f" if value == 0 or 5e-6 <= abs(value) < 1e7 else ".2e"
     return format(value, f"+{form}" if sign else form)
+
+
+def estimate(fitness: float | None, error: float | None, trainings: int) -> str:
+    """Say how fit a program is, with the standard error where that is known, and on how many trainings this rests."""
+    within = "" if error is None else f" +- {number(error)}"
+    return f"{number(fitness)}{within} over {in_trainings(trainings)}"
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------

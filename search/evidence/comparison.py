@@ -22,7 +22,7 @@ from search.settings.settings import Settings
 from search.settings.settings_file import SettingsFile
 from search.settings.tasks import TaskSeeds
 from search.store import Store
-from search.store.keys import TRAINED
+from search.store.keys import TRAINED, Answer
 from search.store.store import StoredSearch
 from search.store.tables import ProgramRow
 from search.store.views import ProgressEntry
@@ -60,7 +60,7 @@ class Repeat(NamedTuple):
     trained: list[float]
     """The programs that the whole arm had trained by each birth of the population, divided by its populations."""
     best: list[float]
-    """The best fitness so far, at each birth of the population."""
+    """The fitness of the best program so far, as far as was known at each birth of the population."""
     genome: str | None
     """The text of its best program."""
 
@@ -140,19 +140,44 @@ def _last_lengths(store: Store, search: str) -> list[int]:
 def repeats_of(store: Store, settings: Settings) -> list[Repeat]:
     """Return the curves of a search's populations."""
     number_of = settings.strategy.repeats
-    repeats = [Repeat([], [], None) for _ in range(number_of)]
+    repeats, met = [Repeat([], [], None) for _ in range(number_of)], [_Met() for _ in range(number_of)]
     trained = 0
     for row in store.births(_search(store, settings.name).id):
         trained += row.answered_by in TRAINED
         place = row.birth % number_of
-        repeat = repeats[place]
-        so_far = repeat.best[-1] if repeat.best else -math.inf
-        if row.fitness is not None and row.fitness > so_far:
-            so_far = row.fitness
-            repeats[place] = repeat._replace(genome=row.genome)
-        repeat.best.append(so_far)
-        repeat.trained.append(trained / number_of)
+        for other, population in enumerate(met):
+            if other == place or row.answered_by == Answer.REEVALUATION:
+                population.note(row, is_own=other == place)
+        best = met[place].best
+        fitness = None if best is None else best.fitness
+        repeats[place] = repeats[place]._replace(genome=None if best is None or fitness is None else best.genome)
+        repeats[place].best.append(-math.inf if fitness is None else fitness)
+        repeats[place].trained.append(trained / number_of)
     return repeats
+
+
+class _Met:
+    """The programs that a population has met, with what is known of them, and the best: by fitness less its error."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, ProgramRow] = {}
+        self.best: ProgramRow | None = None
+
+    def note(self, row: ProgramRow, is_own: bool) -> None:
+        """Take in a birth, or what a race of another population says of a program."""
+        if row.key not in self._known and (row.lower is None or not is_own):
+            return
+        if row.answered_by == Answer.REEVALUATION or row.key not in self._known:
+            self._known[row.key] = row  # births in between may not know of the last race yet
+        known = self._known[row.key]
+        if self.best is None or _lower(known) > _lower(self.best):
+            self.best = known
+        elif known.key == self.best.key and _lower(known) < _lower(self.best):
+            self.best = max(self._known.values(), key=_lower)  # of equals, the first
+
+
+def _lower(row: ProgramRow) -> float:
+    return -math.inf if row.lower is None else row.lower
 
 
 def _search(store: Store, name: str) -> StoredSearch:

@@ -10,13 +10,14 @@ import numpy as np
 
 from search.report.section import NO_BIRTHS, Axis, Figure, Section, missing
 from search.report.source import ReportedSearch
-from search.report.style import FIFTH, FOURTH, GROUND, INK, OURS, SIXTH, THIRD
+from search.report.style import FIFTH, FOURTH, GROUND, INK, OURS, REFERENCE, SIXTH, THIRD
 from search.report.text import plural, share
 from search.store.views import ProgressEntry
 
 STRETCHES = 80  # into which a search is divided
 _ANSWERS = (  # column of v_progress, name, colour, and pattern for people who cannot tell the colours apart
     ("trained", "trained", OURS, ""),
+    ("raced", "known, on further seeds", REFERENCE, "+"),
     ("by_hash", "known by dataflow hash", FIFTH, "/"),
     ("by_fingerprint", "known by fingerprint", THIRD, "\\"),
     ("in_flight", "twin of one in training", FOURTH, "x"),
@@ -32,12 +33,13 @@ def answers(source: ReportedSearch) -> Section:
         return missing("cache", title, NO_BIRTHS)
     stretches = _stretches(rows)
     ends = [part[-1].births_so_far for part in stretches]
+    answers = [answer for answer in _ANSWERS if answer[0] != "raced" or rows[-1].raced_so_far]
     traces: list[dict[str, Any]] = [
         {"type": "scatter", "mode": "lines", "name": name, "stackgroup": "all", "x": ends,
          "y": [_rate(part, column) for part in stretches], "line": {"color": colour, "width": 1}, "fillcolor": colour,
          "fillpattern": {"shape": pattern, "size": 6, "solidity": 0.2, "fgcolor": GROUND, "fillmode": "overlay"},
          "hovertemplate": "%{y:.1%}<extra>" + name + "</extra>"}
-        for column, name, colour, pattern in _ANSWERS
+        for column, name, colour, pattern in answers
     ]  # fmt: skip
     traces.append(
         {"type": "scatter", "mode": "lines", "name": "statements without effect", "x": ends,
@@ -52,8 +54,9 @@ def answers(source: ReportedSearch) -> Section:
 
 def _caption(rows: Sequence[ProgressEntry], end: Sequence[ProgressEntry]) -> str:
     last, births = rows[-1], rows[-1].births_so_far
+    raced = f", {share(last.raced_so_far, births)} of them known programs on further seeds" * (last.raced_so_far > 0)
     return (
-        f"Of {plural(births, 'birth')} {share(last.trained_so_far, births)} were trained;"
+        f"Of {plural(births, 'birth')} {share(last.trained_so_far, births)} were trained{raced};"
         f" {share(last.by_hash_so_far, births)} were known by their dataflow hash,"
         f" {share(last.by_fingerprint_so_far, births)} by what they do to weights,"
         f" {share(last.in_flight_so_far, births)} were twins of programs in training, and"
@@ -72,6 +75,8 @@ def _stretches(rows: Sequence[ProgressEntry]) -> list[Sequence[ProgressEntry]]:
 
 def _rate(part: Sequence[ProgressEntry], column: str) -> float:
     answered: int = sum(getattr(row, column) for row in part)
+    if column == "trained":
+        answered -= sum(row.raced for row in part)
     return round(answered / sum(row.births for row in part), 5)
 
 

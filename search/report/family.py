@@ -13,9 +13,10 @@ from programs.liveness import live_program
 from search.report.section import Axis, Block, CodeLine, Figure, LineageStep, LineageSteps, Note, Section, missing
 from search.report.source import ReportedSearch
 from search.report.style import MUTED, OURS, REFERENCE
-from search.report.text import figures, plural, rounded
+from search.report.text import estimate, figures, plural, rounded
 from search.report.winner import Winner
 from search.results.queries import Child
+from search.results.text import change
 from search.store.views import LineageEntry
 
 MOST_STEPS = 40  # shown with their changes
@@ -32,8 +33,6 @@ class Ancestor(NamedTuple):
     row: LineageEntry
     statements: list[str]
 
-
-_WITHOUT_PARENT = {"start": "the start program", "outside": "from outside"}
 
 Change = tuple[Ancestor | None, Ancestor]
 """An ancestor whose live statements differ from those of the one before, and that one; the first has none before."""
@@ -81,12 +80,13 @@ def _chosen(changed: list[Change]) -> list[Change]:
 
 def _step(before: Ancestor | None, after: Ancestor) -> LineageStep:
     row = after.row
+    title = f"birth {row.birth:,}: {change(row.mutation)}"
+    fitness = f"fitness {estimate(row.fitness, row.standard_error)}"
     if before is None:
-        title = f"birth {row.birth:,}: {_WITHOUT_PARENT.get(row.mutation, row.mutation)}"
-        return LineageStep(title, f"fitness {figures(row.fitness)}", list(map(CodeLine, after.statements)))
-    change = "" if row.gain is None else f", {figures(row.gain, 3, sign=True)} on its parent"
+        return LineageStep(title, fitness, list(map(CodeLine, after.statements)))
+    gain = "" if row.gain is None else f", {figures(row.gain, 3, sign=True)} on its parent"
     lines = _difference(before.statements, after.statements)
-    return LineageStep(f"birth {row.birth:,}: {row.mutation}", f"fitness {figures(row.fitness)}{change}", lines)
+    return LineageStep(title, f"{fitness}{gain}", lines)
 
 
 def _difference(before: Sequence[str], after: Sequence[str]) -> list[CodeLine]:

@@ -13,17 +13,24 @@ def leaderboard(source: ReportedSearch) -> Section:
     title = "Leaderboard"
     if not source.leaders:
         return missing("leaderboard", title, NOTHING_TRAINED)
-    columns = ["id", "fitness", "over AdamW", "over best baseline", "statements", "live", "states", "birth", "mutation"]
+    columns = ["id", "fitness", "± error", "trainings", "over AdamW", "over best baseline", "statements", "live",
+               "states", "birth", "mutation"]  # fmt: skip
     table = [
         [
-            count(row.id), number(row.fitness, 5), number(row.over_adamw, 4, sign=True),
-            number(row.over_best_baseline, 4, sign=True), count(row.statements), count(row.live_statements),
-            Cell(states(row.state_slots), row.state_slots), count(row.birth), words(row.mutation),
+            count(row.id), number(row.fitness, 5), number(row.standard_error, 2), count(row.trainings),
+            number(row.over_adamw, 4, sign=True), number(row.over_best_baseline, 4, sign=True), count(row.statements),
+            count(row.live_statements), Cell(states(row.state_slots), row.state_slots), count(row.birth),
+            words(row.mutation),
         ]
         for row in source.leaders
     ]  # fmt: skip
     distinct = source.results.distinct_programs(source.name)
     lead = f"{plural(distinct, 'distinct program')} trained well"
     lead += f"; these are the best {MOST_LEADERS}." if distinct > MOST_LEADERS else "."
+    lead += " Best is what has the highest fitness less its standard error." if _has_errors(source) else ""
     lead += " A click on a heading sorts. `optsearch show ID` tells all about one."
     return Section("leaderboard", title, [DataTable("leaders", columns, table, ("mutation",), sortable=True)], lead)
+
+
+def _has_errors(source: ReportedSearch) -> bool:
+    return any(row.standard_error is not None for row in source.leaders)

@@ -1,4 +1,4 @@
-"""Quality against size: the best fitness for each number of live statements and of states."""
+"""Quality against size: the best program for each number of live statements and of states."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from programs.liveness import live_statements, states_in_words
 from search.report.section import NOTHING_TRAINED, Axis, Figure, Section, missing
 from search.report.source import ReportedSearch
 from search.report.style import FOURTH, INK, OURS, REFERENCE
-from search.report.text import figures, label, plural, rounded
+from search.report.text import estimate, label, plural, rounded
 from search.results.pareto import pareto_front
 from search.results.queries import Size
 from search.results.text import in_states, states
@@ -30,11 +30,12 @@ def pareto(source: ReportedSearch) -> Section:
     for slots, (colour, symbol) in enumerate(_SLOTS):
         traces += _of_slots(slots, colour, symbol, rows, front)
     traces += _baselines(source)
-    best, lowest = front[0].fitness, front[-1].fitness
+    best, lowest = front[0].lower_bound, front[-1].lower_bound
     worst = min([best, *source.fitness_of_baselines.values()])
     low = max(lowest, worst - 2 * (best - worst or 1.0))  # a much worse program would press all others together
     margin = 0.08 * (best - low or 1.0)
-    y = Axis(f"best fitness: {source.meaning_of_fitness}", range=(low - margin, best + margin))
+    less = "" if all(row.standard_error is None for row in rows) else " less its standard error"
+    y = Axis(f"best fitness{less}: {source.meaning_of_fitness}", range=(low - margin, best + margin))
     x = Axis("live statements", range=(0, 2 + max(row.live_statements for row in front)))
     lead = (
         "Each point is the best program of its size; filled points are the Pareto front: none is better with no more."
@@ -52,14 +53,16 @@ def _of_slots(
         name = f"{most}{plural(slots, 'state')}{', Pareto front' if is_front else ''}"
         found.append(
             {"type": "scatter", "mode": "lines+markers" if is_front else "markers", "name": name,
-             "x": [row.live_statements for row in those], "y": rounded(row.fitness for row in those),
+             "x": [row.live_statements for row in those], "y": rounded(row.lower_bound for row in those),
              "text": [f"{row.programs:,}" for row in those],
-             "customdata": [states(row.state_slots) for row in those],
+             "customdata": [
+                 [estimate(row.fitness, row.standard_error), row.trainings, states(row.state_slots)] for row in those
+             ],
              "line": {"color": colour, "width": 1, "shape": "hv"},
              "marker": {"color": colour, "size": 11 if is_front else 7, "symbol": mark,
                         "opacity": 1.0 if is_front else 0.6},
-             "hovertemplate": "%{y:.4f} with %{x} live statements, states: %{customdata}<br>best of %{text} programs"
-                              "<extra>" + name + "</extra>"}
+             "hovertemplate": "%{customdata[0]} over %{customdata[1]} trainings<br>with %{x} live statements, states:"
+                              " %{customdata[2]}<br>best of %{text} programs<extra>" + name + "</extra>"}
         )  # fmt: skip
     return [trace for trace in found if trace["x"]]
 
@@ -82,12 +85,12 @@ def _baselines(source: ReportedSearch) -> list[dict[str, Any]]:
 def _caption(front: Sequence[Size]) -> str:
     text = f"{plural(len(front), 'size')} on the front."
     best = front[0]
-    leanest = next((row for row in reversed(front) if row.fitness >= 0.95 * best.fitness), best)
+    leanest = next((row for row in reversed(front) if row.lower_bound >= 0.95 * best.lower_bound), best)
     text += f" The best has {plural(best.live_statements, 'live statement')}"
-    text += f" and {in_states(best.state_slots)}, fitness {figures(best.fitness)}"
+    text += f" and {in_states(best.state_slots)}, fitness {estimate(best.fitness, best.standard_error)}"
     fewer = next((row for row in front if row.state_slots < best.state_slots), None)
     if fewer is not None:
-        text += f"; with {in_states(fewer.state_slots)} the best has {figures(fewer.fitness)}"
-    if leanest is not best and best.fitness > 0:
+        text += f"; with {in_states(fewer.state_slots)} the best has {estimate(fewer.fitness, fewer.standard_error)}"
+    if leanest is not best and best.lower_bound > 0:
         text += f", and {plural(leanest.live_statements, 'statement')} are enough for 95 % of the best fitness"
     return f"{text}."

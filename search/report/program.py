@@ -10,11 +10,11 @@ from programs.simplify import equations
 from search.report.mathml import equations_as_mathml
 from search.report.section import NOTHING_TRAINED, Block, CodeBlock, CodeLine, Formulas, Note, Section, missing
 from search.report.source import ReportedSearch
-from search.report.text import figures, plural
+from search.report.text import estimate, plural
 from search.report.winner import Winner
 from search.results.export import NamedProgram, export_source
 from search.results.results import steps_of
-from search.results.text import in_states
+from search.results.text import in_states, in_trainings
 
 MOST_STEPS = 1000  # of a simplification
 
@@ -37,8 +37,9 @@ def program(source: ReportedSearch, winner: Winner | None) -> Section:
     blocks.append(_formulas(simplified or winner.program, simplified is not None))
     blocks.append(_exported(source, winner))
     lead = f"{winner.name.capitalize()} is shown because it {winner.chosen_for}."
-    lead += f" It was born as number {winner.row.birth + 1:,}, has fitness {figures(winner.row.fitness)}"
-    lead += f" and keeps {in_states(winner.row.state_slots)} for each weight."
+    fitness = estimate(winner.row.fitness, winner.row.standard_error)
+    lead += f" It was born as number {winner.row.birth + 1:,}, has fitness {fitness}"
+    lead += f" over {in_trainings(winner.row.trainings)} and keeps {in_states(winner.row.state_slots)} for each weight."
     return Section("program", title, blocks, lead)
 
 

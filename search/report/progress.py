@@ -25,7 +25,7 @@ def best_over_births(source: ReportedSearch) -> Section:
         return missing("progress", "Best fitness", NOTHING_TRAINED if source.progress else NO_BIRTHS)
     births = np.array([row.births_so_far for row in rows], dtype=float)
     best = np.array([row.best_so_far for row in rows], dtype=float)
-    kept = _rises(best)
+    kept = _changes(best)
     caption = _caption(source, source.best)
     shown = [_figure(source, "best-over-births", births[kept], best[kept], "births", caption)]
     clock = clock_of(source)
@@ -36,7 +36,10 @@ def best_over_births(source: ReportedSearch) -> Section:
         if clock.paused:
             caption += f" Pauses between runs, {length(clock.paused)} in all, are left out."
         shown.append(_figure(source, "best-over-time", times[kept], best[kept], unit, caption))
-    lead = "The line is the best program so far; broken lines are known optimizers, tuned on the same tasks and seeds."
+    lead = "The line is the best program so far"
+    if source.best.standard_error is not None:
+        lead += ", by its fitness less the standard error of that; it falls where a leader turns out to have been lucky"
+    lead += "; broken lines are known optimizers, tuned on the same tasks and seeds."
     return Section("progress", "Best fitness", shown, lead, columns=True)
 
 
@@ -64,10 +67,10 @@ def _figure(source: ReportedSearch, name: str, x: NDArray[Any], best: NDArray[An
     return Figure(name, caption, [trace, *lines], x_axis, y_axis)
 
 
-def _rises(values: NDArray[Any]) -> NDArray[Any]:
-    """Return where a rising curve rises, its first and last point among them, at most `POINTS` places."""
-    risen = np.flatnonzero(np.diff(values, prepend=-np.inf) > 0)
-    kept = np.union1d(risen, [0, len(values) - 1])
+def _changes(values: NDArray[Any]) -> NDArray[Any]:
+    """Return where a curve of steps changes, its first and last point among them, at most `POINTS` places."""
+    changed = np.flatnonzero(np.diff(values, prepend=-np.inf) != 0)
+    kept = np.union1d(changed, [0, len(values) - 1])
     return kept if len(kept) <= POINTS else kept[np.linspace(0, len(kept) - 1, POINTS).round().astype(int)]
 
 
@@ -93,8 +96,9 @@ def _ahead(difference: float) -> str:
 
 
 def _half(times: NDArray[Any], best: NDArray[Any], unit: str) -> str:
-    """Return when half of the gain was reached."""
-    at = int(np.argmax(best >= (best[0] + best[-1]) / 2))
-    if best[0] == best[-1] or not math.isfinite(times[at]):
+    """Return from when on half of the gain was there: a leader that was only lucky does not count."""
+    below = np.flatnonzero(best < (best[0] + best[-1]) / 2)
+    at = int(below[-1]) + 1 if best[-1] > best[0] and len(below) else 0
+    if best[0] >= best[-1] or not math.isfinite(times[at]):
         return "The best program was found in the first batch."
     return f"Half of the gain was reached after {times[at]:.2g} of {times[-1]:.3g} {unit}."

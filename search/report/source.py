@@ -77,7 +77,7 @@ class ReportedSearch:
 
     @property
     def best(self) -> LeaderboardEntry | None:
-        """The program with the highest fitness, None if nothing trained well."""
+        """The program that leads, by fitness less its standard error; None if nothing trained well."""
         return self.leaders[0] if self.leaders else None
 
     @cached_property

@@ -9,8 +9,9 @@ from search.report.funnel import funnel_outcome
 from search.report.progress import ahead_of_baselines
 from search.report.proof import proof_outcome
 from search.report.source import ReportedSearch
-from search.report.text import figures, plural, share
+from search.report.text import estimate, figures, plural, share
 from search.report.winner import Winner
+from search.results.text import STRATEGIES, in_trainings
 
 
 class Tile(NamedTuple):
@@ -33,7 +34,8 @@ def summary_of(source: ReportedSearch, winner: Winner | None) -> Summary:
     sentences = [_searched(source), _trained(source), _found(source, winner), _confirmed(source, winner)]
     tiles = [Tile(f"{source.row.births:,}", "programs born"), Tile(f"{source.row.trained:,}", "of them trained")]
     if winner is not None:
-        tiles.append(Tile(figures(winner.row.fitness), f"fitness of {winner.name}"))
+        what = f"fitness of {winner.name}, {in_trainings(winner.row.trainings)}"
+        tiles.append(Tile(estimate(winner.row.fitness, winner.row.standard_error), what))
         if winner.row.over_adamw is not None:
             tiles.append(Tile(figures(winner.row.over_adamw, 3, sign=True), "ahead of tuned AdamW"))
     return Summary([sentence for sentence in sentences if sentence], tiles)
@@ -42,7 +44,7 @@ def summary_of(source: ReportedSearch, winner: Winner | None) -> Summary:
 def _searched(source: ReportedSearch) -> str:
     row = source.row
     strategy = source.settings.get("strategy", {})
-    kind = {"random": "random search", "tune": "hyperparameter tuning"}.get(strategy.get("kind"), "evolution")
+    kind = STRATEGIES.get(strategy.get("kind"), "evolution")
     starts = strategy.get("start", [])
     starts = [starts] if isinstance(starts, str) else starts
     names = " and ".join(map(str, starts)) if isinstance(starts, list) else ""
@@ -52,7 +54,7 @@ def _searched(source: ReportedSearch) -> str:
     ran = f"in {length(row.seconds)}" if row.seconds > 0 else "so far"
     return (
         f"Search '{source.name}' has drawn {plural(row.births, 'program')} by {kind}"
-        f"{start if kind != 'random search' else ''}{on}, {ran}.{state.get(row.state, ' It is not finished.')}"
+        f"{start if strategy.get('kind') != 'random' else ''}{on}, {ran}.{state.get(row.state, ' It is not finished.')}"
     )
 
 
@@ -60,14 +62,18 @@ def _trained(source: ReportedSearch) -> str:
     births, trained = source.row.births, source.row.trained
     if not births:
         return ""
-    return f"{trained:,} of them ({share(trained, births)}) were trained; the others were known, or cannot learn."
+    said = f"{trained:,} of them ({share(trained, births)}) were trained; the others were known, or cannot learn."
+    if source.row.raced:
+        said += f" {source.row.raced:,} of the trained were promising ones on further seeds."
+    return said
 
 
 def _found(source: ReportedSearch, winner: Winner | None) -> str:
     if winner is None:
         return "No program has trained well yet."
     ahead = ahead_of_baselines(source, winner.row)
-    text = f"{winner.name.capitalize()} has fitness {figures(winner.row.fitness)}"
+    fitness = estimate(winner.row.fitness, winner.row.standard_error)
+    text = f"{winner.name.capitalize()} has fitness {fitness} over {in_trainings(winner.row.trainings)}"
     return f"{text}: {ahead}, on the seeds that the search trains on." if ahead else f"{text}; no baseline was tuned."
 
 

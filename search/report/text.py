@@ -21,6 +21,11 @@ def figures(value: float | None, digits: int = 4, sign: bool = False) -> str:
     return f"{value:{'+' if sign else ''}.{digits}g}"
 
 
+def estimate(fitness: float | None, error: float | None) -> str:
+    """Return a fitness, with its standard error where that is known."""
+    return figures(fitness) if error is None else f"{figures(fitness)} ± {figures(error, 2)}"
+
+
 def number(value: float | None, digits: int = 4, sign: bool = False) -> Cell:
     """Return a cell with a number."""
     return Cell(figures(value, digits, sign), value)

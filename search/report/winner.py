@@ -36,7 +36,10 @@ def winner_of(source: ReportedSearch) -> Winner | None:
             return _winner(source, row, reason)
     if source.best is None:
         return None
-    return _winner(source, source.best, "has the highest fitness in the search")
+    highest = "has the highest fitness in the search"
+    if source.best.standard_error is not None:
+        highest = "leads the search: its fitness less its standard error is the highest"
+    return _winner(source, source.best, highest)
 
 
 def _winner(source: ReportedSearch, row: LeaderboardEntry, reason: str) -> Winner:

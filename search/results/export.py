@@ -10,6 +10,7 @@ from programs.export import export_torch, optax_source
 from programs.hashing import dataflow_hash
 from programs.program import Program
 
+from search.results.text import in_trainings
 from search.store.views import ProgramEntry
 
 TARGETS = ("torch", "optax", "dsl")
@@ -53,5 +54,7 @@ def _provenance(found: NamedProgram) -> dict[str, str]:
     provenance = {"program": found.name, "hash": dataflow_hash(found.program)}
     if found.entry is not None:
         tasks = ", ".join(found.tasks)
-        provenance |= {"search": found.entry.search, "task": tasks, "fitness": f"{found.entry.fitness}"}
+        fitness, error = f"{found.entry.fitness}", found.entry.standard_error
+        fitness += "" if error is None else f" +- {error:.2g} over {in_trainings(found.entry.trainings)}"
+        provenance |= {"search": found.entry.search, "task": tasks, "fitness": fitness}
     return provenance

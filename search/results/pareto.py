@@ -11,13 +11,13 @@ Sized = TypeVar("Sized", bound=Row)
 
 
 def pareto_front(rows: Iterable[Sized]) -> list[Sized]:
-    """Return the rows that are not dominated, of falling fitness.
+    """Return the rows that are not dominated, of falling lower bounds: fitness less its standard error.
 
-    A row is dominated if another has at least its fitness with at most its live statements and state slots, and is
-    better in one of these; of equals, the first stays.
+    A row is dominated if another has at least its bound with at most its live statements and state slots, and is better
+    in one of these; of equals, the first stays.
 
     Args:
-        rows: with `fitness`, `live_statements` and `state_slots`.
+        rows: with `lower_bound`, `live_statements` and `state_slots`.
     """
     front: list[Sized] = []
     least: dict[float, int] = {}  # live statements of the leanest row so far, by its state slots
@@ -31,4 +31,4 @@ def pareto_front(rows: Iterable[Sized]) -> list[Sized]:
 
 def _best_first(row: Row) -> tuple[float, int, float]:
     values = row.as_columns()
-    return -values["fitness"], values["live_statements"], values["state_slots"]
+    return -values["lower_bound"], values["live_statements"], values["state_slots"]

@@ -13,11 +13,12 @@ from search.store.rows import Name, Row, columns_of, query
 @query(
     """
     SELECT answered_by, COUNT(*) AS programs, MIN(id) AS example_id FROM program
-    WHERE key = :key AND id <> :id GROUP BY answered_by ORDER BY COUNT(*) DESC, MIN(id)
+    WHERE key = :key AND id <> :id AND answered_by <> 'reevaluation'
+    GROUP BY answered_by ORDER BY COUNT(*) DESC, MIN(id)
     """
 )
 class Duplicates(Row):
-    """Other births with the key of a program, by what answered them."""
+    """Other births with the key of a program, by what answered them; races are no other programs."""
 
     answered_by: Annotated[str, Answer]
     """What answered them."""
@@ -29,19 +30,31 @@ class Duplicates(Row):
 
 @query(
     """
-    SELECT live_statements, state_slots, MAX(fitness) AS fitness, COUNT(*) AS programs FROM v_leaderboard
-    WHERE search = :search GROUP BY live_statements, state_slots ORDER BY state_slots, live_statements
+    SELECT live_statements, state_slots, fitness, standard_error, trainings, lower_bound, programs
+    FROM (
+        SELECT live_statements, state_slots, fitness, standard_error, trainings, lower_bound,
+               COUNT(*) OVER (PARTITION BY live_statements, state_slots) AS programs,
+               ROW_NUMBER() OVER (PARTITION BY live_statements, state_slots ORDER BY lower_bound DESC, id) AS place
+        FROM v_leaderboard WHERE search = :search
+    ) AS ranked
+    WHERE place = 1 ORDER BY state_slots, live_statements
     """
 )
 class Size(Row):
-    """The best fitness among programs of one size."""
+    """The best of the programs of one size: the one with the highest lower bound."""
 
     live_statements: int
     """Their live statements."""
     state_slots: float
     """Their state slots."""
     fitness: float
-    """The highest fitness."""
+    """The fitness of the best."""
+    standard_error: float | None
+    """The standard error of that."""
+    trainings: int
+    """The number of trainings that it rests on."""
+    lower_bound: float
+    """The fitness of the best less its standard error."""
     programs: int
     """How many programs are of this size."""
 
@@ -83,17 +96,18 @@ class Child(Row):
     """The fitness minus that of the parent."""
 
 
-# A parent was born before its child, so no data can make this endless; the limit holds whatever an index says.
+# A parent was born before its child, so no data can make this endless; the limit holds whatever an index says. The line
+# of a race is that of the program which was raced.
 @query(
     """
     WITH RECURSIVE line AS (
-        SELECT id, search_id, birth, parent_birth FROM program WHERE id = :id
+        SELECT id, search_id, birth, parent_birth, answered_by FROM program WHERE id = :id
         UNION ALL
-        SELECT i.id, i.search_id, i.birth, i.parent_birth
+        SELECT i.id, i.search_id, i.birth, i.parent_birth, i.answered_by
         FROM line JOIN program i ON i.search_id = line.search_id AND i.birth = line.parent_birth
         WHERE i.birth < line.birth
     )
-    SELECT id FROM line LIMIT 1000000
+    SELECT id FROM line WHERE answered_by <> 'reevaluation' LIMIT 1000000
     """
 )
 class AncestorId(Row):
@@ -119,7 +133,7 @@ class SearchName(Row):
     """The name."""
 
 
-@query("SELECT id FROM program WHERE key = :key ORDER BY id")
+@query("SELECT id FROM program WHERE key = :key AND answered_by <> 'reevaluation' ORDER BY id")
 class ProgramWithKey(Row):
     """A program with a key."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -28,11 +29,13 @@ from search.results.queries import (
     Size,
 )
 from search.store import Store, open_store
+from search.store.encoding import ForeignDataError
 from search.store.keys import REJECTED, TRAINED, Answer, sql_list
 from search.store.lease import Holder, is_held
 from search.store.proofs import Opening, find_opening
 from search.store.rows import RowType
 from search.store.views import (
+    KNOWN,
     BaselineEntry,
     FailureEntry,
     FunnelEntry,
@@ -101,10 +104,14 @@ class Results:
         """Return every search: its settings, how far it is, what it found."""
         return self.store.select(SearchEntry)
 
+    def names(self) -> list[str]:
+        """Return the names of all searches."""
+        return [row.search for row in self.store.select(SearchName)]
+
     def require(self, search: str | None) -> None:
         """Refuse the name of a search that is not there; None stands for all."""
         if search is not None and self.store.first(SearchName, "search = :search", search=search) is None:
-            raise InputError(f"{self.location}: no search '{search}'; there are: {_listed(self._names())}")
+            raise InputError(f"{self.location}: no search '{search}'; there are: {_listed(self.names())}")
 
     def search(self, name: str) -> SearchEntry:
         """Return one search."""
@@ -165,7 +172,7 @@ class Results:
         statements: int | None = None,
         pareto: bool = False,
     ) -> list[LeaderboardEntry]:
-        """Return the distinct programs that trained well, best first.
+        """Return the distinct programs that trained well, best first: by fitness less its standard error.
 
         Args:
             search: the search that found them.
@@ -173,7 +180,8 @@ class Results:
             task: only of searches that train on it.
             states: state slots at most; those that are kept by rows or columns count as their shares of the weights.
             statements: live statements at most.
-            pareto: only programs that no other beats in fitness, live statements and state slots together.
+            pareto: only programs that no other beats in fitness less its standard error, live statements and state
+                slots together.
         """
         rows = self._programs(LeaderboardEntry, None if pareto else limit, search, task, states, statements)
         return pareto_front(rows)[:limit] if pareto else rows
@@ -236,11 +244,11 @@ class Results:
         return self.store.select(DistinctPrograms, search=search)[0].programs
 
     def sizes(self, search: str) -> list[Size]:
-        """Return the best fitness for each number of live statements and state slots."""
+        """Return the best program for each number of live statements and state slots."""
         return self.store.select(Size, search=search)
 
     def program(self, program_id: int) -> ProgramEntry:
-        """Return one program by its ID."""
+        """Return one program by its ID, with what is known of it by now: of one that was raced, on all its seeds."""
         found = None
         if 0 < program_id <= _LARGEST_ID:
             found = self.store.first(ProgramEntry, "id = :id", id=program_id)
@@ -250,10 +258,23 @@ class Results:
                 f"{self.location}: no program {program_id}; IDs go from 1 to {last}, `optsearch leaderboard` lists the"
                 " best"
             )
-        return found
+        raced = self.store.first(
+            ProgramEntry, "search = :search AND key = :key AND answered_by = :race", order="id DESC",
+            search=found.search, key=found.key, race=str(Answer.REEVALUATION),
+        )  # fmt: skip
+        return found if raced is None else replace(found, **{name: getattr(raced, name) for name in KNOWN})
+
+    def races(self, program: ProgramEntry) -> list[ProgramEntry]:
+        """Return the births that trained a program of a search on further seeds, in order."""
+        return self.store.select(
+            ProgramEntry, "search = :search AND key = :key AND answered_by = :race", search=program.search,
+            key=program.key, race=str(Answer.REEVALUATION),
+        )  # fmt: skip
 
     def lineage(self, program_id: int, limit: int | None = None) -> list[LineageEntry]:
         """Return the line from the start program to this one, every birth beside its parent.
+
+        Races are no generations: the line of one is that of the program that was raced.
 
         Args:
             program_id: the ID of the last of them.
@@ -262,6 +283,8 @@ class Results:
         self.program(program_id)
         ids = [ancestor.id for ancestor in self.store.select(AncestorId, limit=limit, id=program_id)]
         rows = sorted(self.store.select(LineageEntry, "id IN :ids", ids=ids), key=lambda row: -row.birth)
+        if not rows:
+            raise ForeignDataError(self.location, f"a race, {program_id}, of a program that is not there")
         line = rows[:1]
         for later, row in pairwise(rows):
             if row.birth != later.parent_birth:
@@ -274,11 +297,11 @@ class Results:
         return self.store.select(Child, "parent_birth IN :births", search=search, births=list(births))
 
     def duplicates(self, program: ProgramEntry) -> list[Duplicates]:
-        """Return the other births with the key of a program, by what answered them."""
+        """Return the other births with the key of a program, by what answered them; its races are not among them."""
         return self.store.select(Duplicates, key=program.key, id=program.id)
 
     def with_key(self, key: str, limit: int) -> list[int]:
-        """Return the IDs of the first births with a key."""
+        """Return the IDs of the first births with a key, races not among them."""
         return [row.id for row in self.store.select(ProgramWithKey, limit=limit, key=key)]
 
     def first_trained(self, key: str) -> ProgramEntry | None:
@@ -362,9 +385,6 @@ class Results:
     def _of_search(self, kind: type[RowType], search: str | None, limit: int | None = None) -> list[RowType]:
         self.require(search)
         return self.store.select(kind, "" if search is None else "search = :search", limit=limit, search=search)
-
-    def _names(self) -> list[str]:
-        return [row.search for row in self.store.select(SearchName)]
 
     def _searches_on(self, task: str, search: str | None) -> list[str]:
         """Return the names of the searches that train on a task; of this one alone if it is given.

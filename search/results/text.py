@@ -1,5 +1,34 @@
 """What a database holds as it may be shown, in a terminal or on a page."""
 
+from __future__ import annotations
+
+import re
+
+STRATEGIES = {
+    "evolution": "evolution of structures",
+    "paper": "the paper's evolution",
+    "random": "random search",
+    "tune": "hyperparameter tuning",
+}
+"""Kinds of strategies in words, of which each can end the sentence "It was found by ..."."""
+KINDS_OF_CHANGE = {
+    "start": "the start program",
+    "random": "drawn at random",
+    "outside": "from outside",
+    "insert": "a statement inserted",
+    "delete": "a statement deleted",
+    "modify": "an argument modified",
+    "exchange": "a function exchanged",
+    "graft": "a part of another program grafted",
+    "rescale": "a value rescaled",
+    "duplicate_state": "a state duplicated",
+    "constants": "other constants",
+    "tune": "a constant tuned",
+    "race": "further seeds",
+}
+"""What makes births, by the first word of their column `mutation`."""
+_MUTATION = re.compile(r"(?P<kind>\w+)(?: x(?P<factor>[^ +]+))?(?:\+(?P<more>\d+))?")
+
 
 def printable(text: str, most: int = 1000) -> str:
     """Return a text without characters that steer a terminal, and cut after `most` characters."""
@@ -15,3 +44,19 @@ def states(slots: float) -> str:
 def in_states(slots: float, what: str = "state") -> str:
     """Return the same in words: 1 state, 1.01 states."""
     return f"{states(slots)} {what}{'s' * (slots != 1)}"
+
+
+def change(mutation: str) -> str:
+    """Return what made a birth in words: `insert+1` is `a statement inserted, and 1 more change`."""
+    found = _MUTATION.fullmatch(mutation)
+    if found is None or found["kind"] not in KINDS_OF_CHANGE:
+        return mutation
+    parts = [KINDS_OF_CHANGE[found["kind"]]]
+    parts += [f"updates x {found['factor']}"] * (found["factor"] is not None)
+    parts += [f"and {found['more']} more change{'s' * (found['more'] != '1')}"] * (found["more"] is not None)
+    return ", ".join(parts)
+
+
+def in_trainings(trainings: int) -> str:
+    """Return a number of trainings in words."""
+    return f"{trainings:,} training{'s' * (trainings != 1)}"

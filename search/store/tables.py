@@ -53,9 +53,12 @@ class ProgramColumns(Row):
     batch: int
     """The batch that it was drawn in."""
     parent_birth: int | None
-    """The birth that was mutated; none of start programs, random programs and those from outside."""
-    mutation: Annotated[str, String(20)]
-    """What made it, such as start, insert, delete, modify, tune, random or outside; +n for n more mutations."""
+    """The birth that was mutated, or whose program was raced; none of start programs, random programs and those from
+    outside."""
+    mutation: Annotated[str, String(40)]
+    """What made it: start, random, outside, a kind of change such as insert, graft, constants or tune, or race: a known
+    program on further seeds. After `insert+2` came two more changes; updates of a `graft x0.3` are 0.3 times as
+    large."""
     genome: str
     """The text of the program, dead statements included."""
     dataflow_hash: Digest
@@ -168,7 +171,7 @@ class MetaValidationRow(Row):
     birth: int
     """The birth of that program."""
     fitness: float
-    """Its fitness in the search."""
+    """Its fitness in the search, as far as it was known then."""
     meta_fitness: float | None
     """Its fitness on the tasks that the search never sees; none where training failed there."""
 

@@ -85,7 +85,7 @@ def _migrate(connection: Connection, is_new: bool) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    for name in VIEWS:
+    for name in reversed(VIEWS):  # views may stand on earlier ones
         connection.execute(text(f"DROP VIEW IF EXISTS {name}"))
     if is_new:
         metadata.create_all(connection)

@@ -29,6 +29,23 @@ from search.store.tables import (
 
 _TRAINED, _REJECTED = sql_list(TRAINED), sql_list(REJECTED)
 
+KNOWN = ("status", "fitness", "reason", "trainings", "standard_error")
+"""The columns of a birth that are, of a raced program, as its last race left them."""
+
+
+def _raced(born: str) -> str:
+    """Return the join of births with the last race of each: `raced_i` for births `i`."""
+    return f"""LEFT JOIN (
+                SELECT search_id, key, MAX(id) AS id FROM program
+                WHERE answered_by = '{Answer.REEVALUATION}' GROUP BY search_id, key
+            ) AS last_{born} ON last_{born}.search_id = {born}.search_id AND last_{born}.key = {born}.key
+            LEFT JOIN program raced_{born} ON raced_{born}.id = last_{born}.id"""
+
+
+def _known(born: str, column: str) -> str:
+    """Return what is known by now of births that are joined with their races."""
+    return f"CASE WHEN raced_{born}.id IS NULL THEN {born}.{column} ELSE raced_{born}.{column} END"
+
 
 @columns_of
 class _OfSearch(ProgramColumns):
@@ -71,20 +88,12 @@ class ProgramEntry(_OfSearch):
                    AS over_best_baseline
         FROM (
             SELECT s.id AS search_id, s.name AS search, a.fitness AS adamw, i.id,
-                   {columns(ProgramColumns, "i", ("fitness", "trainings", "standard_error"))},
-                   CASE WHEN r.id IS NULL THEN i.fitness ELSE r.fitness END AS fitness,
-                   CASE WHEN r.id IS NULL THEN i.standard_error ELSE r.standard_error END AS standard_error,
-                   COALESCE(r.trainings, i.trainings) AS trainings
+                   {columns(ProgramColumns, "i", KNOWN)},
+                   {", ".join(f"{_known('i', name)} AS {name}" for name in KNOWN)}
             FROM program i
             JOIN search s ON s.id = i.search_id
             LEFT JOIN baseline a ON a.search_id = s.id AND a.name = 'adamw'
-            LEFT JOIN (
-                SELECT search_id, key, MAX(id) AS id
-                FROM program
-                WHERE answered_by = '{Answer.REEVALUATION}'
-                GROUP BY search_id, key
-            ) AS latest ON latest.search_id = i.search_id AND latest.key = i.key
-            LEFT JOIN program r ON r.id = latest.id
+            {_raced("i")}
             WHERE i.answered_by = '{Answer.TRAINING}' AND i.fitness IS NOT NULL
         ) AS scored
         WHERE fitness IS NOT NULL
@@ -112,25 +121,48 @@ class LeaderboardEntry(_OfSearch):
 @view(
     "v_progress",
     f"""
-        SELECT search, batch, births, trained, by_hash, by_fingerprint, in_flight, rejected, redundant_share,
+        WITH known AS (
+            SELECT search_id, batch, fitness - COALESCE(standard_error, 0) AS lower_bound,
+                   LEAD(batch) OVER (PARTITION BY search_id, key ORDER BY birth) AS until
+            FROM program WHERE answered_by IN ({_TRAINED})
+        ), lasting AS (
+            SELECT search_id, batch, MAX(MAX(CASE WHEN until IS NULL THEN lower_bound END))
+                       OVER (PARTITION BY search_id ORDER BY batch) AS best
+            FROM known GROUP BY search_id, batch
+        ), raced AS (
+            SELECT b.search_id, b.batch, MAX(k.lower_bound) AS best
+            FROM known k
+            JOIN lasting l ON l.search_id = k.search_id AND l.batch = k.batch
+            JOIN (SELECT DISTINCT search_id, batch FROM program) AS b
+                ON b.search_id = k.search_id AND b.batch >= k.batch AND b.batch < k.until
+            WHERE k.until IS NOT NULL AND (l.best IS NULL OR k.lower_bound > l.best)
+            GROUP BY b.search_id, b.batch
+        )
+        SELECT search, batch, births, trained, raced, by_hash, by_fingerprint, in_flight, rejected, redundant_share,
                CAST(SUM(births) OVER so_far AS BIGINT) AS births_so_far,
                CAST(SUM(trained) OVER so_far AS BIGINT) AS trained_so_far,
+               CAST(SUM(raced) OVER so_far AS BIGINT) AS raced_so_far,
                CAST(SUM(by_hash) OVER so_far AS BIGINT) AS by_hash_so_far,
                CAST(SUM(by_fingerprint) OVER so_far AS BIGINT) AS by_fingerprint_so_far,
                CAST(SUM(in_flight) OVER so_far AS BIGINT) AS in_flight_so_far,
                CAST(SUM(rejected) OVER so_far AS BIGINT) AS rejected_so_far,
-               MAX(best) OVER so_far AS best_so_far
+               CASE WHEN raced_best IS NULL OR MAX(lasting_best) OVER so_far >= raced_best
+                    THEN MAX(lasting_best) OVER so_far ELSE raced_best END AS best_so_far
         FROM (
             SELECT s.id AS search_id, s.name AS search, i.batch,
                    COUNT(*) AS births,
                    SUM(CASE WHEN i.answered_by IN ({_TRAINED}) THEN 1 ELSE 0 END) AS trained,
+                   SUM(CASE WHEN i.answered_by = '{Answer.REEVALUATION}' THEN 1 ELSE 0 END) AS raced,
                    SUM(CASE WHEN i.answered_by = '{Answer.HASH}' THEN 1 ELSE 0 END) AS by_hash,
                    SUM(CASE WHEN i.answered_by = '{Answer.FINGERPRINT}' THEN 1 ELSE 0 END) AS by_fingerprint,
                    SUM(CASE WHEN i.answered_by = '{Answer.IN_FLIGHT}' THEN 1 ELSE 0 END) AS in_flight,
                    SUM(CASE WHEN i.answered_by IN ({_REJECTED}) THEN 1 ELSE 0 END) AS rejected,
                    1 - CAST(SUM(i.live_statements) AS DOUBLE PRECISION) / SUM(i.statements) AS redundant_share,
-                   MAX(i.fitness - COALESCE(i.standard_error, 0)) AS best
-            FROM program i JOIN search s ON s.id = i.search_id
+                   MAX(raced.best) AS raced_best, MAX(lasting.best) AS lasting_best
+            FROM program i
+            JOIN search s ON s.id = i.search_id
+            LEFT JOIN raced ON raced.search_id = i.search_id AND raced.batch = i.batch
+            LEFT JOIN lasting ON lasting.search_id = i.search_id AND lasting.batch = i.batch
             GROUP BY s.id, s.name, i.batch
         ) AS batches
         WINDOW so_far AS (PARTITION BY search_id ORDER BY batch)
@@ -148,6 +180,8 @@ class ProgressEntry(Row):
     """The programs drawn in it."""
     trained: int
     """Those that were trained."""
+    raced: int
+    """Those of them that were known and were trained on further seeds."""
     by_hash: int
     """Those answered by a program with the same dataflow."""
     by_fingerprint: int
@@ -162,6 +196,8 @@ class ProgressEntry(Row):
     """The births of this batch and those before it."""
     trained_so_far: int
     """Those of them that were trained."""
+    raced_so_far: int
+    """Those of these that were known and were trained on further seeds."""
     by_hash_so_far: int
     """Those of them answered by their dataflow."""
     by_fingerprint_so_far: int
@@ -171,7 +207,8 @@ class ProgressEntry(Row):
     rejected_so_far: int
     """Those of them that were rejected."""
     best_so_far: float | None
-    """The highest fitness until then, less its standard error where that is known."""
+    """The lower bound (fitness less its standard error where that is known) of the program that led then, as far as was
+    known then: it falls where a leader turns out to have been lucky."""
 
 
 @view(
@@ -272,17 +309,22 @@ class NoiseEntry(NoiseRow):
 @view(
     "v_lineage",
     f"""
-        SELECT s.name AS search, i.id, {columns(ProgramColumns, "i")},
-               p.id AS parent_id, p.fitness AS parent_fitness, i.fitness - p.fitness AS gain,
+        SELECT s.name AS search, i.id, {columns(ProgramColumns, "i", KNOWN)},
+               {", ".join(f"{_known('i', name)} AS {name}" for name in KNOWN)},
+               p.id AS parent_id, {_known("p", "fitness")} AS parent_fitness,
+               {_known("i", "fitness")} - {_known("p", "fitness")} AS gain,
                CASE WHEN p.id IS NULL THEN NULL WHEN i.dataflow_hash = p.dataflow_hash THEN 0 ELSE 1 END AS changed
         FROM program i
         JOIN search s ON s.id = i.search_id
         LEFT JOIN program p ON p.search_id = i.search_id AND p.birth = i.parent_birth
+        {_raced("i")}
+        {_raced("p")}
+        WHERE i.answered_by <> '{Answer.REEVALUATION}'
         ORDER BY i.id
     """,
 )
 class LineageEntry(_OfSearch):
-    """Every program beside its parent."""
+    """Every program beside its parent, both with what is known of them by now. Races are no programs of their own."""
 
     parent_id: int | None
     """The ID of the parent; none of the start program."""
@@ -301,9 +343,14 @@ class LineageEntry(_OfSearch):
                s.seconds, COUNT(i.id) AS births,
                CAST(COALESCE(SUM(CASE WHEN i.answered_by IN ({_TRAINED}) THEN 1 ELSE 0 END), 0)
                     AS BIGINT) AS trained,
+               CAST(COALESCE(SUM(CASE WHEN i.answered_by = '{Answer.REEVALUATION}' THEN 1 ELSE 0 END), 0)
+                    AS BIGINT) AS raced,
+               CAST(COALESCE(SUM(i.replica_steps), 0) AS BIGINT) AS replica_steps,
                CAST(COALESCE(1 - CAST(SUM(i.live_statements) AS DOUBLE PRECISION) / SUM(i.statements), 0)
                     AS DOUBLE PRECISION) AS redundant_share,
-               MAX(i.fitness) AS best, CAST(s.settings AS TEXT) AS settings
+               (SELECT l.fitness FROM v_leaderboard l WHERE l.search = s.name ORDER BY l.lower_bound DESC, l.id LIMIT 1)
+                    AS best,
+               CAST(s.settings AS TEXT) AS settings
         FROM search s LEFT JOIN program i ON i.search_id = s.id
         GROUP BY s.id
         ORDER BY s.id
@@ -326,10 +373,14 @@ class SearchEntry(Row):
     """The programs drawn."""
     trained: int
     """Those that were trained."""
+    raced: int
+    """Those of them that were known and were trained on further seeds."""
+    replica_steps: int
+    """The training steps of all of them."""
     redundant_share: float
     """The share of their statements without effect, 0 to 1."""
     best: float | None
-    """The highest fitness."""
+    """The fitness of the program that leads: the one with the highest lower bound."""
     settings: dict[str, Any]
     """The settings as it was run, and the versions that its history depends on."""
 

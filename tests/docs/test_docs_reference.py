@@ -35,7 +35,7 @@ def test_every_setting_with_its_default_and_its_meaning() -> None:
             cells = [cell.strip() for cell in row.strip("|").split(" | ")]
             assert len(cells) == 4 and cells[1] and cells[3], row
     assert "| `tournament` | whole number from 1 to 10000 | `2` |" in page
-    assert "| `reevaluate` | number from 0 to 1 | `0.0` |" in page
+    assert "| `race_share` | number above 0 and below 1 | `0.35` |" in page
     assert "| `workers` | whole number from 1 to 10000 or `auto` | `auto` |" in page
     assert "| `name` | text | required |" in page
 

@@ -13,10 +13,11 @@ import pytest
 from rich.console import Console
 
 from search.commands import watch
+from search.commands.terminal import console
 from search.store import Store
 
 from tests.support import patience
-from tests.support.commands import command, refused, tables
+from tests.support.commands import changed, command, refused, said, tables
 from tests.support.patience import OPTSEARCH, PATIENCE, Command
 from tests.support.searches import PretendingEvaluator, opened, rows_of_query, run, settings_of
 
@@ -55,6 +56,36 @@ def test_programs_of_searches_on_a_task(tmp_path: Path) -> None:
     assert "--task cifar: no search trains on it; there are: digits_mlp, digits_mlp_short" in both
     one = refused(tmp_path / "r.db", "leaderboard --task digits_mlp --search other")
     assert "search 'other' does not train on it; there are: digits_mlp_short" in one
+
+
+def test_the_table_fits_a_terminal_of_80_columns(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With errors, names and numbers as they are after days; the search is a column where there are several."""
+    large = (
+        "UPDATE program SET standard_error = 0.00123, trainings = 16 WHERE fitness IS NOT NULL",
+        "UPDATE search SET name = 'quickstart'", "UPDATE program SET birth = birth + 50000, parent_birth = NULL",
+    )  # fmt: skip
+    copy = changed(path, tmp_path, *large)
+    monkeypatch.setattr(console, "width", 80)
+    alone = said(copy, "leaderboard --limit 9").splitlines()
+    assert alone[1].split()[:4] == ["id", "fitness", "+-", "trainings"] and len(alone) < 15
+    assert alone[-2].split()[2:4] == ["0.00123", "16"]
+    with opened(copy) as store:
+        run(settings_of(name="other"), store, PretendingEvaluator())
+    both = said(copy, "leaderboard --limit 9").splitlines()
+    assert {len(line.split()) for line in both[4:-1]} == {10} and len(both) < 15
+    assert max(len(line.rstrip()) for line in both) <= 80 and any("quickstart" in line for line in both)
+
+
+def test_the_order_is_by_the_bound(path: Path, tmp_path: Path) -> None:
+    """A program that has the highest fitness, but may have been lucky, does not lead; nor is it on the Pareto front."""
+    best, second = (row["id"] for row in tables(path, "leaderboard --limit 2")["leaderboard"])
+    copy = changed(path, tmp_path, f"UPDATE program SET standard_error = 0.5 WHERE id = {best}")
+    rows = tables(copy, "leaderboard")["leaderboard"]
+    assert rows[0]["id"] == second and rows[0]["fitness"] < max(row["fitness"] for row in rows)
+    assert [row["lower_bound"] for row in rows] == sorted((row["lower_bound"] for row in rows), reverse=True)
+    assert tables(copy, "leaderboard --pareto")["leaderboard"][0]["id"] == second
+    (search,) = tables(copy, "status")["searches"]
+    assert (search["best_id"], search["best_fitness"]) == (second, rows[0]["fitness"])
 
 
 # --- watching ---------------------------------------------------------------------------------------------------------

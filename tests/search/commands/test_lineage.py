@@ -78,9 +78,10 @@ def long_line(path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         path, tmp_path_factory.mktemp("long"), "DELETE FROM meta_validation", "DELETE FROM program WHERE birth > 0",
         f"""WITH RECURSIVE n(b) AS (SELECT 1 UNION ALL SELECT b + 1 FROM n WHERE b < 4999)
             INSERT INTO program (search_id, birth, batch, parent_birth, mutation, genome, key, answered_by,
-                                    statements, live_statements, state_slots, status, fitness, rounds, dataflow_hash)
+                                    statements, live_statements, state_slots, status, fitness, trainings, replica_steps,
+                                    dataflow_hash)
             SELECT 1, b, b, b - 1, 'modify', 'update = g * 0.' || (1 + (b / 10) % 2), 'k', 'training', 1, 1, 0, 'ok',
-                   (b / 10) * (b / 10) * 1e-6, 1, '{other[:-1]}' || ((b / 10) % 2) FROM n""",
+                   (b / 10) * (b / 10) * 1e-6, 1, 20, '{other[:-1]}' || ((b / 10) % 2) FROM n""",
     )  # fmt: skip
 
 

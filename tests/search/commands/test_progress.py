@@ -25,7 +25,7 @@ from tests.support.command_line import CONFIG
 from tests.support.patience import OPTSEARCH, Command
 
 ADAMW = BaselineRow("adamw", "update = g", "k", 0.1, 0.0, -0.0869, 28)
-LATE = Progress(1604, 512, 40_000, 32_000, -0.0862, {"adamw": ADAMW}, 39.2, 36.0)
+LATE = Progress(1604, 512, 40_000, 32_000, 460_000, -0.0862, {"adamw": ADAMW}, 39.2, 36.0)
 
 
 class Terminal(StringIO):
@@ -78,7 +78,7 @@ def test_an_ordinary_terminal_has_room_for_the_figures_that_matter() -> None:
 def test_a_state_is_one_line_of_any_terminal(
     births: int, trained: int, best: float | None, rate: float, left: float | None, width: int
 ) -> None:
-    progress_ = Progress(births, trained, 10, 5, best, {"adamw": ADAMW}, rate, left)
+    progress_ = Progress(births, trained, 10, 5, 900, best, {"adamw": ADAMW}, rate, left)
     with terminal(width) as screen, ProgressLine("tuning baselines") as line:
         line.count(1, births + 1)
         line.count(births, births + 1)
@@ -97,6 +97,7 @@ def test_the_share_is_that_of_the_nearest_limit() -> None:
     assert share_done(progress_, Budget(programs=100, evaluations=12), 0) == pytest.approx(10 / 12)
     assert share_done(progress_, Budget(programs=100, minutes=1.0), 45) == 0.75
     assert share_done(progress_, Budget(evaluations=5), 0) == 1
+    assert share_done(Progress(replica_steps=300), Budget(programs=100, replica_steps=1200), 0) == 0.25
 
 
 def test_trainings_are_counted_and_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:

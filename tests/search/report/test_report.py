@@ -29,7 +29,7 @@ from search.store.rows import VIEWS
 
 from tests.support.pages import SECTIONS, ParsedPage, fill
 from tests.support.patience import OPTSEARCH, Command
-from tests.support.searches import opened, rows_of_query, settings_of
+from tests.support.searches import CurvedEvaluator, opened, rows_of_query, run, settings_of
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'><b>{{7*7}}</b><!--\u2028&lt;a&gt;]]>"
 
@@ -98,10 +98,11 @@ def test_every_section_is_there_and_linked(page: ParsedPage) -> None:
 @pytest.mark.parametrize(
     ("section", "sentence"),
     [
-        ("summary", "Search 'small' has drawn 200 programs by evolution from sgd_momentum on 1 task (digits_mlp),"
-                    " in 4 minutes. 63 of them (31.5%) were trained; the others were known, or cannot learn."),
-        ("summary", "Program 78 has fitness -0.001037: 0.04612 ahead of tuned AdamW and 0.005838 ahead of tuned lion,"
-                    " the best of the baselines, on the seeds that the search trains on."),
+        ("summary", "Search 'small' has drawn 200 programs by the paper's evolution from sgd_momentum on 1 task"
+                    " (digits_mlp), in 4 minutes. 63 of them (31.5%) were trained; the others were known, or cannot"
+                    " learn."),
+        ("summary", "Program 78 has fitness -0.001037 over 1 training: 0.04612 ahead of tuned AdamW and 0.005838"
+                    " ahead of tuned lion, the best of the baselines, on the seeds that the search trains on."),
         ("summary", "1 of 2 programs passed all 2 stages of the funnel; on the locked tasks it beats 1 of 2 tuned"
                     " baselines (p < 0.05), against tuned AdamW z = +4."),
         ("progress", "The best program was born as number 78 of 200, 0.04612 ahead of tuned AdamW and 0.005838 ahead of"
@@ -109,7 +110,7 @@ def test_every_section_is_there_and_linked(page: ParsedPage) -> None:
         ("progress", "Half of the gain was reached after 0.4 of 3.2 minutes."),
         ("curves", "At the end the training loss is 70% below tuned adamw's; mean of 1 seed."),
         ("program", "Program 78 is shown because it went on to the locked tasks. It was born as number 78, has fitness"
-                    " -0.001037 and keeps 1 state for each weight."),
+                    " -0.001037 over 1 training and keeps 1 state for each weight."),
         ("family", "From the first ancestor to program 78: 3 mutations in a row, of which 3 changed statements that"
                    " matter; the others changed only what has no effect."),
         ("family", "had 31 other children: 6 were better than their parent, 8 did not train at all."),
@@ -129,7 +130,7 @@ def test_every_section_is_there_and_linked(page: ParsedPage) -> None:
                      " updates do not depend on the gradient (35 programs)."),
         ("workers", "66 trainings of programs took 6.6 minutes of workers' time within 4 minutes of running: on average"
                     " 1.65 workers were training, 82% of the 2 workers in the settings."),
-        ("settings", "name: small seed: 12 strategy: kind: evolution population: 8"),
+        ("settings", "name: small seed: 12 strategy: kind: paper population: 8"),
     ],
 )  # fmt: skip
 def test_sentences(page: ParsedPage, section: str, sentence: str) -> None:
@@ -203,6 +204,57 @@ def test_the_family_ends_with_the_winner(page: ParsedPage) -> None:
     marks = [attributes.get("class") for tag, attributes in page.tags if tag == "span"]
     assert marks.count("added") == 2 and marks.count("removed") == 2
     assert page.sections["family"].endswith("+ lr = arcsin(-0.46222458190584) m = m + g lr = lr * 0.1 update = m * lr")
+
+
+# --- of a search that races programs over seeds -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def raced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with a search of structures whose programs are raced."""
+    path = tmp_path_factory.mktemp("raced") / "results.db"
+    settings = settings_of(
+        name="raced", strategy={"kind": "evolution"}, baselines=["adamw", "lion"], hurdles=False,
+        budget={"programs": 150}, tasks=[{"name": "digits_mlp", "steps": 20, "seeds": {"first": 1, "most": 4}}],
+    )  # fmt: skip
+    with opened(path) as store:
+        run(settings, store, CurvedEvaluator())
+    return path
+
+
+def test_estimates_stand_with_their_errors(raced: Path) -> None:
+    page = made(raced)
+    best = asked(raced, "SELECT * FROM v_leaderboard")[0]
+    (search,) = asked(raced, "SELECT * FROM v_searches")
+    known = f"fitness {best['fitness']:.4g} ± {best['standard_error']:.2g} over {best['trainings']} training"
+    for section in ("summary", "program"):
+        assert known in page.sections[section], section
+    assert f"150 programs by evolution of structures from {settings_of().strategy.start[0]}" in page.sections["summary"]
+    assert search["raced"] > 0
+    assert f"{search['raced']} of the trained were promising ones on further seeds." in page.sections["summary"]
+    assert "its fitness less its standard error is the highest" in page.sections["program"]
+    curve = page.figure("best-over-births")["best program so far"]["y"]
+    assert curve[-1] == pytest.approx(best["lower_bound"], rel=1e-5)
+
+
+def test_sections_rank_by_the_bound_and_races_are_no_programs_of_their_own(raced: Path) -> None:
+    page = made(raced)
+    heading, *rows = page.tables["table-leaders"]
+    leaders = asked(raced, "SELECT * FROM v_leaderboard LIMIT 100")
+    assert [row[0] for row in rows] == [f"{row['id']:,}" for row in leaders]
+    assert heading[2:4] == ["± error", "trainings"]
+    assert [row[3] for row in rows] == [str(row["trainings"]) for row in leaders] and "race" not in {
+        r[-1] for r in rows
+    }
+    front = [(y, x) for name, trace in page.figure("sizes").items() if "front" in name
+             for x, y in zip(trace["x"], trace["y"], strict=True)]  # fmt: skip
+    assert max(front)[0] == pytest.approx(leaders[0]["lower_bound"], rel=1e-5)
+    shares = [trace["y"] for name, trace in page.figure("answers").items() if name != "statements without effect"]
+    assert len(shares) == 6 and all(sum(column) == pytest.approx(1, abs=1e-4) for column in zip(*shares, strict=True))
+    assert "known programs on further seeds" in page.sections["cache"]
+    born = {row["birth"] for row in asked(raced, "SELECT birth FROM v_lineage")}
+    shown = {x for trace in page.figures["descent"]["data"] for x in trace["x"]}
+    assert shown <= born and "race" not in page.sections["family"]
 
 
 # --- of what is not there yet ----------------------------------------------------------------------------------------

@@ -137,8 +137,9 @@ def test_too_much_is_refused_with_the_reason(tmp_path: Path, model: type[Any], k
 
 @pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "1e400"])
 @pytest.mark.parametrize(
-    "key", ["budget.minutes", "evaluator.timeout_s", "evaluator.memory_mib", "tasks.0.update_scale", "dedup.reevaluate",
-            "tasks.0.anchors=[1, 0]; tasks.0.anchors.0", "tasks.0.anchors=[1, 0]; tasks.0.anchors.1"],
+    "key", ["budget.minutes", "evaluator.timeout_s", "evaluator.memory_mib", "tasks.0.update_scale",
+            "strategy.race_share", "tasks.0.anchors=[1, 0]; tasks.0.anchors.0",
+            "tasks.0.anchors=[1, 0]; tasks.0.anchors.1"],
 )  # fmt: skip
 def test_numbers_must_be_finite(tmp_path: Path, key: str, value: str) -> None:
     *before, last = key.split("; ")

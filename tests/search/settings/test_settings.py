@@ -142,12 +142,13 @@ def test_history_leaves_out_what_may_change_between_runs(tmp_path: Path) -> None
     [
         "seed=8", "strategy.population=21", "strategy.tournament=2", "strategy.start=lion", "strategy.start_tuned=true",
         "strategy.max_statements=10", "strategy.start=[adamw, lion]", "strategy.max_states=2",
-        "strategy.max_live_statements=30", "language=[paper]", "language=extended",
+        "strategy.max_live_statements=30", "strategy.kind=paper", "strategy.constants=0.5", "strategy.race_share=0.2",
+        "tasks.0.seeds={first: 1, most: 2}", "language=[paper]", "language=extended",
         "tasks.0.steps=51", "tasks.0.seeds=1", "tasks.0.batch_size=64",
         "evaluator.batch=9", "evaluator.lookahead=3", "baselines=[adamw]",
         "hurdles=off", "hurdles.at=[0.1]", "hurdles.better_part=0.7", "hurdles.quantile=0.9", "hurdles.after=60",
         "aggregate=worst", "tasks.0.data.train=900", "tasks.0.model.hidden=[8]", "tasks.0.anchors=[0.2, 0.1]",
-        "dedup.fingerprint=false", "dedup.bits=20", "dedup.reevaluate=0.5", "dedup.remutate=1", "dedup.cache=100",
+        "dedup.fingerprint=false", "dedup.bits=20", "dedup.remutate=1", "dedup.cache=100",
     ],
 )  # fmt: skip
 def test_history_holds_what_decides_it(tmp_path: Path, override: str) -> None:
@@ -224,7 +225,8 @@ WRONG = [
     (20, "store: 3", "20: store", "got 3"),
     (20, "dedup: {bits: 41}", "20: dedup.bits", "got 41"),
     (20, "dedup: {bits: 0}", "20: dedup.bits", "got 0"),
-    (20, "dedup: {reevaluate: 1.5}", "20: dedup.reevaluate", "got 1.5"),
+    (20, "dedup: {reevaluate: 0.1}", "20: dedup.reevaluate", "unknown setting; known here: fingerprint, bits"),
+    (7, "  race_share: 1", "7: strategy.race_share", "got 1"),
     (20, "dedup: {remutate: -1}", "20: dedup.remutate", "got -1"),
     (20, "dedup: {cache: 0}", "20: dedup.cache", "got 0"),
     (20, "dedup: {dataflow: true}", "20: dedup.dataflow", "unknown setting; known here: fingerprint, bits"),

@@ -73,6 +73,12 @@ def key(name: str, seed: int = 0) -> TrainingKey:
     return TrainingKey(name, TASK.fingerprint, seed)
 
 
+RACED = settings_of(
+    name="raced", strategy={"kind": "evolution"}, baselines=["adamw", "lion"],
+    tasks=[{"name": "digits_mlp", "steps": 5, "seeds": {"first": 1, "most": 4}}],
+)  # fmt: skip
+
+
 def program(birth: int, fitness: float | None = None, **changes: object) -> ProgramRow:
     status, reason = ("ok", None) if fitness is not None else ("diverged", "too large")
     row = ProgramRow(
@@ -317,6 +323,45 @@ def test_leaderboard_of_programs_trained_again(store: Store) -> None:
     ]  # fmt: skip
 
 
+def test_races_are_no_generations_and_correct_what_was_known(store: Store) -> None:
+    """Gains compare a child with its parent as both are known by now; the best so far is what led at the time."""
+    _, held = taken(store)
+    rows = [
+        program(0, -1.0, key="a", batch=0),
+        program(1, -0.5, key="b", parent_birth=0, standard_error=0.1, batch=0),
+        program(2, -0.7, key="b", parent_birth=1, mutation="race", answered_by="reevaluation", trainings=2,
+                standard_error=0.05, batch=1),
+        program(3, -0.8, key="d", parent_birth=1, batch=1),
+        program(4, -1.5, key="b", parent_birth=1, mutation="race", answered_by="reevaluation", trainings=4,
+                standard_error=0.25, batch=2),
+        program(5, None, key="d", parent_birth=3, mutation="race", answered_by="reevaluation", trainings=2, batch=3),
+        program(6, -9.0, key="e", parent_birth=1, batch=4),
+    ]  # fmt: skip
+    held.add_births(rows, 0.0)
+    lineage = rows_of_query(store, "SELECT * FROM v_lineage")
+    columns = ("birth", "status", "fitness", "standard_error", "trainings", "parent_fitness", "gain")
+    assert [tuple(row[column] for column in columns) for row in lineage] == [
+        (0, "ok", -1.0, None, 1, None, None),
+        (1, "ok", -1.5, 0.25, 4, -1.0, -0.5),
+        (3, "diverged", None, None, 2, -1.5, None),
+        (6, "ok", -9.0, None, 1, -1.5, -7.5),
+    ]
+    progress = rows_of_query(store, "SELECT * FROM v_progress")
+    assert [row["best_so_far"] for row in progress] == pytest.approx([-0.6, -0.75, -0.8, -1.0, -1.0])
+    assert [(row["trained"], row["raced"], row["raced_so_far"]) for row in progress] == [
+        (2, 0, 0), (2, 1, 1), (1, 1, 2), (1, 1, 3), (1, 0, 3),
+    ]  # fmt: skip
+    (search,) = rows_of_query(store, "SELECT * FROM v_searches")
+    assert (search["best"], search["raced"], search["replica_steps"]) == (-1.0, 3, 140)
+    results = Results(store)
+    ids = [row["id"] for row in rows_of_query(store, "SELECT id FROM program ORDER BY birth")]
+    assert [row.birth for row in results.lineage(ids[4])] == [row.birth for row in results.lineage(ids[1])] == [0, 1]
+    assert results.program(ids[1]).fitness == results.program(ids[2]).fitness == -1.5
+    assert [row.birth for row in results.races(results.program(ids[1]))] == [2, 4]
+    assert [row.birth for row in results.children("a", [1])] == [3, 6], "races are no children"
+    assert results.duplicates(results.program(ids[1])) == [] and results.with_key("b", 9) == [ids[1]]
+
+
 def test_leaderboard_without_a_baseline_shows_no_margin(store: Store) -> None:
     _, held = taken(store)
     held.add_births([program(0, -1.0)], 0.0)
@@ -407,9 +452,11 @@ def test_both_kinds_of_database_hold_and_show_the_same(
         with opened(location) as store:
             for name, seed in (("small", 3), ("Other", 4)):
                 run(settings_of(name=name, seed=seed, baselines=["adamw"]), store, PretendingEvaluator())
+            run(RACED, store, PretendingEvaluator())
             shown = {view: [_timeless(row) for row in rows_of_query(store, f"SELECT * FROM {view}")] for view in VIEWS}
             found.append((history_of(store, "small"), history_of(store, "Other"), shown))
     assert found[0] == found[1]
+    assert any(row["raced"] for row in found[0][2]["v_searches"])
     empty = ("v_funnel", "v_meta_validation", "v_proof", "v_noise", "v_simplification")
     assert all(found[0][2][view] for view in VIEWS if view not in empty)
 

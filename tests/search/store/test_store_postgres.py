@@ -79,7 +79,7 @@ def test_a_foreign_database_is_refused(url: str) -> None:
     "statement",
     [
         "DROP VIEW v_failures",
-        "ALTER TABLE program DROP COLUMN rounds CASCADE",
+        "ALTER TABLE program DROP COLUMN trainings CASCADE",
         "ALTER TABLE search ALTER COLUMN holder_pid TYPE text",
         "ALTER TABLE baseline ADD COLUMN more text",
         """CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
