@@ -78,13 +78,9 @@ class Comparison:
         self.arms = self._read_arms()
         self.contests = self._read_contests()
         self.base = file.read(Settings, self._data | {"tasks": self.contests[0].tasks})
-        names: dict[str, str] = {}
         for arm in self.arms:
             for contest in self.contests:
-                name = self.settings(arm, contest).name
-                if (other := names.setdefault(name, arm.name)) != arm.name:
-                    raise InputError(f"{file.where('arms', arm.name)}: its search would be called '{name}', as one of"
-                                     f" arm '{other}'; give it another name")  # fmt: skip
+                self.settings(arm, contest)
 
     def settings(self, arm: Arm, contest: Contest, store: Store | None = None) -> Settings:
         """Return the settings of a search; without a store, as far as they are known before any arm has run.

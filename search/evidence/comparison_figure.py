@@ -114,8 +114,10 @@ def _draw_leads(axes: Any, arms: Sequence[str], entries: Sequence[ArmEntry]) -> 
     if has_adamw:
         axes.axhline(0, color="#666666", linewidth=1)
     axes.set_xscale("log")
-    low, high = axes.get_xlim()
-    axes.set_xticks([2**k for k in range(31) if low <= 2**k <= high], minor=False)
+    first, last = (math.log2(end) for end in axes.get_xlim())
+    ticks = [2**k for k in range(max(0, math.floor(first)), max(1, math.ceil(last)) + 1)]
+    axes.set_xlim(ticks[0], ticks[-1])
+    axes.set_xticks(ticks)
     axes.set_xticks([], minor=True)
     axes.xaxis.set_major_formatter("{x:.0f}")
     axes.set_xlabel("programs evaluated by each population")
