@@ -22,7 +22,7 @@ SEARCH = {
     "store": {"settings", "errors"},
     "training": {"store"},
     "evolution": {"training"},
-    "evidence": {"training"},
+    "evidence": {"evolution"},
     "results": {"store"},
     "report": {"results"},
     "commands": {"evolution", "evidence", "report"},

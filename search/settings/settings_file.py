@@ -82,6 +82,10 @@ class SettingsFile:
             source = _Source(str(self.path), self._tree, self._changes, place)
             raise InputError(_first_error(error, model, source)) from None
 
+    def where(self, *location: str | int) -> str:
+        """Return where a setting was set, and its key, for messages."""
+        return _Source(str(self.path), self._tree, self._changes).of(location)
+
 
 def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
     """Read a YAML file of settings and apply `a.b=c` overrides.

@@ -141,10 +141,13 @@ class TaskChoice(Immutable):
         return TaskSeeds(self.task, tuning_seeds(self.seeds))
 
 
+Seeds = Annotated[int, Field(ge=1, le=MOST_SEARCH_SEEDS, strict=True)] | RacedSeeds
+
+
 class SearchTaskChoice(TaskChoice):
     """A task to search on, and what to change in it."""
 
-    seeds: Annotated[int, Field(ge=1, le=MOST_SEARCH_SEEDS, strict=True)] | RacedSeeds = 1  # type: ignore[assignment]
+    seeds: Seeds = 1  # type: ignore[assignment]
     """Trainings of each program, or `{first: 1, most: 16}` to race programs over seeds."""
 
     @property

@@ -24,7 +24,7 @@ from programs import parse
 from programs.kernels.source import C, Source
 from programs.run.sharing import Skeletons
 
-from search.evidence.comparison import read_arms
+from search.evidence.comparison import Comparison
 from search.settings.funnel import Funnel
 from search.settings.settings import Settings
 from search.settings.settings_file import SettingsFile
@@ -52,8 +52,9 @@ def shortened(settings: dict[str, Any]) -> dict[str, Any]:
         short["strategy"] = short["strategy"] | {"population": 10, "start_tuned": False}
     if "evaluator" in short:
         short["evaluator"] = {"kind": "inline", "batch": 8, "lookahead": 2}
-    if "tasks" in short:
-        short["tasks"] = [_short_task(task) for task in short["tasks"]]
+    for key in ("tasks", "each"):
+        if key in short:
+            short[key] = [_short_task(task) for task in short[key]]
     if "meta_validation" in short:
         short["meta_validation"] = {"tasks": [_short_task(t) for t in short["meta_validation"]["tasks"]], "every": 20}
     if "stages" in short:
@@ -190,7 +191,8 @@ def check_settings(block: Block, folder: Path) -> None:
         file.read(Funnel)
         return
     if "arms" in file.data:
-        read_arms(file)
+        Comparison(file)
+        return
     whole = yaml.safe_load((ROOT / "configs" / "quickstart.yaml").read_text())
     file.read(Settings, whole | file.data)
 
