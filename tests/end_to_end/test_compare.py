@@ -182,7 +182,8 @@ def test_json_says_what_the_database_holds(on_each: Path, capsys: pytest.Capture
     assert list(tables["arms"][0])[:3] == ["search", "task", "arm"]
     for arm in tables["arms"]:
         query = f"""
-            SELECT COUNT(*), SUM(replica_steps), COUNT(DISTINCT CASE WHEN status <> 'rejected' THEN birth % 2 || key END)
+            SELECT COUNT(*), SUM(replica_steps),
+                   COUNT(DISTINCT CASE WHEN status <> 'rejected' THEN birth % 2 || key END)
             FROM program i JOIN search s ON s.id = i.search_id WHERE s.name = '{arm["search"]}'
         """
         births, steps, programs = rows(on_each / "results.db", query)[0]
