@@ -36,7 +36,10 @@ OF_TORCH = PROGRAM._replace(make=lambda rate, decay: TorchOptimizer(NAME, rate, 
 
 def timed(competitor: Competitor, task: Task, seeds: int, trials: int) -> tuple[float, int, TunedCompetitor]:
     """Return the seconds that tuning takes, the number of trainings, and what it found."""
-    with tempfile.TemporaryDirectory() as folder, closing(open_store(str(Path(folder) / "results.db"), create=True)) as store:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(open_store(str(Path(folder) / "results.db"), create=True)) as store,
+    ):
         service = TrainingService(store, InlineEvaluator(), BATCH, Dedup())
         task.load()
         started = time.perf_counter()
