@@ -19,7 +19,7 @@ from search.evolution.outside.proposer import Answer, ask
 from search.settings.proposals import Proposals
 from search.settings.settings import Settings
 from search.store import Lease, ProposalRow
-from search.store.encoding import clean_text
+from search.store.encoding import ForeignDataError, clean_text
 
 log = logging.getLogger("optsearch.outside")
 
@@ -33,6 +33,9 @@ class Asking:
         settings: of the search.
         proposals: who is asked.
         lease: with which answers are written.
+
+    Raises:
+        InputError: the store holds answers about a population that there is not.
     """
 
     def __init__(self, settings: Settings, proposals: Proposals, lease: Lease) -> None:
@@ -45,6 +48,8 @@ class Asking:
         self._most_statements = strategy.max_statements
         self._answers = {birth: list(rows) for birth, rows in groupby(lease.proposals(), lambda row: row.birth)}
         self._has_told = False
+        if any(row.population >= self._repeats for rows in self._answers.values() for row in rows):
+            raise ForeignDataError(lease.store.location, "the population of a proposal")
 
     def given(self) -> list[Given]:
         """Return all that was ever answered, in the order of births."""

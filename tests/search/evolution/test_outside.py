@@ -333,6 +333,23 @@ def test_a_recorded_text_that_is_no_program_is_told_in_one_line(store: Store, ou
         run(settings(), store, PretendingEvaluator())
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("population = 1", "the population of a proposal"),
+        ("birth = -birth", "the place of a proposal"),
+        ("text = NULL, problem = NULL", "a proposal without text"),
+        ("text = 7", "an? .* as text|line 1"),
+    ],
+)
+def test_answers_that_no_run_has_written_are_refused(store: Store, outside: Outside, change: str, message: str) -> None:
+    run(settings(), store, PretendingEvaluator(), stop_at(40))
+    with store.writing() as connection:
+        connection.execute(sql(f"UPDATE proposal SET {change}"))
+    with pytest.raises(InputError, match=message):
+        run(settings(), store, PretendingEvaluator())
+
+
 # --- who is asked ----------------------------------------------------------------------------------------------------
 
 
