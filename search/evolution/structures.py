@@ -251,9 +251,8 @@ class StructureEvolution:
         by_seed = (*((known.by_seed if known else None) or ()), *new.by_seed)
         repeat, _ = self.place(birth.number)
         shrunk = self._priors[repeat].shrunk(self.estimator.estimate(by_seed, self._spread[repeat]))
-        return new._replace(
-            fitness=shrunk.fitness, standard_error=shrunk.standard_error, trainings=len(by_seed), by_seed=by_seed
-        )
+        error = shrunk.standard_error or None  # of 0 nothing is known
+        return new._replace(fitness=shrunk.fitness, standard_error=error, trainings=len(by_seed), by_seed=by_seed)
 
     # --- what was committed ------------------------------------------------------------------------------------------
 

@@ -21,13 +21,14 @@ ROWS = st.lists(st.tuples(st.integers(0, 6), st.integers(1, 6), st.integers(0, 2
 
 def dominates(a: Size, b: Size) -> bool:
     """At least as good in all three, and better in one."""
-    mine, other = ((r.fitness, -r.live_statements, -r.state_slots) for r in (a, b))
+    mine, other = ((r.lower_bound, -r.live_statements, -r.state_slots) for r in (a, b))
     return mine != other and all(x >= y for x, y in zip(mine, other, strict=True))
 
 
 @given(ROWS)
 def test_the_front_is_what_nothing_dominates(values: list[tuple[int, int, int]]) -> None:
-    rows = [Size(live_statements=n, state_slots=s, fitness=float(f), programs=1) for f, n, s in values]
+    rows = [Size(n, s, fitness=9.0 - f, standard_error=9.0 - 2 * f, trainings=1, lower_bound=float(f), programs=1)
+            for f, n, s in values]  # fmt: skip
     front = pareto_front(rows)
     undominated = [row for row in rows if not any(dominates(other, row) for other in rows)]
     assert set(front) == set(undominated)

@@ -11,7 +11,7 @@ from proxy_tasks.outcome import Status
 
 from search.results.results import Results, open_results
 from search.store.proofs import finish_proof, open_locked
-from search.store.tables import ProgramRow, ProofRow
+from search.store.tables import ProgramColumns, ProgramRow, ProofRow
 
 from tests.support.pages import fill
 from tests.support.searches import rows_of_query, settings_of
@@ -59,7 +59,7 @@ def test_the_last_proof_is_that_of_the_search(tmp_path: Path) -> None:
         rows = [ProofRow(**{name: getattr(row, name) for name in ProofRow.kinds}) for row in results.proof(78)]
         other = store.create_search("other", settings_of(name="other").model_dump(mode="json"))
         assert results.last_proof("other") == []
-        born = ProgramRow(**{name: getattr(first, name) for name in ProgramRow.kinds if name != "hurdle_losses"})
+        born = ProgramRow(**{name: getattr(first, name) for name in ProgramColumns.kinds})
         with store.writing() as connection:
             store.insert(connection, [born], search_id=other)
         (last,) = rows_of_query(store, "SELECT MAX(id) AS id FROM program")

@@ -205,7 +205,7 @@ WRONG = [
     (7, "  max_statements: 0", "7: strategy.max_statements", "got 0"),
     (9, "  programs: 0", "9: budget.programs", "got 0"),
     (9, "  programs: lots", "9: budget.programs", "'lots'"),
-    (9, "  hours: 3", "9: budget.hours", "unknown setting; known here: programs, evaluations, minutes"),
+    (9, "  hours: 3", "9: budget.hours", "unknown setting; known here: programs, evaluations, replica_steps, minutes"),
     (9, "  evaluations: -5", "9: budget.evaluations", "-5"),
     (10, "  minutes: 0", "10: budget.minutes", "got 0"),
     (10, "  minutes: .nan", "10: budget.minutes", "nan"),
@@ -257,7 +257,7 @@ def test_what_is_missing_is_named(tmp_path: Path, missing: str, key: str) -> Non
 @pytest.mark.parametrize(
     ("changes", "where", "said"),
     [
-        ({"budget": {}}, "budget", "set at least one of programs, evaluations, minutes"),
+        ({"budget": {}}, "budget", "set at least one of programs, evaluations, replica_steps, minutes"),
         ({"budget": {"programs": None}}, "budget", "set at least one of"),
         ({"budget": None}, "budget", "budget"),
         ({"tasks": []}, "tasks", "1"),
@@ -359,7 +359,7 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
         ("=3", "--set =3"),
         ("seed=-1", "seed"),
         ("sede=1", "sede"),
-        ("budget.hours=1", "budget.hours: unknown setting; known here: programs, evaluations, minutes"),
+        ("budget.hours=1", "budget.hours: unknown setting; known here: programs, evaluations, replica_steps, minutes"),
         ("strategy.start=adam", "strategy.start: no program 'adam'"),
         ("tasks.0.name=cifar", "tasks.0.name: unknown task 'cifar'"),
         ("tasks.0.steps=soon", "tasks.0.steps"),
