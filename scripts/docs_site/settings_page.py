@@ -31,8 +31,8 @@ COMPARISON = """\
 
 `optsearch compare` reads settings of a search with `arms`. Under `arms` stands {about}
 
-An arm of random programs may have `{lengths_of}`, the name of an arm above it: random programs are then as long as the
-last programs of that arm. What it is for: [Does it discover?](../discovery.md)
+An arm may have `{seeds}`, which replaces the seeds of all its tasks. An arm of random programs may have `{lengths_of}`,
+the name of an arm above it: random programs are then as long as the last programs of that arm. What it is for: [Does it discover?](../discovery.md)
 """
 FUNNEL = """\
 ## Funnels
@@ -65,7 +65,7 @@ def settings_page() -> str:
     parts = [
         HEAD,
         *_sections(Settings, "", described),
-        COMPARISON.format(about=about, lengths_of=comparison.LENGTHS_OF),
+        COMPARISON.format(about=about, seeds=comparison.SEEDS, lengths_of=comparison.LENGTHS_OF),
         FUNNEL,
         *_sections(Funnel, "funnel", described),
     ]

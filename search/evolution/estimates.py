@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import accumulate
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import NamedTuple
 
 from search.settings.settings import Aggregate
@@ -96,17 +96,20 @@ class TaskNoise(NamedTuple):
 
 
 def measured_noise(references: Sequence[Sequence[float]]) -> TaskNoise | None:
-    """Return the noise of a task, None if fewer than two programs or two seeds are known.
+    """Return the noise of a task, None if there is no program or fewer than two seeds.
 
     Args:
         references: the fitness of programs on the same seeds, [programs][seeds]. The better half of them, and at least
-            two, count: what trains badly is often noisier than what a search looks for.
+            two, count: what trains badly is often noisier than what a search looks for. Of a single program nothing
+            can be told apart: all that it varies is noise.
     """
     known = sorted(references, key=lambda values: -fmean(values))
     known = known[: max(2, (len(known) + 1) // 2)]
     programs, seeds = len(known), len(known[0]) if known else 0
-    if programs < 2 or seeds < 2:
+    if programs < 1 or seeds < 2:
         return None
+    if programs == 1:
+        return TaskNoise((0.0,) * seeds, stdev(known[0]))
     centred = [[value - fmean(values) for value in values] for values in known]
     effects = [fmean(column) for column in zip(*centred, strict=True)]
     squares = math.fsum((x - b) ** 2 for values in centred for x, b in zip(values, effects, strict=True))

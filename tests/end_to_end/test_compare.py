@@ -92,8 +92,8 @@ def test_a_larger_budget_goes_on(server: ForkServer, compared: tuple[Path, str],
         args = ("compare", "fig.yaml", "--set", f"budget.evaluations={budget}", "-o", "f.png")
         assert server.optsearch(tmp_path, *args).code == 0
         births = rows(tmp_path / "results.db", "SELECT COUNT(*) FROM program WHERE search_id = 1")[0][0]
-    whole = rows(compared[0] / "results.db", "SELECT birth, key, fitness FROM program WHERE search_id = 1")
-    part = rows(tmp_path / "results.db", "SELECT birth, key, fitness FROM program WHERE search_id = 1")
+    query = "SELECT birth, key, fitness FROM program WHERE search_id = 1 ORDER BY birth"
+    whole, part = rows(compared[0] / "results.db", query), rows(tmp_path / "results.db", query)
     assert births > len(whole) and part[: len(whole)] == whole
 
 
@@ -183,7 +183,7 @@ def test_json_says_what_the_database_holds(on_each: Path, capsys: pytest.Capture
     for arm in tables["arms"]:
         query = f"""
             SELECT COUNT(*), SUM(replica_steps),
-                   COUNT(DISTINCT CASE WHEN status <> 'rejected' THEN birth % 2 || key END)
+                   COUNT(DISTINCT CASE WHEN status <> 'rejected' THEN (birth % 2) || key END)
             FROM program i JOIN search s ON s.id = i.search_id WHERE s.name = '{arm["search"]}'
         """
         births, steps, programs = rows(on_each / "results.db", query)[0]

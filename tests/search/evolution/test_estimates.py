@@ -111,9 +111,13 @@ def test_effects_that_are_only_noise_are_forgotten() -> None:
     assert statistics.fmean(spreads) < 0.25, "the plain means of two programs would have 0.44"
 
 
-@pytest.mark.parametrize("values", [[], [[1.0, 2.0]], [[1.0], [2.0]]])
-def test_noise_is_not_known_from_one_program_or_one_seed(values: list[list[float]]) -> None:
+@pytest.mark.parametrize("values", [[], [[1.0], [2.0]]])
+def test_noise_is_not_known_without_programs_or_from_one_seed(values: list[list[float]]) -> None:
     assert measured_noise(values) is None
+
+
+def test_what_a_single_program_varies_is_noise() -> None:
+    assert measured_noise([[1.0, 2.0, 6.0]]) == TaskNoise((0.0, 0.0, 0.0), pytest.approx(statistics.stdev([1, 2, 6])))
 
 
 def test_tasks_without_noise_have_none() -> None:
