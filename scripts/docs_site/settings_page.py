@@ -32,7 +32,8 @@ COMPARISON = """\
 `optsearch compare` reads settings of a search with `arms`. Under `arms` stands {about}
 
 An arm may have `{seeds}`, which replaces the seeds of all its tasks. An arm of random programs may have `{lengths_of}`,
-the name of an arm above it: random programs are then as long as the last programs of that arm. What it is for: [Does it discover?](../discovery.md)
+the name of an arm above it: random programs are then as long as the last programs of that arm. What it is for:
+[Does it discover?](../discovery.md)
 """
 FUNNEL = """\
 ## Funnels

@@ -20,17 +20,33 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy import text
 
+from programs import zoo
 from programs.errors import InputError
 
 from proxy_tasks import Outcome
 
 from search.evolution.driver import Driver
+from search.settings.settings import Settings
 from search.store import LeaseLost, Store, lease, open_store
 from search.training.jobs import FinishedJob, Job, Piece, Pieces
+from search.training.service import TrainingService
 
-from tests.support.searches import HISTORY, history_of, key_of, opened, pretended, rows_of_query, settings_of
+from tests.support.searches import (
+    HISTORY,
+    PretendingEvaluator,
+    history_of,
+    key_of,
+    opened,
+    pretended,
+    rows_of_query,
+    settings_of,
+)
 
-SETTINGS = settings_of(budget={"programs": 60})
+PAPER = settings_of(budget={"programs": 60})
+RACED = settings_of(
+    budget={"programs": 60}, strategy={"kind": "evolution"},
+    tasks=[{"name": "digits_mlp", "steps": 5, "seeds": {"first": 1, "most": 4}}],
+)  # fmt: skip
 TIMEOUT = "took too long"
 
 
@@ -102,23 +118,35 @@ def work_off(driver: Driver, workers: Workers, rng: Random) -> None:
             workers.finish(rng.randrange(1000))
 
 
+def prepare(settings: Settings, store: Store) -> None:
+    """What a run trains before its first birth, and waits for."""
+    tasks = [on.unraced for on in settings.task_seeds]
+    TrainingService(store, PretendingEvaluator(), 4, settings.dedup).train([zoo.load("sgd_momentum")], tasks)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def whole(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The history that nothing disturbed."""
-    with opened(tmp_path_factory.mktemp("engine") / "r.db") as store:
-        workers = Workers()
-        driver = Driver(SETTINGS, store, workers, lambda _: None)
-        driver.start()
-        work_off(driver, workers, Random(0))
-        driver.end()
-        Life.whole = history_of(store)
-    statuses = {row[HISTORY.replace(",", " ").split().index("status")] for row in Life.whole}
-    assert statuses == {"ok", "diverged", "rejected", "lost", "timeout"} and len(Life.whole) == 60
+    """The histories that nothing disturbed."""
+    for life in (Life, RacedLife):
+        with opened(tmp_path_factory.mktemp("engine") / "r.db") as store:
+            workers = Workers()
+            prepare(life.settings, store)
+            driver = Driver(life.settings, store, workers, lambda _: None)
+            driver.start()
+            work_off(driver, workers, Random(0))
+            driver.end()
+            life.whole = history_of(store)
+        columns = HISTORY.replace(",", " ").split()
+        statuses = {row[columns.index("status")] for row in life.whole}
+        assert statuses >= {"ok", "diverged", "lost", "timeout"} and len(life.whole) == 60
+        answers = {row[columns.index("answered_by")] for row in life.whole}
+        assert ("reevaluation" in answers) is (life is RacedLife)
 
 
 class Life(RuleBasedStateMachine):
     """Of one search."""
 
+    settings = PAPER
     whole: list[tuple[Any, ...]]
     store: Store
 
@@ -126,6 +154,7 @@ class Life(RuleBasedStateMachine):
     def begin(self) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self.store = open_store(str(Path(self._folder.name) / "r.db"), create=True)
+        prepare(self.settings, self.store)
         self.driver: Driver | None = None
         self.workers = Workers()
         self.sleeper: Driver | None = None
@@ -148,7 +177,7 @@ class Life(RuleBasedStateMachine):
 
     def _start(self) -> None:
         self.workers = Workers()
-        self.driver = Driver(SETTINGS, self.store, self.workers, lambda _: None)
+        self.driver = Driver(self.settings, self.store, self.workers, lambda _: None)
         self.driver.start()
 
     # --- what happens ------------------------------------------------------------------------------------------------
@@ -207,7 +236,7 @@ class Life(RuleBasedStateMachine):
     @rule()
     def intrude(self) -> None:
         """A second run of the same search."""
-        intruder = Driver(SETTINGS, self.store, Workers(), lambda _: None)
+        intruder = Driver(self.settings, self.store, Workers(), lambda _: None)
         with pytest.raises(InputError, match="is being run by"):
             intruder.start()
         intruder.end()
@@ -254,5 +283,11 @@ class Life(RuleBasedStateMachine):
             self.evaluations = now
 
 
-Life.TestCase.settings = hypothesis_settings(max_examples=25, stateful_step_count=60)
-TestLife = Life.TestCase
+class RacedLife(Life):
+    """Of a search that races programs over seeds."""
+
+    settings = RACED
+
+
+Life.TestCase.settings = RacedLife.TestCase.settings = hypothesis_settings(max_examples=25, stateful_step_count=60)
+TestLife, TestRacedLife = Life.TestCase, RacedLife.TestCase
