@@ -228,8 +228,8 @@ def test_texts_are_born_in_their_order_in_the_population_that_was_asked_about(st
 def test_it_is_asked_where_a_batch_begins_after_so_many_births_and_not_before_the_start_programs(
     store: Store, outside: Outside
 ) -> None:
-    run(settings(strategy={"start": ["sgd", "lion"], "islands": 3, "proposals": PROPOSALS | {"every": 4}}), store,
-        PretendingEvaluator())  # fmt: skip
+    starts = ["sgd", "lion", "adamw", "signum", "nadamw", "nesterov"]  # more than the first batch
+    run(settings(strategy={"start": starts, "proposals": PROPOSALS | {"every": 4}}), store, PretendingEvaluator())
     history = history_of(store)
     batches = [row[1] for row in history]
     asked = [question["births"] for question in outside.questions]
