@@ -82,8 +82,8 @@ def test_a_larger_budget_goes_on(server: ForkServer, compared: tuple[Path, str],
         args = ("compare", "fig.yaml", "--set", f"budget.evaluations={budget}", "-o", "f.png")
         assert server.optsearch(tmp_path, *args).code == 0
         births = rows(tmp_path / "results.db", "SELECT COUNT(*) FROM program WHERE search_id = 1")[0][0]
-    whole = rows(compared[0] / "results.db", "SELECT birth, key, fitness FROM program WHERE search_id = 1")
-    part = rows(tmp_path / "results.db", "SELECT birth, key, fitness FROM program WHERE search_id = 1")
+    query = "SELECT birth, key, fitness FROM program WHERE search_id = 1 ORDER BY birth"
+    whole, part = (rows(folder / "results.db", query) for folder in (compared[0], tmp_path))
     assert births > len(whole) and part[: len(whole)] == whole
 
 
