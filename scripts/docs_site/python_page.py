@@ -81,7 +81,7 @@ def _class(kind: type, methods: bool = True) -> str:
 
 def _fields(kind: type) -> list[str]:
     """Return the fields of a dataclass and of its parents as items of a list."""
-    names = [field.name for field in fields(kind)] if is_dataclass(kind) else []
+    names = [field.name for field in fields(kind) if not field.name.startswith("_")] if is_dataclass(kind) else []
     docs, hints = attribute_docs(kind), get_type_hints(kind)
     if missing := [name for name in names if not docs.get(name)]:
         raise ValueError(f"{kind.__name__} has fields without a docstring under them: {', '.join(missing)}")

@@ -41,7 +41,15 @@ FUNNEL = """\
 `optsearch select` reads a file of these. What they do: [Does it discover?](../discovery.md#the-funnel)
 """
 
-_KINDS = {kind.__name__: kind for kind in Immutable.__subclasses__()}
+
+def _models(kind: type[Immutable]) -> Iterator[type[Immutable]]:
+    """Yield the models below one, those of several generations too."""
+    for below in kind.__subclasses__():
+        yield below
+        yield from _models(below)
+
+
+_KINDS = {kind.__name__: kind for kind in _models(Immutable)}
 _TYPES = {
     "integer": "whole number",
     "number": "number",
@@ -83,7 +91,11 @@ def _sections(kind: type[Immutable], place: str, described: dict[str, str]) -> I
     """
     schema = kind.model_json_schema()["properties"]
     inner = {name: _refs(part) for name, part in schema.items()}
-    new = {ref: name for name, refs in inner.items() for ref in refs if ref not in described}
+    taken = {*described.values()}
+    new = {
+        ref: f"{place}-{name}" if name in taken else name
+        for name, refs in inner.items() for ref in refs if ref not in described
+    }  # fmt: skip
     described |= new
     if place and place != "funnel":
         yield f"## {place}\n"

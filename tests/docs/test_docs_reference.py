@@ -35,15 +35,15 @@ def test_every_setting_with_its_default_and_its_meaning() -> None:
             cells = [cell.strip() for cell in row.strip("|").split(" | ")]
             assert len(cells) == 4 and cells[1] and cells[3], row
     assert "| `tournament` | whole number from 1 to 10000 | `2` |" in page
-    assert "| `race_share` | number above 0 and below 1 | `0.35` |" in page
+    assert "| `race_share` | number above 0 below 1 | `0.35` |" in page
     assert "| `workers` | whole number from 1 to 10000 or `auto` | `auto` |" in page
     assert "| `name` | text | required |" in page
 
 
 def _rows(page: str, kind: type[Immutable]) -> list[str]:
-    """The rows of the table that lists the settings of a model."""
+    """The rows of the table that lists the settings of a model; of two with the same settings, the last."""
     tables = [table.splitlines()[2:] for table in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)]
-    (table,) = [rows for rows in tables if [re.match(r"\| `(\w+)`", row)[1] for row in rows] == [*kind.model_fields]]
+    *_, table = [rows for rows in tables if [re.match(r"\| `(\w+)`", row)[1] for row in rows] == [*kind.model_fields]]
     return table
 
 
