@@ -165,8 +165,13 @@ class _Running:
         self._service = TrainingService(store, evaluator, base.evaluator.batch, base.dedup)
 
     def run(self, arm: Arm, contest: Contest) -> bool:
-        """Run a search, or go on with it; False if it was stopped. One that has ended is left as it is."""
+        """Run a search, or go on with it; False if it was stopped. One that has ended is left as it is.
+
+        Raises:
+            InputError: it is in the store with another history, as where an arm that it follows has gone on since.
+        """
         settings = self._comparison.settings(arm, contest, self._store)
+        known_search(settings, self._store)
         if is_finished(self._store, settings.name, settings):
             return True
         kind = STRATEGIES[settings.strategy.kind]
