@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, get_args
 
+from pydantic import BaseModel
+
 from programs.errors import InputError
 
-from search.settings.fields import Immutable
 from search.settings.settings import SearchTaskChoices, Settings, Strategy
 from search.settings.settings_file import SettingsFile
 from search.settings.tasks import Seeds
@@ -32,11 +33,11 @@ _OF_ALL = ("name", "store", "tasks", "each", "arms")  # what arms have in common
 Named = TypeVar("Named", "Arm", "Contest")
 
 
-class _Each(Immutable):
+class _Each(BaseModel):
     each: SearchTaskChoices
 
 
-class _SeedsOfArm(Immutable):
+class _SeedsOfArm(BaseModel):
     seeds: Seeds
 
 
