@@ -122,7 +122,7 @@ def test_leaderboard(server: ForkServer, searched: Path) -> None:
     best = rows(searched / "results.db", "SELECT id, fitness, over_adamw FROM v_leaderboard LIMIT 3")
     for args in (("--limit", "3"), ("--search", "tiny", "--limit", "3"), ("--store", "sqlite:///results.db")):
         lines = [line.split() for line in looked(server, searched, "leaderboard", *args).splitlines()]
-        shown = [(int(words[0]), words[1], words[4]) for words in lines if words and words[0].isdigit()]
+        shown = [(int(words[0]), words[1], words[4]) for words in lines if words and words[0].isdecimal()]
         assert shown[:3] == [(i, f"{fitness:.5f}", f"{margin:+.5f}") for i, fitness, margin in best]
 
 
