@@ -17,7 +17,7 @@ from search.commands.options import RESULTS, CsvOption, IdArgument, JsonOption, 
 from search.commands.output import Form, Table, form_of, write
 from search.commands.terminal import console, number, show_table
 from search.results.results import Results, open_results
-from search.results.text import change
+from search.results.text import change, printable
 from search.store.views import LineageEntry
 
 LARGEST = 10  # gains that are shown unless all are asked for
@@ -120,7 +120,9 @@ def _text(lines: Iterable[tuple[str, str]]) -> Text:
 
 
 def _first(row: LineageEntry) -> list[str | Text]:
-    return _step(row, Text("no parent is known" if row.parent_birth is not None else change(row.mutation)), "")
+    return _step(
+        row, Text(printable("no parent is known" if row.parent_birth is not None else change(row.mutation))), ""
+    )
 
 
 def _step(row: LineageEntry, change: Text, gain: str) -> list[str | Text]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from proxy_tasks.outcome import Status
 
-from search.evolution.driver import Best
+from search.evolution.best import Best
 from search.store import ProgramRow
 
 MARKS = (128, 512, 2048)  # programs evaluated by a population

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from programs.program import Program, parse
 
 from proxy_tasks.outcome import CURVE_POINTS
 
+from search.evolution.best import Best
 from search.evolution.constraints import check_starts, constraints_of
 from search.evolution.estimates import Estimator, Rungs, measured_noise
 from search.evolution.history import History, HistorySettings
@@ -34,36 +34,6 @@ from search.training.session import on_signals
 from search.training.tuning import tune
 
 log = logging.getLogger("optsearch.run")
-
-
-class Best:
-    """The best program so far: its first birth, and what is known of it now."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, ProgramRow] = {}
-        self.row: ProgramRow | None = None
-
-    @property
-    def fitness(self) -> float | None:
-        """Its fitness; None until something has trained well."""
-        return None if self.row is None else self.row.fitness
-
-    def count(self, row: ProgramRow) -> None:
-        """Take in a birth."""
-        if not row.is_trained:
-            return
-        if row.lower is None:
-            self._known.pop(row.key, None)
-        else:
-            self._known[row.key] = row
-        if self.row is None or row.key == self.row.key:
-            self.row = max(self._known.values(), key=_lower, default=None)  # the first of equals
-        elif _lower(row) > _lower(self.row):
-            self.row = row
-
-
-def _lower(row: ProgramRow) -> float:
-    return -math.inf if row.lower is None else row.lower
 
 
 @dataclass

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from programs.program import parse
 
+from search.evolution.best import Best
 from search.settings.settings import Settings
 from search.settings.tasks import task_seeds
 from search.store import Lease, MetaValidationRow, ProgramRow
@@ -35,19 +36,18 @@ class MetaValidator:
         self._aggregate = settings.aggregate
         self._service = service
         self._births = 0
-        self._best: ProgramRow | None = None
-        self._highest = -math.inf
-        self._due: list[tuple[int, ProgramRow]] = []
+        self._best = Best()
+        self._due: list[tuple[int, int, ProgramRow]] = []
 
     def count(self, row: ProgramRow) -> None:
         """Count the next birth, in order."""
         if self._chosen is None:
             return
         self._births += 1
-        if row.fitness is not None and row.fitness > self._highest:
-            self._best, self._highest = row, row.fitness
-        if self._births % self._chosen.every == 0 and self._best is not None:
-            self._due.append((self._births, self._best))
+        self._best.count(row)
+        birth, best = self._best.birth, self._best.row
+        if self._births % self._chosen.every == 0 and best is not None and birth is not None:
+            self._due.append((self._births, birth, best))
 
     def evaluate_due(self, lease: Lease) -> None:
         """Train what is due, unless the store has the result.
@@ -57,13 +57,13 @@ class MetaValidator:
         """
         if self._due and not self.curve:
             self.curve = lease.meta_validation()
-        for births, best in self._due:
+        for births, birth, best in self._due:
             if births <= (self.curve[-1].births if self.curve else 0):
                 continue
             program = self._service.candidate(parse(best.genome))
             score = self._service.evaluate([program], self._tasks, self._aggregate)[program.key]
             assert best.fitness is not None
-            row = MetaValidationRow(births, best.birth, best.fitness, score.fitness)
+            row = MetaValidationRow(births, birth, best.fitness, score.fitness)
             lease.add_meta_validation(row)
             self.curve.append(row)
         self._due.clear()

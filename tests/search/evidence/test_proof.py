@@ -22,10 +22,10 @@ from proxy_tasks.locked import LOCKED, is_locked
 from proxy_tasks.torch_optimizers import TorchOptimizer, TorchReplica, state_per_weight
 
 from search.commands.prove import DEDUP, prove_finalist
-from search.evidence.proof import FACTORS, FRESH_SEEDS, SHARES, TUNING_SEEDS, prove, steps_to, tolerance
+from search.evidence.proof import COMPETITORS, FACTORS, FRESH_SEEDS, SHARES, TUNING_SEEDS, prove, steps_to, tolerance
 from search.evidence.step_time import step_times
 from search.results.results import Results
-from search.settings.baselines import BASELINES, TRIALS
+from search.settings.baselines import TRIALS
 from search.settings.settings import EvaluatorSettings
 from search.store import SelectionRow, Store
 from search.store.proofs import find_opening
@@ -77,7 +77,7 @@ def test_all_get_the_same_and_the_better_one_wins(tmp_path: Path) -> None:
             "program 1", FINALIST, TrainingService(store, evaluator, 64, DEDUP), 3, lambda _: None, LOCKED[:3]
         )
     finalist, *baselines = found
-    assert finalist.is_finalist and finalist.z is None and [one.name for one in baselines] == list(BASELINES)
+    assert finalist.is_finalist and finalist.z is None and [one.name for one in baselines] == list(COMPETITORS)
     for one in found:
         assert [on.task.name for on in one.tasks] == [*LOCKED[:3]]
         assert all(on.tuned.trials == TRIALS and on.fresh.by_seed.keys() == {*FRESH_SEEDS} for on in one.tasks)
@@ -224,10 +224,10 @@ def test_a_finalist_is_proven_once(
     said = capsys.readouterr().out
     assert "over all locked tasks (1 finalist so far)" in said and max(map(len, said.splitlines())) <= 100
     rows = shown(path)
-    assert [row["competitor"] for row in rows[::2]] == ["program 2", *BASELINES]
+    assert [row["competitor"] for row in rows[::2]] == ["program 2", *COMPETITORS]
     assert {row["finalist"] for row in rows} == {2} and {row["funnel"] for row in rows} == {"fu"}
     assert all(row["opened"] and row["finished"] for row in rows)
-    assert [row["program_id"] for row in rows] == [2, 2, *[None] * 2 * len(BASELINES)]
+    assert [row["program_id"] for row in rows] == [2, 2, *[None] * 2 * len(COMPETITORS)]
     assert all(row["z"] is not None and row["ahead"] is not None for row in rows[2:])
     assert all(row["state_per_weight"] == 2 for row in rows if row["competitor"] == "adamw")
     with pytest.raises(InputError, match=r"program 2: the locked tasks were opened for it on \d{4}-.* are opened once"):

@@ -365,7 +365,7 @@ def test_a_batch_ends_even_if_no_birth_is_new() -> None:
 
 def test_rows_tell_statements_live_ones_and_states() -> None:
     start = parse("m = interp(g, m, 0.9)\nx = cosh(g)\nupdate = sign(m)\nv = v + g")
-    history = History(Strategy(), Dedup(), HistorySettings(0, 1, 1), [start])
+    history = History(Strategy(kind="paper"), Dedup(), HistorySettings(0, 1, 1), [start])
     (row,) = train(history, history.draw(1))
     assert (row.birth, row.parent_birth, row.mutation, row.statements) == (0, None, "start", 4)
     assert (row.live_statements, row.state_slots) == (2, 1)

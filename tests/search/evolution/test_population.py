@@ -67,13 +67,3 @@ def test_at_the_start_all_members_are_the_start_program() -> None:
     for birth in range(1, 5):
         members.add(Member(birth, PROGRAM, "", 1.0))
     assert {members.tournament(Random(i), 1).birth for i in range(100)} == {0, 1, 2, 3, 4}
-
-
-def test_what_is_learned_of_a_program_counts_for_all_its_members() -> None:
-    members = population([0.0, 5.0, 1.0, 3.0])
-    copy = members.copy()
-    members.correct("key 1", -2.0)
-    assert members.tournament(Random(0), 60) == Member(2, PROGRAM, "key 0", 1.0)
-    assert copy.tournament(Random(0), 60).birth == 1
-    members.add(Member(4, PROGRAM, "key 1", 2.0))
-    assert members.tournament(Random(0), 60).birth == 4

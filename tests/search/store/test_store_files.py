@@ -189,6 +189,7 @@ def test_the_views_are_there(store: Store) -> None:
             "v_funnel",
             "v_lineage",
             "v_proof",
+            "v_proposals",
             "v_noise",
             "v_searches",
             "v_baselines",
