@@ -14,11 +14,11 @@ search that were trained on several seeds of late.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import accumulate
-from statistics import fmean, stdev
+from statistics import NormalDist, fmean, stdev
 from typing import NamedTuple
 
 from search.settings.settings import Aggregate
@@ -27,6 +27,11 @@ from search.settings.tasks import TaskSeeds
 PRIOR = 8.0  # trainings that the common variance counts as, beside a program's own
 REFERENCES = 16.0  # degrees of freedom that the variance of baselines counts as, beside programs of the search
 POOLED = 40  # programs of the search whose variance is pooled, the latest
+REMEMBERED = 200  # births from which the prior is fitted
+LEAST_SEEN = 30  # of them, or there is none
+UPPER = (0.75, 0.95)  # the quantiles to which it is fitted
+LEAST_SHARE = 0.05  # of the variance of a birth, that worth has at least
+_STANDARD = NormalDist()
 
 
 class Rungs:
@@ -215,3 +220,38 @@ def _of_task(free: Sequence[float], sigma: float | None) -> Estimate:
     known = weight + len(free) - 1
     variance = (weight * (sigma or 0.0) ** 2 + _squares(free)) / known if known > 0 else 0.0
     return Estimate(fmean(free), math.sqrt(variance / len(free)))
+
+
+class Prior:
+    """What programs of a population are worth before anything is seen of them: normal, as far as its upper part goes.
+
+    Two upper quantiles of what the latest births have shown give a normal distribution; less the noise of seeds, it is
+    that of their worth.
+    """
+
+    def __init__(self) -> None:
+        self._seen: deque[Estimate] = deque(maxlen=REMEMBERED)
+
+    def note(self, seen: Estimate) -> None:
+        """Take in what a birth has shown on its first seeds, with a fitness of minus infinity if it failed."""
+        self._seen.append(seen)
+
+    def shrunk(self, seen: Estimate) -> Estimate:
+        """Return the estimate of a program of which this was seen; the same as long as few births are known."""
+        prior = self._fitted()
+        if prior is None or seen.standard_error == 0:
+            return seen
+        weight = prior.variance / (prior.variance + seen.standard_error**2)
+        return Estimate(prior.mean + weight * (seen.fitness - prior.mean), math.sqrt(weight) * seen.standard_error)
+
+    def _fitted(self) -> NormalDist | None:
+        if len(self._seen) < LEAST_SEEN:
+            return None
+        ranked = sorted(seen.fitness for seen in self._seen)
+        low, high = (ranked[int(share * len(ranked))] for share in UPPER)
+        noise = math.fsum(seen.standard_error**2 for seen in self._seen) / len(self._seen)
+        if not math.isfinite(low) or noise == 0:
+            return None
+        ends = [_STANDARD.inv_cdf(share) for share in UPPER]
+        deviation = (high - low) / (ends[1] - ends[0])
+        return NormalDist(low - ends[0] * deviation, math.sqrt(max(deviation**2 - noise, LEAST_SHARE * noise)))

@@ -30,8 +30,9 @@ from search.evolution.cache import Cache, of_twin
 from search.evolution.constraints import Constraints
 from search.evolution.estimates import Estimator
 from search.evolution.hurdles import REMEMBERED, FinishedProgram, learned_hurdles
+from search.evolution.islands import Record, best_of
 from search.evolution.strategies import Draw, RandomPrograms, RegularizedEvolution, Strategy
-from search.evolution.structures import Record, StructureEvolution, best_of
+from search.evolution.structures import StructureEvolution
 from search.settings.settings import Dedup, Hurdles
 from search.settings.settings import Strategy as StrategySettings
 from search.store import ProgramRow

@@ -26,8 +26,6 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from random import Random
-from statistics import NormalDist
-from typing import NamedTuple
 
 from programs.constants import live_constants, moved
 from programs.fingerprint import fingerprint
@@ -40,175 +38,19 @@ from programs.proposals import PROPOSALS, Material
 from programs.simplify.cleaning import cleaned
 
 from search.evolution.births import Batch, Birth, Genome, Proposal
-from search.evolution.estimates import Estimate, Estimator
+from search.evolution.credit import CONSTANTS, Credit, Spending
+from search.evolution.estimates import Estimate, Estimator, Prior
+from search.evolution.islands import Island, Record, fittest_first
 from search.settings.settings import Strategy as StrategySettings
 from search.store.keys import Answer
 from search.training.service import Score
 
-CONSTANTS = "constants"
 RACE = "race"
 
-RECORDS = 8  # programs kept of a structure
-REMEMBERED = 200  # births from which the prior is fitted
-LEAST_SEEN = 30  # of them, or there is none
-UPPER = (0.75, 0.95)  # the quantiles to which it is fitted
-FIRST_STEP = 0.5  # of constants, on their scales
-STEPS = (0.02, 1.5)  # the smallest and the largest
-GROWTH = 1.4  # of the step with a success; four failures take it back
-LEAST_SHARE = 0.05  # of the variance of a birth, that worth has at least
 CURIOSITY = 0.5  # weight of what few tries leave open, in spreads of the island's structures
-FLOOR = 0.3  # share of births that all kinds have alike, whatever they have gained
 MOST_GAIN = 3.0  # standard errors that a gain counts at most
-MEMORY = 0.99  # weight of what earlier births of a kind have gained, from birth to birth
 ATTEMPTS = 20  # draws of a proposal before another kind is taken
 ALIKE = 1.5  # factor by which sizes of updates may differ
-
-
-_STANDARD = NormalDist()
-
-
-class Record(NamedTuple):
-    """A program that trains, and what is known of it."""
-
-    birth: int
-    genome: Genome
-    key: str
-    structure: str
-    estimate: Estimate
-    by_seed: tuple[float, ...] = ()
-    sizes: tuple[float, ...] = ()
-    """What is to be small besides: states for each weight, live statements, as far as they are objectives."""
-
-    @property
-    def score(self) -> Score:
-        """What is known of it as a score."""
-        return Score("ok", self.estimate.fitness, None, len(self.by_seed), self.estimate.standard_error,
-                     by_seed=self.by_seed)  # fmt: skip
-
-
-class Island:
-    """The structures of one population."""
-
-    def __init__(self, starts: Sequence[Record], size: int) -> None:
-        self.starts = starts
-        self.size = size
-        self.records: dict[str, Record] = {start.key: start for start in starts}
-        self.tries: Counter[str] = Counter()
-        self.wins: Counter[str] = Counter()
-        self.since_gain = 0
-        self.highest = -math.inf
-
-    def best_of_structures(self) -> list[Record]:
-        """Return the fittest record of each structure, best first; of equals, the oldest.
-
-        Where sizes are objectives, records that fewer others dominate come first.
-        """
-        best: dict[str, Record] = {}
-        for record in sorted(self.records.values(), key=_fittest_first):
-            best.setdefault(record.structure, record)
-        ranked = list(best.values())
-        if ranked[0].sizes:
-            ranks = {one.key: sum(dominates(other, one) for other in ranked) for one in ranked}
-            ranked.sort(key=lambda one: ranks[one.key])
-        return ranked
-
-    def add(self, record: Record) -> None:
-        """Take in a record, or a new estimate of one that is here, and drop what is beyond the size."""
-        self.records[record.key] = record
-        ranked = self.best_of_structures()
-        highest = max(one.estimate.fitness for one in ranked)
-        if highest > self.highest:
-            self.highest, self.since_gain = highest, 0
-        dropped = {one.structure for one in ranked[self.size :]}
-        own = sorted(
-            (one for one in self.records.values() if one.structure == record.structure),
-            key=_fittest_first,
-        )
-        self.records = {
-            key: one for key, one in self.records.items() if one.structure not in dropped and one not in own[RECORDS:]
-        }
-
-    def parent(self, birth: int | None) -> Record | None:
-        """Return the record of a birth, if it is still here."""
-        return next((one for one in self.records.values() if one.birth == birth), None)
-
-    def step(self, structure: str) -> float:
-        """Return the step of the constants of a structure."""
-        wins = self.wins[structure]
-        failures = self.tries[structure] - wins
-        return float(min(max(FIRST_STEP * GROWTH ** (wins - failures / 4), STEPS[0]), STEPS[1]))
-
-
-class Credit:
-    """What kinds of births have gained for each training."""
-
-    def __init__(self, kinds: Sequence[str], constants: float) -> None:
-        self._gains = dict.fromkeys(kinds, 0.0)
-        self._tried = dict.fromkeys(kinds, 0.0)
-        structural = max(1, len(kinds) - 1)
-        self._prior = {k: constants if k == CONSTANTS else (1 - constants) / structural for k in kinds}
-
-    def note(self, kind: str, gain: float) -> None:
-        """Count a trained birth of a kind, and what it gained."""
-        if kind in self._gains:
-            self._gains[kind] = MEMORY * self._gains[kind] + gain
-            self._tried[kind] = MEMORY * self._tried[kind] + 1.0
-
-    def weights(self, adapts: bool) -> dict[str, float]:
-        """Return the probabilities of all kinds."""
-        if not adapts:
-            return self._prior
-        mean = (sum(self._gains.values()) + 1.0) / (sum(self._tried.values()) + 10.0)
-        worth = {
-            kind: prior * (self._gains[kind] + 10 * mean) / (self._tried[kind] + 10) / mean
-            for kind, prior in self._prior.items()
-        }
-        total = sum(worth.values())
-        return {kind: FLOOR * prior + (1 - FLOOR) * worth[kind] / total for kind, prior in self._prior.items()}
-
-
-def dominates(one: Record, other: Record) -> bool:
-    """Return whether a record is better than another in something and worse in nothing, beyond the noise of fitness."""
-    gain = one.estimate.fitness - other.estimate.fitness
-    noise = math.hypot(one.estimate.standard_error, other.estimate.standard_error)
-    if gain < -noise or any(a > b for a, b in zip(one.sizes, other.sizes, strict=True)):
-        return False
-    return gain > noise or one.sizes != other.sizes
-
-
-class Prior:
-    """What programs of a population are worth before anything is seen of them: normal, as far as its upper part goes.
-
-    Two upper quantiles of what the latest births have shown give a normal distribution; less the noise of seeds, it is
-    that of their worth.
-    """
-
-    def __init__(self) -> None:
-        self._seen: deque[Estimate] = deque(maxlen=REMEMBERED)
-
-    def note(self, seen: Estimate) -> None:
-        """Take in what a birth has shown on its first seeds, with a fitness of minus infinity if it failed."""
-        self._seen.append(seen)
-
-    def shrunk(self, seen: Estimate) -> Estimate:
-        """Return the estimate of a program of which this was seen; the same as long as few births are known."""
-        prior = self._fitted()
-        if prior is None or seen.standard_error == 0:
-            return seen
-        weight = prior.variance / (prior.variance + seen.standard_error**2)
-        return Estimate(prior.mean + weight * (seen.fitness - prior.mean), math.sqrt(weight) * seen.standard_error)
-
-    def _fitted(self) -> NormalDist | None:
-        if len(self._seen) < LEAST_SEEN:
-            return None
-        ranked = sorted(seen.fitness for seen in self._seen)
-        low, high = (ranked[int(share * len(ranked))] for share in UPPER)
-        noise = math.fsum(seen.standard_error**2 for seen in self._seen) / len(self._seen)
-        if not math.isfinite(low) or noise == 0:
-            return None
-        ends = [_STANDARD.inv_cdf(share) for share in UPPER]
-        deviation = (high - low) / (ends[1] - ends[0])
-        return NormalDist(low - ends[0] * deviation, math.sqrt(max(deviation**2 - noise, LEAST_SHARE * noise)))
 
 
 class StructureEvolution:
@@ -360,26 +202,6 @@ class StructureEvolution:
         return _Draw(self, window)
 
 
-class Spending:
-    """How many trainings a population has spent, and on races, over those of a program's first rung."""
-
-    def __init__(self) -> None:
-        self.all = self.races = 0.0
-
-    def count(self, birth: Birth, estimator: Estimator) -> None:
-        """Count a birth."""
-        if birth.is_trained:
-            cost = estimator.rungs.added(birth.rung) / estimator.rungs.added(0)
-            self.all += cost
-            self.races += cost if birth.rung else 0.0
-
-    def copy(self) -> Spending:
-        """Return another that counts on from here."""
-        copied = Spending()
-        copied.all, copied.races = self.all, self.races
-        return copied
-
-
 class _Draw:
     def __init__(self, strategy: StructureEvolution, window: Sequence[Batch]) -> None:
         self._strategy = strategy
@@ -406,7 +228,7 @@ class _Draw:
         if self._variants[repeat]:
             return self._variants[repeat].popleft()
         weights = self._weights[repeat]
-        kind = rng_choice(rng, list(weights), list(weights.values()))
+        kind = _drawn(rng, list(weights), list(weights.values()))
         if kind == CONSTANTS:
             found = self._other_constants(repeat, island, rng)
             if found is not None:
@@ -415,7 +237,9 @@ class _Draw:
 
     def again(self, program: Program, rng: Random) -> Program:
         """Return the program with one more change."""
-        return self._changed(program, list(PROPOSALS), rng)[0]
+        operators = list(self._strategy.settings.operators or PROPOSALS)
+        first = int(rng.random() * len(operators))
+        return self._changed(program, operators[first:] + operators[:first], rng)[0]
 
     def note(self, birth: Birth) -> None:
         """Take in a birth, and propose variants of a new structure next."""
@@ -469,7 +293,7 @@ class _Draw:
                 is_open = record.by_seed and rungs.reached(len(record.by_seed)) < rungs.top
                 if is_open and record.estimate.upper >= highest:
                     found[record.key] = record
-        return sorted(found.values(), key=_fittest_first)
+        return sorted(found.values(), key=fittest_first)
 
     # --- programs ----------------------------------------------------------------------------------------------------
 
@@ -525,22 +349,12 @@ class _Draw:
         return program, kind
 
 
-def best_of(islands: Iterable[Island]) -> list[Record]:
-    """Return the best record of each structure that trains, of all these islands, best first."""
-    records = [record for island in islands for record in island.records.values()]
-    best: dict[str, Record] = {}
-    for record in sorted(records, key=lambda record: (-record.estimate.lower, record.birth)):
-        if math.isfinite(record.estimate.fitness):
-            best.setdefault(record.structure, record)
-    return list(best.values())
-
-
 def kind_of(mutation: str) -> str:
     """Return the kind of a birth: what made it, without further mutations and factors."""
     return mutation.split("+")[0].split(" ")[0]
 
 
-def rng_choice(rng: Random, items: Sequence[str], weights: Sequence[float]) -> str:
+def _drawn(rng: Random, items: Sequence[str], weights: Sequence[float]) -> str:
     """Return one of the items, with probabilities in proportion to their weights."""
     at = rng.random() * sum(weights)
     for item, weight in zip(items, weights, strict=True):
@@ -548,10 +362,6 @@ def rng_choice(rng: Random, items: Sequence[str], weights: Sequence[float]) -> s
         if at < 0:
             return item
     return items[-1]
-
-
-def _fittest_first(record: Record) -> tuple[float, int]:
-    return -record.estimate.fitness, record.birth
 
 
 def _estimate(score: Score) -> Estimate:

@@ -162,7 +162,7 @@ class Strategy(Immutable):
     migrate_after: Annotated[int, Within(limits.BIRTHS)] | None = 200
     """Births of an island after which the best of the island before joins it."""
     proposals: Proposals | None = None
-    """Who else is asked for programs; nobody if not given."""
+    """Who else is asked for programs; without it only the search itself makes them."""
 
     @model_validator(mode="after")
     def _room_for_starts(self) -> Strategy:

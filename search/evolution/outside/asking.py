@@ -1,4 +1,4 @@
-"""When somebody is asked, about which population, and what of the answers is used: all of it as the store has it.
+"""When programs are asked for, about which population, and what of the answers is used: all of it as the store has it.
 
 Every answer is written before anything of it is used, and what is written is never asked for again. So a history is a
 function of settings, seed and what was answered.
@@ -63,7 +63,7 @@ class Asking:
         Args:
             birth: its number.
             question: makes the question about a population, with what was refused of its last answer.
-            stopped: whether the search has been stopped, so that nobody is waited for.
+            stopped: whether the search has been stopped, so that no answer is waited for.
 
         Returns:
             None if it is not the time, or if the search was stopped before there was an answer.

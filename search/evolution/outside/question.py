@@ -11,7 +11,7 @@ from programs.liveness import states_per_weight
 from programs.program import RETURN, SIGNATURE, parse
 
 from search.evolution.history import Known
-from search.evolution.structures import Record
+from search.evolution.islands import Record
 from search.settings.baselines import is_program
 from search.settings.settings import Settings
 from search.settings.tasks import TaskSeeds

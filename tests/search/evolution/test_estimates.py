@@ -13,8 +13,19 @@ from hypothesis import strategies as st
 
 from proxy_tasks import get_task
 
-from search.evolution.estimates import POOLED, PRIOR, REFERENCES, Estimate, Estimator, Rungs, TaskNoise, measured_noise
-from search.evolution.structures import LEAST_SEEN, UPPER, Prior
+from search.evolution.estimates import (
+    LEAST_SEEN,
+    POOLED,
+    PRIOR,
+    REFERENCES,
+    UPPER,
+    Estimate,
+    Estimator,
+    Prior,
+    Rungs,
+    TaskNoise,
+    measured_noise,
+)
 from search.settings.settings import Aggregate
 from search.settings.tasks import TaskSeeds, tuning_seeds
 

@@ -20,21 +20,10 @@ from programs.proposals import PROPOSALS, Material
 from proxy_tasks.outcome import Outcome
 
 from search.evolution.births import Genome
+from search.evolution.credit import CONSTANTS, FLOOR, Credit
 from search.evolution.estimates import Estimate
-from search.evolution.structures import (
-    ALIKE,
-    CONSTANTS,
-    FIRST_STEP,
-    FLOOR,
-    RACE,
-    RECORDS,
-    STEPS,
-    Credit,
-    Island,
-    Record,
-    dominates,
-    kind_of,
-)
+from search.evolution.islands import FIRST_STEP, RECORDS, STEPS, Island, Record, dominates
+from search.evolution.structures import ALIKE, RACE, kind_of
 from search.results.results import Results
 from search.store import ProgramRow
 

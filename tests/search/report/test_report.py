@@ -383,7 +383,7 @@ def test_what_no_run_has_written_is_refused(path: Path, tmp_path: Path, statemen
 
 
 def test_what_is_shown_comes_from_views(path: Path) -> None:
-    """Every one of them is read; tables only tell which searches there are and which programs are ancestors."""
+    """All but that of programs from outside are read; tables only tell which searches and which ancestors there are."""
     seen: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_others: Any) -> None:
