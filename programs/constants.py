@@ -2,7 +2,8 @@
 
 A constant moves on the scale on which its changes matter: the coefficient of an average by its logit, so that it stays
 between 0 and 1 and the length of the average changes by a factor; any other by its logarithm, with its sign kept. A
-zero has no scale and stays.
+zero has no scale and stays. A constant that stands for a coefficient elsewhere, such as the 0.9 of a correction of bias,
+moves with it, and the 1 of a sum or difference stays: without them nearly every move would break such a correction.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from programs.liveness import live
 from programs.program import Program
 
 COEFFICIENTS = {"interp": 2}  # functions that average, and which of their arguments is the coefficient
+_SUMS = ("add", "sub")
 
 Scale = Literal["logit", "log"]
 
@@ -83,7 +85,31 @@ def moved(program: Program, rng: Random, step: float) -> Program:
     value that would overflow, vanish, or leave the open interval from 0 to 1 stays as it is.
     """
     constants = live_constants(program)
-    return with_constants(program, [shifted(c, step * rng.gauss(0.0, 1.0)) if c.scale else c.value for c in constants])
+    steps = [step * rng.gauss(0.0, 1.0) for _ in constants]
+    return with_constants(
+        program,
+        [
+            shifted(constants[leader], steps[leader]) if leader is not None else constant.value
+            for constant, leader in zip(constants, _leaders(program, constants), strict=True)
+        ],
+    )
+
+
+def _leaders(program: Program, constants: Sequence[Constant]) -> list[int | None]:
+    """Return which constant each one moves with, by its place among them: itself, as a rule; None if it stays.
+
+    One that is no coefficient, but has the value of one, moves with the first of these, and so do all of them.
+    """
+    functions = [program.statements[constant.statement].function for constant in constants]
+    first = {c.value: place for place, c in reversed(list(enumerate(constants))) if c.scale == "logit"}
+    shared = {c.value for c in constants if c.scale != "logit"} & set(first)
+
+    def leader(place: int, constant: Constant) -> int | None:
+        if constant.scale is None or (abs(constant.value) == 1.0 and functions[place] in _SUMS):
+            return None
+        return first[constant.value] if constant.value in shared else place
+
+    return [leader(place, constant) for place, constant in enumerate(constants)]
 
 
 def shifted(constant: Constant, distance: float) -> float:

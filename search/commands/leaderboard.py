@@ -29,8 +29,8 @@ class Wanted(NamedTuple):
     """Which programs are listed, None for any.
 
     `search` and `task`: of this search, of searches that train on this task. `status`: how their trainings ended.
-    `states` and `statements`: state slots and live statements at most. `pareto`: only those that no other beats in
-    lower bound, live statements and state slots together.
+    `states` and `statements`: state slots and live statements at most. `pareto`: whether only those that no other beats
+    in lower bound, live statements and state slots together; None for what the objectives of the search say.
     """
 
     search: str | None = None
@@ -38,7 +38,7 @@ class Wanted(NamedTuple):
     status: str = Status.OK
     states: float | None = None
     statements: int | None = None
-    pareto: bool = False
+    pareto: bool | None = None
 
     @property
     def title(self) -> str:
@@ -65,9 +65,13 @@ def command(
     ] = None,
     statements: Annotated[int | None, typer.Option(**numeric(limits.SIZE), help="Live statements at most.")] = None,
     pareto: Annotated[
-        bool,
-        typer.Option("--pareto", help="Only those that none beats in fitness less its error, live statements, states."),
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--pareto/--no-pareto",
+            help="Only those that none beats in fitness less its error, live statements, states. If not given: for a"
+            " search that has sizes among its objectives.",
+        ),
+    ] = None,
     limit: LimitOption = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Look again every 2 s, or every SECONDS, until Ctrl-C.")
@@ -130,9 +134,11 @@ def write_leaderboard(results: Results, wanted: Wanted, limit: int | None, form:
 
 def leaderboard(results: Results, wanted: Wanted, limit: int) -> RenderableType:
     """Return the programs as a table with its title, and whether there are more."""
+    is_any = wanted == Wanted(wanted.search)
+    wanted = _of_objectives(results, wanted)
     rows = find_programs(results, wanted, limit + 1)
     if not rows:
-        nothing = "no such program" if wanted != Wanted(wanted.search) else "no program has trained well"
+        nothing = "no program has trained well" if is_any else "no such program"
         return Group(_title(wanted), f"{nothing}; `optsearch failures` says what became of those that were born")
     more = ["there are more; --limit says how many are listed"] if len(rows) > limit else []
     is_one = wanted.search is not None or len(results.names()) == 1
@@ -152,8 +158,15 @@ def watch_leaderboard(location: str, wanted: Wanted, limit: int | None, seconds:
 def show_best(results: Results, search: str, limit: int) -> list[LeaderboardEntry]:
     """Print the best programs of a search, and return them."""
     rows = results.leaderboard(search, limit)
-    console.print(_title(Wanted(search)), _table(rows, of_one_search=True), "", sep="\n")
+    console.print(_title(_of_objectives(results, Wanted(search))), _table(rows, of_one_search=True), "", sep="\n")
     return rows
+
+
+def _of_objectives(results: Results, wanted: Wanted) -> Wanted:
+    """Return what is wanted with the Pareto front, or without it, as the objectives of the search say."""
+    if wanted.pareto is not None or wanted.status != Status.OK:
+        return wanted
+    return wanted._replace(pareto=results.wants_small(wanted.search))
 
 
 def _title(wanted: Wanted) -> Text:

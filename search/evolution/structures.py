@@ -27,7 +27,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from random import Random
 
-from programs.constants import live_constants, moved
+from programs.constants import moved
 from programs.fingerprint import fingerprint
 from programs.hashing import structure_hash
 from programs.hyperparameters import scaled
@@ -317,8 +317,8 @@ class _Draw:
 
         for record in sorted(ranked, key=worth, reverse=True):
             program = record.genome.program
-            if any(constant.scale for constant in live_constants(program)):
-                child = moved(program, rng, island.step(record.structure))
+            child = moved(program, rng, island.step(record.structure))
+            if child != program:
                 return Proposal(child, CONSTANTS, record.birth, record.key)
         return None
 

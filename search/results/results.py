@@ -34,6 +34,7 @@ from search.store.keys import REJECTED, TRAINED, Answer, sql_list
 from search.store.lease import Holder, is_held
 from search.store.proofs import Opening, find_opening
 from search.store.rows import RowType
+from search.store.store import StoredSearch
 from search.store.views import (
     KNOWN,
     BaselineEntry,
@@ -170,7 +171,7 @@ class Results:
         task: str | None = None,
         states: float | None = None,
         statements: int | None = None,
-        pareto: bool = False,
+        pareto: bool | None = None,
     ) -> list[LeaderboardEntry]:
         """Return the distinct programs that trained well, best first: by fitness less its standard error.
 
@@ -180,9 +181,11 @@ class Results:
             task: only of searches that train on it.
             states: state slots at most; those that are kept by rows or columns count as their shares of the weights.
             statements: live statements at most.
-            pareto: only programs that no other beats in fitness less its standard error, live statements and state
-                slots together.
+            pareto: whether only programs that no other beats in fitness less its standard error, live statements and
+                state slots together; if not given, where sizes are among the objectives of the search.
         """
+        if pareto is None:
+            pareto = self.wants_small(search)
         rows = self._programs(LeaderboardEntry, None if pareto else limit, search, task, states, statements)
         return pareto_front(rows)[:limit] if pareto else rows
 
@@ -231,9 +234,17 @@ class Results:
         where = " AND ".join(filter(None, [condition, *(c for c, value in conditions.items() if value is not None)]))
         return self.store.select(kind, where, order=order, limit=limit, **given, **parameters)
 
+    def wants_small(self, search: str | None) -> bool:
+        """Return whether sizes are among the objectives of a search, or of the only one if it is not named."""
+        of_searches = {row.name: row.settings for row in self.store.select(StoredSearch)}
+        settings = of_searches.get(search) if search is not None else None
+        if search is None and len(of_searches) == 1:
+            (settings,) = of_searches.values()
+        return settings is not None and len(settings["strategy"].get("objectives", ())) > 1
+
     def best(self, search: str) -> LeaderboardEntry | None:
         """Return the best program of a search, None if nothing trained well."""
-        return next(iter(self.leaderboard(search, 1)), None)
+        return next(iter(self.leaderboard(search, 1, pareto=False)), None)
 
     def leader(self, program_id: int) -> LeaderboardEntry | None:
         """Return the place of a program in the leaderboard, None if it has none."""

@@ -105,6 +105,22 @@ def test_moves_are_normal_on_their_scales() -> None:
         assert len(set(steps)) > 3900
 
 
+def test_a_constant_that_stands_for_a_coefficient_moves_with_it_and_the_one_of_a_difference_stays() -> None:
+    program = zoo.load("torch_adamw")
+    assert values(program) == [0.9, 0.999, 0.9, 1.0, 0.999, 1.0, 0.01, 0.001]
+    for seed in range(20):
+        a, b, again_a, one, again_b, again_one, decay, rate = values(moved(program, Random(seed), 1.0))
+        assert (a, b, one) == (again_a, again_b, again_one) and one == 1.0
+        assert len({0.9, 0.999, 0.01, 0.001, a, b, decay, rate}) == 8
+
+
+def test_coefficients_that_happen_to_be_the_same_move_apart() -> None:
+    first, second, *_ = values(moved(zoo.load("muon"), Random(0), 1.0))
+    assert first != second
+    (factor,) = values(moved(parse("update = g * 1.0"), Random(0), 1.0))
+    assert factor != 1.0
+
+
 @pytest.mark.parametrize(
     ("value", "scale", "distance"),
     [(1.7e308, "log", 5.0), (-1.7e308, "log", 1e9), (5e-324, "log", -2.0), (1.0 - 2**-53, "logit", 50.0),

@@ -43,3 +43,22 @@ def test_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         write_leaderboard(results, Wanted("small", pareto=True), None, Form.TEXT)
     assert front[0] == everything[0] and 1 < len(front) < len(everything)
     assert "Pareto front of small" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("sizes", [[], ["statements"]])
+def test_a_search_that_aims_at_small_programs_shows_its_front_unless_told_otherwise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sizes: list[str]
+) -> None:
+    with opened(tmp_path / "r.db") as store:
+        settings = settings_of(strategy={"kind": "evolution", "objectives": ["fitness", *sizes]})
+        run(settings, store, PretendingEvaluator())
+        results = Results(store)
+        everything, front = (results.leaderboard("small", None, pareto=pareto) for pareto in (False, True))
+        assert len(front) < len(everything)
+        expected = front if sizes else everything
+        assert results.leaderboard("small", None) == results.leaderboard(None, None) == expected
+        assert results.best("small") == everything[0]
+        write_leaderboard(results, Wanted("small"), None, Form.TEXT)
+        assert ("Pareto front of small" if sizes else "leaderboard of small") in capsys.readouterr().out
+        run(settings_of(name="other"), store, PretendingEvaluator())
+        assert len(results.leaderboard(None, None)) > len(expected)
