@@ -330,6 +330,7 @@ def test_a_driver_that_slept_is_succeeded_and_writes_nothing_more(
     tmp_path: Path, whole: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its lease has ended, another run has taken the search over: nothing of the first may get in between."""
+    monkeypatch.setattr(lease.Heartbeat, "_beat", lambda _: None)  # asleep from the first moment, however slow this is
     with opened(tmp_path / "r.db") as store, opened(tmp_path / "r.db") as other:
         driver = Driver(settings_of(), store, PretendingEvaluator(), lambda _: None)
         driver.start()
@@ -337,7 +338,7 @@ def test_a_driver_that_slept_is_succeeded_and_writes_nothing_more(
             driver.advance()
         with store.writing() as connection:
             connection.execute(text("UPDATE search SET heartbeat = heartbeat - 1000"))
-        monkeypatch.setattr(lease, "WATCH_SECONDS", 0.0)  # here the thread of its heartbeat does not sleep
+        monkeypatch.setattr(lease, "WATCH_SECONDS", 0.0)  # nothing gives a sign of life
         successor = Driver(settings_of(), other, PretendingEvaluator(1), lambda _: None)
         successor.start()
         with pytest.raises(LeaseLost, match="another run has taken this search over"):
