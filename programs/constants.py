@@ -2,8 +2,8 @@
 
 A constant moves on the scale on which its changes matter: the coefficient of an average by its logit, so that it stays
 between 0 and 1 and the length of the average changes by a factor; any other by its logarithm, with its sign kept. A
-zero has no scale and stays. A constant that stands for a coefficient elsewhere, such as the 0.9 of a correction of bias,
-moves with it, and the 1 of a sum or difference stays: without them nearly every move would break such a correction.
+zero has no scale and stays. A constant that stands for a coefficient elsewhere, such as the 0.9 of a correction of
+bias, moves with it, and the 1 of a sum or difference stays: or nearly every move would break such a correction.
 """
 
 from __future__ import annotations

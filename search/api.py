@@ -20,12 +20,13 @@ from proxy_tasks.torch_state import usual_torch
 
 from search import store as database
 from search.commands.run import shown
+from search.evidence.verdict import judge_search
 from search.evolution.driver import Driver, Progress
 from search.results.results import Results
 from search.settings.settings import Settings
 from search.settings.settings_file import SettingsFile, check_settings, set_value
 from search.settings.tasks import load_tasks
-from search.store.views import LeaderboardEntry
+from search.store.views import LeaderboardEntry, VerdictEntry
 from search.training.session import training_beside
 
 
@@ -45,6 +46,11 @@ class Result:
     def leaderboard(self, limit: int | None = 20) -> list[LeaderboardEntry]:
         """Return the best distinct programs of this search; all of them if the limit is None."""
         return self.results.leaderboard(self.search, limit)
+
+    @property
+    def verdict(self) -> VerdictEntry | None:
+        """Whether its best is better than the best baseline, judged on fresh seeds; None if it has not ended."""
+        return next(iter(self.results.verdicts(self.search)), None) if self.finished else None
 
     @property
     def best(self) -> LeaderboardEntry | None:
@@ -91,6 +97,8 @@ def _run(chosen: Settings, progress: Callable[[Progress], None] | None, show: bo
             driver = Driver(chosen, store, evaluator, progress or (lambda _: None))
             with shown(driver, driver.report) if show else nullcontext():
                 driver.run()
+                if not driver.stopping:
+                    judge_search(driver)
     except BaseException:
         store.close()
         raise

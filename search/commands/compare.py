@@ -19,7 +19,6 @@ from search.commands.terminal import console
 from search.evidence.comparison import Arm, Comparison, Contest, is_finished
 from search.evidence.populations import run_of
 from search.evidence.standings import (
-    ADAMW,
     ArmEntry,
     BestEntry,
     FreshSeeds,
@@ -35,6 +34,7 @@ from search.evolution.outside.proposer import check_proposer
 from search.evolution.resume import known_search
 from search.results.results import Results
 from search.results.text import STRATEGIES
+from search.settings.baselines import adamw_among
 from search.settings.tasks import load_tasks
 from search.store import Store
 from search.training.jobs import Evaluator
@@ -223,7 +223,7 @@ class _Running:
             found = self._store.find_search(name)
             if found is not None and is_finished(self._store, name):
                 run = run_of(self._store.births(found.id), self._comparison.settings(arm, contest).strategy.repeats)
-                yield Tried(arm.name, name, run, self._store.baselines(found.id).get(ADAMW))
+                yield Tried(arm.name, name, run, adamw_among(self._store.baselines(found.id)))
 
     def _draw(self, tried: Sequence[Tried]) -> None:
         from search.evidence.comparison_figure import Curves, draw

@@ -13,12 +13,12 @@ from search.commands.plots import ASCII, DOTS, OURS, THEIRS, Curve, Marks, plot
 from search.commands.terminal import console, number, show_table
 from search.results.results import Results
 from search.results.text import printable
+from search.settings.baselines import adamw_among
 from search.store.views import BaselineEntry, ProgramEntry
 
 SEED = 0  # of the curves: every search trains on it
 MOST_TASKS = 4  # in the terminal
 MOST_TRAININGS = 1000  # read
-BESIDE = "tuned adamw"  # drawn beside the program
 LEAST_WIDTH, MOST_WIDTH = 30, 60  # columns of a plot
 GAP = 4  # between two plots
 
@@ -79,7 +79,7 @@ def show_curves(trainings: Sequence[CompetitorCurves]) -> None:
     Of several trainings on a task of one name, of different lengths, one that AdamW has too is preferred.
     """
     ours, *baselines = trainings
-    beside = next((one for one in baselines if one.name == BESIDE), None)
+    beside = adamw_among({one.name.removeprefix("tuned "): one for one in baselines})
     theirs = beside.tasks if beside is not None else {}
     of_name: dict[str, TaskCurve] = {}
     for on in sorted(ours.tasks.values(), key=lambda on: on.fingerprint not in theirs):
@@ -89,17 +89,17 @@ def show_curves(trainings: Sequence[CompetitorCurves]) -> None:
         console.print("no loss curve: it was not trained, or failed at once", "", sep="\n")
         return
     console.print(Text(f"mean training loss of each twentieth of the steps, with seed {SEED}", style="bold"))
-    console.print(_legend(ours.name, beside is not None))
+    console.print(_legend(ours.name, None if beside is None else beside.name))
     _show_plots([(on, theirs.get(on.fingerprint)) for on in drawn[:MOST_TASKS]])
     if len(drawn) > MOST_TASKS:
         console.print(f"and on {len(drawn) - MOST_TASKS} more tasks: --json has the curves of all", "", sep="\n")
     _show_ends(trainings, drawn[:MOST_TASKS])
 
 
-def _legend(name: str, beside: bool) -> Text:
+def _legend(name: str, beside: str | None) -> Text:
     marks = _marks()
     text = Text(f"{marks.sample} {name}", style=OURS)
-    return Text.assemble(text, "   ", (f"{marks.dashed_sample} {BESIDE}", THEIRS)) if beside else text
+    return Text.assemble(text, "   ", (f"{marks.dashed_sample} {beside}", THEIRS)) if beside is not None else text
 
 
 def _marks() -> Marks:

@@ -45,7 +45,7 @@ def command(
     baselines: Annotated[
         str,
         typer.Option(metavar="NAMES|all", help="Known optimizers to tune and compare with, with commas between them."),
-    ] = "adamw,lion,sgd_momentum",
+    ] = "torch_adamw,adamw,lion,sgd_momentum",
     tune: Annotated[
         bool, typer.Option("--tune", help="Tune the program too, with as many trials as each baseline.")
     ] = False,

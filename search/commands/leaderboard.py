@@ -18,7 +18,7 @@ from search.commands.output import Form, Table, columns_of, form_of, write
 from search.commands.terminal import console, make_table, number
 from search.commands.watch import seconds_of, watch
 from search.results.results import Results, open_results
-from search.results.text import in_states, printable, states
+from search.results.text import in_states, printable, states, verdict_line
 from search.settings import limits
 from search.store.views import LeaderboardEntry, ProgramEntry
 
@@ -142,7 +142,16 @@ def leaderboard(results: Results, wanted: Wanted, limit: int) -> RenderableType:
         return Group(_title(wanted), f"{nothing}; `optsearch failures` says what became of those that were born")
     more = ["there are more; --limit says how many are listed"] if len(rows) > limit else []
     is_one = wanted.search is not None or len(results.names()) == 1
-    return Group(_title(wanted), _table(rows[:limit], is_one), *more)
+    return Group(_title(wanted), *_verdicts(results, wanted), _table(rows[:limit], is_one), *more)
+
+
+def _verdicts(results: Results, wanted: Wanted) -> list[Text]:
+    """Return the verdict on the search whose programs are listed, if there is one and it has been judged."""
+    names = results.names() if wanted.search is None else [wanted.search]
+    if len(names) != 1 or wanted.status != Status.OK:
+        return []
+    births = results.births(names[0])
+    return [Text(verdict_line(verdict, births), overflow="fold") for verdict in results.verdicts(names[0])]
 
 
 def watch_leaderboard(location: str, wanted: Wanted, limit: int | None, seconds: str | None) -> None:

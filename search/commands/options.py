@@ -35,7 +35,10 @@ def numeric(limit: Limit, kind: type[int] | type[float] = int, metavar: str = "N
 StoreOption = Annotated[str, typer.Option("--store", help="Database: the path of a SQLite file, or a URL.")]
 SearchOption = Annotated[str | None, typer.Option("--search", help="Only this search.")]
 ProgramArgument = Annotated[
-    str, typer.Argument(metavar="ID|FILE|NAME", help="A program: ID in the store, file, or name in the zoo.")
+    str,
+    typer.Argument(
+        metavar="ID|FILE|NAME", help="A program: ID in the store, file, name in the zoo, or SEARCH:BASELINE as tuned."
+    ),
 ]
 IdArgument = Annotated[
     int, typer.Argument(**numeric(limits.PROGRAM_ID, metavar="ID"), help="ID of a program in the store.")

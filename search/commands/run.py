@@ -12,24 +12,24 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from programs.program import parse
-
 from proxy_tasks.runtime import peak_memory_mib
 
 from search.commands.leaderboard import show_best
 from search.commands.options import NameOption, SetOption, settings_file
 from search.commands.progress import ProgressLine, counting_trainings
-from search.commands.terminal import console, describe, show_baselines, show_program, show_trainings
+from search.commands.terminal import console, describe, show_baselines, show_program
+from search.evidence.verdict import judge_search
 from search.evolution.driver import Driver, Progress
 from search.results.results import Results
-from search.settings.seeds import fresh_seeds
+from search.results.text import verdict_in_words
+from search.results.torch_code import torch_code
+from search.settings.baselines import is_program
 from search.settings.settings import Settings
-from search.settings.tasks import TaskSeeds, load_tasks
-from search.store import Store
+from search.settings.tasks import load_tasks
+from search.store import Store, VerdictRow
+from search.store.keys import Judgement
 from search.training.jobs import Evaluator
 from search.training.session import interrupt, on_signals, opened
-
-FRESH_SEEDS = 3
 
 
 def command(
@@ -85,29 +85,48 @@ def shown(driver: Driver, report: Callable[[Progress], None] = lambda _: None) -
 
 
 def _conclude(settings: Settings, store: Store, driver: Driver) -> None:
-    """Print the leaderboard, the winner, how it trains on fresh seeds, and what to do next."""
-    best = show_best(Results(store), settings.name, limit=5)
+    """Print the leaderboard, whether its best is better than the best baseline, and what to do next."""
+    results = Results(store)
+    show_best(results, settings.name, limit=5)
     if driver.progress.baselines:
         show_baselines(driver.progress.baselines.values())
-    if not best:
-        console.print("no program trained well; `optsearch failures` says why")
-        return
-    winner = best[0].program
-    console.print(f"the winner, program {best[0].id}, without its dead statements ({describe(winner)}):")
-    show_program(winner, dead_too=False)
-    tasks = [TaskSeeds(on.task, fresh_seeds(FRESH_SEEDS)) for on in driver.tasks]
-    rivals = {f"program {best[0].id}": winner}
-    if "adamw" in driver.progress.baselines:
-        rivals["tuned AdamW"] = parse(driver.progress.baselines["adamw"].genome)
     with counting_trainings(driver.service):
-        trainings = driver.service.train(list(rivals.values()), tasks)
-    show_trainings(f"on {FRESH_SEEDS} fresh seeds, which no search trains on", list(rivals), trainings)
+        verdict = judge_search(driver)
+    console.print(f"verdict: {verdict_in_words(verdict)}", "", sep="\n")
+    if verdict.program_id is not None:
+        program = results.named_program(verdict.program_id).program
+        console.print(f"program {verdict.program_id} without its dead statements ({describe(program)}):")
+        show_program(program, dead_too=False)
+    console.print(f"{driver.service.trained} trainings in this run; everything is in {store.location}.", soft_wrap=True)
+    if verdict.judgement != Judgement.AHEAD:
+        _show_alternatives(settings, driver, verdict)
+    console.print("Next:")
     store_option = "" if settings.store == "sqlite:///results.db" else f" --store {shlex.quote(settings.store)}"
-    console.print(
-        f"{driver.service.trained} trainings in this run; everything is in {store.location}. Next:", soft_wrap=True
-    )
-    for command in (f"show {best[0].id}", f"export {best[0].id} --to torch -o optimizer.py", "leaderboard"):
+    for command in _next(settings, verdict):
         console.print(f"    optsearch {command}{store_option}", soft_wrap=True)
+
+
+def _next(settings: Settings, verdict: VerdictRow) -> list[str]:
+    """Return the commands that a verdict suggests."""
+    shown = [] if verdict.program_id is None else [f"show {verdict.program_id}"]
+    if verdict.judgement == Judgement.AHEAD:
+        return [*shown, f"export {verdict.program_id} --to torch -o optimizer.py", "leaderboard"]
+    if verdict.baseline is None or not is_program(verdict.baseline):
+        return [*shown, f"failures --search {settings.name}", "leaderboard"]
+    return [*shown, f"export {settings.name}:{verdict.baseline} --to torch -o optimizer.py", "leaderboard"]
+
+
+def _show_alternatives(settings: Settings, driver: Driver, verdict: VerdictRow) -> None:
+    """Print what may lead to something better, and the best baseline as it was tuned."""
+    limit, most = next((name, most) for name, most in settings.budget.model_dump().items() if most is not None)
+    console.print(
+        f"A larger budget goes on from here: the same command with --set budget.{limit}={4 * most}. Other things that"
+        " may help: more tasks or longer ones, `strategy.start` with several optimizers, `language: extended`.",
+        soft_wrap=True,
+    )
+    row = driver.progress.baselines.get(verdict.baseline or "")
+    if row is not None:
+        console.print(f"The best baseline as it was tuned: {torch_code(row)}", soft_wrap=True)
 
 
 def _show_memory(evaluator: Evaluator) -> None:

@@ -17,6 +17,7 @@ from search.commands.terminal import console, show_table
 from search.evidence.funnel import Entrant, StageOnTask, StageResult, run_stage
 from search.results.results import Results
 from search.settings import limits
+from search.settings.baselines import adamw_among
 from search.settings.funnel import Funnel, Stage
 from search.settings.meaning import VERSIONS, meaning_of_tasks, refuse_changes
 from search.settings.settings import Dedup
@@ -137,7 +138,7 @@ def _entrants(results: Results, funnel: Funnel) -> tuple[list[Entrant], int]:
 
 def _noise(stage: Stage, results: Sequence[StageResult], service: TrainingService) -> list[NoiseRow]:
     """Return the noise of the stage's tasks, measured with AdamW as tuned there, or else with the first baseline."""
-    measured = next((result for result in results if result.name == "adamw"), results[0])
+    measured = adamw_among({result.name: result for result in results}) or results[0]
     programs = [on.tuned.program for on in measured.tasks]
     return [measure_noise(program, choice.task, service) for choice, program in zip(stage.tasks, programs, strict=True)]
 

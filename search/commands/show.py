@@ -20,6 +20,7 @@ from search.commands.terminal import console, describe, estimate, number, show_p
 from search.results.queries import Duplicates
 from search.results.results import Results, open_results
 from search.results.text import change, printable
+from search.settings.baselines import adamw_among
 from search.store.keys import Answer
 from search.store.views import BaselineEntry, FunnelEntry, LineageEntry, ProgramEntry, ProofEntry
 
@@ -101,7 +102,7 @@ def _find(results: Results, program_id: int) -> Found:
     row = named.entry
     assert row is not None
     baselines = results.baselines(row.search)
-    adamw = next((baseline.fitness for baseline in baselines if baseline.name == "adamw"), None)
+    adamw = adamw_among({baseline.name: baseline.fitness for baseline in baselines})
     competitors: list[tuple[str, ProgramEntry | BaselineEntry]] = [(named.name, row)]
     competitors += [(f"tuned {baseline.name}", baseline) for baseline in baselines]
     return Found(

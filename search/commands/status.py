@@ -9,10 +9,10 @@ from search.commands.output import Form, form_of, table_of, write
 from search.commands.terminal import console, estimate, number, show_table
 from search.results.queries import AskedOutside
 from search.results.results import Results, SearchDriver, open_results
-from search.results.text import printable
+from search.results.text import printable, verdict_line
 from search.store.keys import SearchState
 from search.store.rows import Row, columns_of
-from search.store.views import LeaderboardEntry, MetaValidationEntry, ProgressEntry, SearchEntry
+from search.store.views import LeaderboardEntry, MetaValidationEntry, ProgressEntry, SearchEntry, VerdictEntry
 
 POINTS = 8  # rows in the table over births
 
@@ -68,6 +68,7 @@ def write_status(results: Results, search: str | None, form: Form) -> None:
         return
     tables = [
         table_of("searches", SearchStatus, searches),
+        table_of("verdicts", VerdictEntry, results.verdicts(search)),
         table_of("progress", ProgressEntry, results.progress(search)),
         table_of("outside", AskedOutside, _asked(results, search)),
         table_of("meta_validation", MetaValidationEntry, results.meta_validation(search)),
@@ -117,9 +118,12 @@ def _show(results: Results, searches: Sequence[SearchStatus]) -> None:
     for search in searches:
         for asked in _asked(results, search.search):
             console.print(_from_outside(asked), overflow="fold")
+    verdicts = {verdict.search: verdict for verdict in results.verdicts()}
     for search in searches:
         if search.programs:
             console.print(_best(search), overflow="fold")
+            if search.search in verdicts:
+                console.print(verdict_line(verdicts[search.search], search.programs), overflow="fold")
             _show_progress(results, search.search)
             _show_meta_validation(results, search.search)
 

@@ -22,7 +22,7 @@ from proxy_tasks.locked import LOCKED
 from proxy_tasks.torch_optimizers import TorchOptimizer, state_per_weight
 
 from search.evidence.step_time import step_times
-from search.settings.baselines import BASELINES, TRIALS, Competitor, competitor
+from search.settings.baselines import BASELINES, TORCH_ADAMW, TRIALS, Competitor, competitor
 from search.settings.seeds import PROOF_FRESH_SEEDS as FRESH_SEEDS
 from search.settings.seeds import PROOF_TUNING_SEEDS as TUNING_SEEDS
 from search.settings.tasks import TaskSeeds
@@ -34,7 +34,7 @@ SHORT_SEEDS = FRESH_SEEDS[:5]  # of trainings with fewer steps
 SHARES = (0.25, 0.5, 0.75)  # of the steps
 FACTORS = tuple(10 ** (quarter / 4) for quarter in range(-4, 5))  # of the tuned learning rate
 TOLERANCE = 1.05  # of the lowest loss
-REFERENCE = "adamw"  # the baseline that the others are measured by
+REFERENCE = TORCH_ADAMW  # the baseline that the others are measured by
 
 COMPETITORS = (
     "adamw", "torch_adamw", "nadamw", "nesterov", "sgd_momentum", "lion", "signum", "torch_muon",

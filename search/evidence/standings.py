@@ -25,7 +25,6 @@ from search.training.service import Trainings, TrainingService
 from search.training.statistics import combined, difference, limited, standard_error
 
 FRESH_SEEDS = 16
-ADAMW = "adamw"
 UNTRAINED = parse("update = g - g")
 
 

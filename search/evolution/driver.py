@@ -24,7 +24,7 @@ from search.evolution.outside.asking import Asking
 from search.evolution.outside.proposer import check_proposer
 from search.evolution.outside.question import Questions
 from search.evolution.resume import find_search, stored
-from search.settings.baselines import BASELINES, is_program
+from search.settings.baselines import BASELINES, adamw_among, is_program
 from search.settings.settings import Hurdles, Settings
 from search.store import BaselineRow, Heartbeat, Lease, ProgramRow, ProposalRow, Store, StoreError
 from search.store.keys import TRAINED, SearchState
@@ -88,7 +88,7 @@ class Progress:
     @property
     def over_adamw(self) -> float | None:
         """Best fitness minus that of tuned AdamW; None if either is not known."""
-        adamw = self.baselines.get("adamw")
+        adamw = adamw_among(self.baselines)
         if adamw is None or adamw.fitness is None or self.best_fitness is None:
             return None
         return self.best_fitness - adamw.fitness

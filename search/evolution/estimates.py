@@ -237,12 +237,16 @@ class Prior:
         self._seen.append(seen)
 
     def shrunk(self, seen: Estimate) -> Estimate:
-        """Return the estimate of a program of which this was seen; the same as long as few births are known."""
+        """Return the estimate of a program of which this was seen; the same as long as few births are known.
+
+        The fitness is the mean of the posterior. The standard error stays that of what was seen: the smaller one of the
+        posterior holds for programs that are as noisy as the others, and what leads is often noisier.
+        """
         prior = self._fitted()
         if prior is None or seen.standard_error == 0:
             return seen
         weight = prior.variance / (prior.variance + seen.standard_error**2)
-        return Estimate(prior.mean + weight * (seen.fitness - prior.mean), math.sqrt(weight) * seen.standard_error)
+        return Estimate(prior.mean + weight * (seen.fitness - prior.mean), seen.standard_error)
 
     def _fitted(self) -> NormalDist | None:
         if len(self._seen) < LEAST_SEEN:

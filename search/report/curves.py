@@ -15,6 +15,7 @@ from search.report.source import ReportedSearch
 from search.report.style import DASHES, OURS, RIVALS
 from search.report.text import label, plural, rounded
 from search.report.winner import Winner
+from search.settings.baselines import PLAIN_ADAMW, TORCH_ADAMW
 from search.settings.seeds import FRESH_SEED
 from search.store.views import TrainingEntry
 
@@ -94,7 +95,8 @@ def _caption(means: Mapping[str, NDArray[Any]], names: Mapping[str, str], ours: 
     last = {names[key]: float(curve[-1]) for key, curve in means.items() if key != ours}
     if not last:
         return f"Mean of {plural(seeds, 'seed')}; no baseline was trained on this task."
-    rival = "tuned adamw" if "tuned adamw" in last else min(last, key=lambda name: last[name])
+    adamw = [name for name in (f"tuned {TORCH_ADAMW}", f"tuned {PLAIN_ADAMW}") if name in last]
+    rival = (adamw or sorted(last, key=lambda name: last[name]))[0]
     end = float(means[ours][-1])
     if last[rival] <= 0:
         return f"At the end the training loss is {end:.4g}, {rival}'s {last[rival]:.4g}; {plural(seeds, 'seed')}."

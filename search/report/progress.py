@@ -13,6 +13,7 @@ from search.report.section import NO_BIRTHS, NOTHING_TRAINED, Axis, Figure, Sect
 from search.report.source import ReportedSearch
 from search.report.style import DASHES, OURS, RIVALS
 from search.report.text import figures, label, rounded
+from search.settings.baselines import adamw_among
 from search.store.views import LeaderboardEntry
 
 POINTS = 400  # of a curve
@@ -85,8 +86,9 @@ def ahead_of_baselines(source: ReportedSearch, program: LeaderboardEntry) -> str
     without any."""
     fitness = source.fitness_of_baselines
     best = next(iter(fitness), None)
-    parts = [f"{_ahead(program.score - fitness['adamw'])} tuned AdamW"] if "adamw" in fitness else []
-    if best is not None and best != "adamw":
+    adamw = adamw_among(fitness)
+    parts = [] if adamw is None else [f"{_ahead(program.score - adamw)} tuned AdamW"]
+    if best is not None and fitness[best] != adamw:
         parts.append(f"{_ahead(program.score - fitness[best])} tuned {best}, the best of the baselines")
     return " and ".join(parts)
 

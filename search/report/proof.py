@@ -8,6 +8,7 @@ from search.report.section import Axis, DataTable, Figure, Note, Section
 from search.report.source import ReportedSearch
 from search.report.style import INK, OURS, RIVALS
 from search.report.text import figures, label, number, plural, words
+from search.settings.baselines import adamw_among
 from search.store.views import ProofEntry
 
 SURE = 0.05  # p below which a difference counts as more than luck
@@ -45,8 +46,9 @@ def proof_outcome(source: ReportedSearch) -> str:
         return ""
     text = f"on the locked tasks it beats {len(_beaten(rivals))} of {plural(len(rivals), 'tuned baseline')}"
     text += f" (p < {SURE:g})"
-    if "adamw" in rivals:
-        text += f", against tuned AdamW z = {figures(rivals['adamw'][0].z, 2, sign=True)}"
+    adamw = adamw_among(rivals)
+    if adamw is not None:
+        text += f", against tuned AdamW z = {figures(adamw[0].z, 2, sign=True)}"
     return text
 
 

@@ -8,7 +8,15 @@ from programs.errors import InputError
 from programs.program import Program, parse
 
 from search.results.results import Results, tasks_of
-from search.store.views import BaselineEntry, FunnelEntry, LeaderboardEntry, PaceEntry, ProgressEntry, ProofEntry
+from search.store.views import (
+    BaselineEntry,
+    FunnelEntry,
+    LeaderboardEntry,
+    PaceEntry,
+    ProgressEntry,
+    ProofEntry,
+    VerdictEntry,
+)
 
 MOST_LEADERS = 100
 
@@ -79,6 +87,11 @@ class ReportedSearch:
     def best(self) -> LeaderboardEntry | None:
         """The program that leads, by fitness less its standard error; None if nothing trained well."""
         return self.leaders[0] if self.leaders else None
+
+    @cached_property
+    def verdict(self) -> VerdictEntry | None:
+        """Whether the search has found something better than its best baseline; None if it has not ended."""
+        return next(iter(self.results.verdicts(self.name)), None)
 
     @cached_property
     def funnel(self) -> list[FunnelEntry]:

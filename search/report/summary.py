@@ -9,9 +9,9 @@ from search.report.funnel import funnel_outcome
 from search.report.progress import ahead_of_baselines
 from search.report.proof import proof_outcome
 from search.report.source import ReportedSearch
-from search.report.text import estimate, figures, plural, share
+from search.report.text import capitalized, estimate, figures, plural, share
 from search.report.winner import Winner
-from search.results.text import STRATEGIES, in_trainings
+from search.results.text import STRATEGIES, in_trainings, verdict_line
 
 
 class Tile(NamedTuple):
@@ -31,7 +31,9 @@ class Summary(NamedTuple):
 def summary_of(source: ReportedSearch, winner: Winner | None) -> Summary:
     """Return what was searched, how much was trained, what was found, how far it is ahead, and whether that is
     confirmed."""
-    sentences = [_searched(source), _trained(source), _found(source, winner), _confirmed(source, winner)]
+    verdict = source.verdict
+    judged = [] if verdict is None else [f"{capitalized(verdict_line(verdict, source.row.births))}."]
+    sentences = [*judged, _searched(source), _trained(source), _found(source, winner), _confirmed(source, winner)]
     tiles = [Tile(f"{source.row.births:,}", "programs born"), Tile(f"{source.row.trained:,}", "of them trained")]
     if winner is not None:
         what = f"fitness of {winner.name}, {in_trainings(winner.row.trainings)}"
@@ -82,7 +84,9 @@ def _confirmed(source: ReportedSearch, winner: Winner | None) -> str:
     outcomes = [text for text in (funnel_outcome(source), proof_outcome(source)) if text]
     if outcomes:
         text = "; ".join(outcomes)
-        return f"{text[0].upper()}{text[1:]}."
+        return f"{capitalized(text)}."
     if winner is None:
         return ""
+    if source.verdict is not None:
+        return "Neither a funnel nor the locked tasks have confirmed this on other tasks yet."
     return "Neither a funnel nor the locked tasks have confirmed this yet: it may still be luck of the seeds."

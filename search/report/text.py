@@ -54,3 +54,8 @@ def share(part: float, whole: float) -> str:
 def plural(n: int, what: str, several: str = "") -> str:
     """Return `1 program`, `2 programs`; `several` is the plural where adding an s is wrong."""
     return f"{n:,} {what}" if n == 1 else f"{n:,} {several or f'{what}s'}"
+
+
+def capitalized(text: str) -> str:
+    """Return a sentence with its first letter large, and nothing else changed."""
+    return f"{text[:1].upper()}{text[1:]}"

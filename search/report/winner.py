@@ -24,13 +24,13 @@ class Winner(NamedTuple):
 
 
 def winner_of(source: ReportedSearch) -> Winner | None:
-    """Return the finalist of the last proof, or what has passed a whole funnel with the highest z, or the best of the
-    search; None where nothing trained well.
+    """Return the finalist of the last proof, or what has passed a whole funnel with the highest z, or what the verdict
+    is about, or the best of the search; None where nothing trained well.
 
     Raises:
         InputError: what the database holds is no program.
     """
-    for program_id, reason in (_proven(source), _passed(source)):
+    for program_id, reason in (_proven(source), _passed(source), _judged(source)):
         row = None if program_id is None else source.results.leader(program_id)
         if row is not None and row.search == source.name:
             return _winner(source, row, reason)
@@ -48,6 +48,11 @@ def _winner(source: ReportedSearch, row: LeaderboardEntry, reason: str) -> Winne
 
 def _proven(source: ReportedSearch) -> tuple[int | None, str]:
     return (source.proof[-1].finalist if source.proof else None), "went on to the locked tasks"
+
+
+def _judged(source: ReportedSearch) -> tuple[int | None, str]:
+    judged = None if source.verdict is None else source.verdict.program_id
+    return judged, "is what the verdict is about: the best of the search on the fresh seeds that choose"
 
 
 def _passed(source: ReportedSearch) -> tuple[int | None, str]:

@@ -13,6 +13,7 @@ from programs.text_file import read_text
 
 from search.results.export import NamedProgram
 from search.results.results import Results, open_results
+from search.settings.baselines import BASELINES
 
 LONGEST_ID = 30  # digits; no database has more, and Python reads no number of thousands
 
@@ -22,12 +23,22 @@ def is_id(what: str) -> bool:
     return what.isdecimal() and len(what) <= LONGEST_ID
 
 
+def is_kept(what: str) -> bool:
+    """Return whether this is in a database: an ID, or a tuned baseline as SEARCH:BASELINE."""
+    return is_id(what) or _baseline_of(what) is not None
+
+
+def _baseline_of(what: str) -> tuple[str, str] | None:
+    search, colon, name = what.rpartition(":")
+    return (search, name) if colon and search and name in BASELINES else None
+
+
 def find_program(what: str, results: Results | None) -> NamedProgram:
     """Find a program.
 
     Args:
-        what: its ID, file or name.
-        results: where IDs are looked up; needed for these alone.
+        what: its ID, a file, a name, or SEARCH:BASELINE, as that was tuned.
+        results: where IDs and baselines are looked up; needed for these alone.
 
     Raises:
         InputError: there is none, or its text does not parse or check.
@@ -35,18 +46,24 @@ def find_program(what: str, results: Results | None) -> NamedProgram:
     if is_id(what):
         assert results is not None
         return results.named_program(int(what))
+    tuned = _baseline_of(what)
+    if tuned is not None:
+        assert results is not None
+        return results.tuned_baseline(*tuned)
     path = Path(what)
     if _is_file(path):
         return NamedProgram(path.stem, parse(read_text(path, "a program such as `optsearch zoo adamw` prints"), what))
     if what in zoo.names():
         return NamedProgram(what, zoo.load(what))
-    raise InputError(f"{what}: neither an ID, nor a file, nor in the zoo ({', '.join(zoo.names())})")
+    raise InputError(
+        f"{what}: neither an ID, nor a file, nor SEARCH:BASELINE, nor in the zoo ({', '.join(zoo.names())})"
+    )
 
 
 @contextmanager
 def named_program(what: str, location: str) -> Iterator[tuple[NamedProgram, Results | None]]:
     """Find a program, and keep the database open if it is one of the store."""
-    if not is_id(what):
+    if not is_kept(what):
         yield find_program(what, None), None
         return
     with open_results(location) as results:

@@ -82,6 +82,14 @@ class DistinctPrograms(Row):
     """Their number."""
 
 
+@query("SELECT COUNT(*) AS births FROM program p JOIN search s ON s.id = p.search_id WHERE s.name = :search")
+class Births(Row):
+    """How many programs of a search were born."""
+
+    births: int
+    """Their number."""
+
+
 @query("SELECT birth, parent_birth, fitness, gain FROM v_lineage WHERE search = :search")
 class Child(Row):
     """A birth beside its parent, without its text: there may be very many."""

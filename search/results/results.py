@@ -19,6 +19,7 @@ from search.results.pareto import pareto_front
 from search.results.queries import (
     AncestorId,
     AskedOutside,
+    Births,
     Child,
     DistinctPrograms,
     Duplicates,
@@ -28,6 +29,7 @@ from search.results.queries import (
     SearchName,
     Size,
 )
+from search.settings.baselines import is_program
 from search.store import Store, open_store
 from search.store.encoding import ForeignDataError
 from search.store.keys import REJECTED, TRAINED, Answer, sql_list
@@ -52,6 +54,7 @@ from search.store.views import (
     SearchEntry,
     SimplificationEntry,
     TrainingEntry,
+    VerdictEntry,
 )
 
 _LARGEST_ID = 2**63 - 1
@@ -161,6 +164,10 @@ class Results:
         """Return how the best program fared, as a search went on, on tasks that it never sees."""
         return self._of_search(MetaValidationEntry, search)
 
+    def verdicts(self, search: str | None = None) -> list[VerdictEntry]:
+        """Return whether searches have found something better than their best baselines, of those that have ended."""
+        return self._of_search(VerdictEntry, search)
+
     # --- programs ----------------------------------------------------------------------------------------------------
 
     def leaderboard(
@@ -254,6 +261,10 @@ class Results:
         """Return how many distinct programs of a search trained well."""
         return self.store.select(DistinctPrograms, search=search)[0].programs
 
+    def births(self, search: str) -> int:
+        """Return how many programs of a search were born."""
+        return self.store.select(Births, search=search)[0].births
+
     def sizes(self, search: str) -> list[Size]:
         """Return the best program for each number of live statements and state slots."""
         return self.store.select(Size, search=search)
@@ -274,6 +285,19 @@ class Results:
             search=found.search, key=found.key, race=str(Answer.REEVALUATION),
         )  # fmt: skip
         return found if raced is None else replace(found, **{name: getattr(raced, name) for name in KNOWN})
+
+    def tuned_baseline(self, search: str, name: str) -> NamedProgram:
+        """Return a baseline of a search as it was tuned.
+
+        Raises:
+            InputError: there is no such search, it has no such baseline, or that is no program of the language.
+        """
+        rows = {row.name: row for row in self.baselines(search)}
+        if name not in rows:
+            raise InputError(f"{self.location}: search '{search}' has no baseline {name}; it has {_listed(list(rows))}")
+        if not is_program(name):
+            raise InputError(f"{search}:{name}: is torch's own optimizer and no program of the language")
+        return NamedProgram(f"{search}:{name}", parse(rows[name].genome, f"{name} of search '{search}'"))
 
     def races(self, program: ProgramEntry) -> list[ProgramEntry]:
         """Return the births that trained a program of a search on further seeds, in order."""

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 
+from search.store.keys import Judgement
+from search.store.tables import VerdictRow
+from search.store.views import VerdictEntry
+
 STRATEGIES = {
     "evolution": "evolution of structures",
     "paper": "the paper's evolution",
@@ -28,6 +32,31 @@ KINDS_OF_CHANGE = {
 }
 """What makes births, by the first word of their column `mutation`."""
 _MUTATION = re.compile(r"(?P<kind>\w+)(?: x(?P<factor>[^ +]+))?(?:\+(?P<more>\d+))?")
+
+
+def verdict_in_words(verdict: VerdictRow) -> str:
+    """Return whether a search has found something better than its best baseline, as the rest of `verdict: ...`."""
+    program, on = f"program {verdict.program_id}", f"on {verdict.seeds} fresh seeds"
+    rival = f"tuned {verdict.baseline}"
+    if verdict.judgement == Judgement.NOTHING:
+        return "nothing found: no program but the tuned baselines has trained well"
+    if verdict.baseline is None:
+        return f"undecided: no baseline trained {on}, so there is nothing to compare {program} with"
+    if verdict.ahead is None:
+        failed = f"the training of {program} fails on {verdict.seeds_failed} of {verdict.seeds} fresh seeds"
+        return f"not ahead: {failed}, and {rival} trains on all of them"
+    is_ahead = verdict.ahead >= 0
+    side = "ahead of" if is_ahead else "behind"
+    margin = f"by {abs(verdict.ahead):.3g} +- {verdict.ahead_error or 0:.2g} {on} (z = {verdict.z or 0:.1f})"
+    words = {Judgement.AHEAD: "ahead", Judgement.BEHIND: "not ahead", Judgement.UNDECIDED: "undecided"}
+    text = f"{words[Judgement(verdict.judgement)]}: {program} is {side} {rival}, the best baseline, {margin}"
+    return f"{text}, which does not tell" if verdict.judgement == Judgement.UNDECIDED else text
+
+
+def verdict_line(verdict: VerdictEntry, births: int) -> str:
+    """Return the same as a sentence of its own, with the births that it is about where there have been more since."""
+    since = "" if verdict.births == births else f" (as of {verdict.births:,} births)"
+    return f"verdict on {printable(verdict.search)}: {verdict_in_words(verdict)}{since}"
 
 
 def printable(text: str, most: int = 1000) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar
 
 from programs import zoo
 from programs.errors import InputError
@@ -13,6 +13,10 @@ from programs.program import Program
 from proxy_tasks.torch_optimizers import TorchOptimizer
 
 TRIALS = 28  # of each competitor in a tuning
+TORCH_ADAMW, PLAIN_ADAMW = "torch_adamw", "adamw"
+"""What people call AdamW, `torch.optim.AdamW`, and the one of the Lion paper, which corrects no bias."""
+
+Value = TypeVar("Value")
 
 
 class Range(NamedTuple):
@@ -71,6 +75,11 @@ BASELINES = {
         *(_zoo(name, _ADAPTIVE, Range(1e-2, 1e0)) for name in _LIKE_ADAMW),
     )
 }
+
+
+def adamw_among(baselines: Mapping[str, Value]) -> Value | None:
+    """Return what is known of AdamW: of torch's if that is there, otherwise of the paper's; None if neither is."""
+    return baselines.get(TORCH_ADAMW, baselines.get(PLAIN_ADAMW))
 
 
 def is_program(name: str) -> bool:

@@ -139,7 +139,7 @@ class Strategy(Immutable):
     lengths: tuple[Annotated[int, Within(limits.STATEMENTS)], ...] = ()
     """Numbers of statements from which those of random programs are drawn; without them any number up to twice that of
     the start program."""
-    constants: Annotated[Number, Field(ge=0, le=1)] = 0.4
+    constants: Annotated[Number, Field(ge=0, le=1)] = 0.2
     """Share of births, at first, that give a structure other constants: 0 leaves constants to the other changes, with 1
     there are no other changes."""
     operators: tuple[ShortText, ...] = ()
@@ -372,7 +372,7 @@ class Settings(Immutable):
     """How known programs are recognised."""
     evaluator: EvaluatorSettings = EvaluatorSettings()
     """Where programs are trained, and how many at once."""
-    baselines: BaselineNames = ("adamw", "lion", "sgd_momentum")
+    baselines: BaselineNames = ("torch_adamw", "adamw", "lion", "sgd_momentum")
     """Known optimizers, tuned on the tasks when the run starts."""
     meta_validation: MetaValidation | None = None
     """Evaluations on tasks that the search never trains on."""

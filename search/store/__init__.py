@@ -12,6 +12,7 @@ from search.store.tables import (
     ProofRow,
     ProposalRow,
     SelectionRow,
+    VerdictRow,
 )
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "SelectionRow",
     "Store",
     "StoreError",
+    "VerdictRow",
     "open_store",
 ]

@@ -42,6 +42,19 @@ class SearchState(StrEnum):
     FINISHED = "finished"
 
 
+class Judgement(StrEnum):
+    """What a verdict says of the best candidate of a search."""
+
+    AHEAD = "ahead"
+    """It is ahead of the best tuned baseline."""
+    BEHIND = "behind"
+    """It is behind it, or fails where that trains."""
+    UNDECIDED = "undecided"
+    """No more seeds were tried, and they do not tell; or there is no baseline to compare with."""
+    NOTHING = "nothing"
+    """There is no candidate: nothing that is not a baseline has trained well."""
+
+
 TRAINED = (Answer.TRAINING, Answer.REEVALUATION)
 REJECTED = (Answer.REJECTION, Answer.CONSTRAINT)
 

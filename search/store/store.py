@@ -32,6 +32,7 @@ from search.store.tables import (
     SelectionRow,
     SimplificationRow,
     TrainingRow,
+    VerdictRow,
 )
 from search.store.validation import Reader
 
@@ -317,6 +318,15 @@ class Store:
         with self.writing() as connection:
             connection.execute(t.delete().where(t.c.program_id == program_id))
             self.insert(connection, steps, program_id=program_id)
+
+    def set_verdict(self, search: str, verdict: VerdictRow) -> None:
+        """Write the verdict on a search, in place of an earlier one."""
+        found = self.find_search(search)
+        assert found is not None
+        table = table_of(VerdictRow)
+        with self.writing() as connection:
+            connection.execute(table.delete().where(table.c.search_id == found.id))
+            self.insert(connection, [verdict], search_id=found.id)
 
     def add_export(self, program_id: int, export: ExportRow) -> None:
         """Keep an exported program."""

@@ -10,7 +10,7 @@ from sqlalchemy import Index, String, UniqueConstraint
 
 from proxy_tasks.outcome import Status
 
-from search.store.keys import TRAINED, Answer, SearchState
+from search.store.keys import TRAINED, Answer, Judgement, SearchState
 from search.store.rows import Digest, Name, References, Row, TaskName, Title, columns_of, table
 
 ProgramId = Annotated[int, References("program")]
@@ -174,6 +174,34 @@ class MetaValidationRow(Row):
     """Its fitness in the search, as far as it was known then."""
     meta_fitness: float | None
     """Its fitness on the tasks that the search never sees; none where training failed there."""
+
+
+@table("verdict", UniqueConstraint("search_id"), of="search", created=True)
+class VerdictRow(Row):
+    """Whether a search has found something better than the best tuned baseline: its best candidate on fresh seeds."""
+
+    births: int
+    """The births of the search when it was judged."""
+    judgement: Annotated[str, Judgement]
+    """ahead, behind, undecided or nothing."""
+    program_id: ProgramId | None
+    """The ID of the candidate; none where nothing but baselines has trained well."""
+    baseline: Name | None
+    """The tuned baseline that did best on the same seeds; none where no baseline trained on all of them."""
+    seeds: int
+    """The number of fresh seeds that have judged; others have chosen the candidate."""
+    seeds_failed: int
+    """Those of them on which the training of the candidate failed."""
+    fitness: float | None
+    """The mean fitness of the candidate on them."""
+    baseline_fitness: float | None
+    """That of the baseline."""
+    ahead: float | None
+    """The mean of what the candidate is ahead of the baseline, seed by seed."""
+    ahead_error: float | None
+    """The standard error of that."""
+    z: float | None
+    """The z of that, at most 40; beyond 2.42 on either side decides."""
 
 
 @table("proposal", UniqueConstraint("search_id", "birth", "number"), of="search", created=True)

@@ -12,6 +12,7 @@ from programs.program import Program, parse
 
 from proxy_tasks.outcome import Status
 
+from search.settings.baselines import PLAIN_ADAMW, TORCH_ADAMW
 from search.settings.seeds import FRESH_SEED
 from search.store.keys import REJECTED, TRAINED, Answer, SearchState, sql_list
 from search.store.rows import Name, Row, columns, columns_of, view
@@ -25,6 +26,7 @@ from search.store.tables import (
     SelectionRow,
     SimplificationRow,
     TrainingRow,
+    VerdictRow,
 )
 
 _TRAINED, _REJECTED = sql_list(TRAINED), sql_list(REJECTED)
@@ -87,12 +89,13 @@ class ProgramEntry(_OfSearch):
                fitness - (SELECT MAX(b.fitness) FROM baseline b WHERE b.search_id = scored.search_id)
                    AS over_best_baseline
         FROM (
-            SELECT s.id AS search_id, s.name AS search, a.fitness AS adamw, i.id,
+            SELECT s.id AS search_id, s.name AS search, COALESCE(a.fitness, plain.fitness) AS adamw, i.id,
                    {columns(ProgramColumns, "i", KNOWN)},
                    {", ".join(f"{_known('i', name)} AS {name}" for name in KNOWN)}
             FROM program i
             JOIN search s ON s.id = i.search_id
-            LEFT JOIN baseline a ON a.search_id = s.id AND a.name = 'adamw'
+            LEFT JOIN baseline a ON a.search_id = s.id AND a.name = '{TORCH_ADAMW}'
+            LEFT JOIN baseline plain ON plain.search_id = s.id AND plain.name = '{PLAIN_ADAMW}'
             {_raced("i")}
             WHERE i.answered_by = '{Answer.TRAINING}' AND i.fitness IS NOT NULL
         ) AS scored
@@ -107,7 +110,7 @@ class LeaderboardEntry(_OfSearch):
     lower_bound: float
     """The fitness less its standard error where that is known: the order of this view."""
     over_adamw: float | None
-    """The fitness minus that of tuned AdamW."""
+    """The fitness minus that of tuned AdamW: torch's, or the paper's where that alone is among the baselines."""
     over_best_baseline: float | None
     """The fitness minus that of the best tuned baseline."""
 
@@ -395,6 +398,21 @@ class SearchEntry(Row):
 )
 class BaselineEntry(BaselineRow):
     """The tuned baselines of each search."""
+
+    search: Name
+    """The search."""
+
+
+@view(
+    "v_verdicts",
+    f"""
+        SELECT s.name AS search, {columns(VerdictRow, "d")}
+        FROM verdict d JOIN search s ON s.id = d.search_id
+        ORDER BY d.id
+    """,
+)
+class VerdictEntry(VerdictRow):
+    """Whether each search has found something better than its best baseline, as of its last end."""
 
     search: Name
     """The search."""
