@@ -37,6 +37,10 @@ _SHARDED = (
 )
 _ZERO = ", and so is ZeroRedundancyOptimizer, which gives each process only some of the parameters"
 _NO_MOMENTUM = "Schedulers that cycle the momentum too (OneCycleLR, CyclicLR) need cycle_momentum=False here."
+_TRAINED_WITH = (
+    "Searches train with a learning rate that rises over the first 5 % of the steps and then falls along a cosine to 0;"
+    " without such a schedule the rule may do worse"
+)
 _OVER_TREE = f"{_SUMMING_FUNCTIONS} the whole tree, as one long vector."
 _NORM = "The function norm gives one number for each parameter tensor."
 _MATRICES = (
@@ -72,7 +76,8 @@ _MEANINGS = {
 
 def docstring(parts: Parts) -> str:
     """Return the docstring with its quotes, not indented."""
-    sections = [f'r"""{_summary(parts)}', _equations(parts), *_notes(parts), _arguments(parts), _provenance(parts)]
+    sections = [f'r"""{_summary(parts)}', _equations(parts), *_notes(parts), _arguments(parts)]
+    sections += [_schedule(parts), _provenance(parts)]
     return "\n\n".join(section for section in sections if section) + '\n"""'
 
 
@@ -84,7 +89,8 @@ def optax_docstring(parts: Parts) -> str:
     arguments = "\n".join(["Args:", *(_wrap(f"{head}: {text}", "    ", "        ") for head, text in rows)])
     returns = "Returns:\n    The transformation. Its updates are negative: optax.apply_updates adds them."
     over_all = _wrap(_OVER_TREE) if parts.rule.is_global else ""
-    notes = [_meanings(parts), *_small_states(parts), over_all]
+    schedule = _wrap(f"{_TRAINED_WITH}: optax.warmup_cosine_decay_schedule.") if parts.reads_lr else ""
+    notes = [_meanings(parts), *_small_states(parts), over_all, schedule]
     sections = [f'r"""{_summary(parts)}', _equations(parts), *notes, arguments, returns]
     return "\n\n".join(section for section in [*sections, _provenance(parts)] if section) + '\n"""'
 
@@ -160,6 +166,17 @@ def _arguments(parts: Parts) -> str:
     kinds = {"state_dtype": "torch.dtype, optional"}
     rows += [(f"{name} ({kinds.get(name, 'bool, optional')})", meaning) for name, meaning in _ARGUMENTS.items()]
     return "\n".join(["Args:", *(_wrap(f"{head}: {text}", "    ", "        ") for head, text in rows)])
+
+
+def _schedule(parts: Parts) -> str:
+    """Return the schedule that the rule was found with, and how it is used."""
+    if not parts.reads_lr:
+        return ""
+    lines = [
+        f"optimizer = {parts.name}({', '.join(['model.parameters()', *(f'{h.name}=...' for h in parts.required)])})",
+        "scheduler = warmup_cosine(optimizer, total_steps)  # then optimizer.step() and scheduler.step() each time",
+    ]
+    return "\n".join([_wrap(f"{_TRAINED_WITH}. The same here::"), "", *(f"    {line}" for line in lines)])
 
 
 def _lr_meaning(parts: Parts) -> str:

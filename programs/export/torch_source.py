@@ -56,6 +56,7 @@ _IMPORTS = (
 
 def _head(parts: Parts, body: str) -> str:
     standard = [line for line, sign in _IMPORTS if sign in body]
+    names = [parts.name, *["warmup_cosine"] * parts.reads_lr]
     return "\n".join(
         [
             f'"""{parts.name}, an optimizer found by program search. Needs nothing but torch."""',
@@ -67,9 +68,10 @@ def _head(parts: Parts, body: str) -> str:
             "import torch",
             "from torch import Tensor",
             "from torch.nn import Parameter",
+            *["from torch.optim.lr_scheduler import LambdaLR"] * parts.reads_lr,
             "from torch.optim.optimizer import Optimizer, ParamsT, _use_grad_for_differentiable",
             "",
-            f'__all__ = ["{parts.name}"]',
+            '__all__ = ["' + '", "'.join(names) + '"]',
         ]
     )
 
@@ -400,7 +402,28 @@ def _refuse_parts() -> None:
 '''
 
 
+_WARMUP_COSINE = '''
+def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05) -> LambdaLR:
+    """The schedule with which searches train: up to ``lr`` over the first 5 % of the steps, along a cosine to 0 then.
+
+    Call ``step()`` of what it returns after each step of the optimizer.
+    """
+    warm = max(1, round(warmup * total_steps))
+
+    def factor(step: int) -> float:
+        if step >= total_steps:
+            return 0.0
+        if step < warm:
+            return (step + 1) / warm
+        return 0.5 * (1 + math.cos(math.pi * (step - warm) / (total_steps - warm)))
+
+    return LambdaLR(optimizer, factor)
+'''
+
+
 def _functions(parts: Parts) -> Iterator[str]:
+    if parts.reads_lr:
+        yield _WARMUP_COSINE
     if parts.rule.is_global:
         yield _refuse_parts(parts)
     if parts.reduces:

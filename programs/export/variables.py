@@ -11,7 +11,7 @@ from itertools import count
 # What generated code calls by name.
 RESERVED = frozenset(
     {"torch", "math", "Tensor", "Any", "Callable", "Optimizer", "Parameter", "ParamsT", "annotations", "defaultdict"}
-    | {"Iterator", "chain", "traceback"}
+    | {"Iterator", "chain", "traceback", "LambdaLR", "warmup_cosine"}
     | {"param", "params", "weights", "grads", "ms", "vs", "lr", "m_in", "v_in", "x", "y", "z"}
     | {"self", "group", "entries", "device", "i", "differentiable", "maximize", "foreach", "capturable", "state_dtype"}
 )

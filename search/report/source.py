@@ -7,6 +7,7 @@ from functools import cached_property
 from programs.errors import InputError
 from programs.program import Program, parse
 
+from search.results.pareto import wants_small
 from search.results.results import Results, tasks_of
 from search.store.views import (
     BaselineEntry,
@@ -81,7 +82,7 @@ class ReportedSearch:
     @cached_property
     def leaders(self) -> list[LeaderboardEntry]:
         """The best programs."""
-        return self.results.leaderboard(self.name, MOST_LEADERS)
+        return self.results.leaderboard(self.name, MOST_LEADERS, pareto=wants_small(self.settings))
 
     @property
     def best(self) -> LeaderboardEntry | None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 from search.store.rows import Row
 
 Sized = TypeVar("Sized", bound=Row)
+
+
+def wants_small(settings: Mapping[str, Any]) -> bool:
+    """Return whether sizes are among the objectives of a search with these settings, as they are stored."""
+    strategy = settings.get("strategy")
+    objectives = strategy.get("objectives") if isinstance(strategy, dict) else None
+    return isinstance(objectives, list) and len(objectives) > 1
 
 
 def pareto_front(rows: Iterable[Sized]) -> list[Sized]:

@@ -15,7 +15,7 @@ from proxy_tasks.outcome import Status
 from proxy_tasks.tasks import TASKS
 
 from search.results.export import NamedProgram, export_source
-from search.results.pareto import pareto_front
+from search.results.pareto import pareto_front, wants_small
 from search.results.queries import (
     AncestorId,
     AskedOutside,
@@ -244,10 +244,8 @@ class Results:
     def wants_small(self, search: str | None) -> bool:
         """Return whether sizes are among the objectives of a search, or of the only one if it is not named."""
         of_searches = {row.name: row.settings for row in self.store.select(StoredSearch)}
-        settings = of_searches.get(search) if search is not None else None
-        if search is None and len(of_searches) == 1:
-            (settings,) = of_searches.values()
-        return settings is not None and len(settings["strategy"].get("objectives", ())) > 1
+        named = [of_searches[search]] if search in of_searches else list(of_searches.values())
+        return len(named) == 1 and wants_small(named[0])
 
     def best(self, search: str) -> LeaderboardEntry | None:
         """Return the best program of a search, None if nothing trained well."""

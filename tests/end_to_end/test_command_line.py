@@ -53,18 +53,24 @@ def winner(searched: Path) -> tuple[int, str]:
 # --- a search --------------------------------------------------------------------------------------------------------
 
 
-def test_run(first_run: tuple[Path, Result], winner: tuple[int, str]) -> None:
-    """The line during the run; then leaderboard, winner without dead code, fresh seeds, database, next commands."""
+def test_run(first_run: tuple[Path, Result]) -> None:
+    """The line during the run; then leaderboard, verdict, the candidate without dead code, database, next commands."""
     folder, (_, out, err) = first_run
     last = re.split(r"[\r\n]", err.strip())[-1]
     for pattern in (r"60 programs", r"\d+ trained", r"\d+% cached", r"\d+% redundant", r"best -\d\.\d+ \([+-]",
                     "vs AdamW", r"\d+/s", r"\d:\d\d left"):  # fmt: skip
         assert re.search(pattern, last), pattern
-    for text in ("leaderboard of tiny", "tuned baselines", f"the winner, program {winner[0]}, without its dead",
-                 "on 3 fresh seeds", "tuned AdamW", "results.db", f"optsearch show {winner[0]}",
-                 f"optsearch export {winner[0]} --to torch", "optsearch leaderboard",
-                 "peak memory: driver"):  # fmt: skip
+    ((judgement, candidate, baseline),) = rows(
+        folder / "results.db", "SELECT judgement, program_id, baseline FROM v_verdicts"
+    )
+    taken = candidate if judgement == "ahead" else f"tiny:{baseline}"
+    for text in ("leaderboard of tiny", "tuned baselines", f"program {candidate} without its dead statements",
+                 f"tuned {baseline}, the best baseline", "fresh seeds (z = ", "results.db", f"optsearch show {candidate}",
+                 f"optsearch export {taken} --to torch", "optsearch leaderboard", "peak memory: driver"):  # fmt: skip
         assert text in out, text
+    said = {"ahead": "verdict: ahead: ", "behind": "verdict: not ahead: ", "undecided": "verdict: undecided: "}
+    assert said[judgement] in out
+    assert ("The best baseline as it was tuned: " in out) == (judgement != "ahead")
     assert "Traceback" not in err
     assert contents(folder).keys() == {"tiny.yaml", "results.db", "results.log"}, "no journal, nothing else is left"
     assert len(rows(folder / "results.db", HISTORY)) == 60

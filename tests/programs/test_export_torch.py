@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from random import Random
 from typing import Any
@@ -20,6 +21,8 @@ from programs.layout import Layout
 from programs.liveness import live_functions
 from programs.lowering import lower
 from programs.run.reference import initial_state, numpy_step
+
+from proxy_tasks import TASKS
 
 from tests.support.strategies import mutated_program, random_program
 
@@ -459,3 +462,28 @@ def test_sparse_gradients_are_refused_in_the_words_of_torch() -> None:
     param.grad = torch.zeros(3).to_sparse()
     with pytest.raises(RuntimeError, match="Found does not support sparse gradients"):
         load(zoo.load("lion"))([param]).step()
+
+
+# --- the schedule that comes with the file ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [1, 2, 19, 20, 150, 1001])
+def test_the_schedule_in_the_file_is_that_of_the_tasks(steps: int) -> None:
+    names: dict[str, Any] = {}
+    exec(compile(torch_source(zoo.load("lion"), "Lion"), "<export>", "exec"), names)  # noqa: S102
+    assert names["__all__"] == ["Lion", "warmup_cosine"]
+    optimizer = names["Lion"]([torch.nn.Parameter(torch.ones(2))], lr=0.3)
+    scheduler = names["warmup_cosine"](optimizer, steps)
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"] / 0.3)
+        optimizer.step()
+        scheduler.step()
+    expected = replace(TASKS["digits_mlp"], steps=steps).schedule()
+    assert rates == pytest.approx(expected.tolist(), abs=1e-6)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_rule_without_a_learning_rate_comes_without_a_schedule() -> None:
+    text = torch_source(parse("update = g * 0.1"), "Plain")
+    assert '__all__ = ["Plain"]' in text and "warmup_cosine" not in text
