@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +19,7 @@ from search.commands.options import RESULTS, StoreOption, numeric
 from search.commands.progress import counting_trainings
 from search.commands.proof_tables import show_proof
 from search.commands.terminal import console
-from search.evidence.proof import Competition, ProofOnTask, prove
+from search.evidence.proof import Competition, ProofOnTask, cost_of_proof, prove
 from search.results.results import Results
 from search.settings import limits
 from search.settings.meaning import VERSIONS, meaning_of_tasks, refuse_changes
@@ -28,8 +30,9 @@ from search.store.proofs import Opening, finish_proof, open_locked, passed_funne
 from search.store.views import ProgramEntry
 from search.training.service import TrainingService
 from search.training.session import interrupt, on_signals, opened
-from search.training.statistics import Difference
+from search.training.statistics import Difference, p_of
 
+HOPELESS = 0.05  # of p in the last stage of the funnel, not corrected for the programs compared
 DEDUP = Dedup(fingerprint=False)  # programs that differ at all are trained separately
 
 
@@ -41,14 +44,44 @@ def command(
     workers: Annotated[
         int | None, typer.Option(**numeric(limits.WORKERS), help="Processes that train; as many as there is room for.")
     ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before the locked tasks are opened.")] = False,
     store: StoreOption = RESULTS,
 ) -> None:
     """Open the locked tasks for a finalist, once: against every tuned baseline, on data that nothing has touched."""
-    prove_finalist(program_id, store, EvaluatorSettings(workers=workers or "auto"))
+    agree = (lambda _: None) if yes else _ask
+    prove_finalist(program_id, store, EvaluatorSettings(workers=workers or "auto"), agree)
 
 
-def prove_finalist(program_id: int, location: str, evaluator_settings: EvaluatorSettings) -> None:
+def _ask(program: str) -> None:
+    """Say what the proof of a program takes and ask whether to go on.
+
+    Raises:
+        InputError: nobody agrees.
+    """
+    cost = cost_of_proof()
+    console.print(
+        f"This opens the locked tasks for {program}, once and for all: about {cost.trainings:,} trainings of"
+        f" {cost.steps / 1e6:.1f} million steps together. It can be interrupted and goes on."
+    )
+    if not sys.stdin.isatty():
+        raise InputError("prove: there is no terminal to ask whether to go on; say so with --yes")
+    if not typer.confirm("Go on?"):
+        raise InputError("prove: nothing was opened")
+
+
+def prove_finalist(
+    program_id: int,
+    location: str,
+    evaluator_settings: EvaluatorSettings,
+    agree: Callable[[str], None] = lambda _: None,
+) -> None:
     """Open the locked tasks for a program, or go on where an earlier call stopped, and print the results.
+
+    Args:
+        program_id: of the program.
+        location: of the database.
+        evaluator_settings: where programs are trained.
+        agree: called with the name of the program before the tasks are opened for it; raises if they should not be.
 
     Raises:
         InputError: there is no such program, no funnel has let it pass, its search has trained on locked tasks, or they
@@ -59,7 +92,7 @@ def prove_finalist(program_id: int, location: str, evaluator_settings: Evaluator
         results = Results(store)
         entry = results.program(program_id)
         program = parse(entry.genome, f"program {program_id} in {store.location}")
-        opening = _opening(results, entry, dataflow_hash(program))
+        opening = _opening(results, entry, dataflow_hash(program), agree)
         service = TrainingService(store, evaluator, evaluator_settings.batch, DEDUP)
         count = opening.openings
         with counting_trainings(service):
@@ -69,7 +102,7 @@ def prove_finalist(program_id: int, location: str, evaluator_settings: Evaluator
         console.print(f"{service.trained} trainings in this run; all results are in v_proof of {store.location}")
 
 
-def _opening(results: Results, entry: ProgramEntry, dataflow: str) -> Opening:
+def _opening(results: Results, entry: ProgramEntry, dataflow: str, agree: Callable[[str], None]) -> Opening:
     """Return the right to open the locked tasks for this program, recorded.
 
     Raises:
@@ -95,9 +128,15 @@ def _opening(results: Results, entry: ProgramEntry, dataflow: str) -> Opening:
             f"{name}: has no evidence: it has not passed the last stage of a funnel; take its search '{entry.search}'"
             " through one first: optsearch select CONFIG"
         )
+    if funnel.z is None or p_of(funnel.z) >= HOPELESS:
+        raise InputError(
+            f"{name}: z was {funnel.z or 0:.1f} in the last stage of funnel '{funnel.funnel}', which the locked tasks,"
+            " opened once, would hardly turn into a proof; take another program, or a funnel with more seeds and tasks"
+        )
     meaning = {VERSIONS: meaning_of_tasks({task: get_task(task) for task in LOCKED})}
     if before is None:
-        return open_locked(results.store, entry.id, dataflow, funnel, meaning)
+        agree(name)
+        return open_locked(results.store, entry.id, dataflow, funnel.funnel, meaning)
     fix = "go on where they are what they were: the locked tasks are opened once"
     refuse_changes(f"{name}: its proof", before.settings, meaning, fix)
     return before

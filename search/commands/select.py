@@ -71,10 +71,11 @@ def select(config: Path, overrides: list[str], until: int | None = None, name: s
             passed = _run_stages(funnel, funnel.stages[:until], store, service)
         console.print(f"{service.trained} trainings in this run; all results are in v_funnel of {store.location}")
     stages = "all stages" if until in (None, last) else f"stages 1 to {until} of {last}"
+    levels = ", ".join(f"{stage.level:g}" for stage in funnel.stages[:until])
     if passed:
-        console.print(f"passed {stages}: {', '.join(entrant.name for entrant in passed)}")
+        console.print(f"passed {stages} (level {levels}): {', '.join(entrant.name for entrant in passed)}")
     else:
-        console.print(f"no program is ahead of the best baseline through {stages}")
+        console.print(f"no program is ahead of the best baseline through {stages} (level {levels})")
     return [entrant.program_id for entrant in passed]
 
 

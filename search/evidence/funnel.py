@@ -1,9 +1,9 @@
 """The funnel: programs of a search against tuned baselines, on larger and larger tasks.
 
 In every stage all competitors, candidates and baselines alike, get the same number of tuning trials on each task, on
-seeds of that stage; then the tuned are trained again on fresh seeds, and only these decide. A stage passes what beats
-the baseline, and at most the best few. Everything that is trained is kept in the store, so that a funnel goes on where
-it stopped.
+seeds of that stage; then the tuned are trained again on fresh seeds, and only these decide. What is ahead of the
+baselines at the level of a stage passes, the best few at most. Everything that is trained is kept in the store, so that
+a funnel goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from search.settings.funnel import Stage
 from search.settings.seeds import stage_fresh_seeds, stage_tuning_seeds
 from search.settings.tasks import TaskSeeds
 from search.training.service import Trainings, TrainingService
-from search.training.statistics import Difference, combined, corrected, difference, limited
+from search.training.statistics import Difference, combined, corrected, difference, limited, p_of
 from search.training.tuning import TunedCompetitor, tune
 
 
@@ -98,8 +98,12 @@ def run_stage(
         for entrant, tasks in zip(entrants, of_each[len(baselines) :], strict=True)
     ]
     ranked = sorted(programs, key=lambda r: (r.z is None, -(r.z or 0.0)))
-    passing = _distinct(result for result in ranked if result.z is not None and result.z > 0)[: stage.keep]
+    passing = _distinct(result for result in ranked if _passes(result, stage))[: stage.keep]
     return [*known, *(result._replace(passed=result in passing) for result in ranked)]
+
+
+def _passes(result: StageResult, stage: Stage) -> bool:
+    return result.z is not None and result.z > 0 and p_of(result.z) < stage.level
 
 
 def _distinct(results: Iterable[StageResult]) -> list[StageResult]:

@@ -28,7 +28,7 @@ from search.settings.seeds import PROOF_TUNING_SEEDS as TUNING_SEEDS
 from search.settings.tasks import TaskSeeds
 from search.training.service import Trainings, TrainingService
 from search.training.statistics import Difference, combined, corrected, difference, limited
-from search.training.tuning import Trial, TunedCompetitor, first_trials, tune
+from search.training.tuning import Trial, TunedCompetitor, first_trials, trainings_of_tuning, tune
 
 SHORT_SEEDS = FRESH_SEEDS[:5]  # of trainings with fewer steps
 SHARES = (0.25, 0.5, 0.75)  # of the steps
@@ -76,6 +76,26 @@ class Competition(NamedTuple):
         """Geometric mean over the tasks."""
         ratios = [on.one_setting for on in self.tasks if on.one_setting is not None]
         return math.exp(fmean(map(math.log, ratios))) if len(ratios) == len(self.tasks) else None
+
+
+class Cost(NamedTuple):
+    """What a proof takes at most, if nothing of it is in the store."""
+
+    trainings: int
+    steps: int
+    """Training steps of all of them."""
+
+
+def cost_of_proof(tasks: Sequence[str] = LOCKED) -> Cost:
+    """Return what the proof of one finalist takes, if every training goes well."""
+    trainings, steps = 0, 0.0
+    for task in map(get_task, tasks):
+        whole = trainings_of_tuning([TaskSeeds(task, TUNING_SEEDS)]) + len(FRESH_SEEDS)
+        whole += (len(FACTORS) - 1) * len(TUNING_SEEDS)
+        trainings += whole + len(SHARES) * len(SHORT_SEEDS)
+        steps += task.steps * (whole + len(SHORT_SEEDS) * math.fsum(SHARES))
+    competitors = 1 + len(COMPETITORS)
+    return Cost(competitors * trainings, round(competitors * steps))
 
 
 def prove(

@@ -11,7 +11,7 @@ from proxy_tasks.locked import refuse_locked
 
 from search.settings import limits
 from search.settings.baselines import TRIALS
-from search.settings.fields import BaselineNames, Immutable, SearchName, ShortText, Text, Within
+from search.settings.fields import BaselineNames, Immutable, Number, SearchName, ShortText, Text, Within
 from search.settings.seeds import MOST_STAGE_SEEDS
 from search.settings.settings import EvaluatorSettings, TaskChoices
 from search.settings.tasks import TaskChoice
@@ -28,6 +28,9 @@ class Stage(Immutable):
     """Settings of learning rate and weight decay that every competitor tries on each task."""
     fresh_seeds: Annotated[int, Field(ge=2, le=MOST_STAGE_SEEDS, strict=True)] = 8
     """Number of seeds of the trainings that decide."""
+    level: Annotated[Number, Field(gt=0, le=0.5)] = 0.05
+    """What passes is ahead of the baseline that is hardest to beat, with a chance below this that it only looks so:
+    0.05 is z above 1.64, 0.5 anything ahead."""
 
     @field_validator("tasks")
     @classmethod

@@ -38,11 +38,11 @@ class Opening(Row):
     """How many finalists the locked tasks have been opened for, this one included."""
 
 
-def passed_funnel(store: Store, program_id: int) -> str | None:
-    """Return the last funnel whose last stage a program has passed."""
+def passed_funnel(store: Store, program_id: int) -> SelectionRow | None:
+    """Return a result of the last stage of the last funnel that a program has passed."""
     where = "program_id = :id AND passed = 1 AND stage = stages"
     rows = store.select(SelectionRow, where, order="selection.id DESC", limit=1, id=program_id)
-    return rows[0].funnel if rows else None
+    return rows[0] if rows else None
 
 
 def find_opening(store: Store, dataflow_hash: str) -> Opening | None:

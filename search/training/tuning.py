@@ -102,6 +102,11 @@ class TunedCompetitor(NamedTuple):
         return BaselineRow(self.name, str(program), key, rate, decay, self.fitness, self.trials)
 
 
+def trainings_of_tuning(tasks: Sequence[TaskSeeds], trials: int = TRIALS) -> int:
+    """Return how many trainings the tuning of one competitor takes where every trial trains well."""
+    return sum(_trainings(number, tasks) for number in _rounds(trials))
+
+
 def tune(
     competitors: Sequence[Competitor],
     service: TrainingService,
@@ -124,7 +129,7 @@ def tune(
         In the order of the competitors; nothing if stopped.
     """
     plans = [_Plan(one, service) for one in competitors]
-    with service.counting(len(competitors) * sum(_trainings(number, tasks) for number in _rounds(trials))):
+    with service.counting(len(competitors) * trainings_of_tuning(tasks, trials)):
         for number in _rounds(trials):
             if stopped():
                 return []

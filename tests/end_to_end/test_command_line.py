@@ -65,8 +65,9 @@ def test_run(first_run: tuple[Path, Result]) -> None:
     )
     taken = candidate if judgement == "ahead" else f"tiny:{baseline}"
     for text in ("leaderboard of tiny", "tuned baselines", f"program {candidate} without its dead statements",
-                 f"tuned {baseline}, the best baseline", "fresh seeds (z = ", "results.db", f"optsearch show {candidate}",
-                 f"optsearch export {taken} --to torch", "optsearch leaderboard", "peak memory: driver"):  # fmt: skip
+                 f"tuned {baseline}, the best baseline", "fresh seeds (z = ", "results.db",
+                 f"optsearch show {candidate}", f"optsearch export {taken} --to torch", "optsearch leaderboard",
+                 "peak memory: driver"):  # fmt: skip
         assert text in out, text
     said = {"ahead": "verdict: ahead: ", "behind": "verdict: not ahead: ", "undecided": "verdict: undecided: "}
     assert said[judgement] in out

@@ -142,7 +142,9 @@ def test_a_program_must_beat_every_baseline_over_all_tasks_but_not_the_best_of_e
 
     for evaluator, passes in ((Specialists(), True), (TooBad(), False)):
         with opened(tmp_path / f"{passes}.db") as store:
-            *baselines, program = staged(store, evaluator, entrants(LONGER[0]))
+            *baselines, program = staged(store, evaluator, entrants(LONGER[0]), level=0.5)
+            strict = staged(store, evaluator, entrants(LONGER[0]), level=0.05)[-1]
+        assert program.z is not None and program.z < 1.64 and not strict.passed, "a stage passes at its level"
         assert program.passed is passes and program.baseline in ("adamw", "lion")
         leads = [one.mean for one in program.ahead if one is not None]
         assert len(leads) == 2 and min(leads) < 0 < max(leads)
@@ -208,7 +210,7 @@ def test_stage_by_stage(funnel: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert set(finalists) == {r["program_id"] for r in second if r["passed"]} and len(finalists) == 2
     assert {r["trials"] for r in found} == {14} and {r["seeds"] for r in found} == {3}
     out = capsys.readouterr().out
-    assert f"passed all stages: program {finalists[0]}" in out and "stage 2: tuned" in out
+    assert f"passed all stages (level 0.05, 0.05): program {finalists[0]}" in out and "stage 2: tuned" in out
 
 
 def test_again_nothing_is_trained(funnel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +244,7 @@ def test_stages_one_by_one(funnel: Path, monkeypatch: pytest.MonkeyPatch, capsys
     with opened(funnel.parent / "results.db") as store:
         assert {r["stage"] for r in rows(funnel.parent)} == {1} and len(first) == 3
         assert all(passed_funnel(store, program) is None for program in first)
-    assert "passed stages 1 to 1 of 2" in capsys.readouterr().out
+    assert "passed stages 1 to 1 of 2 (level 0.05): " in capsys.readouterr().out
     finalists = selected(funnel, monkeypatch, Graded())
     with opened(funnel.parent / "results.db") as store:
         assert [passed_funnel(store, program) for program in finalists] == ["fu"] * len(finalists) == ["fu", "fu"]
@@ -292,7 +294,7 @@ def test_no_program_passes(funnel: Path, monkeypatch: pytest.MonkeyPatch, capsys
             return 0.0 - 0.1 * len(program) if len(program) > 3 else -5.0
 
     assert selected(funnel, monkeypatch, Worse()) == []
-    assert "no program is ahead of the best baseline through all stages" in capsys.readouterr().out
+    assert "no program is ahead of the best baseline through all stages (level " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

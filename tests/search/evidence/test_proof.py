@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,8 +23,18 @@ from proxy_tasks import Outcome, Replica, get_task
 from proxy_tasks.locked import LOCKED, is_locked
 from proxy_tasks.torch_optimizers import TorchOptimizer, TorchReplica, state_per_weight
 
-from search.commands.prove import DEDUP, prove_finalist
-from search.evidence.proof import COMPETITORS, FACTORS, FRESH_SEEDS, SHARES, TUNING_SEEDS, prove, steps_to, tolerance
+from search.commands.prove import DEDUP, command, prove_finalist
+from search.evidence.proof import (
+    COMPETITORS,
+    FACTORS,
+    FRESH_SEEDS,
+    SHARES,
+    TUNING_SEEDS,
+    cost_of_proof,
+    prove,
+    steps_to,
+    tolerance,
+)
 from search.evidence.step_time import step_times
 from search.results.results import Results
 from search.settings.baselines import TRIALS
@@ -96,8 +108,8 @@ def test_one_setting_is_over_adamw_tuned_for_each_task(tmp_path: Path) -> None:
     with opened(tmp_path / "r.db") as store:
         service = TrainingService(store, Fast(), 64, DEDUP)
         found = {one.name: one for one in prove("p", FINALIST, service, 1, lambda _: None, LOCKED[:2])}
-    assert found["adamw"].one_setting == pytest.approx(1.0, rel=0.01)
-    muon, adamw = (-found[name].tasks[0].fresh.mean for name in ("torch_muon", "adamw"))
+    assert found["torch_adamw"].one_setting == pytest.approx(1.0, rel=0.01)
+    muon, adamw = (-found[name].tasks[0].fresh.mean for name in ("torch_muon", "torch_adamw"))
     assert found["torch_muon"].one_setting == pytest.approx(muon / adamw, rel=0.01)
 
 
@@ -233,6 +245,44 @@ def test_a_finalist_is_proven_once(
     with pytest.raises(InputError, match=r"program 2: the locked tasks were opened for it on \d{4}-.* are opened once"):
         proven(path, 2, Fast(), monkeypatch)
     assert shown(path) == rows
+
+
+def test_what_a_proof_takes_is_known_before(store_with_funnel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All trainings go well here; some that are counted twice are the same, so that they are a little fewer."""
+    evaluator = Fast()
+    proven(store_with_funnel, 2, evaluator, monkeypatch)
+    cost = cost_of_proof(LOCKED[:2])
+    trained = [(job.task.steps, replica) for job in evaluator.submitted for replica in job.replicas]
+    assert 0.85 * cost.trainings <= len(trained) <= cost.trainings
+    assert sum(steps for steps, _ in trained) == pytest.approx(cost.steps, rel=0.15)
+
+
+def test_nothing_is_opened_unless_somebody_agrees(
+    store_with_funnel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, evaluator = store_with_funnel, Fast()
+    monkeypatch.setattr("search.training.session.open_evaluator", lambda _settings: evaluator)
+    monkeypatch.setattr("sys.stdin", StringIO())
+    with pytest.raises(InputError, match="prove: there is no terminal to ask whether to go on; say so with --yes"):
+        command(2, store=str(path))
+    said = " ".join(capsys.readouterr().out.split())
+    assert re.search(
+        r"opens the locked tasks for program 2, once and for all: about [\d,]+ trainings of \d\.\d mil", said
+    )
+    with opened(path) as store:
+        assert find_opening(store, hash_of(store, 2)) is None and evaluator.submitted == []
+    command(2, yes=True, store=str(path))
+    assert shown(path)
+
+
+def test_the_locked_tasks_are_not_opened_for_what_has_no_chance(
+    store_with_funnel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(store_with_funnel) as store:
+        (row, *_) = [row for row in store.select(SelectionRow) if row.stage == 2]
+        store.set_selection([replace(row, z=0.7)])
+    with pytest.raises(InputError, match=r"program 2: z was 0\.7 in the last stage of funnel 'fu', which the locked"):
+        proven(store_with_funnel, 2, Fast(), monkeypatch)
 
 
 def test_a_proof_does_not_go_on_where_the_locked_tasks_are_others(

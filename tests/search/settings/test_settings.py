@@ -76,7 +76,7 @@ def test_settings_cannot_be_changed(tmp_path: Path) -> None:
 def test_the_shortest_settings() -> None:
     settings = Settings.model_validate({"name": "a", "budget": {"minutes": 1}, "tasks": [{"name": "digits_mlp"}]})
     assert settings.evaluator.kind == "ray" and settings.store == "sqlite:///results.db"
-    assert settings.baselines == ("adamw", "lion", "sgd_momentum")
+    assert settings.baselines == ("torch_adamw", "adamw", "lion", "sgd_momentum")
 
 
 def test_shipped_settings_are_good() -> None:

@@ -452,7 +452,7 @@ def test_both_kinds_of_database_hold_and_show_the_same(
     for location in (tmp_path / "results.db", postgres_server.database()):
         with opened(location) as store:
             for name, seed in (("small", 3), ("Other", 4)):
-                run(settings_of(name=name, seed=seed, baselines=["adamw"]), store, PretendingEvaluator())
+                judge_search(run(settings_of(name=name, seed=seed, baselines=["adamw"]), store, PretendingEvaluator()))
                 search = store.find_search(name)
                 assert search is not None
                 texts = [ProposalRow(5, 0, 0, "update = g * lr", None), ProposalRow(5, 0, 1, "import os", "no program")]

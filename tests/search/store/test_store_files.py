@@ -194,6 +194,7 @@ def test_the_views_are_there(store: Store) -> None:
             "v_searches",
             "v_baselines",
             "v_trainings",
+            "v_verdicts",
             "v_pace",
             "v_simplification",
         }
