@@ -103,6 +103,23 @@ def test_settings_as_dictionary_file_and_object_are_the_same(tmp_path: Path) -> 
     assert data == settings_in(tmp_path, budget={"programs": 8}), "what is given is not changed"
 
 
+def test_a_run_ends_with_a_verdict(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, baselines=["adamw"])
+    with run(settings).results as results:
+        (found,) = results.verdicts()
+    assert found.births == BIRTHS and found.baseline == "adamw" and found.seeds in (8, 16, 32, 64)
+    stopped = run(settings, {"budget.programs": BIRTHS + 8}, progress=_stop)
+    with stopped.results as results:
+        assert not stopped.finished and stopped.verdict is None and results.verdicts() == [found]
+    result = run(settings, {"budget.programs": BIRTHS + 8})
+    with result.results:
+        assert result.verdict is not None and result.verdict.births == BIRTHS + 8
+
+
+def _stop(_: Progress) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 def test_nothing_is_printed_unless_asked_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     births: list[int] = []
     settings = settings_in(tmp_path, evaluator={"kind": "inline", "batch": 4, "lookahead": 2, "workers": 3})

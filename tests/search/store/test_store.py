@@ -19,6 +19,7 @@ from programs.errors import InputError
 
 from proxy_tasks import Outcome, get_task
 
+from search.evidence.verdict import judge_search
 from search.results.results import Results
 from search.store import (
     BaselineRow,
