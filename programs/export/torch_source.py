@@ -56,7 +56,6 @@ _IMPORTS = (
 
 def _head(parts: Parts, body: str) -> str:
     standard = [line for line, sign in _IMPORTS if sign in body]
-    names = [parts.name, *["warmup_cosine"] * parts.reads_lr]
     return "\n".join(
         [
             f'"""{parts.name}, an optimizer found by program search. Needs nothing but torch."""',
@@ -68,10 +67,10 @@ def _head(parts: Parts, body: str) -> str:
             "import torch",
             "from torch import Tensor",
             "from torch.nn import Parameter",
-            *["from torch.optim.lr_scheduler import LambdaLR"] * parts.reads_lr,
+            "from torch.optim.lr_scheduler import LambdaLR",
             "from torch.optim.optimizer import Optimizer, ParamsT, _use_grad_for_differentiable",
             "",
-            '__all__ = ["' + '", "'.join(names) + '"]',
+            f'__all__ = ["{parts.name}", "warmup_cosine"]',
         ]
     )
 
@@ -422,8 +421,7 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05) 
 
 
 def _functions(parts: Parts) -> Iterator[str]:
-    if parts.reads_lr:
-        yield _WARMUP_COSINE
+    yield _WARMUP_COSINE
     if parts.rule.is_global:
         yield _refuse_parts(parts)
     if parts.reduces:

@@ -484,6 +484,8 @@ def test_the_schedule_in_the_file_is_that_of_the_tasks(steps: int) -> None:
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-12)
 
 
-def test_a_rule_without_a_learning_rate_comes_without_a_schedule() -> None:
-    text = torch_source(parse("update = g * 0.1"), "Plain")
-    assert '__all__ = ["Plain"]' in text and "warmup_cosine" not in text
+def test_a_rule_without_a_learning_rate_is_told_of_no_schedule() -> None:
+    document = {
+        text: torch_source(parse(text), "Plain").split('"""')[3] for text in ("update = g * 0.1", "update = g * lr")
+    }
+    assert ["warmup_cosine(" in said for said in document.values()] == [False, True]
