@@ -68,7 +68,7 @@ def test_run(first_run: tuple[Path, Result]) -> None:
                  f"tuned {baseline}, the best baseline", "fresh seeds (z = ", "results.db",
                  f"optsearch show {candidate}", f"optsearch export {taken} --to torch", "optsearch leaderboard",
                  "peak memory: driver"):  # fmt: skip
-        assert text in out, text
+        assert text in " ".join(out.split()), text
     said = {"ahead": "verdict: ahead: ", "behind": "verdict: not ahead: ", "undecided": "verdict: undecided: "}
     assert said[judgement] in out
     assert ("The best baseline as it was tuned: " in out) == (judgement != "ahead")
@@ -128,7 +128,9 @@ def test_status(server: ForkServer, searched: Path) -> None:
 def test_leaderboard(server: ForkServer, searched: Path) -> None:
     best = rows(searched / "results.db", "SELECT id, fitness, over_adamw FROM v_leaderboard LIMIT 3")
     for args in (("--limit", "3"), ("--search", "tiny", "--limit", "3"), ("--store", "sqlite:///results.db")):
-        lines = [line.split() for line in looked(server, searched, "leaderboard", *args).splitlines()]
+        title, verdict, table = looked(server, searched, "leaderboard", *args).partition("verdict on tiny: ")
+        assert title.startswith("leaderboard") and verdict
+        lines = [line.split() for line in table[table.index("─") :].splitlines()]
         shown = [(int(words[0]), words[1], words[4]) for words in lines if words and words[0].isdecimal()]
         assert shown[:3] == [(i, f"{fitness:.5f}", f"{margin:+.5f}") for i, fitness, margin in best]
 
@@ -295,15 +297,18 @@ BAD = [
     *((("export", name), f"{name}: ") for name in ("kinds.py", "code.py")),
     (("eval", "kinds.py"), "expected a tree"),
     (("eval", "unparsable.py"), "line 1, column "),
-    (("eval", "nothing_of_this_name"), "nothing_of_this_name: neither an ID, nor a file, nor in the zoo (adabelief"),
-    (("eval", "x" * 300), "neither an ID, nor a file, nor in the zoo"),
+    (
+        ("eval", "nothing_of_this_name"),
+        "nothing_of_this_name: neither an ID, nor a file, nor SEARCH:BASELINE, nor in the zoo (adabelief",
+    ),
+    (("eval", "x" * 300), "neither an ID, nor a file, nor SEARCH:BASELINE, nor in the zoo"),
     (("eval", "adamw", "--task", "cifar"), "unknown task 'cifar'; `optsearch tasks` lists all: digits_mlp"),
     (("eval", "adamw", "--seeds", "0"), "--seeds"),
     (("eval", "adamw", "--steps", "many"), "--steps"),
     (("eval", "adamw", "--steps", "1e3"), "'--steps': '1e3' is not a whole number from 1 to 10000000"),
     (("eval", "adamw", "--seeds", "1001"), "'--seeds': '1001' is not a whole number from 1 to 1000"),
     (("zoo", "adam"), "no program 'adam' in the zoo; there are adabelief, adafactor, adamw"),
-    (("simplify", "nothing_of_this_name"), "neither an ID, nor a file, nor in the zoo"),
+    (("simplify", "nothing_of_this_name"), "neither an ID, nor a file, nor SEARCH:BASELINE, nor in the zoo"),
     (("simplify", "kinds.py"), "expected a tree"),
     (("simplify", "1"), "results.db: no such database"),
     (("simplify", "adamw", "--task", "cifar"), "unknown task 'cifar'"),
