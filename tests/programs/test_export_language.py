@@ -360,7 +360,7 @@ def test_helpers_stand_only_where_they_are_called() -> None:
         source = torch_source(parse(text), "Found", total_steps=5)
         assert ("def _orthogonalize" in source) == ("orthogonalize" in text), name
         assert ("def _number" in source) == ("get_step()" in text), name
-        assert ("total_steps" in source) == ("get_steps" in text), name
+        assert ('"total_steps": total_steps' in source) == ("get_steps" in text), name
         assert ("def _row_sum" in source) == ("row_" in text), name
 
 

@@ -44,7 +44,7 @@ from tests.support.searches import (
 
 PAPER = settings_of(budget={"programs": 60})
 RACED = settings_of(
-    budget={"programs": 60}, strategy={"kind": "evolution"},
+    budget={"programs": 60}, strategy={"kind": "evolution", "constants": 0.4},
     tasks=[{"name": "digits_mlp", "steps": 5, "seeds": {"first": 1, "most": 4}}],
 )  # fmt: skip
 TIMEOUT = "took too long"
