@@ -56,7 +56,7 @@ def _ask(program: str) -> None:
     """Say what the proof of a program takes and ask whether to go on.
 
     Raises:
-        InputError: nobody agrees.
+        InputError: the answer is no, or there is no terminal to ask at.
     """
     cost = cost_of_proof()
     console.print(
