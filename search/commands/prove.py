@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from typing import Annotated, Any
 
 import typer
@@ -24,12 +25,12 @@ from search.results.results import Results
 from search.settings import limits
 from search.settings.meaning import VERSIONS, meaning_of_tasks, refuse_changes
 from search.settings.settings import Dedup, EvaluatorSettings
-from search.store import ProofRow
+from search.store import ProofRow, open_store
 from search.store.encoding import clean_number
 from search.store.proofs import Opening, finish_proof, open_locked, passed_funnel
 from search.store.views import ProgramEntry
 from search.training.service import TrainingService
-from search.training.session import interrupt, on_signals, opened
+from search.training.session import interrupt, on_signals, training_beside
 from search.training.statistics import Difference, p_of
 
 HOPELESS = 0.05  # of p in the last stage of the funnel, not corrected for the programs compared
@@ -88,16 +89,17 @@ def prove_finalist(
             were opened for it before.
         StoreError: the store can no longer be written.
     """
-    with opened(location, evaluator_settings, create=False) as (store, evaluator), on_signals(interrupt):
+    with closing(open_store(location)) as store, on_signals(interrupt):
         results = Results(store)
         entry = results.program(program_id)
         program = parse(entry.genome, f"program {program_id} in {store.location}")
-        opening = _opening(results, entry, dataflow_hash(program), agree)
-        service = TrainingService(store, evaluator, evaluator_settings.batch, DEDUP)
-        count = opening.openings
-        with counting_trainings(service):
-            found = prove(f"program {program_id}", program, service, count, lambda text: console.print(text))
-        finish_proof(store, opening, [row for one in found for row in _rows(one, program_id)])
+        opening = _opening(results, entry, dataflow_hash(program), agree)  # before workers are started
+        with training_beside(store, evaluator_settings) as evaluator:
+            service = TrainingService(store, evaluator, evaluator_settings.batch, DEDUP)
+            count = opening.openings
+            with counting_trainings(service):
+                found = prove(f"program {program_id}", program, service, count, lambda text: console.print(text))
+            finish_proof(store, opening, [row for one in found for row in _rows(one, program_id)])
         show_proof(results.proof(program_id), count)
         console.print(f"{service.trained} trainings in this run; all results are in v_proof of {store.location}")
 

@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
+from programs.ops import LANGUAGES
+
 from proxy_tasks.runtime import peak_memory_mib
 
 from search.commands.leaderboard import show_best
@@ -111,17 +113,21 @@ def _next(settings: Settings, verdict: VerdictRow) -> list[str]:
     shown = [] if verdict.program_id is None else [f"show {verdict.program_id}"]
     if verdict.judgement == Judgement.AHEAD:
         return [*shown, f"export {verdict.program_id} --to torch -o optimizer.py", "leaderboard"]
-    if verdict.baseline is None or not is_program(verdict.baseline):
+    if verdict.baseline is None:
         return [*shown, f"failures --search {settings.name}", "leaderboard"]
+    if not is_program(verdict.baseline):  # torch has it
+        return [*shown, "leaderboard"]
     return [*shown, f"export {settings.name}:{verdict.baseline} --to torch -o optimizer.py", "leaderboard"]
 
 
 def _show_alternatives(settings: Settings, driver: Driver, verdict: VerdictRow) -> None:
     """Print what may lead to something better, and the best baseline as it was tuned."""
     limit, most = next((name, most) for name, most in settings.budget.model_dump().items() if most is not None)
+    larger = ["more tasks or longer ones", "`strategy.start` with several optimizers"]
+    larger += ["`language: extended`"] * (not set(LANGUAGES["extended"]) <= set(settings.language))
     console.print(
         f"A larger budget goes on from here: the same command with --set budget.{limit}={4 * most}. Other things that"
-        " may help: more tasks or longer ones, `strategy.start` with several optimizers, `language: extended`.",
+        f" may help: {', '.join(larger)}.",
         soft_wrap=True,
     )
     row = driver.progress.baselines.get(verdict.baseline or "")

@@ -31,6 +31,16 @@ from search.store.tables import (
 
 _TRAINED, _REJECTED = sql_list(TRAINED), sql_list(REJECTED)
 
+
+def _with_search(kind: type[Row]) -> str:
+    """Return the rows of a table that belong to searches, in order, with the names of these."""
+    return f"""
+        SELECT s.name AS search, {columns(kind, "r")}
+        FROM {kind.relation} r JOIN search s ON s.id = r.search_id
+        ORDER BY r.id
+    """
+
+
 KNOWN = ("status", "fitness", "reason", "trainings", "standard_error")
 """The columns of a birth that are, of a raced program, as its last race left them."""
 
@@ -390,11 +400,7 @@ class SearchEntry(Row):
 
 @view(
     "v_baselines",
-    f"""
-        SELECT s.name AS search, {columns(BaselineRow, "b")}
-        FROM baseline b JOIN search s ON s.id = b.search_id
-        ORDER BY b.id
-    """,
+    _with_search(BaselineRow),
 )
 class BaselineEntry(BaselineRow):
     """The tuned baselines of each search."""
@@ -405,11 +411,7 @@ class BaselineEntry(BaselineRow):
 
 @view(
     "v_verdicts",
-    f"""
-        SELECT s.name AS search, {columns(VerdictRow, "d")}
-        FROM verdict d JOIN search s ON s.id = d.search_id
-        ORDER BY d.id
-    """,
+    _with_search(VerdictRow),
 )
 class VerdictEntry(VerdictRow):
     """Whether each search has found something better than its best baseline, as of its last end."""
