@@ -61,7 +61,7 @@ class Backend(Protocol):
         """Return the losses of a model in the form whose gradients are fastest to compute."""
 
     def losses_without_gradient(self, model: Model, in_training: int, samples: int) -> Losses:
-        """Return the losses of a model on `samples` samples a replica; memory is enough for `in_training` in all."""
+        """Return the losses at validation on `samples` samples a replica; memory is enough for `in_training` in all."""
 
     def compiled(self, skeletons: Skeletons) -> Bind:
         """Return the update rules of these programs, ready to be bound to rows."""
@@ -71,6 +71,16 @@ class Backend(Protocol):
 
     def is_worth_a_move(self, left: int, rows: int) -> bool:
         """Return whether to move the replicas left, of `rows` rows, together rather than keep the idle rows."""
+
+
+def one_by_one(step: Callable[[], None]) -> Callable[[int], None]:
+    """Return a function that takes as many steps as it is told, one after another."""
+
+    def repeat(times: int) -> None:
+        for _ in range(times):
+            step()
+
+    return repeat
 
 
 class Cpu:
@@ -91,8 +101,8 @@ class Cpu:
         return model.losses_in_chunks
 
     def losses_without_gradient(self, model: Model, in_training: int, samples: int) -> Losses:  # noqa: ARG002
-        """Return the same."""
-        return model.losses_in_chunks
+        """Return those at validation, likewise."""
+        return model.validation_in_chunks
 
     def compiled(self, skeletons: Skeletons) -> Bind:
         """Return calls of torch, one for each statement that programs share."""
@@ -102,12 +112,7 @@ class Cpu:
 
     def repeated(self, step: Callable[[], None]) -> Callable[[int], None]:
         """Return a function that takes one step after another."""
-
-        def repeat(times: int) -> None:
-            for _ in range(times):
-                step()
-
-        return repeat
+        return one_by_one(step)
 
     def is_worth_a_move(self, left: int, rows: int) -> bool:
         """Return True if any row is idle: rows cost time, a move hardly any."""

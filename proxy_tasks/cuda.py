@@ -65,7 +65,7 @@ class Cuda:
 
     def losses_without_gradient(self, model: Model, in_training: int, samples: int) -> Losses:
         """Return the losses of as many replicas at a time as see no more samples than in a step of training."""
-        return in_chunks(model.losses, max(1, in_training // samples))
+        return in_chunks(model.validation, max(1, in_training // samples))
 
     def compiled(self, skeletons: Skeletons) -> Bind:
         """Return kernels, compiled in parallel where programs are long."""

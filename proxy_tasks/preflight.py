@@ -58,7 +58,7 @@ def _check_steps(what: str, task: Task, data: Dataset, model: Model) -> None:
     if not bool(rows.isfinite().all()):
         raise InputError(f"{what}: its initial weights are not finite")
     alone, together = (_twice(what, task, data, model, some) for some in (rows[:1], rows))
-    _check_first(what, task, together[0], together[1:-1])
+    _check_first(what, task, together[0], together[1 : 1 + len(model.leaves)])
     for one, of_all in zip(alone, together, strict=True):
         if not torch.allclose(one[0], of_all[0], rtol=CLOSE, atol=CLOSE * float(one.abs().max())):
             raise InputError(f"{what}: a replica trains otherwise beside others than alone; compute each by itself")
@@ -78,15 +78,18 @@ def _twice(what: str, task: Task, data: Dataset, model: Model, rows: Tensor) -> 
 
 
 def _step(what: str, task: Task, data: Dataset, model: Model, rows: Tensor) -> list[Tensor]:
-    index = torch.from_numpy(task.minibatches(0))
+    index, keys = torch.from_numpy(task.minibatches(0)), torch.from_numpy(task.keys(0))  # [1, B], [2]
     parameters = [p.detach().requires_grad_() for p in model.parameters(rows.clone())]
-    losses = model.losses_in_chunks(parameters, data.train_x[index], data.train_y[index])
+    buffers = model.initial_buffers(range(len(rows)))
+    inputs = model.inputs(parameters, buffers, keys[:1])
+    losses = model.losses_in_chunks(inputs, data.train_x[index], data.train_y[index])
     if losses.shape != (len(rows),):
         raise InputError(f"{what}: its losses are {list(losses.shape)} for {len(rows)} replicas; expected one for each")
     found = gradients(losses, parameters)
     some = replace(data, valid_x=data.valid_x[:VALIDATED], valid_y=data.valid_y[:VALIDATED])
-    validation = validation_losses(some, model.losses_in_chunks, [p.detach() for p in parameters])
-    return [losses.detach(), *found, torch.tensor(validation)]
+    inputs = model.inputs([p.detach() for p in parameters], buffers, keys[1:].expand(len(rows)))
+    validation = validation_losses(some, model.validation_in_chunks, inputs)
+    return [losses.detach(), *found, *(b.double() for b in buffers), torch.tensor(validation)]
 
 
 def _check_first(what: str, task: Task, losses: Tensor, found: Sequence[Tensor]) -> None:

@@ -27,6 +27,8 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def random_state() -> tuple[Any, ...]:
-    """Return the state of all global random numbers of the CPU: equal if none was drawn meanwhile."""
+    """Return the state of all global random numbers, also of GPUs in use: equal if none was drawn meanwhile."""
     numpy = np.random.get_state(legacy=False)
-    return torch.get_rng_state().numpy().tobytes(), random.getstate(), repr(numpy)
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    states = [state.cpu().numpy().tobytes() for state in (torch.get_rng_state(), *devices)]
+    return states, random.getstate(), repr(numpy)

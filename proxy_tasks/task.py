@@ -87,6 +87,11 @@ class Task:
         stream = np.concatenate([rng.permutation(samples) for _ in range(epochs)])
         return stream[: self.steps * self.batch_size].reshape(self.steps, self.batch_size)
 
+    def keys(self, seed: int) -> np.ndarray:
+        """Return [steps + 1] 64-bit numbers that what a model draws at each step, and at validation, follows from."""
+        rng = np.random.default_rng((seed, 2))
+        return rng.integers(-(2**63), 2**63, self.steps + 1)
+
     def load(self, device: torch.device = CPU) -> tuple[Dataset, Model]:
         """Return data and model on a device, built once for each process."""
         return _load(self.dataset, self.dataset_args, self.model, self.model_args, device)

@@ -95,7 +95,10 @@ class _OptimizerTraining:
         row = self.model.initial_row(seed).to(backend.device)
         start = [p[0].clone() for p in self.model.parameters(row[None])]
         self.values = [_as_matrix(p) for p in start]
+        self.buffers = [b.to(backend.device) for b in self.model.initial_buffers([seed])]
+        self.keys = torch.from_numpy(task.keys(seed)).to(backend.device)  # [steps + 1]
         self.shapes = [(1, *leaf.shape) for leaf in self.model.leaves]
+        self.factors = [leaf.lr_multiplier for leaf in self.model.leaves]
         names = [leaf.name for leaf in self.model.leaves]
         self.optimizers = optimizers([Weight(n, p) for n, p in zip(names, self.values, strict=True)])
         self.groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
@@ -115,12 +118,13 @@ class _OptimizerTraining:
             if diverged is not None:
                 return diverged
             self.curve.append(loss)
-        (loss,) = validation_losses(self.dataset, self.model.losses, self._parameters())
+        (loss,) = validation_losses(self.dataset, self.model.validation, self._inputs(steps))
         return validated(loss, bound, steps)
 
-    def _parameters(self) -> list[Tensor]:
-        """Return the weights as the model takes them, `[1, *shape]`."""
-        return [p.view(shape) for p, shape in zip(self.values, self.shapes, strict=True)]
+    def _inputs(self, step: int) -> list[Tensor]:
+        """Return what the losses of a step are computed from besides the minibatch."""
+        parameters = [p.view(shape) for p, shape in zip(self.values, self.shapes, strict=True)]
+        return self.model.inputs(parameters, self.buffers, self.keys[step : step + 1])
 
     def _segment(self, start: int, stop: int) -> float:
         x, y = self.dataset.train_x, self.dataset.train_y
@@ -130,14 +134,21 @@ class _OptimizerTraining:
                 group["lr"] = peak * self.schedule[step]
             index = self.indices[step]
             with precision(self.task.matmul, x.device):
-                (loss,) = self.model.losses(self._parameters(), x[index][None], y[index][None])
+                (loss,) = self.model.losses(self._inputs(step), x[index][None], y[index][None])
                 found = gradients(loss, self.values)
             for p, gradient in zip(self.values, found, strict=True):
                 p.grad = gradient
-            for optimizer in self.optimizers:
-                optimizer.step()
+            self._update()
             total += loss.detach()
         return float(total / (stop - start))
+
+    def _update(self) -> None:
+        """Have all optimizers take their step, and scale it where the model says so."""
+        scaled = [(p, p.detach().clone(), f) for p, f in zip(self.values, self.factors, strict=True) if f != 1]
+        for optimizer in self.optimizers:
+            optimizer.step()
+        for p, before, factor in scaled:
+            p.detach().copy_(torch.lerp(before, p.detach(), factor))
 
 
 def state_per_weight(task: Task, chosen: TorchOptimizer) -> float:

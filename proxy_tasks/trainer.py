@@ -25,7 +25,7 @@ from programs.graph import M, V
 from programs.run.batched import Rows
 from programs.run.sharing import Skeletons, share
 
-from proxy_tasks.backend import Backend
+from proxy_tasks.backend import Backend, one_by_one
 from proxy_tasks.datasets import Dataset
 from proxy_tasks.devices import open_backend
 from proxy_tasks.models.chunks import Losses, gradients
@@ -138,12 +138,13 @@ def _bytes_of_replica(task: Task) -> int:
         kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
         return x
 
-    rows = model.initial_row(0)[None]
+    rows, buffers = model.initial_row(0)[None], model.initial_buffers([0])
     parameters = [p.requires_grad_() for p in model.parameters(rows)]
     index = torch.zeros((1, task.batch_size), dtype=torch.int64)
+    inputs = model.inputs(parameters, buffers, index[0, :1])
     with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
-        model.losses(parameters, data.train_x[index], data.train_y[index])
-    return (5 + SCRATCH_ROWS) * rows.nbytes + 2 * sum(kept.values())
+        model.losses(inputs, data.train_x[index], data.train_y[index])
+    return (5 + SCRATCH_ROWS) * rows.nbytes + 2 * sum(kept.values()) + 2 * sum(b.nbytes for b in buffers)
 
 
 class TrainingCohorts:
@@ -161,7 +162,11 @@ class TrainingCohorts:
         self.streams = {seed: number for number, seed in enumerate(dict.fromkeys(self.seeds))}
         minibatches = [torch.from_numpy(task.minibatches(seed)) for seed in self.streams]
         self.minibatches = torch.stack(minibatches, dim=1).to(backend.device)  # [steps, S, B]
+        keys = [torch.from_numpy(task.keys(seed)) for seed in self.streams]
+        self.keys = torch.stack(keys, dim=1).to(backend.device)  # [steps + 1, S]
         self.schedule = torch.from_numpy(task.schedule()).to(backend.device)  # [steps]
+        factors = self.model.lr_multipliers
+        self.lr_multipliers = None if factors is None else factors.to(backend.device)  # [W]
         self.curves: list[list[float]] = [[] for _ in replicas]
         self.outcomes: list[Outcome | None] = [None] * len(replicas)
 
@@ -182,7 +187,8 @@ class TrainingCohorts:
         w = torch.stack([initial[self.seeds[i]] for i in numbers]).to(self.backend.device)
         widths = (self.skeletons.state_width(slot, self.model.layout) for slot in (M, V))
         states = (w.new_zeros(len(w), width) for width in widths)
-        return _Cohort(self, list(numbers), Rows(w, torch.zeros_like(w), *states))
+        buffers = [b.to(self.backend.device) for b in self.model.initial_buffers([self.seeds[i] for i in numbers])]
+        return _Cohort(self, list(numbers), Kept(Rows(w, torch.zeros_like(w), *states), buffers))
 
     def _regrouped(self, cohorts: list[_Cohort], most: int) -> list[_Cohort]:
         """Return the replicas left, in as few cohorts as possible."""
@@ -191,8 +197,8 @@ class TrainingCohorts:
         if not left or math.ceil(left / most) == len(cohorts):
             return cohorts
         numbers = [cohort.numbers[row] for cohort in cohorts for row in cohort.left]
-        rows = Rows(*(torch.cat(buffers) for buffers in zip(*(cohort.survivors() for cohort in cohorts), strict=True)))
-        return [_Cohort(self, [numbers[i] for i in part], _picked(rows, part)) for part in _parts(range(left), most)]
+        kept = Kept.joined([cohort.survivors() for cohort in cohorts])
+        return [_Cohort(self, [numbers[i] for i in part], kept.picked(part)) for part in _parts(range(left), most)]
 
     def judge(self, number: int, loss: float, point: int) -> bool:
         """Take in the mean loss of a replica over the last twentieth; return whether it goes on."""
@@ -218,9 +224,25 @@ def _parts(numbers: Sequence[int], most: int) -> Iterable[Sequence[int]]:
     return (numbers[len(numbers) * i // parts : len(numbers) * (i + 1) // parts] for i in range(parts))
 
 
-def _picked(rows: Rows, which: Sequence[int]) -> Rows:
-    index = torch.tensor(which).to(rows.w.device)
-    return Rows(*(buffer.index_select(0, index) for buffer in rows))
+class Kept(NamedTuple):
+    """What is kept of R replicas from step to step: their rows, and the buffers of their modules, `[R, *shape]`."""
+
+    rows: Rows
+    buffers: Sequence[Tensor]
+
+    def picked(self, which: Sequence[int]) -> Kept:
+        """Return copies of some replicas, in this order."""
+        index = torch.tensor(which).to(self.rows.w.device)
+        return Kept(
+            Rows(*(row.index_select(0, index) for row in self.rows)),
+            [buffer.index_select(0, index) for buffer in self.buffers],
+        )
+
+    @staticmethod
+    def joined(parts: Sequence[Kept]) -> Kept:
+        """Return all replicas of several parts."""
+        rows = Rows(*(torch.cat(some) for some in zip(*(part.rows for part in parts), strict=True)))
+        return Kept(rows, [torch.cat(some) for some in zip(*(part.buffers for part in parts), strict=True)])
 
 
 class _Cohort:
@@ -231,20 +253,21 @@ class _Cohort:
         left: the rows of replicas that are still trained; the other rows are idle until a move is worth it.
     """
 
-    def __init__(self, training: TrainingCohorts, numbers: list[int], rows: Rows) -> None:
+    def __init__(self, training: TrainingCohorts, numbers: list[int], kept: Kept) -> None:
         self.training = training
         self.task, self.dataset, self.model = training.task, training.dataset, training.model
         self.numbers = numbers
-        self._bind(rows, numbers)
+        self._bind(kept, numbers)
 
-    def _bind(self, rows: Rows, keep: Sequence[int]) -> None:
+    def _bind(self, kept: Kept, keep: Sequence[int]) -> None:
         """Go on with the replicas numbered `keep`, arranged so that programs that share statements lie together."""
-        training, device = self.training, rows.w.device
+        training, device = self.training, kept.rows.w.device
         tree = share(training.skeletons, keep)
         row_of = {number: row for row, number in enumerate(self.numbers)}
         self.numbers = tree.programs
         self.left = list(range(len(self.numbers)))
-        self.rows = _picked(rows, [row_of[number] for number in self.numbers])
+        self.kept = kept.picked([row_of[number] for number in self.numbers])
+        self.rows = self.kept.rows
         self.gradient = self.rows.g[:, : self.model.layout.total]
         self.parameters = [p.detach().requires_grad_() for p in self.model.parameters(self.rows.w)]
         self.total = torch.zeros(len(self.numbers), device=device)
@@ -254,9 +277,9 @@ class _Cohort:
         self.streams = torch.tensor(streams[:1] if len(set(streams)) == 1 else streams).to(device)
         self.now = torch.zeros(1, dtype=torch.int64, device=device)
 
-    def survivors(self) -> Rows:
-        """Return the rows of the replicas left."""
-        return _picked(self.rows, self.left)
+    def survivors(self) -> Kept:
+        """Return what is kept of the replicas left."""
+        return self.kept.picked(self.left)
 
     def advance(self, start: int, stop: int) -> None:
         """Train from twentieth `start` to `stop`, or until no replica is left.
@@ -264,7 +287,7 @@ class _Cohort:
         What repeats the steps may hold the memory of a step, so only the cohort that is being trained has it.
         """
         backend = self.training.backend
-        repeat = backend.repeated(self._step)
+        repeat = self._repeated()
         for point in range(start + 1, stop + 1):
             first, last = checkpoint(point - 1, self.task.steps), checkpoint(point, self.task.steps)
             if not self.left or first == last:
@@ -272,8 +295,12 @@ class _Cohort:
             losses = self._segment(first, last, repeat)
             self.left = [row for row in self.left if self.training.judge(self.numbers[row], losses[row], point)]
             if self.left and backend.is_worth_a_move(len(self.left), len(self.numbers)):
-                self._bind(self.rows, [self.numbers[row] for row in self.left])
-                repeat = backend.repeated(self._step)
+                self._bind(self.kept, [self.numbers[row] for row in self.left])
+                repeat = self._repeated()
+
+    def _repeated(self) -> Callable[[int], None]:
+        """Return what takes several steps."""
+        return self.training.backend.repeated(self._step) if self.model.is_recordable else one_by_one(self._step)
 
     def _segment(self, start: int, stop: int, repeat: Callable[[int], None]) -> list[float]:
         """Train from step `start` to `stop`; return mean training losses, one for each row."""
@@ -286,36 +313,49 @@ class _Cohort:
 
     def _step(self) -> None:
         """Take one step, on tensors at fixed addresses, so that it can be recorded."""
-        index = self.training.minibatches.index_select(0, self.now)[0].index_select(0, self.streams)  # [1 or R, B]
+        training = self.training
+        index = training.minibatches.index_select(0, self.now)[0].index_select(0, self.streams)  # [1 or R, B]
         x, y = self.dataset.train_x[index], self.dataset.train_y[index]
         with precision(self.task.matmul, x.device):
-            losses = self.training.losses(self.parameters, x, y)
+            losses = training.losses(self._inputs(), x, y)
             found = gradients(losses, self.parameters)
         torch.cat([g.reshape(len(g), -1) for g in found], dim=1, out=self.gradient)
         with torch.no_grad():
             self.total += losses
-            self.rules.step(self.training.schedule.index_select(0, self.now), self.now)
+            before = None if training.lr_multipliers is None else self.rows.w.clone()
+            self.rules.step(training.schedule.index_select(0, self.now), self.now)
+            if before is not None:
+                torch.lerp(before, self.rows.w, training.lr_multipliers, out=self.rows.w)
             self.now += 1
+
+    def _inputs(self) -> list[Tensor]:
+        """Return what the losses of a step are computed from besides the minibatch."""
+        if not self.model.is_random:
+            return [*self.parameters, *self.kept.buffers]
+        keys = self.training.keys.index_select(0, self.now)[0].index_select(0, self.streams)
+        return self.model.inputs(self.parameters, self.kept.buffers, keys)
 
     def validate(self) -> None:
         """Finish the replicas left with their validation losses."""
         if not self.left:
             return
-        parameters = self.model.parameters(self.survivors().w)
+        left = self.survivors()
+        keys = self.training.keys[-1].index_select(0, self.streams).expand(len(self.numbers))[self.left]
+        inputs = self.model.inputs(self.model.parameters(left.rows.w), left.buffers, keys)
         in_training = len(self.numbers) * self.task.batch_size
         compute = self.training.backend.losses_without_gradient(self.model, in_training, VALIDATION_SAMPLES)
-        losses = validation_losses(self.dataset, compute, parameters)
+        losses = validation_losses(self.dataset, compute, inputs)
         for row, loss in zip(self.left, losses, strict=True):
             self.training.finish(self.numbers[row], validated(loss, self.task.loss_bound, self.task.steps))
 
 
 @torch.no_grad()
-def validation_losses(dataset: Dataset, losses: Losses, parameters: Sequence[Tensor]) -> list[float]:
-    """Return mean losses over all validation samples, one for each replica of the parameters `[R, *shape]`."""
+def validation_losses(dataset: Dataset, losses: Losses, inputs: Sequence[Tensor]) -> list[float]:
+    """Return mean losses over all validation samples, one for each replica of the inputs `[R, *shape]`."""
     x, y = dataset.valid_x, dataset.valid_y
-    total = torch.zeros(len(parameters[0]), dtype=torch.float64, device=x.device)
+    total = torch.zeros(len(inputs[0]), dtype=torch.float64, device=x.device)
     for start in range(0, len(x), VALIDATION_SAMPLES):
         chunk_x, chunk_y = x[start : start + VALIDATION_SAMPLES], y[start : start + VALIDATION_SAMPLES]
         with precision("float32", x.device):
-            total += losses(parameters, chunk_x[None], chunk_y[None]).double() * len(chunk_x)
+            total += losses(inputs, chunk_x[None], chunk_y[None]).double() * len(chunk_x)
     return (total / len(x)).tolist()

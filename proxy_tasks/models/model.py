@@ -16,12 +16,17 @@ from programs.layout import Layout
 from proxy_tasks.models.chunks import Losses, in_chunks
 
 
+def no_buffers(seed: int) -> Sequence[Tensor]:  # noqa: ARG001 - of the interface
+    """Return nothing: what a model that keeps nothing from step to step starts with."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Leaf:
     """One parameter tensor of a single replica: drawn from N(mean, std^2) at the start.
 
     `transposed` says that it is `[inputs, outputs]`, the transpose of a weight of torch: then its rows, for functions
-    that know rows, are those of the weight of torch, one for each output.
+    that know rows, are those of the weight of torch, one for each output. `lr_multiplier` is a factor on its updates.
     """
 
     name: str
@@ -29,17 +34,28 @@ class Leaf:
     std: float = 0.0
     mean: float = 0.0
     transposed: bool = False
+    lr_multiplier: float = 1.0
 
 
 @dataclass(frozen=True)
 class Model:
     """A model with its loss.
 
-    `losses(params, x, y)` takes the parameters `[R, *shape]` in the order of `leaves` and a minibatch whose first axis
+    `losses(inputs, x, y)` takes the parameters `[R, *shape]` in the order of `leaves` and a minibatch whose first axis
     is 1 (shared by all replicas) or R, and gives the mean loss of each replica, `[R]`. `initial(seed)` gives initial
     weights in the order of `leaves` where these are not simply drawn as the leaves say. `chunk` is how many replicas
     are best computed at a time on a CPU, None for all. `is_traceable` says that torch.compile takes `losses` for any R.
     `constants` are tensors that the losses depend on and that are not trained.
+
+    What else a module of a user's may be:
+
+    - `buffers(seed)` are what it keeps from step to step, at the start. `losses` takes them after the parameters,
+      `[R, *shape]`, and writes to them.
+    - `is_random`: it draws random numbers. `losses` takes a key after all others, int64 `[1 or R]`.
+    - `evaluation` takes the same as `losses`, changes nothing, and gives the losses at validation; None if `losses`
+      does.
+    - `is_recordable`: a step is operations on tensors alone, so that a GPU can repeat a recording of it.
+    - `remark` says what is not computed on the replica axis, and why; empty if everything is.
     """
 
     leaves: tuple[Leaf, ...]
@@ -48,11 +64,45 @@ class Model:
     chunk: int | None = None
     is_traceable: bool = True
     constants: tuple[Tensor, ...] = ()
+    buffers: Callable[[int], Sequence[Tensor]] = no_buffers
+    is_random: bool = False
+    evaluation: Losses | None = None
+    is_recordable: bool = True
+    remark: str = ""
 
     @cached_property
     def losses_in_chunks(self) -> Losses:
         """`losses`, computed for a few replicas at a time."""
         return self.losses if self.chunk is None else in_chunks(self.losses, self.chunk)
+
+    @property
+    def validation(self) -> Losses:
+        """The losses at validation, of all replicas at once."""
+        return self.evaluation or self.losses
+
+    @property
+    def validation_in_chunks(self) -> Losses:
+        """The same, computed for a few replicas at a time."""
+        return self.evaluation or self.losses_in_chunks
+
+    def inputs(self, parameters: Sequence[Tensor], buffers: Sequence[Tensor], keys: Tensor) -> list[Tensor]:
+        """Return what losses are computed from besides the minibatch; `keys` are int64, `[1 or R]`."""
+        return [*parameters, *buffers, *([keys] if self.is_random else [])]
+
+    def initial_buffers(self, seeds: Sequence[int]) -> list[Tensor]:
+        """Return the buffers of replicas of these seeds, `[R, *shape]`."""
+        of_seed = {seed: self.buffers(seed) for seed in set(seeds)}
+        return [torch.stack(values) for values in zip(*(of_seed[seed] for seed in seeds), strict=True)]
+
+    @cached_property
+    def lr_multipliers(self) -> Tensor | None:
+        """Factors on the updates of a row, `[W]`; None if none differs from 1."""
+        factors = [leaf.lr_multiplier for leaf in self.leaves]
+        if all(factor == 1 for factor in factors):
+            return None
+        row = torch.ones(self.layout.width)
+        row[: self.layout.total] = torch.tensor(factors).repeat_interleave(torch.tensor(self.layout.sizes))
+        return row
 
     @cached_property
     def layout(self) -> Layout:
@@ -60,9 +110,10 @@ class Model:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over what a training starts from: the weights of seed 0, and the constants."""
+        """SHA-256 over what a training starts from: weights and buffers of seed 0, constants, and factors on updates."""
         digest = sha256()
-        for value in (self.initial_row(0), *self.constants):
+        factors = () if self.lr_multipliers is None else (self.lr_multipliers,)
+        for value in (self.initial_row(0), *self.constants, *self.buffers(0), *factors):
             digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import inspect
-import logging
+import fnmatch
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
-from torch.nn import functional
 
 from programs.errors import InputError
 
+from proxy_tasks.checks import real
 from proxy_tasks.datasets import Dataset
-from proxy_tasks.models.chunks import Losses, gradients
+from proxy_tasks.models.chunks import Losses
 from proxy_tasks.models.model import Leaf, Model
-from proxy_tasks.models.module_checks import check_output, check_parameters, check_step, refuse_broadcasting
+from proxy_tasks.models.module_checks import (
+    Nature,
+    check_output,
+    check_parameters,
+    check_step,
+    refuse_broadcasting,
+)
+from proxy_tasks.models.module_replicas import Alone, Fit, Together, fit, trained
+from proxy_tasks.models.module_state import slots
+from proxy_tasks.models.objective import Kind, Objective
 from proxy_tasks.named import reason_of
 from proxy_tasks.randomness import seeded
-
-log = logging.getLogger("optsearch.models")
 
 # Replicas from which vmap beats a loop over them. Measured (ms for a step of one replica, loop | vmap), batch 128, one
 # thread: MLP 64-32-10 at 4: 0.20 | 0.26, at 8: 0.19 | 0.16, at 64: 0.16 | 0.08; CNN of three 1-D convolutions at 1:
@@ -34,105 +41,93 @@ TRIED = 4  # samples that a module is tried on
 def module_model(name: str, build: Callable[[], nn.Module], dataset: Dataset) -> Model:
     """Return a model of the modules that `build` makes, trained as replicas.
 
-    Initial weights are those of a module built under the seed of the replica; buffers, and parameters that require no
-    gradient, are those of seed 0. The loss is what a method `loss(x, y)` of the module's class returns, a scalar, if it
-    has one; otherwise the mean cross-entropy of its outputs `[B, .., C]` against whole numbers `[B, ..]`, or the mean
-    squared error against numbers of the shape of the outputs.
+    Initial weights, and buffers that a step changes, are those of a module built under the seed of the replica; other
+    buffers, and parameters that require no gradient, are those of seed 0. Where the loss comes from: see `Kind`.
+    Training is in `train()` mode, validation in `eval()` mode.
 
     Raises:
-        InputError: the module cannot be trained as replicas on this data set: its loss is no function of weights and
-            samples, or it has no parameters to train, or some that are not float32.
+        InputError: the module cannot be trained as replicas on this data set: it has no parameters to train, or some
+            that are not float32, it has no loss, or it keeps what cannot be told apart by replica.
     """
     device = dataset.train_x.device
-    module = _built(build, 0).to(device)
+    objective, another = (Objective(_built(build, 0).to(device)) for _ in range(2))
+    module = objective.module
     check_parameters(name, module)
-    objective, another = (_Objective(one) for one in (module, _built(build, 0).to(device)))
-    if device.type == "cpu":  # where every task is loaded first
-        _try(name, objective, another.module, dataset)
-    trained = _trained(module)
-    alone, together = _Alone(another).losses, _together(objective, list(trained))
-    break_even = BREAK_EVEN if _takes(together, trained.values(), dataset, name) else math.inf
+    nature = _explored(name, objective, another, dataset)
+    leaves = {key: tuple(p.shape) for key, p in trained(module).items()}
+    factors = _lr_multipliers(name, module)
 
-    def losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
-        return (alone if len(params[0]) < break_even else together)(params, x, y)
-
-    def initial(seed: int) -> Sequence[Tensor]:
-        found = _trained(_built(build, seed))
-        if {key: p.shape for key, p in found.items()} != {key: p.shape for key, p in trained.items()}:
+    @lru_cache(maxsize=1)
+    def start(seed: int) -> _Start:
+        found = _started(_built(build, seed), nature)
+        if {key: tuple(p.shape) for key, p in found.parameters.items()} != leaves:
             raise InputError(f"model '{name}': under seed {seed} it has other parameters than under seed 0")
-        return [p.detach().cpu() for p in found.values()]
+        return found
 
-    leaves = tuple(Leaf(key, tuple(p.shape)) for key, p in trained.items())
-    constants = (*(p for p in module.parameters() if p not in set(trained.values())), *module.buffers())
-    # Not traceable: vmap is traced anew for every number of replicas.
-    return Model(leaves, losses, initial, is_traceable=False, constants=constants)
+    alone, together = Alone(another, nature), Together(objective, nature)
+    training, validation = (_fit(together, nature, start(0), dataset, is_trained) for is_trained in (True, False))
+    return Model(
+        tuple(Leaf(key, shape, lr_multiplier=factors.get(key, 1.0)) for key, shape in leaves.items()),
+        _by_number(alone.losses, together.losses, training),
+        lambda seed: list(start(seed).parameters.values()),
+        is_traceable=False,  # vmap is traced anew for every number of replicas
+        constants=_constants(module, nature),
+        buffers=lambda seed: start(seed).state,
+        is_random=nature.is_random,
+        evaluation=_by_number(alone.evaluation, together.evaluation, validation),
+        is_recordable=not nature.alone,
+        remark=_remark(name, training),
+    )
 
 
-def _together(objective: _Objective, names: Sequence[str]) -> Losses:
-    """Return the losses of replicas computed together, for parameters of a module in the order of these names."""
+class _Start(NamedTuple):
+    """What a replica starts from: parameters by name, and what a step changes besides, on the CPU."""
 
-    def loss_of(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
-        values = {f"module.{key}": p for key, p in zip(names, params, strict=True)}
-        loss: Tensor = functional_call(objective, values, (x, y))
-        return loss
+    parameters: dict[str, Tensor]
+    state: list[Tensor]
 
-    def losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
-        dims = (0, None if len(x) == 1 else 0, None if len(y) == 1 else 0)
-        batched = vmap(loss_of, in_dims=dims)
-        return batched(list(params), *(z[0] if dim is None else z for z, dim in zip((x, y), dims[1:], strict=True)))
+
+def _started(module: nn.Module, nature: Nature) -> _Start:
+    found = slots(module)
+    state = [found[path].read().cpu() for path in nature.kept]  # type: ignore[union-attr]  # as in `slots`
+    return _Start({key: p.detach().cpu() for key, p in trained(module).items()}, state)
+
+
+def _constants(module: nn.Module, nature: Nature) -> tuple[Tensor, ...]:
+    """Return what a module depends on besides what is trained and what a step changes."""
+    ours = {id(p) for p in trained(module).values()}
+    buffers = (b for path, b in module.named_buffers() if path not in nature.kept)
+    return (*(p for p in module.parameters() if id(p) not in ours), *buffers)
+
+
+def _by_number(alone: Losses, together: Losses, fit: Fit) -> Losses:
+    """Return losses that are computed in the way that is faster for the number of replicas."""
+    break_even = math.inf if fit.obstacle else BREAK_EVEN
+
+    def losses(inputs: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
+        return (alone if len(inputs[0]) < break_even else together)(inputs, x, y)
 
     return losses
 
 
-def _trained(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the parameters that are trained, by name; one that has several names has its first."""
-    return {key: p for key, p in module.named_parameters() if p.requires_grad and p.numel()}
+def _fit(together: Together, nature: Nature, start: _Start, dataset: Dataset, is_trained: bool) -> Fit:
+    """Try to compute two replicas together, which draw different numbers."""
+    if nature.alone:
+        return Fit(nature.alone, [])
+    device = dataset.train_x.device
+    parameters = [p.to(device).expand(2, *p.shape).clone().requires_grad_(is_trained) for p in start.parameters.values()]
+    state = [value.to(device).expand(2, *value.shape).clone() for value in start.state]
+    inputs = [*parameters, *state, *([torch.arange(2, device=device)] if nature.is_random else [])]
+    losses = together.losses if is_trained else together.evaluation
+    return fit(together.module, losses, inputs, dataset.train_x[None, :TRIED], dataset.train_y[None, :TRIED])
 
 
-class _Objective(nn.Module):
-    """A module and its loss as one function of (x, y)."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-        # What an instance keeps under that name, such as a layer nn.CrossEntropyLoss(), takes outputs and labels.
-        self.has_own_loss = inspect.isfunction(inspect.getattr_static(type(module), "loss", None))
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        if self.has_own_loss:
-            return self.module.loss(x, y)  # type: ignore[operator, no-any-return]
-        output = self.module(x)
-        if y.is_floating_point():
-            return functional.mse_loss(output, y)
-        return functional.cross_entropy(output.flatten(0, -2), y.flatten())
-
-
-class _Alone:
-    """A module that computes the losses of replicas in turn, in a third of the time of `functional_call`.
-
-    Its parameters are replaced where modules keep them, wherever each is used.
-    """
-
-    def __init__(self, objective: _Objective) -> None:
-        self._objective = objective
-        kept = [(part._parameters, key) for part in objective.modules() for key in part._parameters]
-        self._places = [
-            [(table, key) for table, key in kept if table[key] is parameter]
-            for parameter in _trained(objective.module).values()
-        ]
-
-    def losses(self, params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
-        """Return the losses of replicas, `[R]`, one after another; parameters are in the order of those trained."""
-        replicas = len(params[0])
-        xs, ys = x.expand(replicas, *x.shape[1:]), y.expand(replicas, *y.shape[1:])
-        each = zip(zip(*(p.unbind(0) for p in params), strict=True), xs, ys, strict=True)
-        return torch.stack([self._loss(*one) for one in each])
-
-    def _loss(self, params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
-        for places, parameter in zip(self._places, params, strict=True):
-            for table, key in places:
-                table[key] = parameter  # type: ignore[assignment]  # any tensor will do
-        return self._objective(x, y)  # type: ignore[no-any-return]
+def _remark(name: str, fit: Fit) -> str:
+    if fit.obstacle:
+        return f"model '{name}' is trained one replica at a time ({fit.obstacle})"
+    if fit.one_by_one:
+        return f"model '{name}': torch computes {', '.join(fit.one_by_one)} one replica at a time"
+    return ""
 
 
 def _built(build: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -140,42 +135,71 @@ def _built(build: Callable[[], nn.Module], seed: int) -> nn.Module:
         return build().train()
 
 
-def _try(name: str, objective: _Objective, another: nn.Module, dataset: Dataset) -> None:
-    """Compute the loss of a module on a few samples, and check all that it has to hold.
+def _explored(name: str, objective: Objective, another: Objective, dataset: Dataset) -> Nature:
+    """Take steps of a module on a few samples, check all that has to hold, and return what was found.
 
     Args:
         name: of the model.
         objective: of a module that nothing was computed with so far.
-        another: such module.
+        another: the same, built again.
         dataset: the samples.
 
     Raises:
         InputError: it does not hold, or the loss cannot be computed.
     """
-    x, y = dataset.train_x[:TRIED].clone(), dataset.train_y[:TRIED].clone()
+    first, second = (
+        [z[part].clone() for z in (dataset.train_x, dataset.train_y)] for part in (slice(TRIED), slice(-TRIED, None))
+    )
     try:
-        if not objective.has_own_loss:
-            with torch.no_grad():
-                output = another(x)
-            for labels in (dataset.train_y, dataset.valid_y):
-                check_output(name, output, y, labels)
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
-            check_step(name, objective.module, objective, x, y)
+            if objective.kind is Kind.OUTPUT:
+                output = _output(another.module, first[0])
+                for labels in (dataset.train_y, dataset.valid_y):
+                    check_output(name, output, first[1], labels)
+            nature = check_step(name, objective, another, [*first, *second])
         refuse_broadcasting(name, warned)
     except InputError:
         raise
     except Exception as error:
-        how = "loss(x, y)" if objective.has_own_loss else "output"
-        raise InputError(f"model '{name}': its {how} cannot be computed on the samples: {reason_of(error)}") from error
+        raise InputError(
+            f"model '{name}': its {objective.kind} cannot be computed on the samples: {reason_of(error)}"
+        ) from error
+    return nature
 
 
-def _takes(losses: Losses, trained: Iterable[Tensor], dataset: Dataset, name: str) -> bool:
-    """Return whether replicas of a module can be computed together through vmap; without it they take turns."""
-    parameters = [p.detach().expand(2, *p.shape).requires_grad_() for p in trained]
-    try:
-        gradients(losses(parameters, dataset.train_x[None, :TRIED], dataset.train_y[None, :TRIED]), parameters)
-    except Exception as error:
-        log.info("model '%s' is trained one replica at a time: %s", name, reason_of(error))
-        return False
-    return True
+@torch.no_grad()
+def _output(module: nn.Module, x: Tensor) -> Any:
+    """Return what a module returns at validation, when it keeps nothing."""
+    output = module.eval()(x)
+    module.train()
+    return output
+
+
+def _lr_multipliers(name: str, module: nn.Module) -> dict[str, float]:
+    """Return the factors on the updates of parameters that an attribute `lr_multipliers` of a layer names.
+
+    The attribute is a dictionary from patterns of names, as the layer has them, to factors; of several patterns the
+    first that fits counts, and what several layers say is multiplied.
+
+    Raises:
+        InputError: it is not, or no parameter that is trained fits a pattern.
+    """
+    factors = dict.fromkeys(trained(module), 1.0)
+    for layer, part in module.named_modules():
+        said = getattr(part, "lr_multipliers", None)
+        if said is None:
+            continue
+        what = f"model '{name}': lr_multipliers"
+        if not isinstance(said, Mapping):
+            raise InputError(f"{what} is {type(said).__name__}; give a dictionary from names of parameters to factors")
+        left = {key.removeprefix(f"{layer}.") for key in factors if not layer or key.startswith(f"{layer}.")}
+        for pattern, factor in said.items():
+            real(what, str(pattern), factor, 1e-30, 1e30)
+            fitting = set(fnmatch.filter(left, str(pattern)))
+            if not fitting:
+                raise InputError(f"{what}: '{pattern}' fits no parameter that is trained and that no other pattern fits")
+            left -= fitting
+            for key in fitting:
+                factors[f"{layer}.{key}" if layer else key] *= factor
+    return factors

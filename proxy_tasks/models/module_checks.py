@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import random
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 from warnings import WarningMessage
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from programs.errors import InputError
 
-from proxy_tasks.randomness import random_state
+from proxy_tasks.models.equivalents import Equivalents
+from proxy_tasks.models.module_state import slots, states
+from proxy_tasks.models.objective import Objective
+from proxy_tasks.randomness import random_state, seeded
 
 IGNORED_LABEL = -100  # by torch's cross-entropy
-_DEEPEST = 5  # levels of objects within an attribute that are compared
-_OF_EVERY_MODULE = frozenset(vars(nn.Module())) - {"training"}
 
 
 def check_parameters(name: str, module: nn.Module) -> None:
-    """Check that a module has parameters that can be trained, and no layer that is known to be unfit.
+    """Check that a module has parameters that can be trained.
 
     Raises:
-        InputError: it has not; names the parameter or the layer.
+        InputError: it has not; names the parameter.
     """
     for key, p in module.named_parameters():
         if is_lazy(p):
@@ -40,15 +37,6 @@ def check_parameters(name: str, module: nn.Module) -> None:
             raise InputError(f"model '{name}': parameter '{key}' is {p.dtype}; parameters must be float32")
     if not any(p.requires_grad and p.numel() for p in module.parameters()):
         raise InputError(f"model '{name}': the module has no parameters to train")
-    for key, part in module.named_modules():
-        at = _described(key, part)
-        if getattr(part, "track_running_stats", False):
-            raise InputError(f"model '{name}': {at} gathers statistics; use track_running_stats=False or GroupNorm")
-        chance = part.p if isinstance(part, nn.modules.dropout._DropoutNd) else getattr(part, "dropout", 0.0)
-        if isinstance(chance, int | float) and chance > 0:
-            raise InputError(
-                f"model '{name}': {at} drops with p = {chance:g}; replicas must be comparable, set it to 0"
-            )
 
 
 def check_output(name: str, output: Any, y: Tensor, labels: Tensor) -> None:
@@ -85,41 +73,107 @@ def check_output(name: str, output: Any, y: Tensor, labels: Tensor) -> None:
         )
 
 
-def check_step(name: str, module: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> None:
-    """Compute a loss with its gradient, and check that nothing is drawn, and nothing changed, on the way.
+class Nature(NamedTuple):
+    """What the loss of a module depends on besides weights and samples, as a step has shown.
+
+    Attributes:
+        kept: paths of what a step changes, and the next one may need.
+        is_random: whether it draws random numbers.
+        draws_unknown: whether some of them follow from no key, but from a generator of the process.
+        alone: why its replicas must be computed one after another; empty if that is not known.
+    """
+
+    kept: tuple[str, ...]
+    is_random: bool
+    draws_unknown: bool
+    alone: str
+
+
+class _Step(NamedTuple):
+    """What came of a step: its loss, gradients, and whether it drew, and from a generator, and where."""
+
+    loss: Tensor
+    gradients: list[Tensor | None]
+    drew: bool
+    drew_unknown: bool
+    where: str
+
+
+def check_step(name: str, objective: Objective, another: Objective, samples: Sequence[Tensor]) -> Nature:
+    """Take a step, and find what it keeps for the next one and whether it draws.
 
     Args:
         name: of the model.
-        module: the module.
-        loss: computes its loss.
-        x, y: some samples.
+        objective: of a module that nothing was computed with so far.
+        another: the same, built again.
+        samples: x and y of a step, and others for a second one.
 
     Raises:
-        InputError: the loss is no scalar, it draws random numbers, or something has changed; names the layer.
+        InputError: the loss is no scalar, parameters or samples have changed, or something that cannot be told apart
+            by replica matters for the second step; names the layer.
     """
-    before, samples = _states(module), (x.clone(), y.clone())
-    drawn = random_state()
-    with _drawing(module) as drawing:
-        value = loss(x, y)
-    if not isinstance(value, Tensor) or value.shape != () or not value.is_floating_point():
-        is_tensor = isinstance(value, Tensor)
-        kind = f"of shape {list(value.shape)}, {value.dtype}" if is_tensor else type(value).__name__
-        raise InputError(f"model '{name}': its loss is {kind}; it must be a scalar, such as the mean over the samples")
-    if random_state() != drawn:
-        at = drawing[0] if drawing else _described("", module)
-        raise InputError(f"model '{name}': {at} draws random numbers; a loss must follow from weights and samples")
-    if value.requires_grad:
-        value.backward()  # type: ignore[no-untyped-call]
-        module.zero_grad(set_to_none=True)
-    for (key, part), was, now in zip(module.named_modules(), before, _states(module), strict=True):
-        changed = sorted(one for one in was.keys() | now.keys() if was.get(one) != now.get(one))
-        if changed:
-            raise InputError(
-                f"model '{name}': {_described(key, part)} changes '{changed[0]}' when it computes; a loss must follow"
-                " from weights and samples alone, so keep nothing between two calls"
-            )
-    if not (torch.equal(x, samples[0]) and torch.equal(y, samples[1])):
+    module, (x, y, *others) = objective.module, samples
+    found, before, copies = slots(module), states(module), (x.clone(), y.clone())
+    start = {path: slot.read().clone() for path, slot in found.items()}  # type: ignore[union-attr]  # as in slots
+    first = _step(name, objective, x, y)
+    after = states(module)
+    if not (torch.equal(x, copies[0]) and torch.equal(y, copies[1])):
         raise InputError(f"model '{name}': it changes its samples in place; work on a copy: x = x.clone()")
+    changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+    for path in changed:
+        if path in dict(module.named_parameters(remove_duplicate=False)):
+            raise InputError(
+                f"model '{name}': {_owner(module, path)} changes '{_last(path)}' when it computes; parameters are"
+                " changed by programs alone"
+            )
+    kept = tuple(path for path in changed if path in found and _is_like(found[path].read(), start[path]))
+    loose = [path for path in changed if path not in kept]
+    if loose:
+        for path in kept:
+            found[path].write(start[path])
+        if not _are_equal(_step(name, objective, *others), _step(name, another, *others)):
+            raise InputError(
+                f"model '{name}': {_owner(module, loose[0])} changes '{_last(loose[0])}' when it computes, and its next"
+                " loss depends on it; keep it as a tensor of one shape: self.register_buffer(...)"
+            )
+    attributes = [path for path in kept if not found[path].is_buffer]
+    alone = f"{first.where} draws from a generator that no replica axis has" if first.drew_unknown else ""
+    if attributes:
+        alone = f"{_owner(module, attributes[0])} keeps '{_last(attributes[0])}' as an attribute, not as a buffer"
+    return Nature(kept, first.drew or first.drew_unknown, first.drew_unknown, alone)
+
+
+def _step(name: str, objective: Objective, x: Tensor, y: Tensor) -> _Step:
+    """Compute a loss with its gradients.
+
+    Raises:
+        InputError: the loss is no scalar.
+    """
+    key = torch.zeros((), dtype=torch.int64, device=x.device)
+    with seeded(0):
+        drawn = random_state()
+        with _drawing(objective.module) as where, Equivalents(key, is_batched=False) as equivalents:
+            loss = objective(x, y)
+        drew_unknown = random_state() != drawn
+    if not isinstance(loss, Tensor) or loss.shape != () or not loss.is_floating_point():
+        is_tensor = isinstance(loss, Tensor)
+        kind = f"of shape {list(loss.shape)}, {loss.dtype}" if is_tensor else type(loss).__name__
+        raise InputError(f"model '{name}': its loss is {kind}; it must be a scalar, such as the mean over the samples")
+    if loss.requires_grad:
+        loss.backward()  # type: ignore[no-untyped-call]
+    found = [p.grad for p in objective.module.parameters()]
+    objective.module.zero_grad(set_to_none=True)
+    at = where[0] if where else described("", objective.module)
+    return _Step(loss.detach(), found, equivalents.draws.number > 0, drew_unknown, at)
+
+
+def _are_equal(one: _Step, other: _Step) -> bool:
+    pairs = zip([one.loss, *one.gradients], [other.loss, *other.gradients], strict=True)
+    return all(a is b or (a is not None and b is not None and torch.equal(a, b)) for a, b in pairs)
+
+
+def _is_like(now: Tensor | None, before: Tensor) -> bool:
+    return now is not None and (now.shape, now.dtype) == (before.shape, before.dtype)
 
 
 def refuse_broadcasting(name: str, warned: Sequence[WarningMessage]) -> None:
@@ -134,8 +188,18 @@ def refuse_broadcasting(name: str, warned: Sequence[WarningMessage]) -> None:
             raise InputError(f"model '{name}': its loss fits its targets by broadcasting only ({sizes}); reshape one")
 
 
-def _described(key: str, part: nn.Module) -> str:
+def described(key: str, part: nn.Module) -> str:
+    """Return the name of a layer for messages."""
     return f"{type(part).__name__} '{key}'" if key else f"the module, {type(part).__name__},"
+
+
+def _owner(module: nn.Module, path: str) -> str:
+    key = path.rpartition(".")[0]
+    return described(key, module.get_submodule(key))
+
+
+def _last(path: str) -> str:
+    return path.rpartition(".")[2]
 
 
 @contextmanager
@@ -152,7 +216,7 @@ def _drawing(module: nn.Module) -> Iterator[list[str]]:
 
         def end(part: nn.Module, *_: Any, key: str = key) -> None:
             if random_state() != started.pop():
-                found.append(_described(key, part))
+                found.append(described(key, part))
 
         handles += [part.register_forward_pre_hook(begin), part.register_forward_hook(end)]
     try:
@@ -160,36 +224,3 @@ def _drawing(module: nn.Module) -> Iterator[list[str]]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _states(module: nn.Module) -> list[dict[str, Any]]:
-    """Return for every layer, by name, what it keeps besides its layers: parameters, buffers and attributes."""
-    return [
-        {key: _plain(value, _DEEPEST) for key, value in (part._parameters | part._buffers).items()}
-        | {key: _plain(value, _DEEPEST) for key, value in vars(part).items() if key not in _OF_EVERY_MODULE}
-        for part in module.modules()
-    ]
-
-
-def _plain(value: Any, depth: int) -> Any:
-    """Return what can be compared with what the same object is later."""
-    if isinstance(value, Tensor):
-        data = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-        return str(value.dtype), tuple(value.shape), sha256(data.data).digest()
-    if isinstance(value, np.ndarray):
-        return str(value.dtype), value.shape, sha256(value.tobytes()).digest()
-    if isinstance(value, torch.Generator):
-        return value.get_state().numpy().tobytes()
-    if isinstance(value, np.random.Generator):
-        return repr(value.bit_generator.state)
-    if isinstance(value, np.random.RandomState | random.Random):
-        return repr(value.get_state() if isinstance(value, np.random.RandomState) else value.getstate())
-    if value is None or isinstance(value, str | bytes | int | float | complex):
-        return repr(value)
-    if depth == 0 or isinstance(value, nn.Module | type) or callable(value):
-        return type(value).__name__
-    if isinstance(value, Mapping):
-        return {repr(key): _plain(one, depth - 1) for key, one in value.items()}
-    if isinstance(value, list | tuple | set | frozenset | deque):
-        return [_plain(one, depth - 1) for one in value]
-    return {key: _plain(one, depth - 1) for key, one in getattr(value, "__dict__", {}).items()}

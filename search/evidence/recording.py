@@ -26,13 +26,15 @@ def record(program: Program, on: ScaledTask, seed: int) -> Recording:
     rates, indices = task.schedule().astype(float), torch.from_numpy(task.minibatches(seed))
     step, state = numpy_step(program, model.layout, steps=task.steps), initial_state(program, model.layout)
     start = w = model.initial_row(seed).numpy()[: model.layout.total].astype(float)
+    buffers, keys = model.initial_buffers([seed]), torch.from_numpy(task.keys(seed))
     gradients: list[np.ndarray] = []
     with np.errstate(all="ignore"), configured_process():
-        for rate, index in zip(rates, indices, strict=True):
+        for rate, index, key in zip(rates, indices, keys[:-1], strict=True):
             row = torch.zeros(1, model.layout.width)
             row[0, : model.layout.total] = torch.from_numpy(w)
             parameters = [p.detach().requires_grad_() for p in model.parameters(row)]
-            loss = model.losses(parameters, data.train_x[index][None], data.train_y[index][None]).sum()
+            inputs = model.inputs(parameters, buffers, key[None])
+            loss = model.losses(inputs, data.train_x[index][None], data.train_y[index][None]).sum()
             found = chunks.gradients(loss, parameters)
             gradients.append(torch.cat([g.flatten() for g in found]).numpy().astype(float))
             update, state = step(w, gradients[-1], state, float(rate))
