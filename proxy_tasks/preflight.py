@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -25,19 +26,23 @@ CLOSE = 1e-3  # relative difference that may come of another order of sums
 VALIDATED = 64  # validation samples that are tried
 
 
-def check_task(task: Task) -> None:
+def check_task(task: Task) -> str:
     """Check that trainings on a task are functions of program and seed, and can begin; once for each process.
+
+    Returns:
+        What of the model is not computed on the replica axis, why, and what it costs; empty if everything is.
 
     Raises:
         InputError: data or model cannot be loaded, or one step with them is not as it must be.
     """
     task.load()
     if is_users(task.dataset) or is_users(task.model):
-        _check(replace(task, name="", steps=1, warmup=0.0, update_scale=1.0, matmul="float32"))
+        return _check(replace(task, name="", steps=1, warmup=0.0, update_scale=1.0, matmul="float32"))
+    return ""
 
 
 @lru_cache(maxsize=64)
-def _check(task: Task) -> None:
+def _check(task: Task) -> str:
     if is_users(task.dataset):
         check_repeatable(task.dataset, task.dataset_args)
     data, model = task.load()
@@ -45,10 +50,22 @@ def _check(task: Task) -> None:
     try:
         with configured_process():
             _check_steps(what, task, data, model)
+            return f"{model.remark}: {_cost(what, task, data, model)}" if model.remark else ""
     except InputError:
         raise
     except Exception as error:
         raise InputError(f"{what} cannot be trained on data set '{task.dataset}': {reason_of(error)}") from error
+
+
+def _cost(what: str, task: Task, data: Dataset, model: Model) -> str:
+    """Return how much longer a step of several replicas takes than one of one, measured once."""
+    seconds = []
+    for number in (1, BREAK_EVEN):
+        rows = torch.stack([model.initial_row(seed) for seed in range(number)])
+        started = time.perf_counter()
+        _step(what, task, data, model, rows)
+        seconds.append(time.perf_counter() - started)
+    return f"{BREAK_EVEN} replicas take {seconds[1] / seconds[0]:.1f} times as long as one ({1000 * seconds[0]:.1f} ms)"
 
 
 def _check_steps(what: str, task: Task, data: Dataset, model: Model) -> None:

@@ -37,7 +37,7 @@ class Draws:
         self.number += 1
         start = _mixed(self._key + self.number)
         index = torch.arange(math.prod(shape), device=self._key.device)
-        return _mixed(index.mul_(GOLDEN) + start).view(*shape)
+        return _mixed(index.mul_(GOLDEN) + start).view(tuple(shape))
 
     def uniform(self, shape: Sequence[int]) -> Tensor:
         """Return float32 numbers, uniform in [0, 1)."""

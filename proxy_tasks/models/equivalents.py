@@ -223,6 +223,10 @@ def _normalize(
     return out.copy_(input / input.norm(p, dim, keepdim=True).clamp_min(eps))
 
 
+def _lerp_in_place(_: Draws, input: Tensor, end: Tensor, weight: Any) -> Tensor:  # noqa: A002
+    return input.copy_(torch.lerp(input, end, weight))
+
+
 def _weight_norm(_: Draws, v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
     others = [n for n in range(v.dim()) if n != dim % v.dim()]
     return v * (g / torch.linalg.vector_norm(v, dim=others, keepdim=True))
@@ -260,6 +264,7 @@ BATCHED: dict[Any, Equivalent] = {
     functional.scaled_dot_product_attention: _attention,
     functional.normalize: _normalize,
     torch._weight_norm: _weight_norm,
+    Tensor.lerp_: _lerp_in_place,
     **{getattr(torch, kind): _recurrent(kind, always=True) for kind in CELLS},
     **{getattr(torch, f"{kind}_cell"): _cell(kind) for kind in CELLS},
 }

@@ -49,11 +49,20 @@ def module_model(name: str, build: Callable[[], nn.Module], dataset: Dataset) ->
         InputError: the module cannot be trained as replicas on this data set: it has no parameters to train, or some
             that are not float32, it has no loss, or it keeps what cannot be told apart by replica.
     """
-    device = dataset.train_x.device
-    objective, another = (Objective(_built(build, 0).to(device)) for _ in range(2))
-    module = objective.module
-    check_parameters(name, module)
+    objective, another, third = (Objective(_built(build, 0).to(dataset.train_x.device)) for _ in range(3))
+    check_parameters(name, objective.module)
+    if objective.kind is Kind.OUTPUT:
+        _check_output(name, third.module, dataset)
     nature = _explored(name, objective, another, dataset)
+    return model_of(name, build, dataset, [objective, another], nature)
+
+
+def model_of(
+    name: str, build: Callable[[], nn.Module], dataset: Dataset, objectives: Sequence[Objective], nature: Nature
+) -> Model:
+    """Return the model of a module whose nature is known, given with its loss, twice; see `module_model`."""
+    objective, another = objectives
+    module = objective.module
     leaves = {key: tuple(p.shape) for key, p in trained(module).items()}
     factors = _lr_multipliers(name, module)
 
@@ -135,6 +144,21 @@ def _built(build: Callable[[], nn.Module], seed: int) -> nn.Module:
         return build().train()
 
 
+def _check_output(name: str, module: nn.Module, dataset: Dataset) -> None:
+    """Check that what a module returns for a few samples fits their targets.
+
+    Raises:
+        InputError: it does not, or it cannot be computed.
+    """
+    try:
+        with torch.no_grad():
+            output = module.eval()(dataset.train_x[:TRIED].clone())
+    except Exception as error:
+        raise _incomputable(name, Kind.OUTPUT, error) from error
+    for labels in (dataset.train_y, dataset.valid_y):
+        check_output(name, output, dataset.train_y[:TRIED], labels)
+
+
 def _explored(name: str, objective: Objective, another: Objective, dataset: Dataset) -> Nature:
     """Take steps of a module on a few samples, check all that has to hold, and return what was found.
 
@@ -147,33 +171,22 @@ def _explored(name: str, objective: Objective, another: Objective, dataset: Data
     Raises:
         InputError: it does not hold, or the loss cannot be computed.
     """
-    first, second = (
-        [z[part].clone() for z in (dataset.train_x, dataset.train_y)] for part in (slice(TRIED), slice(-TRIED, None))
-    )
+    parts = slice(TRIED), slice(-TRIED, None)
+    samples = [z[part].clone() for part in parts for z in (dataset.train_x, dataset.train_y)]
     try:
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
-            if objective.kind is Kind.OUTPUT:
-                output = _output(another.module, first[0])
-                for labels in (dataset.train_y, dataset.valid_y):
-                    check_output(name, output, first[1], labels)
-            nature = check_step(name, objective, another, [*first, *second])
-        refuse_broadcasting(name, warned)
+            nature = check_step(name, objective, another, samples)
     except InputError:
         raise
     except Exception as error:
-        raise InputError(
-            f"model '{name}': its {objective.kind} cannot be computed on the samples: {reason_of(error)}"
-        ) from error
+        raise _incomputable(name, objective.kind, error) from error
+    refuse_broadcasting(name, warned)
     return nature
 
 
-@torch.no_grad()
-def _output(module: nn.Module, x: Tensor) -> Any:
-    """Return what a module returns at validation, when it keeps nothing."""
-    output = module.eval()(x)
-    module.train()
-    return output
+def _incomputable(name: str, kind: Kind, error: Exception) -> InputError:
+    return InputError(f"model '{name}': its {kind} cannot be computed on the samples: {reason_of(error)}")
 
 
 def _lr_multipliers(name: str, module: nn.Module) -> dict[str, float]:

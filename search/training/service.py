@@ -6,6 +6,7 @@ that work once done serves every later request, in this search or another.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ from search.store import Store
 from search.store.keys import CIRCUMSTANCES, TrainingKey
 from search.training.jobs import Evaluator, Job
 from search.training.statistics import standard_error
+
+log = logging.getLogger("optsearch.trainings")
 
 POLL_SECONDS = 0.2  # how long to wait for the evaluator before signals are handled again
 
@@ -150,6 +153,7 @@ class TrainingService:
         self._batch_size = batch_size
         self._dedup = dedup
         self._numbers = count()
+        self._said: set[str] = set()
         self._jobs: dict[int, tuple[Request, Task, list[TrainingKey]]] = {}
         self._has_succeeded = False
         self.trained = 0
@@ -185,7 +189,7 @@ class TrainingService:
     def _ask(self, request: Request, asked: dict[str, Candidate], on: TaskSeeds, hurdles: tuple[Hurdle, ...]) -> None:
         """Answer from the store what it knows, as these hurdles would have it, and have the rest trained."""
         task = on.task
-        check_task(task)
+        self._say(check_task(task))
         wanted = [TrainingKey(key, task.fingerprint, seed) for key, _, rung in asked.values() for seed in on.rung(rung)]
         known = self._store.trainings(task.fingerprint, list(asked), sorted({key.seed for key in wanted}))
         answers = {key: apply_hurdles(known[key], hurdles, task.steps) for key in wanted if key in known}
@@ -199,6 +203,12 @@ class TrainingService:
             job = Job(next(self._numbers), task, replicas, hurdles)
             self._jobs[job.number] = request, task, keys
             self._evaluator.submit(job)
+
+    def _say(self, remark: str) -> None:
+        """Say once what of a user's model costs more time than it might."""
+        if remark and remark not in self._said:
+            self._said.add(remark)
+            log.warning(remark)
 
     def poll(self) -> None:
         """Take in what the evaluator has finished by now or finishes within a moment."""

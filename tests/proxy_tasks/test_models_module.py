@@ -161,9 +161,6 @@ def test_a_function_of_the_user_gives_a_module_or_a_model() -> None:
         (nn.Identity, "no parameters"),
         (lambda: nn.Linear(2, 2, dtype=torch.float64), "torch.float64"),
         (lambda: nn.Linear(2, 2, dtype=torch.complex64), "torch.complex64"),
-        (lambda: nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), "BatchNorm1d '1' gathers statistics"),
-        (lambda: nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.1)), "Dropout '1' drops with p = 0.1"),
-        (lambda: nn.MultiheadAttention(4, 2, dropout=0.2), "drops with p = 0.2"),
         (lambda: nn.ParameterList([nn.Parameter(torch.zeros(0, 3))]), "no parameters"),
     ],
 )
@@ -171,17 +168,6 @@ def test_what_cannot_be_trained_so_is_refused_in_one_line(build: Callable[[], nn
     with pytest.raises(InputError, match=message) as caught:
         module_model("user:module", build, classification(64))
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("harmless", [nn.Dropout(0.0), nn.BatchNorm1d(10, track_running_stats=False)])
-def test_layers_that_do_neither_are_welcome(harmless: nn.Module) -> None:
-    model, data = (
-        module_model("user:module", lambda: nn.Sequential(mlp(), harmless), classification(64)),
-        classification(64),
-    )
-    rows = torch.stack([model.initial_row(seed) for seed in range(BREAK_EVEN)])
-    losses, _ = losses_and_gradients(model, rows, data.train_x[None], data.train_y[None])
-    assert bool(losses.isfinite().all())
 
 
 class Tied(nn.Module):

@@ -54,7 +54,7 @@ def with_extra(extra: Callable[[Any, Tensor], Tensor], **attributes: Any) -> Cal
 
 class Layer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return x + torch.randn_like(x)
+        return x + torch.randperm(2)
 
 
 def counting(self: Any, h: Tensor) -> Tensor:
@@ -77,30 +77,59 @@ def clipping(self: Any, h: Tensor) -> Tensor:
     return h
 
 
-RANDOM = {
-    "functional dropout": with_extra(lambda _, h: functional.dropout(h, 0.3, True)),
-    "rarely": with_extra(lambda _, h: h if torch.rand(()) < 0.999 else 2 * h),
-    "noise": with_extra(lambda _, h: h + torch.randn_like(h)),
-    "gumbel": with_extra(lambda _, h: functional.gumbel_softmax(h)),
-    "rrelu": with_extra(lambda _, h: functional.rrelu(h, training=True)),
-    "numpy": with_extra(lambda _, h: h * np.random.uniform()),
-    "python": with_extra(lambda _, h: h * random.random()),
+def recalling(self: Any, h: Tensor) -> Tensor:
+    last = self.kept.get("h", h.detach())
+    self.kept["h"] = h.detach()
+    return h + last
+
+
+def starting(self: Any, h: Tensor) -> Tensor:
+    self.hidden_state = h.detach() if self.hidden_state is None else h.detach() + self.hidden_state
+    return h + self.hidden_state
+
+
+Extras = dict[str, tuple[Callable[[], nn.Module], str]]  # with what the remark says, where there is one
+RANDOM: Extras = {
+    "functional dropout": (with_extra(lambda _, h: functional.dropout(h, 0.3, True)), ""),
+    "noise": (with_extra(lambda _, h: h + torch.randn_like(h)), ""),
+    "gumbel": (with_extra(lambda _, h: functional.gumbel_softmax(h)), ""),
+    "rrelu": (with_extra(lambda _, h: functional.rrelu(h, training=True)), ""),
+    "rarely": (with_extra(lambda _, h: h if torch.rand(()) < 0.999 else 2 * h), "the module, Changed,: RuntimeError"),
+    "numpy": (with_extra(lambda _, h: h * np.random.uniform()), "the module, Changed, draws from a generator"),
+    "python": (with_extra(lambda _, h: h * random.random()), "draws from a generator"),
+    "a layer": (lambda: nn.Sequential(nn.Linear(3, 2), Layer()), "Layer '1' draws from a generator"),
 }
-STATEFUL = {
-    "counter": (with_extra(counting, calls=0), "'calls'"),
-    "container": (with_extra(remembering, kept=dict), "'kept'"),
-    "buffer": (lambda: _buffered(averaging), "'average'"),
-    "weights": (with_extra(clipping), "Linear 'hidden' changes 'weight'"),
+KEPT: Extras = {
+    "counter": (with_extra(counting, calls=0), "the module, Changed, keeps 'calls' as an attribute"),
     "generator": (
         with_extra(lambda s, h: h + torch.randn(h.shape, generator=s.own), own=torch.Generator),
-        "'own'",
+        "keeps 'own' as an attribute",
     ),
+    "buffer": (lambda: _buffered(averaging), ""),
+    "container that nobody reads": (with_extra(remembering, kept=dict), ""),
+    "spectral norm": (lambda: nn.Sequential(spectral_norm(nn.Linear(3, 2))), ""),
+    "a cell": (lambda: Cell(nn.GRUCell(3, 4)), ""),
+    "a cell of an LSTM": (lambda: Cell(nn.LSTMCell(3, 4)), ""),
+}
+REFUSED: Extras = {
+    "weights": (with_extra(clipping), "Linear 'hidden' changes 'weight'"),
+    "container": (with_extra(recalling, kept=dict), "changes 'kept' .* next loss depends on it; keep it as a tensor"),
+    "state without a shape": (with_extra(starting, hidden_state=None), "changes 'hidden_state'"),
     "numpy generator": (
         with_extra(lambda s, h: h * s.own.uniform(), own=lambda: np.random.default_rng(0)),
-        "'own'",
+        "changes 'own'",
     ),
-    "spectral norm": (lambda: nn.Sequential(spectral_norm(nn.Linear(3, 2))), "changes"),
 }
+
+
+class Cell(nn.Module):
+    def __init__(self, cell: nn.RNNCellBase) -> None:
+        super().__init__()
+        self.cell, self.out = cell, nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.cell(x)
+        return self.out(h[0] if isinstance(h, tuple) else h)  # type: ignore[no-any-return]
 
 
 def _buffered(extra: Callable[[Any, Tensor], Tensor]) -> nn.Module:
@@ -109,21 +138,28 @@ def _buffered(extra: Callable[[Any, Tensor], Tensor]) -> nn.Module:
     return module
 
 
-@pytest.mark.parametrize("name", RANDOM)
-def test_random_numbers_are_refused(name: str) -> None:
-    with pytest.raises(InputError, match=r"the module, Changed, draws random numbers") as caught:
-        module_model("m", RANDOM[name], DATA)
-    assert "\n" not in str(caught.value)
+@pytest.mark.parametrize("name", RANDOM | KEPT)
+def test_what_leaves_the_replica_axis_is_said_with_its_layer(name: str) -> None:
+    build, remark = (RANDOM | KEPT)[name]
+    model = module_model("m", build, DATA)
+    assert model.is_random is (name in RANDOM)
+    assert remark in model.remark and bool(remark) is bool(model.remark)
+    assert "\n" not in model.remark
 
 
-def test_the_layer_that_draws_is_named() -> None:
-    with pytest.raises(InputError, match="Layer '1' draws random numbers"):
-        module_model("m", lambda: nn.Sequential(nn.Linear(3, 2), Layer()), DATA)
+def test_what_vmap_computes_one_by_one_is_said() -> None:
+    model = module_model("m", lambda: nn.Sequential(nn.Linear(3, 2), nn.Softmax(1), Renormed()), DATA)
+    assert model.remark == "model 'm': torch computes renorm one replica at a time"
 
 
-@pytest.mark.parametrize("name", STATEFUL)
-def test_what_is_kept_between_calls_is_refused(name: str) -> None:
-    build, message = STATEFUL[name]
+class Renormed(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.renorm(x, 2, 0, 1.0)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_no_tensor_can_hold_is_refused_where_it_matters(name: str) -> None:
+    build, message = REFUSED[name]
     with pytest.raises(InputError, match=message) as caught:
         module_model("m", build, DATA)
     assert "\n" not in str(caught.value)

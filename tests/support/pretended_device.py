@@ -24,8 +24,11 @@ from programs.run.sharing import Skeletons
 from proxy_tasks import Replica, get_task
 from proxy_tasks.backend import Bind, Cpu
 from proxy_tasks.datasets import Dataset
-from proxy_tasks.models import Model, module_model
+from proxy_tasks.models import Model
 from proxy_tasks.models.chunks import Losses
+from proxy_tasks.models.module import model_of
+from proxy_tasks.models.module_checks import Nature
+from proxy_tasks.models.objective import Objective
 from proxy_tasks.trainer import TrainingCohorts
 
 TASKS = ("digits_mlp", "digits_autoencoder", "digits_cnn", "mnist1d_cnn", "markov_transformer", "noisy_quadratic")
@@ -129,7 +132,8 @@ def test_modules_of_ones_own_take_their_buffers_along() -> None:
     device = torch.device("meta")
     x, y = torch.zeros(5, 64, device=device), torch.zeros(5, dtype=torch.int64, device=device)
     for replicas in (2, 9):  # one by one, and through vmap
-        model = module_model("own", Buffered, Dataset(x, y, x, y))
+        objectives = [Objective(Buffered().to(device)) for _ in range(2)]
+        model = model_of("own", Buffered, Dataset(x, y, x, y), objectives, Nature((), False, False, ""))
         rows = torch.stack([model.initial_row(seed) for seed in range(replicas)])
         assert rows.device.type == "cpu"
         assert model.losses(model.parameters(rows.to(device)), x[None], y[None]).device == device
