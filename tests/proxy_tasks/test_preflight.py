@@ -82,6 +82,16 @@ def test_a_usual_task_passes(write: Write) -> None:
     check_task(get_task(write("usual_task")))
 
 
+def test_what_is_not_on_the_replica_axis_is_returned_with_what_it_costs(write: Write) -> None:
+    name = write("counting_calls", init="self.calls = 0", forward="self.out(x) * (1 + self.count())", net="""
+    Net.count = lambda self: setattr(self, "calls", self.calls + 1) or self.calls""")
+    remark = check_task(get_task(name))
+    part = r"model 'counting_calls:net' is trained one replica at a time \(the module, Net, keeps 'calls' as an attribute"
+    assert re.fullmatch(part + r", not as a buffer\): 8 replicas take \d+\.\d times as long as one \(\d+\.\d ms\)", remark)
+    assert check_task(get_task(name)) is remark, "measured once"
+    assert check_task(get_task(write("usual_too"))) == "" == check_task(get_task("digits_mlp"))
+
+
 BAD = {
     "float64": ({"data": "x = x.double()"}, "train_x is float64; give float32: .float()"),
     "float16": ({"data": "x = x.half()"}, "train_x is float16"),

@@ -45,6 +45,18 @@ def test_trainings_are_given_by_program_task_and_seed(tmp_path: Path) -> None:
     assert failed > 0
 
 
+def test_what_a_model_costs_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("search.training.service.check_task", lambda task: f"slow: {task.name}")
+    with opened(tmp_path / "r.db") as store:
+        service = TrainingService(store, PretendingEvaluator(), 3, Dedup())
+        for number in range(3):
+            service.train([scaled(zoo.load("adamw"), 1 + number)], ON)
+    assert [r.message for r in caplog.records if "slow" in r.message] == [f"slow: {TASK.name}", "slow: another"]
+    assert {r.levelname for r in caplog.records if "slow" in r.message} == {"WARNING"}, "as the terminal shows"
+
+
 def test_progress_counts_every_training_once_and_ends_at_the_total(tmp_path: Path) -> None:
     """Twins count each, and what the store knows counts at once."""
     seen: list[tuple[int, int]] = []
