@@ -65,7 +65,7 @@ def _unguarded(function: FunctionType) -> Callable[..., Any]:
     return copy
 
 
-# --- dropout -----------------------------------------------------------------------------------------------------
+# --- dropout ---------------------------------------------------------------------------------------------------------
 
 
 def _noise(draws: Draws, x: Tensor, shape: Sequence[int], p: float) -> Tensor:
@@ -154,14 +154,16 @@ def _filled_exponential(draws: Draws, input: Tensor, lambd: float = 1, **_: Any)
     return input.copy_(draws.exponential(input.shape) / lambd)
 
 
-def _rrelu(draws: Draws, input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False) -> Any:  # noqa: A002
+def _rrelu(
+    draws: Draws, input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False  # noqa: A002
+) -> Any:  # fmt: skip
     if not training:
         return NotImplemented
     slope = draws.uniform(input.shape).to(input.dtype) * (upper - lower) + lower
     return torch.where(input < 0, input * slope, input)
 
 
-# --- attention ---------------------------------------------------------------------------------------------------------
+# --- attention -------------------------------------------------------------------------------------------------------
 
 
 def _attention(
@@ -232,7 +234,7 @@ def _weight_norm(_: Draws, v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
     return v * (g / torch.linalg.vector_norm(v, dim=others, keepdim=True))
 
 
-# --- tables --------------------------------------------------------------------------------------------------------------
+# --- tables ----------------------------------------------------------------------------------------------------------
 
 DRAWING: dict[Any, Equivalent] = {
     torch.dropout: _dropout,

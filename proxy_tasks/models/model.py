@@ -110,7 +110,7 @@ class Model:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over what a training starts from: weights and buffers of seed 0, constants, and factors on updates."""
+        """SHA-256 over what a training starts from: weights and buffers of seed 0, constants, factors on updates."""
         digest = sha256()
         factors = () if self.lr_multipliers is None else (self.lr_multipliers,)
         for value in (self.initial_row(0), *self.constants, *self.buffers(0), *factors):

@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -124,9 +124,10 @@ def _fit(together: Together, nature: Nature, start: _Start, dataset: Dataset, is
     if nature.alone:
         return Fit(nature.alone, [])
     device = dataset.train_x.device
-    parameters = [p.to(device).expand(2, *p.shape).clone().requires_grad_(is_trained) for p in start.parameters.values()]
-    state = [value.to(device).expand(2, *value.shape).clone() for value in start.state]
-    inputs = [*parameters, *state, *([torch.arange(2, device=device)] if nature.is_random else [])]
+    parameters = [torch.stack([p, p]).to(device) for p in start.parameters.values()]
+    state = [torch.stack([value, value]).to(device) for value in start.state]
+    keys = [torch.arange(2, device=device)] if nature.is_random else []
+    inputs = [*(p.requires_grad_(is_trained) for p in parameters), *state, *keys]
     losses = together.losses if is_trained else together.evaluation
     return fit(together.module, losses, inputs, dataset.train_x[None, :TRIED], dataset.train_y[None, :TRIED])
 
@@ -203,16 +204,20 @@ def _lr_multipliers(name: str, module: nn.Module) -> dict[str, float]:
         said = getattr(part, "lr_multipliers", None)
         if said is None:
             continue
-        what = f"model '{name}': lr_multipliers"
         if not isinstance(said, Mapping):
-            raise InputError(f"{what} is {type(said).__name__}; give a dictionary from names of parameters to factors")
-        left = {key.removeprefix(f"{layer}.") for key in factors if not layer or key.startswith(f"{layer}.")}
+            raise InputError(
+                f"model '{name}': lr_multipliers is {type(said).__name__}; give a dictionary from names to factors"
+            )
+        prefix = f"{layer}." if layer else ""
+        left = [key.removeprefix(prefix) for key in factors if key.startswith(prefix)]
         for pattern, factor in said.items():
-            real(what, str(pattern), factor, 1e-30, 1e30)
-            fitting = set(fnmatch.filter(left, str(pattern)))
+            real(f"model '{name}': lr_multipliers", str(pattern), factor, 1e-30, 1e30)
+            fitting = fnmatch.filter(left, str(pattern))
             if not fitting:
-                raise InputError(f"{what}: '{pattern}' fits no parameter that is trained and that no other pattern fits")
-            left -= fitting
-            for key in fitting:
-                factors[f"{layer}.{key}" if layer else key] *= factor
+                raise InputError(
+                    f"model '{name}': lr_multipliers: '{pattern}' fits no parameter that is trained, or none that is"
+                    " left by the patterns before it"
+                )
+            left = [key for key in left if key not in fitting]
+            factors |= {prefix + key: factors[prefix + key] * factor for key in fitting}
     return factors

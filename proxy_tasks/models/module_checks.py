@@ -114,33 +114,43 @@ def check_step(name: str, objective: Objective, another: Objective, samples: Seq
     """
     module, (x, y, *others) = objective.module, samples
     found, before, copies = slots(module), states(module), (x.clone(), y.clone())
-    start = {path: slot.read().clone() for path, slot in found.items()}  # type: ignore[union-attr]  # as in slots
+    start = {path: slot.read().clone() for path, slot in found.items()}  # type: ignore[union-attr]  # as in `slots`
     first = _step(name, objective, x, y)
-    after = states(module)
     if not (torch.equal(x, copies[0]) and torch.equal(y, copies[1])):
         raise InputError(f"model '{name}': it changes its samples in place; work on a copy: x = x.clone()")
+    changed = _changed(name, module, before)
+    kept = tuple(path for path in changed if path in found and _is_like(found[path].read(), start[path]))
+    loose = [path for path in changed if path not in kept]
+    for path in kept:
+        found[path].write(start[path])
+    if loose and not _are_equal(_step(name, objective, *others), _step(name, another, *others)):
+        raise InputError(
+            f"model '{name}': {_owner(module, loose[0])} changes '{_last(loose[0])}' when it computes, and its next"
+            " loss depends on it; keep it as a tensor of one shape: self.register_buffer(...)"
+        )
+    attribute = next((path for path in kept if not found[path].is_buffer), None)
+    alone = f"{first.where} draws from a generator that no replica axis has" if first.drew_unknown else ""
+    if attribute is not None:
+        alone = f"{_owner(module, attribute)} keeps '{_last(attribute)}' as an attribute, not as a buffer"
+    return Nature(kept, first.drew or first.drew_unknown, first.drew_unknown, alone)
+
+
+def _changed(name: str, module: nn.Module, before: dict[str, Any]) -> list[str]:
+    """Return the paths of what is not as it was in the states of before.
+
+    Raises:
+        InputError: a parameter is among it.
+    """
+    after = states(module)
     changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+    parameters = dict(module.named_parameters(remove_duplicate=False))
     for path in changed:
-        if path in dict(module.named_parameters(remove_duplicate=False)):
+        if path in parameters:
             raise InputError(
                 f"model '{name}': {_owner(module, path)} changes '{_last(path)}' when it computes; parameters are"
                 " changed by programs alone"
             )
-    kept = tuple(path for path in changed if path in found and _is_like(found[path].read(), start[path]))
-    loose = [path for path in changed if path not in kept]
-    if loose:
-        for path in kept:
-            found[path].write(start[path])
-        if not _are_equal(_step(name, objective, *others), _step(name, another, *others)):
-            raise InputError(
-                f"model '{name}': {_owner(module, loose[0])} changes '{_last(loose[0])}' when it computes, and its next"
-                " loss depends on it; keep it as a tensor of one shape: self.register_buffer(...)"
-            )
-    attributes = [path for path in kept if not found[path].is_buffer]
-    alone = f"{first.where} draws from a generator that no replica axis has" if first.drew_unknown else ""
-    if attributes:
-        alone = f"{_owner(module, attributes[0])} keeps '{_last(attributes[0])}' as an attribute, not as a buffer"
-    return Nature(kept, first.drew or first.drew_unknown, first.drew_unknown, alone)
+    return changed
 
 
 def _step(name: str, objective: Objective, x: Tensor, y: Tensor) -> _Step:

@@ -1,4 +1,4 @@
-"""What a module keeps from step to step: found by taking a step, and held by tensors, so that each replica has its own."""
+"""What a module keeps from step to step, held by tensors, so that each replica has its own."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--modules", nargs="+", choices=list(CASES), default=list(CASES))
     options = parser.parse_args()
     configure_process()
-    print(f"| module | where | ordinary loop, ms a step | {options.replicas} candidates, ms a step each | times as fast |")
+    print(f"| module | where | loop, ms a step | {options.replicas} candidates, ms a step each | times as fast |")
     print("|---|---|---|---|---|")
     for name in options.modules:
         measure(name, options.replicas, options.rounds)

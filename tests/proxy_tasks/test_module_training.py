@@ -107,7 +107,7 @@ def ordinary(task: Task, module: nn.Module, seed: int) -> float:
         return float(functional.cross_entropy(module.eval()(data.valid_x), data.valid_y))
 
 
-# --- modules -----------------------------------------------------------------------------------------------------------
+# --- modules ---------------------------------------------------------------------------------------------------------
 
 FACTORS: dict[str, float] = {}
 
@@ -282,7 +282,7 @@ def test_optimizers_of_torch_train_the_same_modules() -> None:
         assert first.status == "ok" and first.fitness == second.fitness
 
 
-# --- laws ----------------------------------------------------------------------------------------------------------------
+# --- laws ------------------------------------------------------------------------------------------------------------
 
 
 def small() -> nn.Module:
@@ -345,7 +345,8 @@ def test_random_modules_train_the_same_again_alone_and_together(kind: str) -> No
     torch.manual_seed(5)
     first = train(task, replicas)
     assert torch.initial_seed() == 5
-    torch.manual_seed(6), np.random.seed(1)
+    torch.manual_seed(6)
+    np.random.seed(1)
     second = train(task, replicas)
     assert [o.fitness for o in first] == [o.fitness for o in second]
     assert_same(first[3], train(task, replicas[3:4])[0])
@@ -373,7 +374,7 @@ def test_numbers_follow_from_key_draw_and_place_and_are_independent() -> None:
     assert (float(exponential.mean()), float(exponential.min()) > 0) == (pytest.approx(1, abs=0.03), True)
 
 
-# --- losses that modules return ------------------------------------------------------------------------------------------
+# --- losses that modules return --------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -425,13 +426,13 @@ def test_a_module_that_takes_labels_and_returns_no_loss_gets_one_line() -> None:
         module_model("m", lambda: Hugging(without), Dataset(TOKENS, TOKENS, TOKENS, TOKENS))
 
 
-# --- factors of updates ------------------------------------------------------------------------------------------------
+# --- factors of updates ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({"nothing": 2.0}, "'nothing' fits no parameter"),
+        ({"nothing": 2.0}, "'nothing' fits no parameter that is trained"),
         ({"still.*": 2.0}, "'still.*' fits no parameter that is trained"),
         ({"out.bias": -1.0}, "'out.bias' is -1.0"),
         ([1.0], "lr_multipliers is list; give a dictionary"),
