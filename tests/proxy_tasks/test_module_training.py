@@ -28,6 +28,8 @@ from proxy_tasks.models.module import BREAK_EVEN
 from proxy_tasks.torch_optimizers import TorchOptimizer, TorchReplica, train_torch_optimizer
 from proxy_tasks.trainer import TrainingCohorts
 
+from tests.support.devices import Emulated
+
 SGD = parse("update = g * lr\nupdate = update * 0.5")
 STEPS, BATCH = 20, 8
 
@@ -351,6 +353,15 @@ def test_random_modules_train_the_same_again_alone_and_together(kind: str) -> No
     assert [o.fitness for o in first] == [o.fitness for o in second]
     assert_same(first[3], train(task, replicas[3:4])[0])
     assert len({o.fitness for o in first}) == len(replicas)
+
+
+@pytest.mark.parametrize("kind", ["small", "scaled", "counting"])
+def test_a_recorded_step_trains_the_same(kind: str) -> None:
+    """State, keys and factors of updates are at fixed addresses; what reads values is not recorded."""
+    replicas = [replica for replica in CROWD if replica.program is not RATES[-1]] * 2
+    recorded = TrainingCohorts(task_of(kind), replicas, [], Emulated()).run(len(replicas))
+    for one, other in zip(recorded, train(task_of(kind), replicas), strict=True):
+        assert_same(one, other)
 
 
 # --- random numbers --------------------------------------------------------------------------------------------------
