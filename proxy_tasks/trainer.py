@@ -322,10 +322,11 @@ class _Cohort:
         torch.cat([g.reshape(len(g), -1) for g in found], dim=1, out=self.gradient)
         with torch.no_grad():
             self.total += losses
-            before = None if training.lr_multipliers is None else self.rows.w.clone()
+            factors = training.lr_multipliers
+            before = self.rows.w if factors is None else self.rows.w.clone()
             self.rules.step(training.schedule.index_select(0, self.now), self.now)
-            if before is not None:
-                torch.lerp(before, self.rows.w, training.lr_multipliers, out=self.rows.w)
+            if factors is not None:
+                torch.lerp(before, self.rows.w, factors, out=self.rows.w)
             self.now += 1
 
     def _inputs(self) -> list[Tensor]:

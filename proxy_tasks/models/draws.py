@@ -41,7 +41,8 @@ class Draws:
 
     def uniform(self, shape: Sequence[int]) -> Tensor:
         """Return float32 numbers, uniform in [0, 1)."""
-        return ((self.bits(shape) >> (64 - _BITS)) & (2**_BITS - 1)).float() * 2.0**-_BITS
+        numbers: Tensor = (self.bits(shape) >> (64 - _BITS)) & (2**_BITS - 1)
+        return numbers.float() * 2.0**-_BITS
 
     def normal(self, shape: Sequence[int]) -> Tensor:
         """Return float32 numbers from N(0, 1), by the transform of Box and Muller."""
@@ -65,4 +66,5 @@ def _mixed(z: Tensor) -> Tensor:
 
 def _shifted(z: Tensor, by: int) -> Tensor:
     """Shift right as unsigned numbers."""
-    return (z >> by) & (2 ** (64 - by) - 1)
+    shifted: Tensor = (z >> by) & (2 ** (64 - by) - 1)
+    return shifted

@@ -231,7 +231,8 @@ def _lerp_in_place(_: Draws, input: Tensor, end: Tensor, weight: Any) -> Tensor:
 
 def _weight_norm(_: Draws, v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
     others = [n for n in range(v.dim()) if n != dim % v.dim()]
-    return v * (g / torch.linalg.vector_norm(v, dim=others, keepdim=True))
+    length: Tensor = torch.linalg.vector_norm(v, dim=others, keepdim=True)
+    return v * (g / length)
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------

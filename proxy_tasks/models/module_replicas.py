@@ -89,7 +89,7 @@ class Together(Replicas):
         if is_training:
             for kept, value in zip(inputs.state, state, strict=True):
                 kept.copy_(value.detach())
-        return losses  # type: ignore[no-any-return]
+        return losses
 
     def _of_one(
         self, parameters: Sequence[Tensor], state: Sequence[Tensor], key: Tensor, x: Tensor, y: Tensor

@@ -66,9 +66,9 @@ def slots(module: nn.Module) -> dict[str, Slot]:
 
 def states(module: nn.Module) -> dict[str, Any]:
     """Return, by path, what every layer keeps besides its layers: parameters, buffers and attributes, to compare."""
-    found = {}
+    found: dict[str, Any] = {}
     for key, part in module.named_modules():
-        kept = part._parameters | part._buffers
+        kept: dict[str, Any] = part._parameters | part._buffers
         kept |= {name: value for name, value in vars(part).items() if name not in _OF_EVERY_MODULE}
         found |= {f"{key}.{name}" if key else name: _plain(value, _DEEPEST) for name, value in kept.items()}
     return found
