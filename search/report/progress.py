@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from search.report.clock import clock_of, in_unit, length
 from search.report.section import NO_BIRTHS, NOTHING_TRAINED, Axis, Figure, Section, missing
 from search.report.source import ReportedSearch
-from search.report.style import DASHES, OURS, RIVALS
-from search.report.text import figures, label, rounded
+from search.report.style import OURS, marks_of
+from search.report.text import estimate, figures, label, rounded
 from search.settings.baselines import adamw_among
 from search.store.views import LeaderboardEntry
 
@@ -45,27 +45,44 @@ def best_over_births(source: ReportedSearch) -> Section:
 
 
 def _figure(source: ReportedSearch, name: str, x: NDArray[Any], best: NDArray[Any], unit: str, caption: str) -> Figure:
+    less = ", less its standard error" * _has_error(source)
+    name_of_line = f"best program so far{less}"
     trace: dict[str, Any] = {
-        "type": "scatter", "mode": "lines+markers" if len(x) < 60 else "lines", "name": "best program so far",
+        "type": "scatter", "mode": "lines+markers" if len(x) < 60 else "lines", "name": name_of_line,
         "x": rounded(x), "y": rounded(best), "line": {"color": OURS, "width": 3, "shape": "hv"},
-        "hovertemplate": "%{y:.4f}<br>after %{x:,} " + unit + "<extra></extra>",
+        "hovertemplate": "%{y:.4g}<br>after %{x:,} " + unit + "<extra></extra>",
     }  # fmt: skip
     ends = rounded([x[0], x[-1]])
-    rivals = list(source.fitness_of_baselines.items())[: len(RIVALS)]
-    lines: list[dict[str, Any]] = []
-    for (baseline, fitness), colour, dash in zip(rivals, RIVALS, DASHES, strict=False):
-        rival = label(f"tuned {baseline}")
+    rivals, marks = source.fitness_of_baselines, marks_of(source.fitness_of_baselines)
+    lines: list[dict[str, Any]] = _leader(source, source.best, ends[-1:]) if source.best and less else []
+    for baseline, fitness in rivals.items():
+        rival, mark = label(f"tuned {baseline}"), marks[baseline]
         lines.append(
             {"type": "scatter", "mode": "lines", "name": rival, "x": ends, "y": [fitness] * 2,
-             "line": {"color": colour, "width": 2, "dash": dash},
-             "hovertemplate": "%{y:.4f}<extra>" + rival + "</extra>"}
+             "line": {"color": mark.colour, "width": 2, "dash": mark.dash},
+             "hovertemplate": "%{y:.4g}<extra>" + rival + "</extra>"}
         )  # fmt: skip
     # The first programs may be so much worse that all the rest would look alike.
-    values = [float(np.quantile(best, 0.02)), float(best[-1]), *(fitness for _, fitness in rivals)]
+    values = [float(np.quantile(best, 0.02)), float(best[-1]), *rivals.values()]
+    values += [] if source.best is None else [source.best.score]
     margin = 0.06 * (max(values) - min(values) or 1.0)
     x_axis = Axis("births" if unit == "births" else f"time since the search began ({unit}, while it ran)")
-    y_axis = Axis(f"best {source.meaning_of_fitness}", range=(min(values) - margin, max(values) + margin))
+    y_axis = Axis(source.meaning_of_fitness, range=(min(values) - margin, max(values) + margin))
     return Figure(name, caption, [trace, *lines], x_axis, y_axis)
+
+
+def _has_error(source: ReportedSearch) -> bool:
+    return source.best is not None and source.best.standard_error is not None
+
+
+def _leader(source: ReportedSearch, best: LeaderboardEntry, x: list[float]) -> list[dict[str, Any]]:
+    """Return the fitness of the program that leads at the end, above the lower bound at which the line ends."""
+    name = label(f"fitness of program {best.id} by now, with its standard error")
+    return [
+        {"type": "scatter", "mode": "markers", "name": name, "x": x, "y": rounded([best.score]),
+         "error_y": {"type": "data", "array": [best.standard_error], "thickness": 1.5, "width": 4},
+         "marker": {"color": OURS, "size": 9, "symbol": "diamond"}, "hovertemplate": "%{y:.4g}<extra>" + name + "</extra>"}
+    ]  # fmt: skip
 
 
 def _changes(values: NDArray[Any]) -> NDArray[Any]:
@@ -76,7 +93,8 @@ def _changes(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _caption(source: ReportedSearch, best: LeaderboardEntry) -> str:
-    text = f"The best program was born as number {best.birth + 1:,} of {source.row.births:,}"
+    text = f"The best program is {best.id}, birth {best.birth} of {source.row.births:,}, fitness"
+    text += f" {estimate(best.fitness, best.standard_error)}"
     ahead = ahead_of_baselines(source, best)
     return f"{text}, {ahead}, on the seeds that the search trains on." if ahead else f"{text}; no baseline was tuned."
 
