@@ -15,9 +15,9 @@ The place of a constant in the rule decides.
 
 Names that occur more than once are numbered; `c` always is. Of coefficients of averages, that of the first moment is
 `beta1` and that of the second `beta2`, as in Adam, also where there is no other. Coefficients of averages come first,
-those of first moments before those of second ones; the rest follows in order of use. Two coefficients of averages are what torch's own
-optimizers take as one argument, `betas`, in this order. A number of which a power of the step is taken is the
-coefficient of an average, if it is equal to one: then the power corrects the bias of that average.
+those of first moments before those of second ones; the rest follows in order of use. Two coefficients of averages are
+what torch's own optimizers take as one argument, `betas`, in this order. A number of which a power of the step is taken
+is the coefficient of an average, if it is equal to one: then the power corrects the bias of that average.
 """
 
 from __future__ import annotations

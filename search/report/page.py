@@ -68,8 +68,8 @@ def page_of(source: ReportedSearch) -> Page:
     winner = winner_of(source)
     sections = [
         best_over_births(source), program(source, winner), family(source, winner), leaderboard(source),
-        pareto(source), loss_curves(source, winner), verdict(source), meta_validation(source), funnel(source), proof(source),
-        answers(source), failures(source), workers(source), settings_and_versions(source),
+        pareto(source), loss_curves(source, winner), verdict(source), meta_validation(source), funnel(source),
+        proof(source), answers(source), failures(source), workers(source), settings_and_versions(source),
     ]  # fmt: skip
     summary = summary_of(source, winner)
     return Page(source.name, source.row.state, source.results.location, summary, sections, datetime.now(UTC))

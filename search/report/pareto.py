@@ -78,7 +78,8 @@ def _baselines(source: ReportedSearch) -> list[dict[str, Any]]:
                 {"type": "scatter", "mode": "markers", "name": name, "x": [len(live_statements(program))],
                  "y": rounded([fitness[row.name]]), "customdata": [states_in_words(program)],
                  "marker": {"color": marks[row.name].colour, "symbol": "x", "size": 10},
-                 "hovertemplate": "%{y:.4g} with %{x} live statements, states: %{customdata}<extra>" + name + "</extra>"}
+                 "hovertemplate": "%{y:.4g} with %{x} live statements, states: %{customdata}"
+                                  "<extra>" + name + "</extra>"}
             )  # fmt: skip
     return found
 
@@ -95,5 +96,5 @@ def _caption(front: Sequence[Size], left_out: int) -> str:
     if leanest is not best and best.lower_bound > 0:
         text += f", and {plural(leanest.live_statements, 'statement')} are enough for 95 % of the best fitness"
     if left_out:
-        text += f". {plural(left_out, 'size')}, too far behind for this figure, {'is' if left_out == 1 else 'are'} left out"
+        text += f". Left out, as they are too far behind for this figure: {plural(left_out, 'size')}"
     return f"{text}."

@@ -39,14 +39,15 @@ def best_over_births(source: ReportedSearch) -> Section:
         shown.append(_figure(source, "best-over-time", times[kept], best[kept], unit, caption))
     lead = "The line is the best program so far"
     if source.best.standard_error is not None:
-        lead += ", by its fitness less the standard error of that; it falls where a leader turns out to have been lucky"
+        lead += ", by the lower bound of its fitness, one standard error below; it falls"
+        lead += " where a leader turns out to have been lucky"
     lead += "; broken lines are known optimizers, tuned on the same tasks and seeds."
     return Section("progress", "Best fitness", shown, lead, columns=True)
 
 
 def _figure(source: ReportedSearch, name: str, x: NDArray[Any], best: NDArray[Any], unit: str, caption: str) -> Figure:
-    less = ", less its standard error" * _has_error(source)
-    name_of_line = f"best program so far{less}"
+    has_error = source.best is not None and source.best.standard_error is not None
+    name_of_line = "best so far, lower bound" if has_error else "best program so far"
     trace: dict[str, Any] = {
         "type": "scatter", "mode": "lines+markers" if len(x) < 60 else "lines", "name": name_of_line,
         "x": rounded(x), "y": rounded(best), "line": {"color": OURS, "width": 3, "shape": "hv"},
@@ -54,7 +55,7 @@ def _figure(source: ReportedSearch, name: str, x: NDArray[Any], best: NDArray[An
     }  # fmt: skip
     ends = rounded([x[0], x[-1]])
     rivals, marks = source.fitness_of_baselines, marks_of(source.fitness_of_baselines)
-    lines: list[dict[str, Any]] = _leader(source, source.best, ends[-1:]) if source.best and less else []
+    lines: list[dict[str, Any]] = _leader(source.best, ends[-1:]) if source.best and has_error else []
     for baseline, fitness in rivals.items():
         rival, mark = label(f"tuned {baseline}"), marks[baseline]
         lines.append(
@@ -64,24 +65,21 @@ def _figure(source: ReportedSearch, name: str, x: NDArray[Any], best: NDArray[An
         )  # fmt: skip
     # The first programs may be so much worse that all the rest would look alike.
     values = [float(np.quantile(best, 0.02)), float(best[-1]), *rivals.values()]
-    values += [] if source.best is None else [source.best.score]
+    values += [] if source.best is None else [source.best.score + (source.best.standard_error or 0.0)]
     margin = 0.06 * (max(values) - min(values) or 1.0)
     x_axis = Axis("births" if unit == "births" else f"time since the search began ({unit}, while it ran)")
     y_axis = Axis(source.meaning_of_fitness, range=(min(values) - margin, max(values) + margin))
-    return Figure(name, caption, [trace, *lines], x_axis, y_axis)
+    return Figure(name, caption, [trace, *lines], x_axis, y_axis, height=400)
 
 
-def _has_error(source: ReportedSearch) -> bool:
-    return source.best is not None and source.best.standard_error is not None
-
-
-def _leader(source: ReportedSearch, best: LeaderboardEntry, x: list[float]) -> list[dict[str, Any]]:
+def _leader(best: LeaderboardEntry, x: list[float]) -> list[dict[str, Any]]:
     """Return the fitness of the program that leads at the end, above the lower bound at which the line ends."""
-    name = label(f"fitness of program {best.id} by now, with its standard error")
+    name = f"program {best.id} ± error"
     return [
         {"type": "scatter", "mode": "markers", "name": name, "x": x, "y": rounded([best.score]),
          "error_y": {"type": "data", "array": [best.standard_error], "thickness": 1.5, "width": 4},
-         "marker": {"color": OURS, "size": 9, "symbol": "diamond"}, "hovertemplate": "%{y:.4g}<extra>" + name + "</extra>"}
+         "marker": {"color": OURS, "size": 9, "symbol": "diamond"},
+         "hovertemplate": "%{y:.4g}<extra>" + name + "</extra>"}
     ]  # fmt: skip
 
 

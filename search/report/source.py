@@ -49,7 +49,7 @@ class ReportedSearch:
     @property
     def meaning_of_fitness(self) -> str:
         """What the fitness is, for axes."""
-        return "score (0 tuned AdamW, 1 best known)" if len(self.tasks) > 1 else "fitness (negative validation loss)"
+        return "score (0 tuned AdamW, 1 best known)" if len(self.tasks) > 1 else "negative validation loss"
 
     def parse(self, genome: str, name: str) -> Program:
         """Return a program from its text in the database.

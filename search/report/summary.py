@@ -10,8 +10,9 @@ from search.report.progress import ahead_of_baselines
 from search.report.proof import proof_interrupted, proof_outcome
 from search.report.source import ReportedSearch
 from search.report.text import capitalized, estimate, figures, plural, share
+from search.report.verdict import verdict_sentence
 from search.report.winner import Winner
-from search.results.text import STRATEGIES, in_trainings, verdict_line
+from search.results.text import STRATEGIES, in_trainings
 
 
 class Tile(NamedTuple):
@@ -32,7 +33,7 @@ def summary_of(source: ReportedSearch, winner: Winner | None) -> Summary:
     """Return what was searched, how much was trained, what was found, how far it is ahead, and whether that is
     confirmed."""
     verdict = source.verdict
-    judged = [] if verdict is None else [f"{capitalized(verdict_line(verdict, source.row.births))}."]
+    judged = [] if verdict is None else [verdict_sentence(source, verdict)]
     sentences = [*judged, _searched(source), _trained(source), _found(source, winner), _confirmed(source, winner)]
     tiles = [Tile(f"{source.row.births:,}", "programs born"), Tile(f"{source.row.trained:,}", "of them trained")]
     if winner is not None:

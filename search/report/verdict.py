@@ -19,11 +19,13 @@ def verdict(source: ReportedSearch) -> Section:
             " fresh seeds: everything else on this page is about the seeds that it trains on. `optsearch run` goes on."
         )
         return missing("verdict", title, why)
-    lead = f"{capitalized(verdict_line(found, source.row.births))}. "
-    lead += (
-        "Nothing was selected on these seeds, so they say less of a program than the search does where that was lucky."
-    )
+    lead = f"{verdict_sentence(source, found)} Nothing was selected on these seeds, so no luck of the search is in it."
     return Section("verdict", title, [_table(source, found)], lead)
+
+
+def verdict_sentence(source: ReportedSearch, found: VerdictEntry) -> str:
+    """Return what the terminal says, as a sentence of a page."""
+    return f"{capitalized(verdict_line(found, source.row.births))}.".replace(" +- ", " ± ")
 
 
 def _table(source: ReportedSearch, found: VerdictEntry) -> DataTable:

@@ -51,8 +51,7 @@ def workers(source: ReportedSearch) -> Section:
 
 def _at_once(found: Sequence[WorkerEntry]) -> int:
     """Return how many workers there were at the same time: a run that is continued has others than the one before."""
-    changes = sorted([(row.began, 1) for row in found] + [(row.ended, -1) for row in found], key=lambda c: (c[0], -c[1]))
-    return max(np.cumsum([change for _, change in changes], dtype=int).tolist(), default=0)
+    return max((sum(other.began <= row.began <= other.ended for other in found) for row in found), default=0)
 
 
 def _table(found: Sequence[WorkerEntry]) -> DataTable:

@@ -255,8 +255,8 @@ class Store:
                 )
                 for row in map(reader.row, connection.execute(query)):
                     known[TrainingKey(row.key, task_fingerprint, row.seed)] = Outcome(
-                        Status(row.status), row.fitness, list(row.curve), row.steps, row.seconds, row.reason, row.device,
-                        row.host, row.pid,
+                        Status(row.status), row.fitness, list(row.curve), row.steps, row.seconds, row.reason,
+                        row.device, row.host, row.pid,
                     )
         return known
 

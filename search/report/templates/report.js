@@ -28,7 +28,8 @@ function painted(value, style) {
   return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, painted(item, style)]));
 }
 
-function layoutOf(layout, style) {
+/** What plotly takes; on a phone a figure is higher by its legend, of which each entry takes a line there. */
+function layoutOf(layout, entries, style) {
   const colour = (name) => style.getPropertyValue("--" + name).trim();
   const axis = { gridcolor: colour("line"), linecolor: colour("line"), zerolinecolor: colour("muted"), automargin: true };
   const titled = (own) => ({ ...axis, ...own, title: { font: { size: 13 }, ...own.title } });
@@ -42,6 +43,7 @@ function layoutOf(layout, style) {
     hoverlabel: { bgcolor: colour("ground"), bordercolor: colour("muted"), font: { color: colour("ink") }, namelength: -1 },
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
     ...layout,
+    height: layout.height + (layout.showlegend && innerWidth < 600 ? 20 * entries : 0),
     xaxis: titled(layout.xaxis),
     yaxis: titled(layout.yaxis),
   };
@@ -55,7 +57,7 @@ function draw(Plotly) {
   return Promise.all(
     Object.entries(figures).map(([name, figure]) => {
       const { data, layout } = painted(figure, style);
-      return Plotly.react("plot-" + name, data, layoutOf(layout, style), config);
+      return Plotly.react("plot-" + name, data, layoutOf(layout, data.length, style), config);
     }),
   );
 }
