@@ -67,7 +67,7 @@ def page_of(source: ReportedSearch) -> Page:
     """
     winner = winner_of(source)
     sections = [
-        best_over_births(source), program(source, winner), family(source, winner), leaderboard(source),
+        best_over_births(source, winner), program(source, winner), family(source, winner), leaderboard(source),
         pareto(source), loss_curves(source, winner), verdict(source), meta_validation(source), funnel(source),
         proof(source), answers(source), failures(source), workers(source), settings_and_versions(source),
     ]  # fmt: skip

@@ -12,14 +12,15 @@ from search.report.clock import clock_of, in_unit, length
 from search.report.section import NO_BIRTHS, NOTHING_TRAINED, Axis, Figure, Section, missing
 from search.report.source import ReportedSearch
 from search.report.style import OURS, marks_of
-from search.report.text import estimate, figures, label, rounded
+from search.report.text import capitalized, estimate, figures, label, rounded
+from search.report.winner import Winner
 from search.settings.baselines import adamw_among
 from search.store.views import LeaderboardEntry
 
 POINTS = 400  # of a curve
 
 
-def best_over_births(source: ReportedSearch) -> Section:
+def best_over_births(source: ReportedSearch, winner: Winner | None) -> Section:
     """Return the section about the best fitness so far."""
     rows = [row for row in source.progress if row.best_so_far is not None]
     if not rows or source.best is None:
@@ -27,7 +28,7 @@ def best_over_births(source: ReportedSearch) -> Section:
     births = np.array([row.births_so_far for row in rows], dtype=float)
     best = np.array([row.best_so_far for row in rows], dtype=float)
     kept = _changes(best)
-    caption = _caption(source, source.best)
+    caption = _caption(source, source.best, winner)
     shown = [_figure(source, "best-over-births", births[kept], best[kept], "births", caption)]
     clock = clock_of(source)
     if clock is not None:
@@ -90,11 +91,16 @@ def _changes(values: NDArray[Any]) -> NDArray[Any]:
     return kept if len(kept) <= POINTS else kept[np.linspace(0, len(kept) - 1, POINTS).round().astype(int)]
 
 
-def _caption(source: ReportedSearch, best: LeaderboardEntry) -> str:
-    text = f"The best program is {best.id}, birth {best.birth} of {source.row.births:,}, fitness"
+def _caption(source: ReportedSearch, best: LeaderboardEntry, winner: Winner | None) -> str:
+    """Return which program leads in the search, and where that is not the winner, what this page says of the winner."""
+    text = f"Program {best.id}, birth {best.birth} of {source.row.births:,}, leads the search with fitness"
     text += f" {estimate(best.fitness, best.standard_error)}"
     ahead = ahead_of_baselines(source, best)
-    return f"{text}, {ahead}, on the seeds that the search trains on." if ahead else f"{text}; no baseline was tuned."
+    text += f", {ahead}, on the seeds that the search trains on" if ahead else "; no baseline was tuned"
+    if winner is not None and winner.row.id != best.id:
+        known = estimate(winner.row.fitness, winner.row.standard_error)
+        text += f". {capitalized(winner.name)}, of which this page says more, has {known}: it {winner.chosen_for}"
+    return f"{text}."
 
 
 def ahead_of_baselines(source: ReportedSearch, program: LeaderboardEntry) -> str:
