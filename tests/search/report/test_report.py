@@ -404,7 +404,7 @@ def test_a_search_in_which_everything_failed(path: Path, tmp_path: Path) -> None
 
 
 def test_without_funnel_and_proof_nothing_is_confirmed(path: Path, tmp_path: Path) -> None:
-    tables = ("proof", "opening", "selection", "simplification", "task_noise")
+    tables = ("proof", "opening", "selection", "simplification", "task_noise", "verdict")
     page = made(changed(path, tmp_path, *(f"DELETE FROM {table}" for table in tables)))
     assert "Neither a funnel nor the locked tasks have confirmed this yet" in page.sections["summary"]
     assert "because it has the highest fitness in the search" in page.sections["program"]
@@ -443,14 +443,14 @@ def hostile(path: Path, tmp_path_factory: pytest.TempPathFactory) -> ParsedPage:
         "UPDATE selection SET competitor = :text || id, task = :text, baseline = :text, funnel = :text",
         "UPDATE proof SET competitor = :text || competitor, task = :text || task",
         "UPDATE task_noise SET task = :text || id", "UPDATE opening SET opened = :text",
-        "UPDATE training SET task = :text, reason = :text, device = :text", "UPDATE search SET settings = :settings",
+        "UPDATE training SET task = :text, reason = :text, device = :text, host = :text", "UPDATE search SET settings = :settings",
         text=HOSTILE, settings=settings,
     ))  # fmt: skip
 
 
 def test_hostile_text_is_shown_and_nothing_else(page: ParsedPage, hostile: ParsedPage) -> None:
     """The same elements as on a page without it, none of them made by text."""
-    for name in ("curves", "family", "leaderboard", "funnel", "proof", "failures", "settings"):
+    for name in ("curves", "family", "leaderboard", "funnel", "proof", "failures", "workers", "settings"):
         assert "<script>alert(1)" in hostile.sections[name] and "{{7*7}}" in hostile.sections[name], name
     kinds = {tag for tag, _ in hostile.tags}
     assert kinds <= {tag for tag, _ in page.tags} and "img" not in kinds
