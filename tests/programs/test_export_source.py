@@ -46,10 +46,10 @@ SUMS = "g2 = g * g\nv = v * {}\nv = v + g2\nm = {} * m\nm = g + m\nx = sqrt(v)\n
         (str(zoo.load("sgd_momentum")), {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0005}),
         (str(zoo.load("raw_lion")), {"lr": 1.0, "beta1": 0.899, "c1": 1.109, "weight_decay": 0.4602, "c2": 0.0002}),
         (AVERAGES.format("interp(g2, v, 0.99)", "interp(g, m, 0.9)"), {"lr": 1.0, "betas": (0.9, 0.99)}),
-        (AVERAGES.format("interp(g2, v, 0.9)", "interp(g2, m, 0.99)"), {"lr": 1.0, "beta1": 0.9, "beta2": 0.99}),
-        (AVERAGES.format("interp(g2, v, 0.9)", "interp(m, g, 0.1)"), {"lr": 1.0, "beta1": 0.9, "beta2": 0.1}),
+        (AVERAGES.format("interp(g2, v, 0.9)", "interp(g2, m, 0.99)"), {"lr": 1.0, "beta2": 0.9, "beta3": 0.99}),
+        (AVERAGES.format("interp(g2, v, 0.9)", "interp(m, g, 0.1)"), {"lr": 1.0, "beta2": 0.9, "beta3": 0.1}),
         (SUMS.format("0.99", "0.9"), {"lr": 1.0, "betas": (0.9, 0.99)}),
-        (SUMS.format("0.99", "1.1"), {"lr": 1.0, "beta": 0.99, "c1": 1.1}),
+        (SUMS.format("0.99", "1.1"), {"lr": 1.0, "beta2": 0.99, "c1": 1.1}),
         (
             "u = interp(g, m, 0.8)\nm = interp(g, m, 0.9)\nv = interp(u, v, 0.5)\nupdate = u + v",
             {"lr": 1.0, "beta1": 0.8, "beta2": 0.9, "beta3": 0.5},
