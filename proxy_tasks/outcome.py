@@ -40,7 +40,7 @@ class Outcome(NamedTuple):
 
     `fitness` is minus the final validation loss, None unless `status` is ok. `curve` holds mean training losses over
     twentieths of the steps, as far as they are finite. `seconds` is the replica's share of the time of its batch,
-    `device` what it was trained on.
+    `device` what it was trained on, `host` and `pid` the machine and the process; None where no worker can say.
     """
 
     status: Status
@@ -50,6 +50,8 @@ class Outcome(NamedTuple):
     seconds: float
     reason: str | None = None
     device: str = "cpu"
+    host: str | None = None
+    pid: int | None = None
 
 
 class Hurdle(NamedTuple):

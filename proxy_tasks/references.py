@@ -39,6 +39,11 @@ def reference(task: Task) -> Reference | None:
     return _references().get(task.name)
 
 
+def recorded_names() -> list[str]:
+    """Return the names of the optimizers that are recorded, in the order of the file."""
+    return list(dict.fromkeys(name for known in _references().values() for name in known.optimizers))
+
+
 @cache
 def _references() -> dict[str, Reference]:
     data: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))

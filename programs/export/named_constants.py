@@ -13,17 +13,19 @@ The place of a constant in the rule decides.
 | `get_steps`                                              | total_steps  | 1 and more  |
 | anything else, or a value out of range                   | c            | any number  |
 
-Names that occur more than once are numbered; `c` always is. Coefficients of averages come first, those of first moments
-before those of second ones; the rest follows in order of use. Two coefficients of averages are what torch's own
-optimizers take as one argument, `betas`, in this order. A number of which a power of the step is taken is the
-coefficient of an average, if it is equal to one: then the power corrects the bias of that average.
+Names that occur more than once are numbered; `c` always is. Of coefficients of averages, that of the first moment is
+`beta1` and that of the second `beta2`, as in Adam, also where there is no other. Coefficients of averages come first,
+those of first moments before those of second ones; the rest follows in order of use. Two coefficients of averages are
+what torch's own optimizers take as one argument, `betas`, in this order. A number of which a power of the step is taken
+is the coefficient of an average, if it is equal to one: then the power corrects the bias of that average.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import count
 from typing import NamedTuple
 
 from programs.graph import LR, M, V, W
@@ -95,14 +97,29 @@ def named_constants(rule: LoweredRule) -> dict[int, NamedConstant]:
     is_pair = list(averages.values()) in ([False, False], [False, True])
     counts = Counter(base for base, _, _ in found.values())
     used: Counter[str] = Counter()
+    betas = _numbers_of_betas([n for n in [*averages, *others] if found[n][0] == "beta"], averages)
     result = {}
     for n in [*averages, *others]:
         base, check, meaning = found[n]
         used[base] += 1
-        name = base if counts[base] == 1 and base != "c" else f"{base}{used[base]}"
+        number = betas.get(n, used[base])
+        name = base if counts[base] == 1 and base != "c" and n not in betas else f"{base}{number}"
         check = check and check.format(name)
         result[n] = NamedConstant(name, rule.constants[n], check, meaning, is_pair and n in averages, n == rule.steps)
     return result | {n: result[average] for n, average in corrections.items()}
+
+
+def _numbers_of_betas(coefficients: Sequence[int], averages: Mapping[int, bool]) -> dict[int, int]:
+    """Return the numbers of coefficients that are called beta: of the first moment 1, of the second 2, as in Adam.
+
+    The others follow. Nothing is numbered where no coefficient is of an average: the caller counts these.
+    """
+    moments = {averages[n]: n for n in reversed(coefficients) if n in averages}
+    found = {n: 1 + is_second for is_second, n in moments.items()}
+    if not found:
+        return {}
+    following = count(3 if True in moments else 2)
+    return found | {n: next(following) for n in coefficients if n not in found}
 
 
 def _stays_a_number(rule: LoweredRule, n: int) -> bool:

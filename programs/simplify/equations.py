@@ -1,7 +1,8 @@
 r"""A program as LaTeX: what one step computes, time as an index, hyperparameters by their names.
 
 Values that are used once stand where they are used, the others have equations of their own. The learning rate is
-$\eta_t$, its peak $\eta$ times the value of the schedule; the weights move by $w_{t+1} = w_t - u_t$.
+$\eta_t$, its peak $\eta$ times the value of the schedule; steps count from $t = 1$ to $T$, and the weights move by
+$w_{t+1} = w_t - u_t$.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ _TEMPLATES = {
     "global_norm": (r"\left\lVert {0} \right\rVert", _ATOM, (_SUM,)),
     "dot": (r"\left\langle {0}, {1} \right\rangle", _ATOM, (_SUM, _SUM)),
     "interp": ("(1 - {2})\\,{0} + {2}\\,{1}", _SUM, (_PREFIX, _PREFIX, _ATOM)),
+    "get_step": ("t", _ATOM, ()),
+    "get_steps": ("T", _ATOM, ()),
     "get_pi": (r"\pi", _ATOM, ()),
     "get_e": ("e", _ATOM, ()),
 }
@@ -107,7 +110,7 @@ class _Equations:
             symbol = named.get(n)
             if symbol is None and uses[n] > 1 and len(text.latex) > _SHORT:
                 extra += 1
-                symbol = f"x^{{({extra})}}_t"
+                symbol = f"x_{{{extra},t}}"
             if symbol is not None:
                 rows.append(f"{symbol} &= {text.latex}")
                 text = _Text(symbol, _ATOM)
@@ -131,7 +134,7 @@ class _Equations:
 
     def values(self) -> list[str]:
         """Return the line that gives the hyperparameters their values, if there are any."""
-        shown = [(_symbol(name), self._rule.constants[n]) for n, name in self._names.items()]
+        shown = list({_symbol(name): self._rule.constants[n] for n, name in self._names.items()}.items())
         if self._rule.is_read(LR) and self._rule.lr != 1.0:
             shown.insert(0, (r"\eta_t = s_t \cdot \eta,\ \eta", self._rule.lr))
         text = r",\quad ".join(f"{symbol} = {_number(value).latex}" for symbol, value in shown)
@@ -143,6 +146,8 @@ def _call(function: str, args: list[_Text]) -> _Text:
         args = sorted(
             args, key=lambda a: not re.match(r"-?\d|\\(beta|lambda|mu|theta|varepsilon|eta)(?![a-z])|c_\{", a.latex)
         )
+    if function == "add" and args[1].latex.startswith("-"):  # a sum with what has a sign of its own
+        return _Text(f"{args[0].latex} {args[1].latex}", _SUM)
     if function in _TEMPLATES:
         template, binding, places = _TEMPLATES[function]
         return _Text(template.format(*(a.within(p) for a, p in zip(args, places, strict=True))), binding)

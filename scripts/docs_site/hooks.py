@@ -18,6 +18,7 @@ from scripts.docs_site.functions_page import functions_page  # noqa: E402
 from scripts.docs_site.python_page import python_page  # noqa: E402
 from scripts.docs_site.settings_page import settings_page  # noqa: E402
 from scripts.docs_site.store_page import store_page  # noqa: E402
+from scripts.docs_site.tasks_page import tasks_page  # noqa: E402
 
 PAGES = {
     "reference/commands.md": commands_page,
@@ -25,6 +26,7 @@ PAGES = {
     "reference/python.md": python_page,
     "reference/settings.md": settings_page,
     "reference/store.md": store_page,
+    "reference/tasks.md": tasks_page,
     "reference/changes.md": lambda: (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"),
 }
 _OUTSIDE = re.compile(r"\]\(\.\./((?:configs|scripts|tests|search|programs|proxy_tasks)/[^)#]+|README\.md|LICENSE)\)")

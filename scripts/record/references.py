@@ -1,7 +1,6 @@
 """Tune AdamW, Lion and SGD with momentum on built-in tasks and record what they reach.
 
     python -m scripts.record.references [TASK ...] [--store references.db] [--workers 2] [--seeds 5]
-    python -m scripts.record.references --table     # what is recorded, in Markdown, for docs/tasks.md
 
 Writes `proxy_tasks/references.json`, task by task; what is in the store is not trained again. Optimizers are tuned on
 three seeds as baselines are (`search/training/tuning.py`). The best setting is trained again on fresh seeds, of which
@@ -21,7 +20,7 @@ from dataclasses import replace
 from typing import Any
 
 from proxy_tasks import SUITE, TASKS, Task
-from proxy_tasks.references import FILE, reference
+from proxy_tasks.references import FILE
 
 from search.settings.baselines import BASELINES
 from search.settings.seeds import tuning_seeds
@@ -67,17 +66,6 @@ def entry(recorder: Recorder, task: Task) -> dict[str, Any]:
     return {"baseline": baseline, "best": best if best < baseline else None, "optimizers": optimizers}
 
 
-def table() -> None:
-    """Print what is recorded: losses, learning rates, and the best known."""
-    names = RECORDED
-    print(f"| task | steps x batch | {' | '.join(names)} | best known |\n|{'---|' * (len(names) + 3)}")
-    for name, task in TASKS.items():
-        if known := reference(task):
-            tuned = [f"{t.loss:.3g} ± {t.sigma:.1g} at {t.learning_rate:g}" for t in known.optimizers.values()]
-            best = "-" if known.best is None else f"{known.best:.3g}"
-            print(f"| {name} | {task.steps} x {task.batch_size} | {' | '.join(tuned)} | {best} |")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     everything = [*SUITE, *(f"{base}_{variant}" for variant in VARIANTS for base in SUITE)]
@@ -85,11 +73,7 @@ def main() -> None:
     parser.add_argument("--store", default="references.db")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
-    if options.table:
-        table()
-        return
     with opened(options.store, EvaluatorSettings(workers=options.workers)) as (store, evaluator):
         recorder = Recorder(TrainingService(store, evaluator, batch_size=16, dedup=Dedup()), options.seeds)
         for name in options.tasks:

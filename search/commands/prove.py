@@ -27,8 +27,8 @@ from search.settings.meaning import VERSIONS, meaning_of_tasks, refuse_changes
 from search.settings.settings import Dedup, EvaluatorSettings
 from search.store import ProofRow, open_store
 from search.store.encoding import clean_number
-from search.store.proofs import Opening, finish_proof, open_locked, passed_funnel
-from search.store.views import ProgramEntry
+from search.store.proofs import finish_proof, open_locked, passed_funnel
+from search.store.views import OpeningEntry, ProgramEntry
 from search.training.service import TrainingService
 from search.training.session import interrupt, on_signals, training_beside
 from search.training.statistics import Difference, p_of
@@ -104,7 +104,7 @@ def prove_finalist(
         console.print(f"{service.trained} trainings in this run; all results are in v_proof of {store.location}")
 
 
-def _opening(results: Results, entry: ProgramEntry, dataflow: str, agree: Callable[[str], None]) -> Opening:
+def _opening(results: Results, entry: ProgramEntry, dataflow: str, agree: Callable[[str], None]) -> OpeningEntry:
     """Return the right to open the locked tasks for this program, recorded.
 
     Raises:
@@ -138,7 +138,7 @@ def _opening(results: Results, entry: ProgramEntry, dataflow: str, agree: Callab
     meaning = {VERSIONS: meaning_of_tasks({task: get_task(task) for task in LOCKED})}
     if before is None:
         agree(name)
-        return open_locked(results.store, entry.id, dataflow, funnel.funnel, meaning)
+        return open_locked(results.store, entry.id, dataflow, funnel.funnel, cost_of_proof().trainings, meaning)
     fix = "go on where they are what they were: the locked tasks are opened once"
     refuse_changes(f"{name}: its proof", before.settings, meaning, fix)
     return before

@@ -19,10 +19,10 @@ from search.commands.proof_tables import show_proof
 from search.commands.terminal import console, describe, estimate, number, show_program, show_table
 from search.results.queries import Duplicates
 from search.results.results import Results, open_results
-from search.results.text import change, printable
+from search.results.text import change, interrupted_proof, printable
 from search.settings.baselines import adamw_among
 from search.store.keys import Answer
-from search.store.views import BaselineEntry, FunnelEntry, LineageEntry, ProgramEntry, ProofEntry
+from search.store.views import BaselineEntry, FunnelEntry, LineageEntry, OpeningEntry, ProgramEntry, ProofEntry
 
 EXAMPLES = 5  # ids of duplicates that are named
 
@@ -57,6 +57,8 @@ class Found(NamedTuple):
     trainings: list[CompetitorCurves]
     funnel: list[FunnelEntry]
     proof: list[ProofEntry]
+    opening: OpeningEntry | None
+    """That of the locked tasks for it, or for a program that does the same."""
 
     @property
     def parent_id(self) -> int | None:
@@ -92,6 +94,7 @@ def write_program(results: Results, program_id: int, form: Form) -> None:
         table_of("duplicates", Duplicates, found.duplicates),
         Table("curves", CURVE_COLUMNS, curve_rows(found.trainings)),
         table_of("funnel", FunnelEntry, found.funnel),
+        table_of("opening", OpeningEntry, [] if found.opening is None else [found.opening]),
         table_of("proof", ProofEntry, found.proof),
     ]
     write(form, "show", results.location, tables)
@@ -116,6 +119,7 @@ def _find(results: Results, program_id: int) -> Found:
         [curves_of(results, name, of, named.tasks) for name, of in competitors],
         results.funnels_of(program_id=program_id),
         results.proof(program_id),
+        results.opening(row.dataflow_hash),
     )
 
 
@@ -137,9 +141,10 @@ def _show(results: Results, found: Found) -> None:
     show_curves(found.trainings)
     if found.funnel:
         _show_funnel(found.funnel)
-    if found.proof:
-        opening = results.opening(row.dataflow_hash)
-        show_proof(found.proof, opening.openings if opening is not None else 1)
+    if found.opening is not None and found.opening.finished is None:
+        console.print(f"proof: {interrupted_proof(found.opening)}")
+    elif found.proof:
+        show_proof(found.proof, 1 if found.opening is None else found.opening.openings)
 
 
 def _facts(results: Results, found: Found) -> list[tuple[str, str]]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from proxy_tasks import TASKS
-from proxy_tasks.references import reference
+from proxy_tasks.references import recorded_names, reference
 
 from search.commands.terminal import show_table
 
 
 def command() -> None:
     """The built-in tasks."""
-    known = {task.name: recorded.optimizers for task in TASKS.values() if (recorded := reference(task))}
-    names = list(dict.fromkeys(name for optimizers in known.values() for name in optimizers))
+    names = recorded_names()
     rows = []
     for task in TASKS.values():
-        tuned = known.get(task.name, {})
+        known = reference(task)
+        tuned = {} if known is None else known.optimizers
         losses = [f"{tuned[name].loss:.3g}" if name in tuned else "-" for name in names]
         rows.append([task.name, task.model, str(task.steps), str(task.batch_size), *losses])
     columns = ["task", "model", "steps", "batch", *names]

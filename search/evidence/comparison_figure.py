@@ -156,7 +156,7 @@ def _draw_fitness(axes: Any, arms: Sequence[str], curves: Sequence[Curves]) -> N
     axes.set_xscale("log")
     axes.set_ylim(bottom=min(lowest, default=None))
     axes.set_xlabel("programs trained for each population")
-    axes.set_ylabel("best fitness so far (minus validation loss)")
+    axes.set_ylabel("best fitness so far (negative validation loss)")
     axes.set_title("mean over populations, band: standard error", fontsize=10)
 
 

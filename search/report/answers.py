@@ -33,7 +33,7 @@ def answers(source: ReportedSearch) -> Section:
         return missing("cache", title, NO_BIRTHS)
     stretches = _stretches(rows)
     ends = [part[-1].births_so_far for part in stretches]
-    answers = [answer for answer in _ANSWERS if answer[0] != "raced" or rows[-1].raced_so_far]
+    answers = [answer for answer in _ANSWERS if any(getattr(row, answer[0]) for row in rows)]
     traces: list[dict[str, Any]] = [
         {"type": "scatter", "mode": "lines", "name": name, "stackgroup": "all", "x": ends,
          "y": [_rate(part, column) for part in stretches], "line": {"color": colour, "width": 1}, "fillcolor": colour,

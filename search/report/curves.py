@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from proxy_tasks.outcome import Status
 
-from search.report.section import Axis, Figure, Section, missing
+from search.report.section import Axis, Figure, Section, axis_of, missing
 from search.report.source import ReportedSearch
-from search.report.style import DASHES, OURS, RIVALS
+from search.report.style import OURS, Mark, marks_of
 from search.report.text import label, plural, rounded
 from search.report.winner import Winner
 from search.settings.baselines import PLAIN_ADAMW, TORCH_ADAMW
@@ -21,7 +21,6 @@ from search.store.views import TrainingEntry
 
 MOST_TASKS = 8
 MOST_TRAININGS = 2000  # of one program, whose curves are read
-_WIDE = 20.0  # ratio of losses beyond which a logarithmic axis shows more
 
 CurvesOfTask = dict[str, list[TrainingEntry]]  # by the program's key
 
@@ -31,14 +30,15 @@ def loss_curves(source: ReportedSearch, winner: Winner | None) -> Section:
     title = "Loss curves"
     if winner is None:
         return missing("curves", title, "No program has trained well yet, so there is no curve to show.")
-    names = {winner.row.key: winner.name}
+    names, marks = {winner.row.key: winner.name}, {winner.row.key: Mark(OURS, "solid", "circle")}
+    of_baselines = marks_of(row.name for row in source.baselines)
     trainings = source.results.trainings(winner.row, Status.OK, MOST_TRAININGS)
     for row in source.baselines:
         if row.key not in names:
-            names[row.key] = f"tuned {row.name}"
+            names[row.key], marks[row.key] = f"tuned {row.name}", of_baselines[row.name]
             trainings += source.results.trainings(row, Status.OK, MOST_TRAININGS)
     shown = _tasks(_by_task(trainings), winner.row.key, source.tasks)
-    figures = [_figure(place, of_task, names, winner) for place, of_task in enumerate(shown[:MOST_TASKS])]
+    figures = [_figure(place, of_task, names, marks, winner) for place, of_task in enumerate(shown[:MOST_TASKS])]
     if not figures:
         why = f"The trainings of {winner.name} are not in this store any more; `optsearch eval` trains it again."
         return missing("curves", title, why)
@@ -65,22 +65,23 @@ def _tasks(curves: Sequence[CurvesOfTask], winner: str, tasks: Sequence[str]) ->
     return compared or [of_task for of_task in with_winner if of_task[winner][0].task in tasks]
 
 
-def _figure(place: int, of_task: CurvesOfTask, names: Mapping[str, str], winner: Winner) -> Figure:
+def _figure(
+    place: int, of_task: CurvesOfTask, names: Mapping[str, str], marks: Mapping[str, Mark], winner: Winner
+) -> Figure:
     ours = winner.row.key
     task = of_task[ours][0].task
     means = {key: _mean(of_task[key]) for key in names if key in of_task}
     traces = []
-    for key, colour, dash in zip(means, (OURS, *RIVALS), ("solid", *DASHES), strict=False):
+    for key in means:
         steps = of_task[key][0].steps * np.arange(1, len(means[key]) + 1) / len(means[key])
         name = label(names[key])
         traces.append(
             {"type": "scatter", "mode": "lines", "name": name, "x": rounded(steps), "y": rounded(means[key]),
-             "line": {"color": colour, "width": 3 if key == ours else 2, "dash": dash},
+             "line": {"color": marks[key].colour, "width": 3 if key == ours else 2, "dash": marks[key].dash},
              "hovertemplate": "%{y:.4g} at step %{x:.0f}<extra>" + name + "</extra>"}
         )  # fmt: skip
     every = np.concatenate(list(means.values()))
-    is_wide = float(every.min()) > 0 and float(every.max()) > _WIDE * float(every.min())
-    y = Axis("mean training loss", scale="log" if is_wide else "linear")
+    y = axis_of("mean training loss", float(every.min()), float(every.max()))
     caption = _caption(means, names, ours, len(of_task[ours]))
     return Figure(f"curve-{place}", caption, traces, Axis("training step"), y, title=task)
 

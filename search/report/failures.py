@@ -5,7 +5,7 @@ from __future__ import annotations
 from search.report.section import Axis, DataTable, Figure, Section, missing
 from search.report.source import ReportedSearch
 from search.report.style import MUTED
-from search.report.text import count, plural, share, words
+from search.report.text import count, ordinal, plural, share, words
 
 MOST_REASONS = 25
 
@@ -33,7 +33,7 @@ def failures(source: ReportedSearch) -> Section:
     figure = Figure("failed", caption, [trace], *axes, height=height, legend=False, layout=layout)
     columns, left = ["status", "reason", "programs", "example id"], ("status", "reason")
     cells = [
-        [words(row.status), words(row.reason or ""), count(row.programs), count(row.example_id)] for row in reasons
+        [words(row.status), words(row.reason or ""), count(row.programs), ordinal(row.example_id)] for row in reasons
     ]
     table = DataTable("reasons", columns, cells, left, sortable=True, title="reasons given most often")
     return Section("failures", title, [figure, table])

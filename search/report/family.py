@@ -80,7 +80,7 @@ def _chosen(changed: list[Change]) -> list[Change]:
 
 def _step(before: Ancestor | None, after: Ancestor) -> LineageStep:
     row = after.row
-    title = f"birth {row.birth:,}: {change(row.mutation)}"
+    title = f"program {row.id}, birth {row.birth}: {change(row.mutation)}"
     fitness = f"fitness {estimate(row.fitness, row.standard_error)}"
     if before is None:
         return LineageStep(title, fitness, list(map(CodeLine, after.statements)))
@@ -119,12 +119,13 @@ def _figure(source: ReportedSearch, line: Sequence[LineageEntry], changed: Seque
          "line": {"color": OURS, "width": 2}},
         _trace("steps that changed the program", steps, REFERENCE, {"size": 11, "symbol": "diamond"}),
     ]  # fmt: skip
+    traces = [trace for trace in traces if trace["x"]]
     better = sum((row.gain or 0.0) > 0 for row in others)
     caption = (
         f"The ancestors of {winner.name} had {plural(len(others), 'other child', 'other children')}:"
         f" {better:,} were better than their parent, {len(others) - len(tried):,} did not train at all."
     )
-    y = Axis(f"fitness: {source.meaning_of_fitness}", range=(lowest - 3 * margin, highest + margin))
+    y = Axis(source.meaning_of_fitness, range=(lowest - 3 * margin, highest + margin))
     return Figure("descent", caption, traces, Axis("birth"), y, height=420)
 
 
@@ -137,7 +138,7 @@ def _trace(name: str, points: Sequence[tuple[int, float]], colour: str, marker: 
     return {
         "type": "scatter", "mode": "markers", "name": name, "x": [birth for birth, _ in points],
         "y": rounded(fitness for _, fitness in points), "marker": {"color": colour, **marker},
-        "hovertemplate": "birth %{x:,}: %{y:.4f}<extra>" + name + "</extra>",
+        "hovertemplate": "birth %{x}: %{y:.4g}<extra>" + name + "</extra>",
     }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from search.report.section import NOTHING_TRAINED, Cell, DataTable, Section, missing
 from search.report.source import MOST_LEADERS, ReportedSearch
-from search.report.text import count, number, plural, words
+from search.report.text import count, number, ordinal, plural, words
 from search.results.text import states
 
 
@@ -17,9 +17,9 @@ def leaderboard(source: ReportedSearch) -> Section:
                "states", "birth", "mutation"]  # fmt: skip
     table = [
         [
-            count(row.id), number(row.fitness, 5), number(row.standard_error, 2), count(row.trainings),
+            ordinal(row.id), number(row.fitness), number(row.standard_error, 2), count(row.trainings),
             number(row.over_adamw, 4, sign=True), number(row.over_best_baseline, 4, sign=True), count(row.statements),
-            count(row.live_statements), Cell(states(row.state_slots), row.state_slots), count(row.birth),
+            count(row.live_statements), Cell(states(row.state_slots), row.state_slots), ordinal(row.birth),
             words(row.mutation),
         ]
         for row in source.leaders

@@ -11,6 +11,8 @@ DEEPEST = 60  # levels of brackets; browsers cut off what is nested a few times 
 
 _BRACKET = re.compile(r"\\left|\\right|[{}]")
 _CLOSING = (r"\right", "}")
+# A minus after a bracket, a sign of equality or another operator is a sign and no subtraction.
+_SIGN = re.compile(r"(?P<before>^|<mrow>|</mo>)<mo>(?P<minus>&#x02212;|\u2212|-)</mo>")
 _NAME = re.compile(r"\\operatorname\{([^}]*)\}")
 
 
@@ -48,7 +50,8 @@ def _row(left: str, right: str) -> str:
 def _mathml(latex: str) -> str:
     """Return what stands between the tags of the element `math`."""
     upright = _NAME.sub(lambda name: f"\\text{{{name[1].replace(chr(92), '')}}}", latex)  # else `_` would split a name
-    return convert(upright, display="block").partition(">")[2].removesuffix("</math>")
+    drawn = convert(upright, display="block").partition(">")[2].removesuffix("</math>")
+    return _SIGN.sub(r'\g<before><mo form="prefix">\g<minus></mo>', drawn)
 
 
 def _depth(latex: str) -> int:

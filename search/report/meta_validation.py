@@ -27,9 +27,10 @@ def meta_validation(source: ReportedSearch) -> Section:
     births = [row.births for row in shown]
     names = [f"program {row.id}" for row in shown]
     curves = [
-        ("fitness-then", [row.fitness for row in shown], f"in the search: {source.meaning_of_fitness}", OURS, "solid"),
-        ("meta-fitness-then", [row.meta_fitness for row in shown], "on tasks never seen: fitness there", REFERENCE,
-         "dot"),
+        ("fitness-then", [row.fitness for row in shown], f"in the search, as known then: {source.meaning_of_fitness}",
+         OURS, "solid"),
+        ("meta-fitness-then", [row.meta_fitness for row in shown], "on tasks that it never sees: fitness there",
+         REFERENCE, "dot"),
     ]  # fmt: skip
     blocks = [
         Figure(

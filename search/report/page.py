@@ -32,6 +32,7 @@ from search.report.section import Figure, Section
 from search.report.settings import settings_and_versions
 from search.report.source import ReportedSearch
 from search.report.summary import Summary, summary_of
+from search.report.verdict import verdict
 from search.report.winner import winner_of
 from search.report.workers import workers
 from search.results.text import printable
@@ -40,7 +41,7 @@ from search.store.encoding import to_json
 # The sections by the question that they answer: the menu of the page, and the order of its sections.
 GROUPS = {
     "What was found": ("progress", "curves", "program", "family", "leaderboard", "pareto"),
-    "Does it hold": ("meta-validation", "funnel", "proof"),
+    "Does it hold": ("verdict", "meta-validation", "funnel", "proof"),
     "How it went": ("cache", "failures", "workers", "settings"),
 }
 LONGEST_TEXT = 5000  # characters of a sentence or a line
@@ -66,9 +67,9 @@ def page_of(source: ReportedSearch) -> Page:
     """
     winner = winner_of(source)
     sections = [
-        best_over_births(source), program(source, winner), family(source, winner), leaderboard(source),
-        pareto(source), loss_curves(source, winner), meta_validation(source), funnel(source), proof(source),
-        answers(source), failures(source), workers(source), settings_and_versions(source),
+        best_over_births(source, winner), program(source, winner), family(source, winner), leaderboard(source),
+        pareto(source), loss_curves(source, winner), verdict(source), meta_validation(source), funnel(source),
+        proof(source), answers(source), failures(source), workers(source), settings_and_versions(source),
     ]  # fmt: skip
     summary = summary_of(source, winner)
     return Page(source.name, source.row.state, source.results.location, summary, sections, datetime.now(UTC))

@@ -38,7 +38,7 @@ def program(source: ReportedSearch, winner: Winner | None) -> Section:
     blocks.append(_exported(source, winner))
     lead = f"{winner.name.capitalize()} is shown because it {winner.chosen_for}."
     fitness = estimate(winner.row.fitness, winner.row.standard_error)
-    lead += f" It was born as number {winner.row.birth + 1:,}, has fitness {fitness}"
+    lead += f" It is birth {winner.row.birth} of the search, has fitness {fitness}"
     lead += f" over {in_trainings(winner.row.trainings)} and keeps {in_states(winner.row.state_slots)} for each weight."
     return Section("program", title, blocks, lead)
 

@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from search.report.clock import clock_of, in_unit, length
 from search.report.section import NO_BIRTHS, NOTHING_TRAINED, Axis, Figure, Section, missing
 from search.report.source import ReportedSearch
-from search.report.style import DASHES, OURS, RIVALS
-from search.report.text import figures, label, rounded
+from search.report.style import OURS, marks_of
+from search.report.text import capitalized, estimate, figures, label, rounded
+from search.report.winner import Winner
 from search.settings.baselines import adamw_among
 from search.store.views import LeaderboardEntry
 
 POINTS = 400  # of a curve
 
 
-def best_over_births(source: ReportedSearch) -> Section:
+def best_over_births(source: ReportedSearch, winner: Winner | None) -> Section:
     """Return the section about the best fitness so far."""
     rows = [row for row in source.progress if row.best_so_far is not None]
     if not rows or source.best is None:
@@ -27,7 +28,7 @@ def best_over_births(source: ReportedSearch) -> Section:
     births = np.array([row.births_so_far for row in rows], dtype=float)
     best = np.array([row.best_so_far for row in rows], dtype=float)
     kept = _changes(best)
-    caption = _caption(source, source.best)
+    caption = _caption(source, source.best, winner)
     shown = [_figure(source, "best-over-births", births[kept], best[kept], "births", caption)]
     clock = clock_of(source)
     if clock is not None:
@@ -39,33 +40,48 @@ def best_over_births(source: ReportedSearch) -> Section:
         shown.append(_figure(source, "best-over-time", times[kept], best[kept], unit, caption))
     lead = "The line is the best program so far"
     if source.best.standard_error is not None:
-        lead += ", by its fitness less the standard error of that; it falls where a leader turns out to have been lucky"
+        lead += ", by the lower bound of its fitness, one standard error below; it falls"
+        lead += " where a leader turns out to have been lucky"
     lead += "; broken lines are known optimizers, tuned on the same tasks and seeds."
     return Section("progress", "Best fitness", shown, lead, columns=True)
 
 
 def _figure(source: ReportedSearch, name: str, x: NDArray[Any], best: NDArray[Any], unit: str, caption: str) -> Figure:
+    has_error = source.best is not None and source.best.standard_error is not None
+    name_of_line = "best so far, lower bound" if has_error else "best program so far"
     trace: dict[str, Any] = {
-        "type": "scatter", "mode": "lines+markers" if len(x) < 60 else "lines", "name": "best program so far",
+        "type": "scatter", "mode": "lines+markers" if len(x) < 60 else "lines", "name": name_of_line,
         "x": rounded(x), "y": rounded(best), "line": {"color": OURS, "width": 3, "shape": "hv"},
-        "hovertemplate": "%{y:.4f}<br>after %{x:,} " + unit + "<extra></extra>",
+        "hovertemplate": "%{y:.4g}<br>after %{x:,} " + unit + "<extra></extra>",
     }  # fmt: skip
     ends = rounded([x[0], x[-1]])
-    rivals = list(source.fitness_of_baselines.items())[: len(RIVALS)]
-    lines: list[dict[str, Any]] = []
-    for (baseline, fitness), colour, dash in zip(rivals, RIVALS, DASHES, strict=False):
-        rival = label(f"tuned {baseline}")
+    rivals, marks = source.fitness_of_baselines, marks_of(source.fitness_of_baselines)
+    lines: list[dict[str, Any]] = _leader(source.best, ends[-1:]) if source.best and has_error else []
+    for baseline, fitness in rivals.items():
+        rival, mark = label(f"tuned {baseline}"), marks[baseline]
         lines.append(
             {"type": "scatter", "mode": "lines", "name": rival, "x": ends, "y": [fitness] * 2,
-             "line": {"color": colour, "width": 2, "dash": dash},
-             "hovertemplate": "%{y:.4f}<extra>" + rival + "</extra>"}
+             "line": {"color": mark.colour, "width": 2, "dash": mark.dash},
+             "hovertemplate": "%{y:.4g}<extra>" + rival + "</extra>"}
         )  # fmt: skip
     # The first programs may be so much worse that all the rest would look alike.
-    values = [float(np.quantile(best, 0.02)), float(best[-1]), *(fitness for _, fitness in rivals)]
+    values = [float(np.quantile(best, 0.02)), float(best[-1]), *rivals.values()]
+    values += [] if source.best is None else [source.best.score + (source.best.standard_error or 0.0)]
     margin = 0.06 * (max(values) - min(values) or 1.0)
     x_axis = Axis("births" if unit == "births" else f"time since the search began ({unit}, while it ran)")
-    y_axis = Axis(f"best {source.meaning_of_fitness}", range=(min(values) - margin, max(values) + margin))
-    return Figure(name, caption, [trace, *lines], x_axis, y_axis)
+    y_axis = Axis(source.meaning_of_fitness, range=(min(values) - margin, max(values) + margin))
+    return Figure(name, caption, [trace, *lines], x_axis, y_axis, height=400)
+
+
+def _leader(best: LeaderboardEntry, x: list[float]) -> list[dict[str, Any]]:
+    """Return the fitness of the program that leads at the end, above the lower bound at which the line ends."""
+    name = f"program {best.id} ± error"
+    return [
+        {"type": "scatter", "mode": "markers", "name": name, "x": x, "y": rounded([best.score]),
+         "error_y": {"type": "data", "array": [best.standard_error], "thickness": 1.5, "width": 4},
+         "marker": {"color": OURS, "size": 9, "symbol": "diamond"},
+         "hovertemplate": "%{y:.4g}<extra>" + name + "</extra>"}
+    ]  # fmt: skip
 
 
 def _changes(values: NDArray[Any]) -> NDArray[Any]:
@@ -75,10 +91,16 @@ def _changes(values: NDArray[Any]) -> NDArray[Any]:
     return kept if len(kept) <= POINTS else kept[np.linspace(0, len(kept) - 1, POINTS).round().astype(int)]
 
 
-def _caption(source: ReportedSearch, best: LeaderboardEntry) -> str:
-    text = f"The best program was born as number {best.birth + 1:,} of {source.row.births:,}"
+def _caption(source: ReportedSearch, best: LeaderboardEntry, winner: Winner | None) -> str:
+    """Return which program leads in the search, and where that is not the winner, what this page says of the winner."""
+    text = f"Program {best.id}, birth {best.birth} of {source.row.births:,}, leads the search with fitness"
+    text += f" {estimate(best.fitness, best.standard_error)}"
     ahead = ahead_of_baselines(source, best)
-    return f"{text}, {ahead}, on the seeds that the search trains on." if ahead else f"{text}; no baseline was tuned."
+    text += f", {ahead}, on the seeds that the search trains on" if ahead else "; no baseline was tuned"
+    if winner is not None and winner.row.id != best.id:
+        known = estimate(winner.row.fitness, winner.row.standard_error)
+        text += f". {capitalized(winner.name)}, of which this page says more, has {known}: it {winner.chosen_for}"
+    return f"{text}."
 
 
 def ahead_of_baselines(source: ReportedSearch, program: LeaderboardEntry) -> str:

@@ -6,28 +6,27 @@ from collections.abc import Sequence
 
 from search.report.section import Axis, DataTable, Figure, Note, Section
 from search.report.source import ReportedSearch
-from search.report.style import INK, OURS, RIVALS
-from search.report.text import figures, label, number, plural, words
+from search.report.style import marks_of
+from search.report.text import capitalized, figures, label, number, plural, words
+from search.results.text import interrupted_proof
 from search.settings.baselines import adamw_among
 from search.store.views import ProofEntry
 
 SURE = 0.05  # p below which a difference counts as more than luck
 _STANDARD_ERRORS = 1.96  # of a 95 % interval
-_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "triangle-down", "pentagon")
-_COLOURS = (*RIVALS, OURS, INK)
 
 
 def proof(source: ReportedSearch) -> Section:
     """Return the section about the locked tasks."""
     title = "Proof on the locked tasks"
-    rows = source.proof
+    rows, opened = source.proof, proof_interrupted(source)
     if not rows:
-        why = (
+        why = f"{capitalized(opened)}." if opened else (
             "The locked tasks, which are used for nothing else, were not opened for a program of this search: after a"
             " funnel, `optsearch prove ID` opens them once for a program that has passed it."
         )
         return Section("proof", title, [Note(why), *_noise(source)])
-    blocks: list[Figure | DataTable] = []
+    blocks: list[Figure | DataTable | Note] = [Note(f"{capitalized(opened)}.")] if opened else []
     rivals = _rivals(rows)
     if rivals:
         blocks += [_figure(rivals), _summary(rivals)]
@@ -50,6 +49,11 @@ def proof_outcome(source: ReportedSearch) -> str:
     if adamw is not None:
         text += f", against tuned AdamW z = {figures(adamw[0].z, 2, sign=True)}"
     return text
+
+
+def proof_interrupted(source: ReportedSearch) -> str:
+    """Return that the locked tasks are opened for a program whose proof has not ended; an empty text if none is."""
+    return "" if source.interrupted_proof is None else interrupted_proof(source.interrupted_proof)
 
 
 Rivals = dict[str, list[ProofEntry]]
@@ -75,18 +79,18 @@ def _figure(rivals: Rivals) -> Figure:
         name: [(row, row.ahead, abs(row.fitness)) for row in rows if row.ahead is not None and row.fitness]
         for name, rows in rivals.items()
     }
-    for place, (name, those) in enumerate((name, those) for name, those in comparable.items() if those):
-        colour = _COLOURS[place % len(_COLOURS)]
+    marks = marks_of(comparable)
+    for name, those in ((name, those) for name, those in comparable.items() if those):
         traces.append(
             {"type": "scatter", "mode": "markers", "name": label(name), "x": [label(row.task) for row, _, _ in those],
              "y": [100 * ahead / loss for _, ahead, loss in those],
              "error_y": {"type": "data", "thickness": 1.5, "width": 3, "array": [
                  100 * _STANDARD_ERRORS * (row.ahead_error or 0.0) / loss for row, _, loss in those]},
-             "marker": {"color": colour, "size": 9, "symbol": _SYMBOLS[place % len(_SYMBOLS)]},
+             "marker": {"color": marks[name].colour, "size": 9, "symbol": marks[name].symbol},
              "hovertemplate": "%{y:+.2f} % of its loss<br>%{x}<extra>ahead of " + label(name) + "</extra>"}
         )  # fmt: skip
     layout = {"scattermode": "group", "scattergap": 0.3}
-    axes = Axis("locked task", "category"), Axis("ahead (% of the rival's loss, with 95 % interval)")
+    axes = Axis("locked task", "category"), Axis("ahead (% of the rival's loss, 95 % interval)")
     return Figure("ahead-on-locked", _caption(rivals), traces, *axes, height=430, layout=layout)
 
 

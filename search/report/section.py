@@ -5,20 +5,41 @@ Texts are as they came from the database: the template escapes them, and `label`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from textwrap import wrap
 from typing import Any, ClassVar, NamedTuple
 
 from search.report.mathml import Equations
 
 
+LINE_OF_X, LINE_OF_Y = 40, 30  # characters of a title that fit a phone and a low figure
+_WIDE = 20.0  # ratio of values beyond which a logarithmic axis shows more
+
+
 class Axis(NamedTuple):
-    """What an axis shows, with its unit. The scale is linear, log or category."""
+    """What an axis shows, with its unit. The scale is linear, log or category; `ticks` are the labels of a log one."""
 
     title: str
     scale: str = "linear"
     range: tuple[float, float] | None = None
     percent: bool = False
+    ticks: Sequence[float] = ()
+
+
+def axis_of(title: str, low: float, high: float) -> Axis:
+    """Return an axis for values in a range: logarithmic where they are positive and lie far apart."""
+    if not 0 < _WIDE * low < high:
+        return Axis(title)
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    within = [tick for tick in _decades(first, last, (1,)) if low <= tick <= high]
+    return Axis(title, "log", ticks=_decades(first, last, (1,) if len(within) > 1 else (1, 2, 5)))
+
+
+def _decades(first: int, last: int, steps: Sequence[int]) -> list[float]:
+    """Return powers of ten, and these times further steps."""
+    return [float(f"{step}e{power}") for power in range(first, last + 1) for step in steps]
 
 
 @dataclass(frozen=True)
@@ -38,17 +59,21 @@ class Figure:
 
     def data(self) -> dict[str, Any]:
         """Return what plotly takes, with the names of colours still in it."""
-        axes = {"xaxis": _axis(self.x), "yaxis": _axis(self.y)}
+        axes = {"xaxis": _axis(self.x, LINE_OF_X), "yaxis": _axis(self.y, LINE_OF_Y)}
         layout: dict[str, Any] = {"height": self.height, "showlegend": self.legend, **axes, **self.layout}
         return {"data": list(self.traces), "layout": layout}
 
 
-def _axis(axis: Axis) -> dict[str, Any]:
-    described: dict[str, Any] = {"title": {"text": axis.title}, "type": axis.scale}
+def _axis(axis: Axis, line: int) -> dict[str, Any]:
+    title = "<br>".join(wrap(axis.title, line))
+    described: dict[str, Any] = {"title": {"text": title}, "type": axis.scale}
     if axis.range is not None:
         described["range"] = list(axis.range)
     if axis.percent:
         described["tickformat"] = ".0%"
+    if axis.ticks:
+        labels = [f"{tick:g}" for tick in axis.ticks]
+        described |= {"tickvals": list(axis.ticks), "ticktext": labels}
     return described
 
 

@@ -13,6 +13,7 @@ from search.store.views import (
     BaselineEntry,
     FunnelEntry,
     LeaderboardEntry,
+    OpeningEntry,
     PaceEntry,
     ProgressEntry,
     ProofEntry,
@@ -47,8 +48,8 @@ class ReportedSearch:
 
     @property
     def meaning_of_fitness(self) -> str:
-        """What a fitness of this search means, for axes."""
-        return "score: 0 baseline, 1 best" if len(self.tasks) > 1 else "minus validation loss"
+        """What the fitness is, for axes."""
+        return "score (0 tuned AdamW, 1 best known)" if len(self.tasks) > 1 else "negative validation loss"
 
     def parse(self, genome: str, name: str) -> Program:
         """Return a program from its text in the database.
@@ -102,5 +103,11 @@ class ReportedSearch:
 
     @cached_property
     def proof(self) -> list[ProofEntry]:
-        """The proof of the last finalist of the search."""
+        """The proof of the last finalist of the search that has one."""
         return self.results.last_proof(self.name)
+
+    @cached_property
+    def interrupted_proof(self) -> OpeningEntry | None:
+        """The last opening of the locked tasks for a program of the search, if its proof has not come to its end."""
+        opening = self.results.last_opening(self.name)
+        return opening if opening is not None and opening.finished is None else None

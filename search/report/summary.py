@@ -7,11 +7,12 @@ from typing import NamedTuple
 from search.report.clock import length
 from search.report.funnel import funnel_outcome
 from search.report.progress import ahead_of_baselines
-from search.report.proof import proof_outcome
+from search.report.proof import proof_interrupted, proof_outcome
 from search.report.source import ReportedSearch
 from search.report.text import capitalized, estimate, figures, plural, share
+from search.report.verdict import verdict_sentence
 from search.report.winner import Winner
-from search.results.text import STRATEGIES, in_trainings, verdict_line
+from search.results.text import STRATEGIES, in_trainings
 
 
 class Tile(NamedTuple):
@@ -32,14 +33,14 @@ def summary_of(source: ReportedSearch, winner: Winner | None) -> Summary:
     """Return what was searched, how much was trained, what was found, how far it is ahead, and whether that is
     confirmed."""
     verdict = source.verdict
-    judged = [] if verdict is None else [f"{capitalized(verdict_line(verdict, source.row.births))}."]
+    judged = [] if verdict is None else [verdict_sentence(source, verdict)]
     sentences = [*judged, _searched(source), _trained(source), _found(source, winner), _confirmed(source, winner)]
     tiles = [Tile(f"{source.row.births:,}", "programs born"), Tile(f"{source.row.trained:,}", "of them trained")]
     if winner is not None:
-        what = f"fitness of {winner.name}, {in_trainings(winner.row.trainings)}"
+        what = f"fitness of {winner.name} in the search, {in_trainings(winner.row.trainings)}"
         tiles.append(Tile(estimate(winner.row.fitness, winner.row.standard_error), what))
         if winner.row.over_adamw is not None:
-            tiles.append(Tile(figures(winner.row.over_adamw, 3, sign=True), "ahead of tuned AdamW"))
+            tiles.append(Tile(figures(winner.row.over_adamw, sign=True), "ahead of tuned AdamW there"))
     return Summary([sentence for sentence in sentences if sentence], tiles)
 
 
@@ -81,7 +82,7 @@ def _found(source: ReportedSearch, winner: Winner | None) -> str:
 
 def _confirmed(source: ReportedSearch, winner: Winner | None) -> str:
     """Return whether what was found holds on fresh seeds and other tasks."""
-    outcomes = [text for text in (funnel_outcome(source), proof_outcome(source)) if text]
+    outcomes = [text for text in (funnel_outcome(source), proof_outcome(source), proof_interrupted(source)) if text]
     if outcomes:
         text = "; ".join(outcomes)
         return f"{capitalized(text)}."

@@ -14,11 +14,14 @@ def label(text: str, most: int = 80) -> str:
     return printable(text, most).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+MINUS = "\N{MINUS SIGN}"  # a hyphen is taken for a dash, and lines are broken after it
+
+
 def figures(value: float | None, digits: int = 4, sign: bool = False) -> str:
     """Return a number with this many significant digits; a dash for none."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{value:{'+' if sign else ''}.{digits}g}"
+    return f"{value:{'+' if sign else ''}.{digits}g}".replace("-", MINUS)
 
 
 def estimate(fitness: float | None, error: float | None) -> str:
@@ -32,8 +35,13 @@ def number(value: float | None, digits: int = 4, sign: bool = False) -> Cell:
 
 
 def count(value: int) -> Cell:
-    """Return a cell with a whole number."""
+    """Return a cell with a number of things."""
     return Cell(f"{value:,}", value)
+
+
+def ordinal(value: int) -> Cell:
+    """Return a cell with the number of one thing, such as an ID."""
+    return Cell(str(value), value)
 
 
 def words(value: str) -> Cell:

@@ -34,7 +34,7 @@ from search.store import Store, open_store
 from search.store.encoding import ForeignDataError
 from search.store.keys import REJECTED, TRAINED, Answer, sql_list
 from search.store.lease import Holder, is_held
-from search.store.proofs import Opening, find_opening
+from search.store.proofs import find_opening
 from search.store.rows import RowType
 from search.store.store import StoredSearch
 from search.store.views import (
@@ -46,6 +46,7 @@ from search.store.views import (
     LineageEntry,
     MetaValidationEntry,
     NoiseEntry,
+    OpeningEntry,
     PaceEntry,
     ProgramEntry,
     ProgressEntry,
@@ -55,6 +56,7 @@ from search.store.views import (
     SimplificationEntry,
     TrainingEntry,
     VerdictEntry,
+    WorkerEntry,
 )
 
 _LARGEST_ID = 2**63 - 1
@@ -139,6 +141,10 @@ class Results:
     def pace(self, search: str | None = None) -> list[PaceEntry]:
         """Return when the trainings of each batch were written, and how long they took."""
         return self._of_search(PaceEntry, search)
+
+    def workers(self, search: str | None = None) -> list[WorkerEntry]:
+        """Return the workers that trained the programs of a search or of all, in the order of their first trainings."""
+        return self._of_search(WorkerEntry, search)
 
     def failures(self, search: str | None = None, limit: int | None = None) -> list[FailureEntry]:
         """Return what failed and why, counted."""
@@ -405,9 +411,14 @@ class Results:
             " WHERE i.id = p.finalist AND i.search = :search))", search=search,
         )  # fmt: skip
 
-    def opening(self, dataflow_hash: str) -> Opening | None:
+    def opening(self, dataflow_hash: str) -> OpeningEntry | None:
         """Return for whom the locked tasks were opened, of programs that compute this."""
         return find_opening(self.store, dataflow_hash)
+
+    def last_opening(self, search: str) -> OpeningEntry | None:
+        """Return the last opening of the locked tasks for a program of a search, None if there is none."""
+        found = self.store.select(OpeningEntry, "search = :search", order="id DESC", limit=1, search=search)
+        return found[0] if found else None
 
     def noise(self) -> list[NoiseEntry]:
         """Return how much one training of a task says, where it was measured."""

@@ -6,7 +6,7 @@ import re
 
 from search.store.keys import Judgement
 from search.store.tables import VerdictRow
-from search.store.views import VerdictEntry
+from search.store.views import OpeningEntry, VerdictEntry
 
 STRATEGIES = {
     "evolution": "evolution of structures",
@@ -57,6 +57,15 @@ def verdict_line(verdict: VerdictEntry, births: int) -> str:
     """Return the same as a sentence of its own, with the births that it is about where there have been more since."""
     since = "" if verdict.births == births else f" (as of {verdict.births:,} births)"
     return f"verdict on {printable(verdict.search)}: {verdict_in_words(verdict)}{since}"
+
+
+def interrupted_proof(opening: OpeningEntry) -> str:
+    """Return that a proof has not come to its end, how far it is, and what goes on with it."""
+    return (
+        f"the locked tasks were opened for program {opening.program_id} on {opening.opened[:16]} UTC, and the proof has"
+        f" not come to its end: {opening.trained:,} of at most {opening.trainings:,} trainings;"
+        f" go on with `optsearch prove {opening.program_id}`"
+    )
 
 
 def printable(text: str, most: int = 1000) -> str:

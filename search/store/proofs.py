@@ -7,35 +7,9 @@ from typing import Any
 
 from sqlalchemy import and_
 
-from search.store.rows import Digest, Row, query
 from search.store.store import Store, table_of
 from search.store.tables import NoiseRow, OpeningRow, ProofRow, SelectionRow
-
-
-@query(
-    """
-    SELECT id, program_id, dataflow_hash, settings, CAST(opened AS TEXT) AS opened, CAST(finished AS TEXT) AS finished,
-           (SELECT COUNT(*) FROM opening before WHERE before.id <= opening.id) AS openings
-    FROM opening
-    """
-)
-class Opening(Row):
-    """An opening of the locked tasks, with what it is called by rows of the proof."""
-
-    id: int
-    """The number of the row."""
-    program_id: int
-    """The ID of the finalist."""
-    dataflow_hash: Digest
-    """What the finalist computes."""
-    settings: dict[str, Any]
-    """What the locked tasks meant then."""
-    opened: str
-    """When the tasks were opened, in UTC."""
-    finished: str | None
-    """When everything was measured, in UTC; none while the proof is incomplete."""
-    openings: int
-    """How many finalists the locked tasks have been opened for, this one included."""
+from search.store.views import OpeningEntry
 
 
 def passed_funnel(store: Store, program_id: int) -> SelectionRow | None:
@@ -45,14 +19,17 @@ def passed_funnel(store: Store, program_id: int) -> SelectionRow | None:
     return rows[0] if rows else None
 
 
-def find_opening(store: Store, dataflow_hash: str) -> Opening | None:
+def find_opening(store: Store, dataflow_hash: str) -> OpeningEntry | None:
     """Return the opening for this program, or for another that computes the same."""
-    return store.first(Opening, "dataflow_hash = :hash", hash=dataflow_hash)
+    return store.first(OpeningEntry, "dataflow_hash = :hash", hash=dataflow_hash)
 
 
-def open_locked(store: Store, program_id: int, dataflow_hash: str, funnel: str, settings: dict[str, Any]) -> Opening:
-    """Record that the locked tasks are opened for a finalist, and what they mean, before any training on them."""
-    row = OpeningRow(program_id, dataflow_hash, funnel, store.now(), None, settings)
+def open_locked(
+    store: Store, program_id: int, dataflow_hash: str, funnel: str, trainings: int, settings: dict[str, Any]
+) -> OpeningEntry:
+    """Record that the locked tasks are opened for a finalist, how many trainings its proof takes at most, and what the
+    tasks mean, before any training on them."""
+    row = OpeningRow(program_id, dataflow_hash, funnel, store.now(), None, trainings, settings)
     table = table_of(OpeningRow)
     with store.writing() as connection:  # of two that do this at once, the second finds what the first has written
         insert = store.upsert(table).values(row.as_columns())
@@ -62,7 +39,7 @@ def open_locked(store: Store, program_id: int, dataflow_hash: str, funnel: str, 
     return found
 
 
-def finish_proof(store: Store, opening: Opening, rows: Sequence[ProofRow]) -> None:
+def finish_proof(store: Store, opening: OpeningEntry, rows: Sequence[ProofRow]) -> None:
     """Keep what was measured, and that this was all."""
     proof, openings = table_of(ProofRow), table_of(OpeningRow)
     with store.writing() as connection:

@@ -39,6 +39,7 @@ from search.store.validation import Reader
 MOST_VALUES = 500  # in one query: databases limit the number of bound parameters
 LONGEST_NAME = 200  # characters
 LONGEST_DEVICE = 50
+LONGEST_HOST = 100
 
 Value = TypeVar("Value")
 
@@ -254,7 +255,8 @@ class Store:
                 )
                 for row in map(reader.row, connection.execute(query)):
                     known[TrainingKey(row.key, task_fingerprint, row.seed)] = Outcome(
-                        Status(row.status), row.fitness, list(row.curve), row.steps, row.seconds, row.reason, row.device
+                        Status(row.status), row.fitness, list(row.curve), row.steps, row.seconds, row.reason,
+                        row.device, row.host, row.pid,
                     )
         return known
 
@@ -275,7 +277,7 @@ class Store:
         rows = [
             TrainingRow(
                 *key, name, o.status, clean_number(o.fitness), o.curve, o.steps, o.seconds, o.device[:LONGEST_DEVICE],
-                o.reason,
+                o.host and o.host[:LONGEST_HOST], o.pid, o.reason,
             )
             for key, o in outcomes
         ]  # fmt: skip

@@ -138,6 +138,10 @@ class TrainingRow(Row):
     """The time of a worker that it took: its share where many were trained at once."""
     device: Annotated[str, String(50)]
     """What it was trained on."""
+    host: Annotated[str, String(100)] | None
+    """The machine of the worker that trained it; none where no worker came to an end with it."""
+    pid: int | None
+    """The process of that worker."""
     reason: str | None
     """Why it is not ok."""
 
@@ -292,6 +296,8 @@ class OpeningRow(Row):
     """When the tasks were opened."""
     finished: datetime | None
     """When everything was measured; none while the proof is incomplete."""
+    trainings: int
+    """The trainings that the proof takes at most."""
     settings: dict[str, Any]
     """What the locked tasks and user-defined functions meant when they were opened."""
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from sqlalchemy import String
+
 from programs.program import Program, parse
 
+from proxy_tasks.locked import LOCKED
 from proxy_tasks.outcome import Status
 
 from search.settings.baselines import PLAIN_ADAMW, TORCH_ADAMW
@@ -20,6 +23,7 @@ from search.store.tables import (
     BaselineRow,
     MetaValidationRow,
     NoiseRow,
+    OpeningRow,
     ProgramColumns,
     ProofRow,
     ProposalRow,
@@ -291,6 +295,41 @@ class FunnelEntry(SelectionRow):
     """Results of funnels, stage by stage: programs and baselines as tuned there, on fresh seeds."""
 
 
+# Trainings for fewer steps are on tasks of their own, `NAME x SHARE`.
+_ON_LOCKED = " OR ".join(f"SUBSTR(t.task || ' ', 1, {len(name) + 1}) = '{name} '" for name in LOCKED)
+
+
+@view(
+    "v_openings",
+    f"""
+        SELECT o.id, s.name AS search, {columns(OpeningRow, "o", ("opened", "finished"))},
+               CAST(o.opened AS TEXT) AS opened, CAST(o.finished AS TEXT) AS finished,
+               (SELECT COUNT(*) FROM opening before WHERE before.id <= o.id) AS openings,
+               (SELECT COUNT(*) FROM training t WHERE ({_ON_LOCKED}) AND t.created >= o.opened
+                AND (o.finished IS NULL OR t.created <= o.finished)) AS trained
+        FROM opening o
+        JOIN program i ON i.id = o.program_id
+        JOIN search s ON s.id = i.search_id
+        ORDER BY o.id
+    """,
+)
+class OpeningEntry(OpeningRow):
+    """The openings of the locked tasks, those among them whose proof has not come to its end."""
+
+    id: int
+    """The number of the row."""
+    search: Name
+    """The search that has found the finalist."""
+    opened: str  # type: ignore[assignment]  # as it is shown
+    """When the tasks were opened, in UTC."""
+    finished: str | None  # type: ignore[assignment]
+    """When everything was measured, in UTC; none while the proof is incomplete."""
+    openings: int
+    """How many finalists the locked tasks have been opened for, this one included."""
+    trained: int
+    """The trainings that were made on the locked tasks from the opening on."""
+
+
 @view(
     "v_proof",
     f"""
@@ -462,6 +501,40 @@ class PaceEntry(Row):
     """The number of its trainings."""
     seconds: float
     """The time that workers took for them."""
+    began: str
+    """When the first of them was written, in UTC."""
+    ended: str
+    """When the last of them was written, in UTC."""
+
+
+@view(
+    "v_workers",
+    f"""
+        SELECT s.name AS search, e.host, e.pid, e.device, COUNT(*) AS trainings, SUM(e.seconds) AS seconds,
+               CAST(MIN(e.created) AS TEXT) AS began, CAST(MAX(e.created) AS TEXT) AS ended
+        FROM training e
+        JOIN search s ON e.created BETWEEN s.created AND s.updated
+        WHERE e.seed < {FRESH_SEED} AND e.pid IS NOT NULL
+              AND e.key IN (SELECT i.key FROM program i WHERE i.search_id = s.id AND i.answered_by IN ({_TRAINED}))
+        GROUP BY s.id, s.name, e.host, e.pid, e.device
+        ORDER BY s.id, MIN(e.id)
+    """,
+)
+class WorkerEntry(Row):
+    """The workers that trained the programs of each search: processes, where they ran, and what they did."""
+
+    search: Name
+    """The search."""
+    host: Annotated[str, String(100)]
+    """The machine."""
+    pid: int
+    """The process there."""
+    device: Annotated[str, String(50)]
+    """What it trained on."""
+    trainings: int
+    """The number of its trainings."""
+    seconds: float
+    """The time that it took for them."""
     began: str
     """When the first of them was written, in UTC."""
     ended: str

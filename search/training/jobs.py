@@ -8,6 +8,8 @@ the failure is alone; the others get their outcomes. `Pieces` keeps account of t
 from __future__ import annotations
 
 import logging
+import os
+import platform
 from collections import deque
 from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
@@ -65,10 +67,11 @@ def train_job(job: Job, resources: Resources) -> list[Outcome]:
     """Train the programs of a job together, and optimizers of torch one after another."""
     programs = [replica for replica in job.replicas if isinstance(replica, Replica)]
     outcomes = iter(train(job.task, programs, job.hurdles, resources))
-    return [
+    found = [
         next(outcomes) if isinstance(replica, Replica) else train_torch_optimizer(job.task, replica, resources.device)
         for replica in job.replicas
     ]
+    return [outcome._replace(host=platform.node(), pid=os.getpid()) for outcome in found]
 
 
 def resources_of(settings: EvaluatorSettings) -> Resources:

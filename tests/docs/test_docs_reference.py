@@ -9,7 +9,11 @@ import pytest
 
 from programs.ops import OPS, SETS
 
+from proxy_tasks import TASKS
+from proxy_tasks.references import reference
+
 import search
+from search.commands import tasks
 from search.results.results import Results
 from search.settings.fields import Immutable
 from search.settings.funnel import Funnel, Stage
@@ -25,6 +29,7 @@ from scripts.docs_site.commands_page import commands, commands_page
 from scripts.docs_site.functions_page import functions_page
 from scripts.docs_site.python_page import python_page, query_rows
 from scripts.docs_site.settings_page import settings_page
+from scripts.docs_site.tasks_page import tasks_page
 
 
 def test_every_setting_with_its_default_and_its_meaning() -> None:
@@ -149,3 +154,18 @@ def test_a_docstring_as_markdown() -> None:
     assert source.docstring(told).splitlines() == lines
     with pytest.raises(ValueError, match="no docstring"):
         source.docstring(_shown)
+
+
+def test_tasks_are_those_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both come from the records: the same tasks, steps and losses."""
+    tasks.command()
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    shown = {line[0]: line[1:] for line in printed if line and line[0] in TASKS}
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in tasks_page().splitlines() if "`" in line]
+    rows = [row for row in rows if row[0].strip("`") in TASKS]
+    assert [row[0].strip("`") for row in rows] == [*shown] == [*TASKS]
+    for name, _, model, size, *losses, _ in rows:
+        steps, batch = size.split(" x ")
+        assert shown[name.strip("`")] == [model, steps, batch, *(loss.split(" ")[0] for loss in losses)]
+    adamw = reference(TASKS["digits_mlp"]).optimizers["adamw"].loss
+    assert f"{adamw:.3g}" == shown["digits_mlp"][3]

@@ -51,8 +51,8 @@ def test_expressions(text: str, row: str) -> None:
 def test_what_is_used_twice_has_an_equation() -> None:
     rows = equations(parse("x = arcsin(g)\ny = x * w\nupdate = x + y")).splitlines()
     assert rows[1:3] == [
-        r"x^{(1)}_t &= \operatorname{arcsin}\left(g_t\right) \\",
-        r"u_t &= x^{(1)}_t + x^{(1)}_t \cdot w_t \\",
+        r"x_{1,t} &= \operatorname{arcsin}\left(g_t\right) \\",
+        r"u_t &= x_{1,t} + x_{1,t} \cdot w_t \\",
     ]
 
 

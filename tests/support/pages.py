@@ -15,7 +15,7 @@ from programs.liveness import live_program
 from search.results.results import Results
 from search.store import NoiseRow, ProofRow, SelectionRow, Store
 from search.store.proofs import finish_proof, open_locked, set_noise
-from search.store.tables import SimplificationRow
+from search.store.tables import SimplificationRow, VerdictRow
 from search.store.views import LeaderboardEntry
 
 from tests.support.searches import CurvedEvaluator, opened, rows_of_query, run, settings_of
@@ -28,19 +28,20 @@ SETTINGS = settings_of(
     meta_validation={"tasks": [{"name": "noisy_quadratic_short"}], "every": 20},
     evaluator={"workers": 2},
 )
-SECTIONS = ("progress", "curves", "program", "family", "leaderboard", "pareto", "meta-validation", "funnel", "proof",
-            "cache", "failures", "workers", "settings")  # fmt: skip
+SECTIONS = ("progress", "curves", "program", "family", "leaderboard", "pareto", "verdict", "meta-validation", "funnel",
+            "proof", "cache", "failures", "workers", "settings")  # fmt: skip
 VOID = {"meta", "link", "img", "br", "input", "hr"}
 
 
 def fill(path: Path) -> None:
-    """Write a search of 200 births in four minutes, simplified, through a funnel of two stages, and proven."""
+    """Write a search of 200 births in four minutes, judged, simplified, through a funnel of two stages, and proven."""
     with opened(path) as store:
         run(SETTINGS, store, CurvedEvaluator())
         _set_times(store)
         best = Results(store).best("small")
         assert best is not None
         _simplify(store, best)
+        store.set_verdict("small", VerdictRow(200, "ahead", best.id, "lion", 8, 0, -0.25, -0.5, 0.25, 0.0625, 4.0))
         _compare(store, best)
 
 
@@ -55,8 +56,9 @@ def _set_times(store: Store) -> None:
         for row in batches:
             seconds = 12 * (row["batch"] + 1)
             time = f"2026-01-01 00:{seconds // 60:02}:{seconds % 60:02}.000000"
-            connection.execute(text("UPDATE training SET created = :time, seconds = 6.0 WHERE key = :key"),
-                               {"time": time, "key": row["key"]})  # fmt: skip
+            changes = "created = :time, seconds = 6.0, host = 'node', pid = :pid"
+            values = {"time": time, "pid": row["batch"] % 2, "key": row["key"]}
+            connection.execute(text(f"UPDATE training SET {changes} WHERE key = :key"), values)  # noqa: S608 - ours
 
 
 def _simplify(store: Store, best: LeaderboardEntry) -> None:
@@ -91,7 +93,7 @@ def _compare(store: Store, best: LeaderboardEntry) -> None:
     ]  # fmt: skip
     store.set_selection([one, other, rival])
     store.set_selection([replace(one, stage=2, task="digits_cnn", task_fingerprint="e", z=2.5)])
-    finish_proof(store, open_locked(store, best.id, best.dataflow_hash, "final", {}), rows)
+    finish_proof(store, open_locked(store, best.id, best.dataflow_hash, "final", 9000, {}), rows)
     set_noise(store, [NoiseRow("digits_mlp", "f", "k", genome, 8, 0, -0.1, 0.004)])
 
 

@@ -3,7 +3,7 @@
 // --- plots -----------------------------------------------------------------------------------------------------------
 
 const figures = JSON.parse(document.getElementById("figures").textContent);
-const NAMED = /^\$(colour[0-5]|ink|muted|soft|ground)$/;
+const NAMED = /^\$(colour(\d+)|ink|muted|soft|ground)$/;
 
 function complain(text) {
   const place = document.getElementById("trouble");
@@ -11,20 +11,28 @@ function complain(text) {
   place.hidden = false;
 }
 
+/** A named colour; numbers beyond those of the style sheet get hues of their own, a golden angle apart. */
+function colourOf(name, number, style) {
+  const known = style.getPropertyValue("--" + name).trim();
+  return known || `hsl(${(137.508 * number) % 360}, 60%, ${40 + 15 * (number % 2)}%)`;
+}
+
 /** Named colours within a figure as those of the page, light or dark. */
 function painted(value, style) {
   if (typeof value === "string") {
     const named = NAMED.exec(value);
-    return named ? style.getPropertyValue("--" + named[1]).trim() : value;
+    return named ? colourOf(named[1], Number(named[2]), style) : value;
   }
   if (Array.isArray(value)) return value.map((item) => painted(item, style));
   if (value === null || typeof value !== "object") return value;
   return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, painted(item, style)]));
 }
 
-function layoutOf(layout, style) {
+/** What plotly takes; on a phone a figure is higher by its legend, of which each entry takes a line there. */
+function layoutOf(layout, entries, style) {
   const colour = (name) => style.getPropertyValue("--" + name).trim();
   const axis = { gridcolor: colour("line"), linecolor: colour("line"), zerolinecolor: colour("muted"), automargin: true };
+  const titled = (own) => ({ ...axis, ...own, title: { font: { size: 13 }, ...own.title } });
   return {
     autosize: true,
     margin: { l: 62, r: 14, t: 12, b: 52 },
@@ -35,8 +43,9 @@ function layoutOf(layout, style) {
     hoverlabel: { bgcolor: colour("ground"), bordercolor: colour("muted"), font: { color: colour("ink") }, namelength: -1 },
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
     ...layout,
-    xaxis: { ...axis, ...layout.xaxis },
-    yaxis: { ...axis, ...layout.yaxis },
+    height: layout.height + (layout.showlegend && innerWidth < 600 ? 20 * entries : 0),
+    xaxis: titled(layout.xaxis),
+    yaxis: titled(layout.yaxis),
   };
 }
 
@@ -48,7 +57,7 @@ function draw(Plotly) {
   return Promise.all(
     Object.entries(figures).map(([name, figure]) => {
       const { data, layout } = painted(figure, style);
-      return Plotly.react("plot-" + name, data, layoutOf(layout, style), config);
+      return Plotly.react("plot-" + name, data, layoutOf(layout, data.length, style), config);
     }),
   );
 }

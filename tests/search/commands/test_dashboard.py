@@ -90,7 +90,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
             learning_rate=0.01, weight_decay=0.1, genome=best.genome,
         )  # fmt: skip
         store.set_selection([passed])
-        opening = open_locked(store, best.id, best.dataflow_hash, "final", {})
+        opening = open_locked(store, best.id, best.dataflow_hash, "final", 9000, {})
         row = ProofRow(
             competitor="adamw", program_id=None, task="mnist1d_cnn", task_fingerprint="f", genome="-",
             learning_rate=0.01, weight_decay=0.1, trials=9, trials_failed=0, seeds=8, seeds_failed=0, fitness=-0.5,

@@ -131,8 +131,8 @@ def proven(path: Path, ids: dict[str, int], tmp_path_factory: pytest.TempPathFac
     with opened(copy) as store:
         store.set_selection([passed])
         store.set_selection([replace(passed, stage=2, task="digits_cnn", task_fingerprint="e", z=None)])
-        other = open_locked(store, 1, "another", "final", {})
-        opening = open_locked(store, best, Results(store).program(best).dataflow_hash, "final", {})
+        other = open_locked(store, 1, "another", "final", 9000, {})
+        opening = open_locked(store, best, Results(store).program(best).dataflow_hash, "final", 9000, {})
         assert opening.id > other.id
         finish_proof(store, opening, rows)
     return copy

@@ -23,7 +23,9 @@ from proxy_tasks import Outcome, Replica, get_task
 from proxy_tasks.locked import LOCKED, is_locked
 from proxy_tasks.torch_optimizers import TorchOptimizer, TorchReplica, state_per_weight
 
+from search.commands.output import Form
 from search.commands.prove import DEDUP, command, prove_finalist
+from search.commands.show import write_program
 from search.evidence.proof import (
     COMPETITORS,
     FACTORS,
@@ -307,7 +309,7 @@ def test_a_second_finalist_is_corrected_for(store_with_funnel: Path, monkeypatch
 
 
 def test_an_interrupted_proof_goes_on_and_trains_nothing_twice(
-    store_with_funnel: Path, monkeypatch: pytest.MonkeyPatch
+    store_with_funnel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = store_with_funnel
     whole = path.with_name("whole.db")
@@ -318,7 +320,13 @@ def test_an_interrupted_proof_goes_on_and_trains_nothing_twice(
     assert shown(path) == []
     with opened(path) as store:
         found = find_opening(store, hash_of(store, 2))
-    assert found is not None and found.finished is None and found.program_id == 2
+        assert found is not None and found.finished is None and found.program_id == 2
+        assert 0 < found.trained < found.trainings == cost_of_proof().trainings
+        capsys.readouterr()
+        write_program(Results(store), 2, Form.TEXT)
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"the locked tasks were opened for program 2 on {found.opened[:16]} UTC, and the proof has not come" in said
+    assert f": {found.trained} of at most {found.trainings:,} trainings; go on with `optsearch prove 2`" in said
     proven(path, 2, second, monkeypatch)
     proven(whole, 2, undisturbed, monkeypatch)
     ignored = ("opened", "finished", "step_time")

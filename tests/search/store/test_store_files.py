@@ -196,6 +196,8 @@ def test_the_views_are_there(store: Store) -> None:
             "v_trainings",
             "v_verdicts",
             "v_pace",
+            "v_workers",
+            "v_openings",
             "v_simplification",
         }
     )

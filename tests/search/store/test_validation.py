@@ -160,7 +160,7 @@ COLUMNS = {
                    "statements", "live_statements", "state_slots", "status", "fitness", "reason", "dataflow_hash",
                    "trainings", "standard_error", "replica_steps", "hurdle_losses", "by_seed"),
     "training": ("key", "task_fingerprint", "seed", "task", "status", "fitness", "curve", "steps", "seconds",
-                   "device", "reason", "created"),
+                   "device", "host", "pid", "reason", "created"),
     "baseline": ("search_id", "name", "genome", "key", "learning_rate", "weight_decay", "fitness", "trials"),
     "alembic_version": ("version_num",),
 }  # fmt: skip

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import platform
 from collections import Counter
 from dataclasses import replace
 
@@ -12,9 +14,9 @@ from hypothesis import strategies as st
 
 from programs import zoo
 
-from proxy_tasks import Outcome, Replica, get_task
+from proxy_tasks import DEFAULT_RESOURCES, Outcome, Replica, get_task
 
-from search.training.jobs import DEATHS_ALONE, Failure, FinishedJob, Job, Piece, Pieces
+from search.training.jobs import DEATHS_ALONE, Failure, FinishedJob, Job, Piece, Pieces, train_job
 
 SIZE = 32
 
@@ -97,3 +99,8 @@ def test_what_failed_is_trained_before_what_waits() -> None:
     while (piece := pieces.take()) is not None:
         order.append((piece.job.number, piece.start))
     assert order == [(0, 0), (0, 2), (1, 0)]
+
+
+def test_an_outcome_says_which_worker_has_trained_it() -> None:
+    (outcome,) = train_job(job(1), DEFAULT_RESOURCES)
+    assert (outcome.status, outcome.host, outcome.pid) == ("ok", platform.node(), os.getpid())
