@@ -22,7 +22,7 @@ from proxy_tasks.models.chunks import gradients
 from proxy_tasks.outcome import CURVE_POINTS, Outcome, checkpoint, diverged_outcome, validated
 from proxy_tasks.runtime import precision
 from proxy_tasks.task import Task
-from proxy_tasks.trainer import validation_losses
+from proxy_tasks.trainer import validation_losses, validation_metrics
 
 TORCH_OPTIMIZERS_VERSION = 1  # increased with every change that alters what these optimizers do
 EMBEDDINGS = ("token", "position", "embed", "patch")  # parts of the names of leaves that embed inputs
@@ -115,8 +115,10 @@ class _OptimizerTraining:
             if diverged is not None:
                 return diverged
             self.curve.append(loss)
-        (loss,) = validation_losses(self.dataset, self.model.losses, self._parameters())
-        return validated(loss, bound, steps)
+        parameters = self._parameters()
+        (loss,) = validation_losses(self.dataset, self.model.losses, parameters)
+        (metric,) = validation_metrics(self.dataset, self.model, parameters)
+        return validated(loss, bound, steps, metric)
 
     def _parameters(self) -> list[Tensor]:
         """Return the weights as the model takes them, `[1, *shape]`."""

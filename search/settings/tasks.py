@@ -100,7 +100,7 @@ class TaskChoice(Immutable):
     matmul: Matmul = "float32"
     """Precision of matrix products in training; tf32 is for GPUs, bf16 for all devices. Everything else is float32."""
     data: Arguments = Field(default={})
-    """Arguments of the data set, such as `path`."""
+    """Arguments of the data set, such as `path`, or of the function of a user-defined task."""
     model: Arguments = Field(default={})
     """Arguments of the model, such as `hidden`."""
     anchors: tuple[Loss, Loss] | None = None
@@ -124,14 +124,12 @@ class TaskChoice(Immutable):
     @property
     def task(self) -> Task:
         """The task with these changes."""
-        task = get_task(self.name)
+        task = get_task(self.name, frozen(self.data), frozen(self.model))
         changes = {key: value for key in ("steps", "batch_size") if (value := getattr(self, key)) is not None}
         return replace(
             task,
             update_scale=task.update_scale * self.update_scale,
             matmul=self.matmul,
-            dataset_args=frozen(dict(task.dataset_args) | self.data),
-            model_args=frozen(dict(task.model_args) | self.model),
             **changes,
         )
 

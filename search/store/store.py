@@ -254,8 +254,9 @@ class Store:
                 )
                 for row in map(reader.row, connection.execute(query)):
                     known[TrainingKey(row.key, task_fingerprint, row.seed)] = Outcome(
-                        Status(row.status), row.fitness, list(row.curve), row.steps, row.seconds, row.reason, row.device
-                    )
+                        Status(row.status), row.fitness, list(row.curve), row.steps, row.seconds, row.reason,
+                        row.device, row.metric,
+                    )  # fmt: skip
         return known
 
     def has_trained(self, task_fingerprint: str) -> bool:
@@ -275,7 +276,7 @@ class Store:
         rows = [
             TrainingRow(
                 *key, name, o.status, clean_number(o.fitness), o.curve, o.steps, o.seconds, o.device[:LONGEST_DEVICE],
-                o.reason,
+                o.reason, clean_number(o.metric),
             )
             for key, o in outcomes
         ]  # fmt: skip

@@ -140,6 +140,8 @@ class TrainingRow(Row):
     """What it was trained on."""
     reason: str | None
     """Why it is not ok."""
+    metric: float | None
+    """The metric of the task on the validation samples, where a user-defined task has one and the training is ok."""
 
 
 @table("baseline", UniqueConstraint("search_id", "name"), of="search")
