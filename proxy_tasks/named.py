@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,23 @@ def _immutable(value: Any) -> Any:
 def is_users(name: str) -> bool:
     """Return whether a name is `module:function` rather than something built in."""
     return ":" in name
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Return `module:function`, by which other processes find a function, for one of a module that can be imported.
+
+    Raises:
+        InputError: there is no such name.
+    """
+    name, module = getattr(function, "__qualname__", ""), getattr(function, "__module__", "")
+    if module == "__main__":
+        module = Path(getattr(sys.modules["__main__"], "__file__", None) or "").stem
+    if not module or not name.isidentifier():
+        raise InputError(
+            f"{function!r} has no name by which workers find it: define it with `def` at the top of a file, import it"
+            " from there, and give it, or 'module:function'"
+        )
+    return f"{module}:{name}"
 
 
 def find(name: str, builtin: Mapping[str, Callable[..., Any]], what: str) -> Callable[..., Any]:

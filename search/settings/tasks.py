@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from programs.errors import InputError
 
 from proxy_tasks import Task, get_task
-from proxy_tasks.named import frozen, is_users
+from proxy_tasks.named import frozen, is_users, name_of
 from proxy_tasks.preflight import check_task
 from proxy_tasks.references import reference
 from proxy_tasks.task import Matmul
@@ -87,8 +87,8 @@ class RacedSeeds(Immutable):
 class TaskChoice(Immutable):
     """A task to search on, and what to change in it."""
 
-    name: ShortText
-    """A built-in task, or a user-defined one as module:function."""
+    name: Annotated[ShortText, BeforeValidator(lambda value: name_of(value) if callable(value) else value)]
+    """A built-in task, or a user-defined one as module:function; from Python the function itself will do."""
     seeds: Annotated[int, Field(ge=1, le=MOST_SEARCH_SEEDS, strict=True)] = 1
     """Trainings of each program; their mean decides."""
     steps: Annotated[int, Within(limits.STEPS)] | None = None
@@ -145,8 +145,9 @@ Seeds = Annotated[int, Field(ge=1, le=MOST_SEARCH_SEEDS, strict=True)] | RacedSe
 class SearchTaskChoice(TaskChoice):
     """A task to search on, and what to change in it."""
 
-    seeds: Seeds = 1  # type: ignore[assignment]
-    """Trainings of each program, or `{first: 1, most: 16}` to race programs over seeds."""
+    seeds: Seeds = RacedSeeds()  # type: ignore[assignment]
+    """Trainings of each program, or `{first: 1, most: 16}` to race programs over seeds; if not given that, or 1 with other
+    kinds of search than `evolution`."""
 
     @property
     def task_seeds(self) -> TaskSeeds:
@@ -154,6 +155,15 @@ class SearchTaskChoice(TaskChoice):
         if isinstance(self.seeds, int):
             return super().task_seeds
         return TaskSeeds(self.task, tuning_seeds(self.seeds.most), None, self.seeds.first)
+
+
+def as_choices(value: Any) -> Any:
+    """Return tasks that are given by their names alone, or one by its name, in the form of settings."""
+    if isinstance(value, str) or callable(value):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        return value
+    return [{"name": one} if isinstance(one, str) or callable(one) else one for one in value]
 
 
 def task_seeds(choices: Sequence[TaskChoice]) -> list[TaskSeeds]:
