@@ -25,13 +25,14 @@ from search.evolution.outside.proposer import check_proposer
 from search.evolution.outside.question import Questions
 from search.evolution.resume import find_search, stored
 from search.settings.baselines import BASELINES, adamw_among, is_program
+from search.errors import RunError
 from search.settings.settings import Hurdles, Settings
 from search.store import BaselineRow, Heartbeat, Lease, ProgramRow, ProposalRow, Store, StoreError
 from search.store.keys import TRAINED, SearchState
 from search.training.jobs import Evaluator
 from search.training.service import Request, TrainingService, scores
 from search.training.session import on_signals
-from search.training.tuning import tune
+from search.training.tuning import TunedCompetitor, tune
 
 log = logging.getLogger("optsearch.run")
 
@@ -263,9 +264,27 @@ class Driver:
             self.settings.aggregate,
             stopped=lambda: self.stopping,
         )
+        known = self.progress.baselines.values()
+        if tuned and all(one.fitness is None for one in (*tuned, *known)):
+            self._refuse_to_begin(tuned)
         for baseline in tuned:
             self._lease.add_baseline(baseline.row)
             self.progress.baselines[baseline.name] = baseline.row
+
+    def _refuse_to_begin(self, tuned: Sequence[TunedCompetitor]) -> None:
+        """Say why nothing can be trained here.
+
+        Raises:
+            RunError: with the first failure.
+        """
+        candidates = [self.service.candidate(one.program) for one in tuned]
+        first = [on.unraced._replace(seeds=on.seeds[:1]) for on in self.tasks]
+        scores = self.service.evaluate(candidates, first, self.settings.aggregate)
+        reason = next((f"{s.status}: {s.reason}" for s in scores.values() if s.reason), "they fail on some seeds")
+        raise RunError(
+            f"no baseline trains on the tasks of this search, whatever its learning rate ({reason}); mend the tasks, or"
+            " raise their loss_bound"
+        )
 
     def _replay(self) -> History:
         strategy = self.settings.strategy

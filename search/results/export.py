@@ -17,11 +17,12 @@ TARGETS = ("torch", "optax", "dsl")
 
 
 class NamedProgram(NamedTuple):
-    """A program, what to call it, its row in the store if it has one, and the tasks and steps of its search."""
+    """A program, what to call it, its row in the store if it has one, and its search with that search's tasks and steps."""
 
     name: str
     program: Program
     entry: ProgramEntry | None = None
+    search: str | None = None
     tasks: tuple[str, ...] = ()
     steps: int | None = None
 
