@@ -38,7 +38,7 @@ def settings_in(folder: Path, **changes: Any) -> dict[str, Any]:
         "seed": 3,
         "strategy": {"population": 10, "tournament": 3, "start": "sgd_momentum"},
         "budget": {"programs": BIRTHS},
-        "tasks": [{"name": "digits_mlp", "steps": 20}],
+        "tasks": [{"name": "digits_mlp", "steps": 20, "seeds": 1}],
         "evaluator": {"kind": "inline", "batch": 4, "lookahead": 2},
         "baselines": [],
         "store": f"sqlite:///{folder / 'results.db'}",
