@@ -47,7 +47,7 @@ def command(
         list[str] | None,
         typer.Option(
             help="A task to train on: built-in (`optsearch tasks` lists them), or your own as module:function; again for"
-            f" more. Without it those of the program's search, or {DEFAULT_TASK}."
+            " more. Without it those of the program's search, or digits_mlp."
         ),
     ] = None,
     seeds: Annotated[
@@ -72,8 +72,7 @@ def command(
     with named_program(program, store) as (found, results):
         tasks = chosen_tasks(found, results, task or [], config, DEFAULT_TASK)
         with closing(open_store(store, create=True)) as database:
-            for on in tasks:
-                on = on if steps is None else replace(on, steps=steps)
+            for on in tasks if steps is None else [replace(one, steps=steps) for one in tasks]:
                 evaluate_beside_baselines(found.name, found.program, on, seeds, database, names, tune)
 
 

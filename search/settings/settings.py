@@ -391,7 +391,8 @@ class Settings(Immutable):
         strategy = data.get("strategy", {}) if isinstance(data, Mapping) else None
         if not isinstance(strategy, Mapping):
             return data
-        kind, starts = strategy.get("kind", "evolution"), _listed(strategy.get("start", "adamw"))
+        kind, starts = strategy.get("kind", "evolution"), strategy.get("start", "adamw")
+        starts = [starts] if isinstance(starts, str) else starts
         baselines = data.get("baselines", cls.model_fields["baselines"].default)
         listed = isinstance(starts, list | tuple) and isinstance(baselines, list | tuple)
         if "start_tuned" not in strategy and kind != "random" and listed and all(name in baselines for name in starts):
