@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from programs.errors import InputError
+
 from proxy_tasks.checks import real, whole
 from proxy_tasks.datasets import Dataset, load_dataset
 from proxy_tasks.models import Model, build_model, user_model
@@ -55,6 +57,12 @@ class Task:
 
     def __post_init__(self) -> None:
         what = f"task '{self.name}'"
+        for key in ("name", "dataset", "model"):
+            if not isinstance(value := getattr(self, key), str):
+                raise InputError(
+                    f"{what}: {key} is {type(value).__name__}; a Task has names, such as 'mine:{key}': for a module and"
+                    " samples return a UserTask"
+                )
         whole(what, "steps", self.steps, 1, MOST_STEPS)
         whole(what, "batch_size", self.batch_size, 1, MOST_STEPS)
         real(what, "warmup", self.warmup, 0, 1)

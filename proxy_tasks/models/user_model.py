@@ -68,7 +68,9 @@ def user_model(name: str, given: UserTask, dataset: Dataset, args: Args) -> Mode
     loss = given.loss
 
     def with_loss() -> nn.Module:
-        return build() if loss is None else ModuleWithLoss(build(), loss)
+        if loss is None:
+            return build()  # type: ignore[no-any-return]
+        return ModuleWithLoss(build(), deepcopy(loss) if isinstance(loss, nn.Module) else loss)
 
     model = module_model(name, with_loss, dataset)
     return model if given.metric is None else replace(model, metrics=_metrics(model, with_loss, given.metric, dataset))
@@ -104,7 +106,8 @@ def _try(name: str, module: nn.Module, given: UserTask, x: Tensor, y: Tensor) ->
     Raises:
         InputError: one of them cannot be computed; says what it was computed of, and the likely fix.
     """
-    if given.loss is None and inspect.isfunction(inspect.getattr_static(type(module), "loss", None)):
+    has_own_loss = given.loss is None and inspect.isfunction(inspect.getattr_static(type(module), "loss", None))
+    if has_own_loss and given.metric is None:
         return
     module = deepcopy(module)
     with torch.no_grad(), warnings.catch_warnings():
@@ -114,7 +117,7 @@ def _try(name: str, module: nn.Module, given: UserTask, x: Tensor, y: Tensor) ->
         fix = _fix_of_targets(output, y)
         if given.loss is not None:
             _computed(f"the loss of '{name}'", of, fix, given.loss, output, y.clone())
-        elif fix and isinstance(output, Tensor) and (output.shape[:-1] != y.shape or y.is_floating_point()):
+        elif fix and not has_own_loss and isinstance(output, Tensor) and (output.shape[:-1] != y.shape or y.is_floating_point()):
             raise InputError(f"model of '{name}': {of}{fix}")
         if given.metric is not None:
             value = _computed(f"the metric of '{name}'", of, "", given.metric, output, y.clone())

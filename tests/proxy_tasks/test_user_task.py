@@ -186,6 +186,23 @@ def test_mistakes_are_said_in_one_line(changes: dict[str, Any], said: str) -> No
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("part", ["dataset", "model"])
+def test_functions_where_a_task_has_names_are_pointed_to_user_tasks(part: str) -> None:
+    names: dict[str, Any] = {"dataset": "digits", "model": "mlp"} | {part: net}
+    with pytest.raises(InputError, match=f"task 'mine': {part} is function; a Task has names, .* return a UserTask"):
+        Task("mine", **names)
+
+
+def test_a_metric_is_tried_beside_a_loss_of_the_module() -> None:
+    class WithLoss(Net):
+        def loss(self, x: Tensor, y: Tensor) -> Tensor:
+            return functional.cross_entropy(self(x), y)
+
+    assert model_of(made(model=WithLoss, loss=None, metric=accuracy)).metrics is not None
+    with pytest.raises(InputError, match="the metric of 'mine:task' cannot be computed"):
+        model_of(made(model=WithLoss, loss=None, metric=lambda output: 0))
+
+
 # --- by name ----------------------------------------------------------------------------------------------------------
 
 FILE = """
