@@ -22,9 +22,9 @@ class NamedProgram(NamedTuple):
     name: str
     program: Program
     entry: ProgramEntry | None = None
-    search: str | None = None
     tasks: tuple[str, ...] = ()
     steps: int | None = None
+    search: str | None = None
 
 
 def class_name_of(name: str) -> str:

@@ -382,7 +382,7 @@ class Results:
         program = parse(entry.genome, f"program {program_id} in {self.location}")
         search = self.search(entry.search)
         return NamedProgram(
-            f"program {program_id}", program, entry, entry.search, tuple(tasks_of(search)), steps_of(search)
+            f"program {program_id}", program, entry, tuple(tasks_of(search)), steps_of(search), entry.search
         )
 
     # --- evidence ----------------------------------------------------------------------------------------------------
