@@ -57,7 +57,7 @@ def _check_source(what: str, given: Any) -> None:
     """Raise InputError unless this can be asked for each of its samples."""
     is_endless = hasattr(given, "__iter__") and not isinstance(given, Sized | type)
     if isinstance(given, IterableDataset) or is_endless:
-        raise InputError(f"{what}: {_kind(given)} has no length; give a map-style data set, or list(...) of its samples")
+        raise InputError(f"{what}: {_kind(given)} has no length; give a map-style data set, or list(...) of it")
     if isinstance(given, str | Mapping | type) or _is_array(given) or not hasattr(given, "__getitem__"):
         call = ", not the function that makes it" if callable(given) else ""
         raise InputError(f"{what} is {_kind(given)}; {_GIVE}{call}")

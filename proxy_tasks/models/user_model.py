@@ -63,8 +63,9 @@ def user_model(name: str, given: UserTask, dataset: Dataset, args: Args) -> Mode
     if not isinstance(module, nn.Module):
         raise InputError(f"model of '{name}' is {type(module).__name__}; it must be an nn.Module")
     if dataset.train_x.device.type == "cpu":  # where every task is loaded first
-        for x, y in ((dataset.train_x, dataset.train_y), (dataset.valid_x, dataset.valid_y)):
-            _try(name, module, given, *_telling(x, y))
+        with seeded(0):  # it may draw
+            for x, y in ((dataset.train_x, dataset.train_y), (dataset.valid_x, dataset.valid_y)):
+                _try(name, module, given, *_telling(x, y))
     loss = given.loss
 
     def with_loss() -> nn.Module:
@@ -90,7 +91,7 @@ def _building(what: str, given: UserTask, dataset: Dataset, args: Args) -> Calla
 
 
 def _telling(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return some samples, those with the lowest and the highest whole numbers among them, which may be out of range."""
+    """Return some samples, with the lowest and the highest whole numbers among them, which may be out of range."""
     places = set(range(min(TRIED, len(x))))
     for values in (x, y):
         if not values.is_floating_point():
@@ -117,12 +118,21 @@ def _try(name: str, module: nn.Module, given: UserTask, x: Tensor, y: Tensor) ->
         fix = _fix_of_targets(output, y)
         if given.loss is not None:
             _computed(f"the loss of '{name}'", of, fix, given.loss, output, y.clone())
-        elif fix and not has_own_loss and isinstance(output, Tensor) and (output.shape[:-1] != y.shape or y.is_floating_point()):
+        elif not has_own_loss and _is_no_default(output, y):
             raise InputError(f"model of '{name}': {of}{fix}")
         if given.metric is not None:
             value = _computed(f"the metric of '{name}'", of, "", given.metric, output, y.clone())
             if not isinstance(value, bool | int | float | Tensor) or torch.as_tensor(value).numel() != 1:
                 raise InputError(f"the metric of '{name}' is {_shown(value)}; it must be a number")
+
+
+def _is_no_default(output: Any, y: Tensor) -> bool:
+    """Return whether neither the cross-entropy nor the mean squared error is what was meant for these targets."""
+    if not isinstance(output, Tensor):
+        return False  # which module_model refuses
+    if y.is_floating_point():
+        return output.shape == y.shape and y.dim() > 1 and y.shape[-1] > 1 and _is_one_hot(y)
+    return y.dim() > 1 and (y.shape == output.shape or (y.shape[-1] == 1 and output.shape[:-1] != y.shape))
 
 
 def _computed(what: str, of: str, fix: str, function: Callable[..., Any], *inputs: Any) -> Any:

@@ -46,8 +46,8 @@ def command(
     task: Annotated[
         list[str] | None,
         typer.Option(
-            help="A task to train on: built-in (`optsearch tasks` lists them), or your own as module:function; again for"
-            " more. Without it those of the program's search, or digits_mlp."
+            help="A task to train on: built-in (`optsearch tasks` lists them), or your own as module:function; again"
+            " for more. Without it those of the program's search, or digits_mlp."
         ),
     ] = None,
     seeds: Annotated[

@@ -15,6 +15,7 @@ from programs.program import Program, parse
 
 from proxy_tasks.outcome import CURVE_POINTS
 
+from search.errors import RunError
 from search.evolution.best import Best
 from search.evolution.constraints import check_starts, constraints_of
 from search.evolution.estimates import Estimator, Rungs, measured_noise
@@ -25,7 +26,6 @@ from search.evolution.outside.proposer import check_proposer
 from search.evolution.outside.question import Questions
 from search.evolution.resume import find_search, stored
 from search.settings.baselines import BASELINES, adamw_among, is_program
-from search.errors import RunError
 from search.settings.settings import Hurdles, Settings
 from search.store import BaselineRow, Heartbeat, Lease, ProgramRow, ProposalRow, Store, StoreError
 from search.store.keys import TRAINED, SearchState

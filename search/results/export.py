@@ -17,7 +17,7 @@ TARGETS = ("torch", "optax", "dsl")
 
 
 class NamedProgram(NamedTuple):
-    """A program, what to call it, its row in the store if it has one, and its search with that search's tasks and steps."""
+    """A program, what to call it, its row in the store if it has one, and the tasks and steps of its search."""
 
     name: str
     program: Program

@@ -355,7 +355,7 @@ class Settings(Immutable):
     """One search."""
 
     name: SearchName
-    """What the search is called in its store: letters, digits, and . _ - If a file does not say it, that of the file."""
+    """What the search is called in its store: letters, digits, and . _ - A file that does not say it gives its own."""
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
     """Seed of all random numbers: searches that differ in it alone are independent repetitions."""
     strategy: Strategy = Strategy()

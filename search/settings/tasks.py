@@ -146,8 +146,8 @@ class SearchTaskChoice(TaskChoice):
     """A task to search on, and what to change in it."""
 
     seeds: Seeds = RacedSeeds()  # type: ignore[assignment]
-    """Trainings of each program, or `{first: 1, most: 16}` to race programs over seeds; if not given that, or 1 with other
-    kinds of search than `evolution`."""
+    """Trainings of each program, or `{first: 1, most: 16}` to race programs over seeds: the default, or 1 where the
+    kind of search is not `evolution`."""
 
     @property
     def task_seeds(self) -> TaskSeeds:

@@ -141,7 +141,7 @@ class TrainingRow(Row):
     reason: str | None
     """Why it is not ok."""
     metric: float | None
-    """The metric of the task on the validation samples, where a user-defined task has one and the training is ok."""
+    """The metric of a user-defined task on the validation samples, if it has one and the training is ok."""
 
 
 @table("baseline", UniqueConstraint("search_id", "name"), of="search")

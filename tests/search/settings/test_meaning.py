@@ -97,7 +97,8 @@ def test_programs_are_judged_on_the_tasks_that_they_were_found_on(monkeypatch: p
 
 COMPARISON = {
     "name": "two", "strategy": {"population": 4}, "budget": {"programs": 8}, "baselines": [],
-    "tasks": [{"name": "digits_mlp", "steps": 20, "seeds": 1}], "evaluator": {"kind": "inline", "batch": 4, "lookahead": 1},
+    "tasks": [{"name": "digits_mlp", "steps": 20, "seeds": 1}],
+    "evaluator": {"kind": "inline", "batch": 4, "lookahead": 1},
     "arms": {"first": {}, "second": {"strategy": {"kind": "random"}}},
 }  # fmt: skip
 

@@ -237,7 +237,8 @@ def test_runs_in_threads_share_one_ray_and_leave_none(tmp_path: Path) -> None:
     """Also where Ray could not be started before; the program goes on, with its own handlers of signals."""
     settings = {
         "name": "threads", "strategy": {"population": 4}, "budget": {"programs": 8}, "baselines": [],
-        "tasks": [{"name": "digits_mlp", "steps": 10, "seeds": 1}], "evaluator": {"workers": 1, "batch": 4, "lookahead": 1},
+        "tasks": [{"name": "digits_mlp", "steps": 10, "seeds": 1}],
+        "evaluator": {"workers": 1, "batch": 4, "lookahead": 1},
     }  # fmt: skip
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="r") as temporary:
         done = subprocess.run(
