@@ -59,8 +59,9 @@ class UserTask:
                 raise InputError(f"{what}: {name} is {type(value).__name__}; give a function of (output, y)")
         x, y = samples_of(f"{what}: train", train)
         valid_x, valid_y = samples_of(f"{what}: valid", valid)
-        counted = not y.is_floating_point() and y.numel() and valid_y.numel() and min(y.min(), valid_y.min()) >= 0
-        classes = 1 + int(max(y.max(), valid_y.max())) if counted else 0
+        labels = [part for part in (y, valid_y) if part.numel() and not part.is_floating_point()]
+        counted = len(labels) == 2 and min(int(part.min()) for part in labels) >= 0
+        classes = 1 + max(int(part.max()) for part in labels) if counted else 0
         object.__setattr__(self, "data", Dataset(x, y, valid_x, valid_y, classes=classes))
 
     @property

@@ -34,28 +34,28 @@ def samples_of(what: str, given: Any) -> tuple[Tensor, Tensor]:
     if isinstance(given, tuple) or (isinstance(given, list) and any(map(_is_array, given))):
         x, y = _pair(what, given)
         return _typed(x), _typed(y, is_target=True)
-    if isinstance(given, DataLoader):
-        dataset, join = given.dataset, torch.cat
-    else:
-        dataset, join = given, torch.stack
+    in_batches = isinstance(given, DataLoader)
+    dataset = given.dataset if in_batches else given
     _check_source(what, dataset)
-    xs, ys = [], []
+    xs: list[Tensor] = []
+    ys: list[Tensor] = []
     for place, one in _read(what, given, dataset):
         x, y = _pair(place, one)
         for part, parts in ((x, xs), (y, ys)):
-            if parts and part.shape[join is torch.cat :] != parts[0].shape[join is torch.cat :]:
+            if parts and part.shape[int(in_batches) :] != parts[0].shape[int(in_batches) :]:
                 raise InputError(
                     f"{place} is {list(part.shape)}, the first {list(parts[0].shape)}; make all of one shape"
                 )
             parts.append(part)
     if not xs:
         raise InputError(f"{what} is empty; give samples")
-    return _typed(join(xs)), _typed(join(ys), is_target=True)
+    x, y = (torch.cat(parts) if in_batches else torch.stack(parts) for parts in (xs, ys))
+    return _typed(x), _typed(y, is_target=True)
 
 
 def _check_source(what: str, given: Any) -> None:
     """Raise InputError unless this can be asked for each of its samples."""
-    is_endless = hasattr(given, "__iter__") and not isinstance(given, Sized | type)
+    is_endless = (hasattr(given, "__iter__") or hasattr(given, "__getitem__")) and not isinstance(given, Sized | type)
     if isinstance(given, IterableDataset) or is_endless:
         raise InputError(f"{what}: {_kind(given)} has no length; give a map-style data set, or list(...) of it")
     if isinstance(given, str | Mapping | type) or _is_array(given) or not hasattr(given, "__getitem__"):

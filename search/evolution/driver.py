@@ -279,8 +279,8 @@ class Driver:
         """
         candidates = [self.service.candidate(one.program) for one in tuned]
         first = [on.unraced._replace(seeds=on.seeds[:1]) for on in self.tasks]
-        scores = self.service.evaluate(candidates, first, self.settings.aggregate)
-        reason = next((f"{s.status}: {s.reason}" for s in scores.values() if s.reason), "they fail on some seeds")
+        found = self.service.evaluate(candidates, first, self.settings.aggregate).values()
+        reason = next((f"{one.status}: {one.reason}" for one in found if one.reason), "they fail on some seeds")
         raise RunError(
             f"no baseline trains on the tasks of this search, whatever its learning rate ({reason}); mend the tasks, or"
             " raise their loss_bound"

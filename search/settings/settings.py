@@ -100,9 +100,12 @@ def _named_once(choices: tuple[AnyTaskChoice, ...]) -> tuple[AnyTaskChoice, ...]
     return choices
 
 
-_Choices = (Field(min_length=1), BeforeValidator(as_choices), AfterValidator(_named_once))
-TaskChoices = Annotated[tuple[TaskChoice, ...], *_Choices]
-SearchTaskChoices = Annotated[tuple[SearchTaskChoice, ...], *_Choices]
+TaskChoices = Annotated[
+    tuple[TaskChoice, ...], Field(min_length=1), BeforeValidator(as_choices), AfterValidator(_named_once)
+]
+SearchTaskChoices = Annotated[
+    tuple[SearchTaskChoice, ...], Field(min_length=1), BeforeValidator(as_choices), AfterValidator(_named_once)
+]
 
 
 class Strategy(Immutable):
