@@ -139,7 +139,7 @@ def _computed(what: str, of: str, fix: str, function: Callable[..., Any], *input
     try:
         return function(*inputs)
     except Exception as error:
-        raise InputError(f"{what} cannot be computed of {of}: {reason_of(error).rstrip(".")}{fix}") from error
+        raise InputError(f"{what} cannot be computed of {of}: {reason_of(error).rstrip('.')}{fix}") from error
 
 
 def _fix_of_inputs(x: Tensor) -> str:
