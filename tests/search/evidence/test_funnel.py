@@ -304,7 +304,7 @@ def test_a_stage_without_tasks_has_those_of_the_search(funnel: Path, monkeypatch
     selected(funnel, monkeypatch, Graded())
     assert {row["task"] for row in rows(funnel.parent)} == {"digits_mlp"}
     with opened(funnel.parent / "results.db") as store:
-        (begun,) = rows_of_query(store, "SELECT settings FROM funnel")
+        (begun,) = rows_of_query(store, "SELECT settings FROM funnel_settings")
     (task,) = json.loads(begun["settings"])["stages"][0]["tasks"]
     assert (task["name"], task["steps"], task["seeds"]) == ("digits_mlp", 5, 3)
 
