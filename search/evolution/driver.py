@@ -264,8 +264,8 @@ class Driver:
             self.settings.aggregate,
             stopped=lambda: self.stopping,
         )
-        known = self.progress.baselines.values()
-        if tuned and all(one.fitness is None for one in (*tuned, *known)):
+        found = [one.fitness for one in tuned] + [row.fitness for row in self.progress.baselines.values()]
+        if tuned and all(fitness is None for fitness in found):
             self._refuse_to_begin(tuned)
         for baseline in tuned:
             self._lease.add_baseline(baseline.row)
