@@ -14,8 +14,9 @@ from proxy_tasks.runtime import configure_process, configured_process
 from proxy_tasks.task import Task
 from proxy_tasks.tasks import SUITE, TASKS, get_task
 from proxy_tasks.trainer import DEFAULT_RESOURCES, Resources, train
+from proxy_tasks.user_task import UserTask
 
 __all__ = [
-    "DEFAULT_RESOURCES", "SUITE", "TASKS", "Hurdle", "Outcome", "Replica", "Resources", "Task", "args",
+    "DEFAULT_RESOURCES", "SUITE", "TASKS", "Hurdle", "Outcome", "Replica", "Resources", "Task", "UserTask", "args",
     "configure_process", "configured_process", "get_task", "train",
 ]  # fmt: skip

@@ -8,8 +8,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,23 @@ def _immutable(value: Any) -> Any:
 def is_users(name: str) -> bool:
     """Return whether a name is `module:function` rather than something built in."""
     return ":" in name
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Return `module:function`, by which other processes find a function, for one of a module that can be imported.
+
+    Raises:
+        InputError: there is no such name.
+    """
+    name, module = getattr(function, "__qualname__", ""), getattr(function, "__module__", "")
+    if module == "__main__":
+        module = Path(getattr(sys.modules["__main__"], "__file__", None) or "").stem
+    if not module or not name.isidentifier():
+        raise InputError(
+            f"{function!r} has no name by which workers find it: define it with `def` at the top of a file, import it"
+            " from there, and give it, or 'module:function'"
+        )
+    return f"{module}:{name}"
 
 
 def find(name: str, builtin: Mapping[str, Callable[..., Any]], what: str) -> Callable[..., Any]:
@@ -83,24 +101,39 @@ def call(name: str, builtin: Mapping[str, Callable[..., Any]], what: str, *first
     """Return what the function called `name` returns for these arguments.
 
     Raises:
-        InputError: there is no such function, or it does not take these arguments.
+        InputError: there is no such function, it does not take these arguments, or it is a user's and raises something.
     """
     function = find(name, builtin, what)
-    try:
-        inspect.signature(function).bind(*first, **dict(args))
-    except TypeError as error:
-        known = list(inspect.signature(function).parameters)[len(first) :]
-        takes = f"it takes {', '.join(known)}" if known else "it takes none"
-        raise InputError(f"{what} '{name}': {error}; {takes}") from None
+    if is_users(name):
+        return call_users(f"{what} '{name}'", function, first, args)
+    check_arguments(f"{what} '{name}'", function, first, args)
+    return function(*first, **dict(args))
+
+
+def call_users(what: str, function: Callable[..., Any], first: Sequence[Any] = (), args: Args = ()) -> Any:
+    """Return what a user's function returns for these arguments; `what` is the function, for messages.
+
+    Raises:
+        InputError: it does not take these arguments, or raises something.
+    """
+    check_arguments(what, function, first, args)
     try:
         with usual_torch():  # whatever its module did when it was imported
             return function(*first, **dict(args))
     except InputError:
         raise
     except Exception as error:
-        if not is_users(name):
-            raise
-        raise InputError(f"{what} '{name}' raised {reason_of(error)}") from error
+        raise InputError(f"{what} raised {reason_of(error)}") from error
+
+
+def check_arguments(what: str, function: Callable[..., Any], first: Sequence[Any], args: Args) -> None:
+    """Raise InputError unless a function takes these arguments; `what` is the function, for messages."""
+    try:
+        inspect.signature(function).bind(*first, **dict(args))
+    except TypeError as error:
+        known = list(inspect.signature(function).parameters)[len(first) :]
+        takes = f"it takes {', '.join(known)}" if known else "it takes none"
+        raise InputError(f"{what}: {error}; {takes}") from None
 
 
 def reason_of(error: BaseException) -> str:

@@ -41,6 +41,7 @@ class Outcome(NamedTuple):
     `fitness` is minus the final validation loss, None unless `status` is ok. `curve` holds mean training losses over
     twentieths of the steps, as far as they are finite. `seconds` is the replica's share of the time of its batch,
     `device` what it was trained on, `host` and `pid` the machine and the process; None where no worker can say.
+    `metric` is that of the task on the validation samples, if it has one.
     """
 
     status: Status
@@ -52,6 +53,7 @@ class Outcome(NamedTuple):
     device: str = "cpu"
     host: str | None = None
     pid: int | None = None
+    metric: float | None = None
 
 
 class Hurdle(NamedTuple):
@@ -78,10 +80,10 @@ def diverged_outcome(loss: float, bound: float, step: int) -> Outcome | None:
     return Outcome(Status.DIVERGED, None, [], step, 0.0, f"training loss {problem} by step {step}")
 
 
-def validated(loss: float, bound: float, steps: int) -> Outcome:
+def validated(loss: float, bound: float, steps: int, metric: float | None) -> Outcome:
     """Return the outcome of a replica trained to the end, by its validation loss; its curve is still to be added."""
     if loss <= bound:
-        return Outcome(Status.OK, -loss, [], steps, 0.0)
+        return Outcome(Status.OK, -loss, [], steps, 0.0, metric=metric)
     return Outcome(Status.DIVERGED, None, [], steps, 0.0, "validation loss is not finite or exceeds the bound")
 
 

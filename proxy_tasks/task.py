@@ -12,10 +12,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from programs.errors import InputError
+
 from proxy_tasks.checks import real, whole
 from proxy_tasks.datasets import Dataset, load_dataset
-from proxy_tasks.models import Model, build_model
+from proxy_tasks.models import Model, build_model, user_model
 from proxy_tasks.named import Args, is_users, source_meaning
+from proxy_tasks.user_task import made_by
 
 CPU = torch.device("cpu")
 Matmul = Literal["float32", "tf32", "bf16"]
@@ -33,6 +36,8 @@ class Task:
 
     `update_scale` multiplies the update of every program: where one program is trained on several tasks, each of which
     needs another learning rate, programs can be compared only if the task sets this scale.
+
+    `dataset` and `model` name what makes them, perhaps one function of the user's that returns a `UserTask`.
 
     `matmul` is the precision of matrix products in training: weights, states, update rules and validation are always
     float32. `tf32` is for GPUs and changes nothing elsewhere.
@@ -52,6 +57,12 @@ class Task:
 
     def __post_init__(self) -> None:
         what = f"task '{self.name}'"
+        for key in ("name", "dataset", "model"):
+            if not isinstance(value := getattr(self, key), str):
+                raise InputError(
+                    f"{what}: {key} is {type(value).__name__}; a Task has names, such as 'mine:{key}': for a module and"
+                    " samples return a UserTask"
+                )
         whole(what, "steps", self.steps, 1, MOST_STEPS)
         whole(what, "batch_size", self.batch_size, 1, MOST_STEPS)
         real(what, "warmup", self.warmup, 0, 1)
@@ -103,6 +114,8 @@ def _load(
 ) -> tuple[Dataset, Model]:
     data = load_dataset(dataset, dataset_args)
     data = data if device == CPU else data.on(device)
+    if model == dataset:  # one function of the user's gives both
+        return data, user_model(model, made_by("task", model, dataset_args), data, model_args)
     return data, build_model(model, data, model_args)
 
 
@@ -120,8 +133,9 @@ def _meaning(task: Task) -> dict[str, Any]:
     }
     if is_users(task.model):
         meaning["start"] = task.load()[1].digest
-    for key in ("name", "dataset", "dataset_args"):  # names do not matter, only data
-        del meaning[key]
+    del meaning["name"], meaning["dataset"]  # names do not matter, only data
+    if task.model != task.dataset:  # otherwise loss and model may follow from them too
+        del meaning["dataset_args"]
     for key, usual in (("update_scale", 1.0), ("matmul", "float32")):  # left out, as before these settings existed
         if meaning[key] == usual:
             del meaning[key]

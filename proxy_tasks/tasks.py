@@ -6,13 +6,15 @@ same samples, and about ten times the parameters.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import replace
 
 from programs.errors import InputError
 
-from proxy_tasks.named import Args, args, call, frozen, is_users
+from proxy_tasks.named import Args, args, check_arguments, find, frozen, is_users
 from proxy_tasks.task import Task
+from proxy_tasks.user_task import UserTask, made_by
 
 # Each task with the arguments that make its model (for the quadratic, its data) about ten times as large.
 _SUITE = (
@@ -80,18 +82,38 @@ TASKS |= {task.name: task for task in _PAPER}
 SUITE = tuple(base.name for base, _ in _SUITE)
 
 
-def get_task(name: str) -> Task:
-    """Return the built-in task called `name`, or what the user's `module:function` returns.
+def get_task(name: str, data: Args = (), model: Args = ()) -> Task:
+    """Return the built-in task called `name`, or that of the user's `module:function`, with these arguments.
+
+    Args:
+        name: of the task.
+        data: arguments of its data set; of the user's function itself if it has any, or returns a `UserTask`.
+        model: arguments of its model.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or its function does not take these arguments.
     """
-    if not is_users(name) and name not in TASKS:
-        raise InputError(
-            f"unknown task '{name}'; `optsearch tasks` lists all: {', '.join(SUITE)}; user-defined ones are"
-            " module:function"
-        )
-    task = TASKS[name] if name in TASKS else call(name, {}, "task")
-    if not isinstance(task, Task):
-        raise InputError(f"task '{name}' returned {type(task).__name__}; it must return a Task")
-    return task
+    if not is_users(name):
+        if name not in TASKS:
+            raise InputError(
+                f"unknown task '{name}'; `optsearch tasks` lists all: {', '.join(SUITE)}; user-defined ones are"
+                " module:function"
+            )
+        return _with_arguments(TASKS[name], data, model)
+    function = find(name, {}, "task")
+    takes = bool(inspect.signature(function).parameters)
+    made = made_by("task", name, data if takes else ())
+    if isinstance(made, UserTask):
+        check_arguments(f"task '{name}'", function, (), data)
+        return Task(made.name, name, name, data, model, **made.settings)
+    if not isinstance(made, Task):
+        raise InputError(f"task '{name}' returned {type(made).__name__}; it must return a UserTask or a Task")
+    return _with_arguments(made, () if takes else data, model)
+
+
+def _with_arguments(task: Task, data: Args, model: Args) -> Task:
+    return replace(
+        task,
+        dataset_args=frozen(dict(task.dataset_args) | dict(data)),
+        model_args=frozen(dict(task.model_args) | dict(model)),
+    )

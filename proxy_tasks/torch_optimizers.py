@@ -22,7 +22,7 @@ from proxy_tasks.models.chunks import gradients
 from proxy_tasks.outcome import CURVE_POINTS, Outcome, checkpoint, diverged_outcome, validated
 from proxy_tasks.runtime import precision
 from proxy_tasks.task import Task
-from proxy_tasks.trainer import validation_losses
+from proxy_tasks.trainer import validation_losses, validation_metrics
 
 TORCH_OPTIMIZERS_VERSION = 1  # increased with every change that alters what these optimizers do
 EMBEDDINGS = ("token", "position", "embed", "patch")  # parts of the names of leaves that embed inputs
@@ -118,8 +118,10 @@ class _OptimizerTraining:
             if diverged is not None:
                 return diverged
             self.curve.append(loss)
-        (loss,) = validation_losses(self.dataset, self.model.validation, self._inputs(steps))
-        return validated(loss, bound, steps)
+        inputs = self._inputs(steps)
+        (loss,) = validation_losses(self.dataset, self.model.validation, inputs)
+        (metric,) = validation_metrics(self.dataset, self.model, inputs)
+        return validated(loss, bound, steps, metric)
 
     def _inputs(self, step: int) -> list[Tensor]:
         """Return what the losses of a step are computed from besides the minibatch."""

@@ -28,6 +28,7 @@ from programs.run.sharing import Skeletons, share
 from proxy_tasks.backend import Backend, one_by_one
 from proxy_tasks.datasets import Dataset
 from proxy_tasks.devices import open_backend
+from proxy_tasks.models import Model
 from proxy_tasks.models.chunks import Losses, gradients
 from proxy_tasks.outcome import (
     CURVE_POINTS,
@@ -346,8 +347,9 @@ class _Cohort:
         in_training = len(self.numbers) * self.task.batch_size
         compute = self.training.backend.losses_without_gradient(self.model, in_training, VALIDATION_SAMPLES)
         losses = validation_losses(self.dataset, compute, inputs)
-        for row, loss in zip(self.left, losses, strict=True):
-            self.training.finish(self.numbers[row], validated(loss, self.task.loss_bound, self.task.steps))
+        metrics = validation_metrics(self.dataset, self.model, inputs)
+        for row, loss, metric in zip(self.left, losses, metrics, strict=True):
+            self.training.finish(self.numbers[row], validated(loss, self.task.loss_bound, self.task.steps, metric))
 
 
 @torch.no_grad()
@@ -360,3 +362,10 @@ def validation_losses(dataset: Dataset, losses: Losses, inputs: Sequence[Tensor]
         with precision("float32", x.device):
             total += losses(inputs, chunk_x[None], chunk_y[None]).double() * len(chunk_x)
     return (total / len(x)).tolist()
+
+
+def validation_metrics(dataset: Dataset, model: Model, inputs: Sequence[Tensor]) -> Sequence[float | None]:
+    """Return the mean of the model's metric over parts of the validation samples for each replica, None without one."""
+    if model.metrics is None:
+        return [None] * len(inputs[0])
+    return validation_losses(dataset, model.metrics, inputs)

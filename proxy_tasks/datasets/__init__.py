@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 from programs.errors import InputError
 
@@ -16,7 +17,7 @@ from proxy_tasks.datasets.pydoc import load_pydoc
 from proxy_tasks.datasets.quadratic import load_quadratic
 from proxy_tasks.datasets.tokens import load_tokens
 from proxy_tasks.named import Args, call, is_users
-from proxy_tasks.randomness import seeded
+from proxy_tasks.user_task import UserTask, made_again, made_by
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "digits": load_digits,
@@ -39,13 +40,11 @@ def load_dataset(name: str, args: Args = ()) -> Dataset:
     """
     if not is_users(name):
         return call(name, DATASETS, "data set", args=args)  # type: ignore[no-any-return]
-    with seeded(0):
-        made = call(name, DATASETS, "data set", args=args)
-    what = f"data set '{name}'"
-    if not isinstance(made, Dataset):
-        raise InputError(f"{what} returned {type(made).__name__}; it must return a Dataset")
-    made.check(what)
-    return made
+    data, what = _data_of(made_by("data set", name, args)), f"data set '{name}'"
+    if not isinstance(data, Dataset):
+        raise InputError(f"{what} returned {type(data).__name__}; it must return a Dataset")
+    data.check(what)
+    return data
 
 
 def check_repeatable(name: str, args: Args = ()) -> None:
@@ -54,10 +53,12 @@ def check_repeatable(name: str, args: Args = ()) -> None:
     Raises:
         InputError: it does not.
     """
-    with seeded(0):
-        again = call(name, DATASETS, "data set", args=args)
-    if again.digest != load_dataset(name, args).digest:
+    if _data_of(made_again("data set", name, args)).digest != load_dataset(name, args).digest:
         raise InputError(f"data set '{name}' returns other samples when it is called again; seed its random numbers")
+
+
+def _data_of(made: Any) -> Any:
+    return made.data if isinstance(made, UserTask) else made
 
 
 __all__ = ["DATASETS", "Dataset", "check_repeatable", "load_dataset"]

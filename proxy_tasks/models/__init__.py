@@ -16,6 +16,7 @@ from proxy_tasks.models.model import Leaf, Model
 from proxy_tasks.models.module import module_model
 from proxy_tasks.models.quadratic import quadratic
 from proxy_tasks.models.transformer import transformer
+from proxy_tasks.models.user_model import user_model
 from proxy_tasks.models.vit import vit
 from proxy_tasks.named import Args, call
 
@@ -47,4 +48,4 @@ def build_model(name: str, dataset: Dataset, args: Args = ()) -> Model:
     raise InputError(f"model '{name}' returned {type(made).__name__}; it must return a Model or an nn.Module")
 
 
-__all__ = ["MODELS", "Leaf", "Model", "build_model", "module_model"]
+__all__ = ["MODELS", "Leaf", "Model", "build_model", "module_model", "user_model"]

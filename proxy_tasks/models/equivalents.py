@@ -110,6 +110,7 @@ def _in_place(equivalent: Equivalent) -> Equivalent:
 
 # --- other random numbers --------------------------------------------------------------------------------------------
 
+
 def _size(args: Sequence[Any], kwargs: dict[str, Any]) -> list[int] | None:
     """Return the size that a function which makes a tensor is told; None if it is told something else besides."""
     size = kwargs.pop("size", args[0] if len(args) == 1 and not isinstance(args[0], int) else args)

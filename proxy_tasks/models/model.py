@@ -45,7 +45,8 @@ class Model:
     is 1 (shared by all replicas) or R, and gives the mean loss of each replica, `[R]`. `initial(seed)` gives initial
     weights in the order of `leaves` where these are not simply drawn as the leaves say. `chunk` is how many replicas
     are best computed at a time on a CPU, None for all. `is_traceable` says that torch.compile takes `losses` for any R.
-    `constants` are tensors that the losses depend on and that are not trained.
+    `constants` are tensors that the losses depend on and that are not trained. `metrics` takes the same as
+    `evaluation`, and gives what else people want to know of each replica, `[R]`.
 
     What else a module of a user's may be:
 
@@ -69,6 +70,7 @@ class Model:
     evaluation: Losses | None = None
     is_recordable: bool = True
     remark: str = ""
+    metrics: Losses | None = None
 
     @cached_property
     def losses_in_chunks(self) -> Losses:

@@ -6,6 +6,7 @@ import fnmatch
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ from proxy_tasks.models.module_checks import (
 )
 from proxy_tasks.models.module_replicas import Alone, Fit, Together, fit, trained
 from proxy_tasks.models.module_state import slots
-from proxy_tasks.models.objective import Kind, Objective
+from proxy_tasks.models.objective import Kind, Measured, Metric, Objective
 from proxy_tasks.named import reason_of
 from proxy_tasks.randomness import seeded
 
@@ -38,12 +39,12 @@ BREAK_EVEN = 8
 TRIED = 4  # samples that a module is tried on
 
 
-def module_model(name: str, build: Callable[[], nn.Module], dataset: Dataset) -> Model:
+def module_model(name: str, build: Callable[[], nn.Module], dataset: Dataset, metric: Metric | None = None) -> Model:
     """Return a model of the modules that `build` makes, trained as replicas.
 
     Initial weights, and buffers that a step changes, are those of a module built under the seed of the replica; other
     buffers, and parameters that require no gradient, are those of seed 0. Where the loss comes from: see `Kind`.
-    Training is in `train()` mode, validation in `eval()` mode.
+    Training is in `train()` mode, validation in `eval()` mode; `metric` is a number of its output there and the targets.
 
     Raises:
         InputError: the module cannot be trained as replicas on this data set: it has no parameters to train, or some
@@ -54,7 +55,11 @@ def module_model(name: str, build: Callable[[], nn.Module], dataset: Dataset) ->
     if objective.kind is Kind.OUTPUT:
         _check_output(name, third.module, dataset)
     nature = _explored(name, objective, another, dataset)
-    return model_of(name, build, dataset, [objective, another], nature)
+    model = model_of(name, build, dataset, [objective, another], nature)
+    if metric is None:
+        return model
+    measured = Measured(_built(build, 0).to(dataset.train_x.device), metric)
+    return replace(model, metrics=Alone(measured, nature).evaluation)
 
 
 def model_of(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+Metric = Callable[[Any, Tensor], Any]
 
 
 class Kind(StrEnum):
@@ -56,6 +59,18 @@ class Objective(nn.Module):
         if first == "input_ids" and x.is_floating_point() and "inputs_embeds" in self._parameters_of_forward:
             return "inputs_embeds"
         return first
+
+
+class Measured(Objective):
+    """A module and a metric of its output, in place of the loss."""
+
+    def __init__(self, module: nn.Module, metric: Metric) -> None:
+        super().__init__(module)
+        self._metric = metric
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        output = self.module(**{self._name_of(x): x}) if self.kind is Kind.LABELS else self.module(x)
+        return torch.tensor(float(self._metric(output, y)), device=y.device)
 
 
 def _loss_of(output: Any) -> Any:

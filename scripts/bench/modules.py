@@ -25,7 +25,6 @@ from proxy_tasks.models.chunks import gradients
 from proxy_tasks.models.objective import Objective
 
 from scripts.bench.models import seconds
-
 from tests.support.references import classification, language
 
 

@@ -188,7 +188,7 @@ def from_model_to_optimizer(folder: Path, commands: Path, task: str, programs: i
     asked = ("--search", task, "--json", "--limit", "1")
     (best,) = json.loads(run(folder, optsearch, "leaderboard", *asked))["leaderboard"]
     print("           ", json.loads(run(folder, optsearch, "status", "--json"))["searches"][-1].get("verdict"))
-    run(folder, optsearch, "simplify", best["id"], "--seeds", "4", "-o", "simple.txt")
+    run(folder, optsearch, "simplify", best["id"], "--config", f"{task}.yaml", "--seeds", "4", "-o", "simple.txt")
     run(folder, optsearch, "export", best["id"], "-o", "found.py")
     model, dataset = MODELS[task]
     (folder / "train.py").write_text(LOOP.format(model=model, dataset=dataset), encoding="utf-8")

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from programs.program import Program
 
-from proxy_tasks import Task, get_task
+from proxy_tasks import Task
 
-from search.commands.options import RESULTS, ProgramArgument, StoreOption, allow_user_modules, numeric
+from search.commands.options import (
+    RESULTS,
+    ConfigOption,
+    ProgramArgument,
+    StoreOption,
+    allow_user_modules,
+    chosen_tasks,
+    numeric,
+)
 from search.commands.progress import counting_trainings
 from search.commands.terminal import console, describe, show_baselines, show_differences, show_trainings
 from search.results.programs import named_program
@@ -20,7 +29,7 @@ from search.settings import limits
 from search.settings.baselines import BASELINES, chosen, competitor
 from search.settings.seeds import fresh_seeds, tuning_seeds
 from search.settings.settings import Dedup
-from search.settings.tasks import TaskChoice, TaskSeeds
+from search.settings.tasks import TaskSeeds
 from search.store import Store, open_store
 from search.training.inline import InlineEvaluator
 from search.training.service import TrainingService
@@ -29,13 +38,18 @@ from search.training.tuning import tune
 BATCH = 32
 TUNING_SEEDS = tuning_seeds(3)  # a setting that is the best on one seed may diverge on the next
 DEDUP = Dedup()
+DEFAULT_TASK = "digits_mlp"
 
 
 def command(
     program: ProgramArgument,
     task: Annotated[
-        str, typer.Option(help="A built-in task (`optsearch tasks` lists them), or your own as module:function.")
-    ] = "digits_mlp",
+        list[str] | None,
+        typer.Option(
+            help="A task to train on: built-in (`optsearch tasks` lists them), or your own as module:function; again"
+            " for more. Without it those of the program's search, or digits_mlp."
+        ),
+    ] = None,
     seeds: Annotated[
         int, typer.Option(**numeric(limits.SEEDS), help="Number of seeds, none of which searches train on.")
     ] = 3,
@@ -49,15 +63,17 @@ def command(
     tune: Annotated[
         bool, typer.Option("--tune", help="Tune the program too, with as many trials as each baseline.")
     ] = False,
+    config: ConfigOption = None,
     store: StoreOption = RESULTS,
 ) -> None:
     """Train a program on a task beside the tuned baselines. Trainings are kept in the store and never repeated."""
     allow_user_modules()
-    get_task(task)
     names = chosen(baselines)
-    choice = TaskChoice(name=task, steps=steps)
-    with named_program(program, store) as (found, _), closing(open_store(store, create=True)) as database:
-        evaluate_beside_baselines(found.name, found.program, choice.task, seeds, database, names, tune)
+    with named_program(program, store) as (found, results):
+        tasks = chosen_tasks(found, results, task or [], config, DEFAULT_TASK)
+        with closing(open_store(store, create=True)) as database:
+            for on in tasks if steps is None else [replace(one, steps=steps) for one in tasks]:
+                evaluate_beside_baselines(found.name, found.program, on, seeds, database, names, tune)
 
 
 def evaluate_beside_baselines(

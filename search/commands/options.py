@@ -9,9 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
+from programs.errors import InputError
+
+from proxy_tasks import Task, get_task
+
+from search.results.export import NamedProgram
+from search.results.results import Results
 from search.settings import limits
 from search.settings.limits import Limit
-from search.settings.settings_file import SettingsFile
+from search.settings.meaning import settings_as_trained
+from search.settings.settings_file import SettingsFile, load_settings
 from search.settings.yaml_text import number_of, shortened
 
 RESULTS = "results.db"
@@ -39,6 +46,10 @@ ProgramArgument = Annotated[
     typer.Argument(
         metavar="ID|FILE|NAME", help="A program: ID in the store, file, name in the zoo, or SEARCH:BASELINE as tuned."
     ),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="YAML file of the search: needed where that has user-defined tasks or functions."),
 ]
 IdArgument = Annotated[
     int, typer.Argument(**numeric(limits.PROGRAM_ID, metavar="ID"), help="ID of a program in the store.")
@@ -70,3 +81,32 @@ def settings_file(path: Path, changes: Sequence[str] | None, name: str | None) -
 def allow_user_modules() -> None:
     """Let tasks and functions be imported from modules in the working directory."""
     sys.path.append(str(Path.cwd()))
+
+
+def chosen_tasks(
+    found: NamedProgram, results: Results | None, names: Sequence[str], config: Path | None, default: str
+) -> list[Task]:
+    """Return the tasks that a program is trained on: those named, or those of its search, or of a config.
+
+    Args:
+        found: the program.
+        results: where it comes from, if it does from a store.
+        names: of `--task`.
+        config: of `--config`: of the program's search if it has one, otherwise of any.
+        default: the task where nothing else says which.
+
+    Raises:
+        InputError: a task cannot be loaded, or is not what it was in the search.
+    """
+    if names and config is not None:
+        raise InputError("--task and --config: both say what to train on; give one of them")
+    if names:
+        return [get_task(name) for name in dict.fromkeys(names)]
+    if results is not None and found.search is not None:
+        stored = results.search(found.search).settings
+        settings = settings_as_trained(found.search, stored, config, "name what is to be trained on with --task")
+    elif config is not None:
+        settings = load_settings(config)
+    else:
+        return [get_task(default)]
+    return [choice.task for choice in settings.tasks]

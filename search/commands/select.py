@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from programs.errors import InputError
 from programs.program import parse
 
-from search.commands.options import NameOption, SetOption, allow_user_modules, numeric, settings_file
+from search.commands.options import (
+    ConfigOption,
+    NameOption,
+    SetOption,
+    allow_user_modules,
+    numeric,
+    settings_file,
+)
 from search.commands.progress import counting_trainings
 from search.commands.terminal import console, show_table
 from search.evidence.funnel import Entrant, StageOnTask, StageResult, run_stage
-from search.results.results import Results
+from search.results.results import Results, open_results
 from search.settings import limits
 from search.settings.baselines import adamw_among
 from search.settings.funnel import Funnel, Stage
-from search.settings.meaning import VERSIONS, meaning_of_tasks, refuse_changes
+from search.settings.meaning import VERSIONS, meaning_of_tasks, refuse_changes, settings_as_trained
 from search.settings.settings import Dedup
 from search.settings.settings_file import stored_dedup
 from search.settings.tasks import load_tasks
@@ -31,6 +38,8 @@ from search.training.session import interrupt, on_signals, opened
 from search.training.statistics import Difference
 from search.training.tuning import measure_noise
 
+TUNING_SEEDS = 3  # of stages that leave their tasks to the search
+
 
 def command(
     config: Annotated[Path, typer.Argument(help="YAML file of a funnel, such as configs/funnels/quickstart.yaml.")],
@@ -40,13 +49,20 @@ def command(
         int | None,
         typer.Option(**numeric(limits.STAGE, metavar="STAGE"), help="End after this stage; they count from 1."),
     ] = None,
+    of_search: ConfigOption = None,
 ) -> None:
     """Take a search's best through a funnel: larger tasks, equal tuning, fresh seeds, against tuned baselines."""
     allow_user_modules()
-    select(config, set_ or [], until, name)
+    select(config, set_ or [], until, name, of_search)
 
 
-def select(config: Path, overrides: list[str], until: int | None = None, name: str | None = None) -> list[int]:
+def select(
+    config: Path,
+    overrides: list[str],
+    until: int | None = None,
+    name: str | None = None,
+    of_search: Path | None = None,
+) -> list[int]:
     """Run a funnel, or go on with it, print the results of every stage, and return the IDs of what passed all.
 
     Args:
@@ -54,12 +70,15 @@ def select(config: Path, overrides: list[str], until: int | None = None, name: s
         overrides: of settings.
         until: the last stage to run, from 1; all without it.
         name: of the funnel, instead of the one in its settings.
+        of_search: the YAML file of the search, if stages leave their tasks to it and these are user-defined.
 
     Raises:
         InputError: the settings make no sense, or there is no such search.
         StoreError: the store can no longer be written.
     """
-    funnel = settings_file(config, overrides, name).read(Funnel)
+    file = settings_file(config, overrides, name)
+    _give_tasks_of_search(file.data, of_search)
+    funnel = file.read(Funnel)
     last = len(funnel.stages)
     if until is not None and not 1 <= until <= last:
         raise InputError(f"{config}: no stage {until}; its stages are 1 to {last}")
@@ -77,6 +96,23 @@ def select(config: Path, overrides: list[str], until: int | None = None, name: s
     else:
         console.print(f"no program is ahead of the best baseline through {stages} (level {levels})")
     return [entrant.program_id for entrant in passed]
+
+
+def _give_tasks_of_search(data: dict[str, Any], config: Path | None) -> None:
+    """Give the stages of a funnel that have no tasks those of its search.
+
+    Raises:
+        InputError: there is no such search, or its tasks are user-defined and there is no config.
+    """
+    stages, search = data.get("stages"), data.get("search")
+    left = [one for one in stages if isinstance(one, dict) and "tasks" not in one] if isinstance(stages, list) else []
+    if not left or not isinstance(search, str):
+        return
+    with open_results(str(data.get("store", Funnel.model_fields["store"].default))) as results:
+        stored = results.search(search).settings
+    settings = settings_as_trained(search, stored, config, "name the tasks of the stages")
+    for stage in left:
+        stage["tasks"] = [one.model_dump(exclude={"seeds"}) | {"seeds": TUNING_SEEDS} for one in settings.tasks]
 
 
 def _dedup(store: Store, funnel: Funnel, config: Path) -> Dedup:

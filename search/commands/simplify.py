@@ -17,10 +17,16 @@ from programs.program import Program
 from programs.simplify import Recording, equations
 from programs.simplify.evidence import largest_difference, updates
 
-from proxy_tasks import Task, get_task
-
 from search.commands.export import write_text
-from search.commands.options import RESULTS, ProgramArgument, StoreOption, allow_user_modules, numeric
+from search.commands.options import (
+    RESULTS,
+    ConfigOption,
+    ProgramArgument,
+    StoreOption,
+    allow_user_modules,
+    chosen_tasks,
+    numeric,
+)
 from search.commands.progress import counting_trainings
 from search.commands.terminal import console, number, show_program, show_table
 from search.evidence.recording import record
@@ -37,10 +43,8 @@ from search.results.export import NamedProgram
 from search.results.programs import named_program
 from search.results.results import Results
 from search.settings import limits
-from search.settings.meaning import refuse_other_tasks
 from search.settings.seeds import FRESH_SEED, fresh_seeds, tuning_seeds
 from search.settings.settings import Dedup
-from search.settings.settings_file import stored_settings
 from search.store import open_store
 from search.store.tables import SimplificationRow
 from search.training.inline import InlineEvaluator
@@ -73,11 +77,12 @@ def command(
         bool, typer.Option(" /--no-training", show_default=False, help="Only what algebra can tell.")
     ] = True,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the program found.")] = None,
+    config: ConfigOption = None,
     store: StoreOption = RESULTS,
 ) -> None:
     """Make a program as simple as algebra and training allow. Steps of a program of the store are kept there."""
     allow_user_modules()
-    simplify_program(program, task or [], seeds if training else None, tolerance, store, output)
+    simplify_program(program, task or [], seeds if training else None, tolerance, store, output, config)
 
 
 class _Losses(NamedTuple):
@@ -93,7 +98,13 @@ class _Losses(NamedTuple):
 
 
 def simplify_program(
-    what: str, tasks: Sequence[str], seeds: int | None, tolerance: float, store: str, output: Path | None
+    what: str,
+    tasks: Sequence[str],
+    seeds: int | None,
+    tolerance: float,
+    store: str,
+    output: Path | None,
+    config: Path | None = None,
 ) -> Simplification:
     """Simplify, print the steps and the program found, and keep the steps where the program is one of the store.
 
@@ -105,6 +116,7 @@ def simplify_program(
         tolerance: of losses, in standard deviations between seeds.
         store: where the program, and trainings already done, are looked for.
         output: a file for the program found, or None.
+        config: the YAML file of that search.
 
     Raises:
         InputError: unknown program or task, a program that trains on none, or a file that cannot be written.
@@ -112,12 +124,11 @@ def simplify_program(
     """
     if math.isnan(tolerance):
         raise InputError("--tolerance nan: not a number; expected standard deviations, such as 1")
-    named = [get_task(name) for name in dict.fromkeys(tasks)]
     fresh: list[_Losses] = []
     with named_program(what, store) as (found, results):
         if results is not None:
             results.store.require_writable()
-        on = [ScaledTask(task, 1.0) for task in named or _tasks_of(found, results)]
+        on = [ScaledTask(task, 1.0) for task in chosen_tasks(found, results, tasks, config, DEFAULT_TASK)]
         if seeds is None:
             result = simplify(found.program)
         else:
@@ -147,17 +158,6 @@ def _trained(
             training = TrainingEvidence(service, on, tuning_seeds(seeds), tolerance)
             result = simplify(found.program, training, lambda line: console.print(line, markup=False))
             return result, on, _confirmed(result, on, fresh_seeds(seeds), service)
-
-
-def _tasks_of(found: NamedProgram, results: Results | None) -> list[Task]:
-    """Return the tasks of the search that a program comes from, or the default one."""
-    if results is None or found.entry is None:
-        return [get_task(DEFAULT_TASK)]
-    search = found.entry.search
-    stored = results.search(search).settings
-    choices = stored_settings(stored, search).tasks
-    refuse_other_tasks(search, stored, choices, "name the tasks that are to judge with --task")
-    return [choice.task for choice in choices]
 
 
 def _scaled(

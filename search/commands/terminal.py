@@ -160,12 +160,14 @@ def describe(program: Program) -> str:
 
 def show_trainings(title: str, names: Sequence[str], trainings: Sequence[Sequence[Trainings]]) -> None:
     """Print how programs trained on fresh seeds: one row for each program and task."""
+    has_metric = any(t.metrics for of_program in trainings for t in of_program)
     show_table(
         title,
-        ["program", "task", "fitness", "std. error", "seeds", "of each seed"],
+        ["program", "task", "fitness", *["metric"] * has_metric, "std. error", "seeds", "of each seed"],
         [
             [
-                name, t.task, number(t.mean), number(t.standard_error), str(len(t.fitness) + len(t.failures)),
+                name, t.task, number(t.mean), *[number(_mean(t.metrics))] * has_metric, number(t.standard_error),
+                str(len(t.fitness) + len(t.failures)),
                 " ".join([number(f) for f in t.fitness] + [f.split(":")[0] for f in t.failures]),
             ]
             for name, of_program in zip(names, trainings, strict=True)
@@ -173,6 +175,10 @@ def show_trainings(title: str, names: Sequence[str], trainings: Sequence[Sequenc
         ],
         left=["program", "task", "of each seed"],
     )  # fmt: skip
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
 
 
 def show_differences(name: str, ours: Trainings, rivals: Mapping[str, Trainings]) -> None:

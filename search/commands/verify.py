@@ -10,18 +10,16 @@ from typing import Annotated
 import typer
 
 from programs import zoo
-from programs.errors import InputError
 from programs.program import Program, parse
 
-from search.commands.options import RESULTS, StoreOption, numeric
+from search.commands.options import RESULTS, ConfigOption, StoreOption, numeric
 from search.commands.progress import counting_trainings
 from search.commands.terminal import console
 from search.evidence.false_merges import SIGMAS, SUSPECT_SEEDS, Verification, sample_pairs, verify
 from search.results.results import open_results
 from search.settings import limits
-from search.settings.meaning import refuse_other_tasks
+from search.settings.meaning import settings_as_trained
 from search.settings.settings import Settings
-from search.settings.settings_file import load_settings, stored_settings
 from search.store import BaselineRow, Store
 from search.training.inline import InlineEvaluator
 from search.training.service import TrainingService
@@ -30,36 +28,28 @@ from search.training.service import TrainingService
 def command(
     search: Annotated[str, typer.Option("--search", help="The search whose merged programs are examined.")],
     pairs: Annotated[int, typer.Option(**numeric(limits.PAIRS), help="Number of pairs.")] = 200,
-    config: Annotated[
-        Path | None, typer.Option(help="Its YAML file: needed only where that names user-defined functions.")
-    ] = None,
+    config: ConfigOption = None,
     store: StoreOption = RESULTS,
 ) -> None:
     """Train programs that share a fingerprint but not their dataflow, and say how far apart they are."""
-    settings = load_settings(config) if config else None
     with open_results(store) as results:
         results.require(search)
         results.store.require_writable()
-        show_verification(results.store, search, pairs, settings)
+        show_verification(results.store, search, pairs, config)
 
 
-def show_verification(store: Store, search: str, number: int, settings: Settings | None = None) -> Verification:
+def show_verification(store: Store, search: str, number: int, config: Path | None = None) -> Verification:
     """Sample and train pairs of a search, and print the result.
 
     Args:
         store: where the search is.
         search: its name.
         number: of pairs.
-        settings: of the search; without them, those in the store.
+        config: its YAML file, if it has user-defined tasks.
     """
     found = store.find_search(search)
     assert found is not None
-    if settings is not None and found.settings["tasks"] != settings.model_dump(mode="json")["tasks"]:
-        raise InputError(
-            f"--config: its tasks are not those of search '{search}'; give the config that search was run with"
-        )
-    settings = settings or stored_settings(found.settings, search)
-    refuse_other_tasks(search, found.settings, settings.tasks, "verify it where they are what they were")
+    settings = settings_as_trained(search, found.settings, config, "verify it where they are what they were")
     pairs = sample_pairs(store, found.id, number)
     service = TrainingService(store, InlineEvaluator(), settings.evaluator.batch, settings.dedup)
     with counting_trainings(service):

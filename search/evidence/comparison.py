@@ -17,7 +17,7 @@ from programs.errors import InputError
 
 from search.settings.settings import SearchTaskChoices, Settings, Strategy
 from search.settings.settings_file import SettingsFile
-from search.settings.tasks import Seeds
+from search.settings.tasks import Seeds, as_choices
 from search.settings.yaml_text import shortened
 from search.store import Store
 from search.store.keys import SearchState
@@ -158,11 +158,11 @@ class Comparison:
                 f" each; {both}"
             )
         if self.has_each:
-            each = self._file.data["each"]
+            each = as_choices(self._file.data["each"])
             choices = self._file.read(_Each, {"each": each}).each
             return [Contest(choice.name, [task]) for choice, task in zip(choices, each, strict=True)]
         choices = self._file.read(Settings, self._data).tasks
-        return [Contest(" and ".join(choice.name for choice in choices), self._data["tasks"])]
+        return [Contest(" and ".join(choice.name for choice in choices), as_choices(self._data["tasks"]))]
 
     # --- arms that follow others -------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from programs.program import Program, parse
 
 from proxy_tasks.outcome import CURVE_POINTS
 
+from search.errors import RunError
 from search.evolution.best import Best
 from search.evolution.constraints import check_starts, constraints_of
 from search.evolution.estimates import Estimator, Rungs, measured_noise
@@ -31,7 +32,7 @@ from search.store.keys import TRAINED, SearchState
 from search.training.jobs import Evaluator
 from search.training.service import Request, TrainingService, scores
 from search.training.session import on_signals
-from search.training.tuning import tune
+from search.training.tuning import TunedCompetitor, tune
 
 log = logging.getLogger("optsearch.run")
 
@@ -263,9 +264,27 @@ class Driver:
             self.settings.aggregate,
             stopped=lambda: self.stopping,
         )
+        found = [one.fitness for one in tuned] + [row.fitness for row in self.progress.baselines.values()]
+        if tuned and all(fitness is None for fitness in found):
+            self._refuse_to_begin(tuned)
         for baseline in tuned:
             self._lease.add_baseline(baseline.row)
             self.progress.baselines[baseline.name] = baseline.row
+
+    def _refuse_to_begin(self, tuned: Sequence[TunedCompetitor]) -> None:
+        """Say why nothing can be trained here.
+
+        Raises:
+            RunError: with the first failure.
+        """
+        candidates = [self.service.candidate(one.program) for one in tuned]
+        first = [on.unraced._replace(seeds=on.seeds[:1]) for on in self.tasks]
+        found = self.service.evaluate(candidates, first, self.settings.aggregate).values()
+        reason = next((f"{one.status}: {one.reason}" for one in found if one.reason), "they fail on some seeds")
+        raise RunError(
+            f"no baseline trains on the tasks of this search, whatever its learning rate ({reason}); mend the tasks, or"
+            " raise their loss_bound"
+        )
 
     def _replay(self) -> History:
         strategy = self.settings.strategy

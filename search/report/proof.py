@@ -21,9 +21,13 @@ def proof(source: ReportedSearch) -> Section:
     title = "Proof on the locked tasks"
     rows, opened = source.proof, proof_interrupted(source)
     if not rows:
-        why = f"{capitalized(opened)}." if opened else (
-            "The locked tasks, which are used for nothing else, were not opened for a program of this search: after a"
-            " funnel, `optsearch prove ID` opens them once for a program that has passed it."
+        why = (
+            f"{capitalized(opened)}."
+            if opened
+            else (
+                "The locked tasks, which are used for nothing else, were not opened for a program of this search: after a"
+                " funnel, `optsearch prove ID` opens them once for a program that has passed it."
+            )
         )
         return Section("proof", title, [Note(why), *_noise(source)])
     blocks: list[Figure | DataTable | Note] = [Note(f"{capitalized(opened)}.")] if opened else []

@@ -13,7 +13,6 @@ from typing import Any, ClassVar, NamedTuple
 
 from search.report.mathml import Equations
 
-
 LINE_OF_X, LINE_OF_Y = 40, 30  # characters of a title that fit a phone and a low figure
 _WIDE = 20.0  # ratio of values beyond which a logarithmic axis shows more
 

@@ -24,6 +24,7 @@ class NamedProgram(NamedTuple):
     entry: ProgramEntry | None = None
     tasks: tuple[str, ...] = ()
     steps: int | None = None
+    search: str | None = None
 
 
 def class_name_of(name: str) -> str:

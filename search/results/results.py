@@ -301,7 +301,8 @@ class Results:
             raise InputError(f"{self.location}: search '{search}' has no baseline {name}; it has {_listed(list(rows))}")
         if not is_program(name):
             raise InputError(f"{search}:{name}: is torch's own optimizer and no program of the language")
-        return NamedProgram(f"{search}:{name}", parse(rows[name].genome, f"{name} of search '{search}'"))
+        program = parse(rows[name].genome, f"{name} of search '{search}'")
+        return NamedProgram(f"{search}:{name}", program, search=search)
 
     def races(self, program: ProgramEntry) -> list[ProgramEntry]:
         """Return the births that trained a program of a search on further seeds, in order."""
@@ -386,7 +387,9 @@ class Results:
         entry = self.program(program_id)
         program = parse(entry.genome, f"program {program_id} in {self.location}")
         search = self.search(entry.search)
-        return NamedProgram(f"program {program_id}", program, entry, tuple(tasks_of(search)), steps_of(search))
+        return NamedProgram(
+            f"program {program_id}", program, entry, tuple(tasks_of(search)), steps_of(search), entry.search
+        )
 
     # --- evidence ----------------------------------------------------------------------------------------------------
 

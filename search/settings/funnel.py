@@ -21,7 +21,7 @@ class Stage(Immutable):
     """One stage of a funnel."""
 
     tasks: TaskChoices
-    """The tasks, each with the number of seeds to tune on."""
+    """The tasks, each with the number of seeds to tune on; without them those of the search, with 3 seeds."""
     keep: Annotated[int, Within(limits.PASSING)]
     """The most programs that pass to the next stage."""
     trials: Annotated[int, Within(limits.TRIALS)] = TRIALS

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from programs.errors import InputError
@@ -18,6 +19,7 @@ from programs.ops import user_definitions
 from proxy_tasks import Task
 
 from search.settings.settings import Settings
+from search.settings.settings_file import load_settings, stored_settings
 from search.settings.tasks import TaskChoice
 
 VERSIONS = "versions"  # the key of the meaning among stored settings
@@ -53,20 +55,27 @@ def meaning_of_search(settings: Settings) -> dict[str, Any]:
     }
 
 
-def refuse_other_tasks(search: str, stored: Mapping[str, Any], choices: Iterable[TaskChoice], fix: str) -> None:
-    """Refuse to judge the programs of a search on its tasks where these are not what the search was trained on.
+def settings_as_trained(search: str, stored: Mapping[str, Any], config: Path | None, fix: str) -> Settings:
+    """Return the settings of a search, to judge its programs on its tasks, which must be what they were trained on.
 
     Args:
         search: its name.
         stored: its settings in the store.
-        choices: its tasks.
-        fix: what to do about it.
+        config: its YAML file, needed where a task of it is user-defined: nothing is loaded because a database names it.
+        fix: what to do where its tasks have changed.
 
     Raises:
-        InputError: names what has changed.
+        InputError: there is no config and a task is user-defined, it is that of other tasks, or a task has changed;
+            names what has.
     """
-    was, now = stored.get(VERSIONS) or {}, meaning_of_choices(choices)
+    settings = load_settings(config) if config is not None else stored_settings(dict(stored), search)
+    if config is not None and stored["tasks"] != settings.model_dump(mode="json")["tasks"]:
+        raise InputError(
+            f"--config: its tasks are not those of search '{search}'; give the config that search was run with"
+        )
+    was, now = stored.get(VERSIONS) or {}, meaning_of_choices(settings.tasks)
     refuse_changes(f"search '{search}'", {VERSIONS: {key: was.get(key) for key in now}}, {VERSIONS: now}, fix)
+    return settings
 
 
 def refuse_changes(what: str, old: Mapping[str, Any], new: Mapping[str, Any], fix: str) -> None:

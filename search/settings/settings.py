@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -30,7 +31,7 @@ from proxy_tasks.outcome import CURVE_POINTS
 from search.settings import limits
 from search.settings.fields import BaselineNames, Immutable, Number, SearchName, ShortText, Text, Within, plain
 from search.settings.proposals import Proposals
-from search.settings.tasks import SearchTaskChoice, TaskChoice, TaskSeeds, task_seeds
+from search.settings.tasks import SearchTaskChoice, TaskChoice, TaskSeeds, as_choices, task_seeds
 
 Aggregate = Literal["mean", "worst"]
 Objective = Literal["fitness", "states", "statements"]
@@ -99,8 +100,12 @@ def _named_once(choices: tuple[AnyTaskChoice, ...]) -> tuple[AnyTaskChoice, ...]
     return choices
 
 
-TaskChoices = Annotated[tuple[TaskChoice, ...], Field(min_length=1), AfterValidator(_named_once)]
-SearchTaskChoices = Annotated[tuple[SearchTaskChoice, ...], Field(min_length=1), AfterValidator(_named_once)]
+TaskChoices = Annotated[
+    tuple[TaskChoice, ...], Field(min_length=1), BeforeValidator(as_choices), AfterValidator(_named_once)
+]
+SearchTaskChoices = Annotated[
+    tuple[SearchTaskChoice, ...], Field(min_length=1), BeforeValidator(as_choices), AfterValidator(_named_once)
+]
 
 
 class Strategy(Immutable):
@@ -121,7 +126,8 @@ class Strategy(Immutable):
     start: Starts = ("adamw",)
     """A program of the zoo, or a list of them: all enter every population."""
     start_tuned: bool = False
-    """Start from the constants that tuning found for the baselines of these names."""
+    """Start from the constants that tuning found for the baselines of these names; if not given, where there are such
+    baselines for all of them."""
     max_statements: Annotated[int, Within(limits.STATEMENTS)] = 64
     """Longest genome that insertions may make."""
     max_states: Annotated[Number, Within(limits.STATES)] | None = None
@@ -352,7 +358,7 @@ class Settings(Immutable):
     """One search."""
 
     name: SearchName
-    """What the search is called in its store: letters, digits, and . _ -"""
+    """What the search is called in its store: letters, digits, and . _ - A file that does not say it gives its own."""
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
     """Seed of all random numbers: searches that differ in it alone are independent repetitions."""
     strategy: Strategy = Strategy()
@@ -380,6 +386,24 @@ class Settings(Immutable):
     """End the search when its new bests are worse in meta-validation than earlier ones."""
     store: Text = "sqlite:///results.db"
     """The database: `sqlite:///PATH` or `postgresql://USER@HOST/DATABASE`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_by_others(cls, data: Any) -> Any:
+        """Fill in the defaults that depend on other settings, so that whoever reads settings finds what holds."""
+        strategy = data.get("strategy", {}) if isinstance(data, Mapping) else None
+        if not isinstance(strategy, Mapping):
+            return data
+        kind, starts = strategy.get("kind", "evolution"), strategy.get("start", "adamw")
+        starts = [starts] if isinstance(starts, str) else starts
+        baselines = data.get("baselines", cls.model_fields["baselines"].default)
+        listed = isinstance(starts, list | tuple) and isinstance(baselines, list | tuple)
+        if "start_tuned" not in strategy and kind != "random" and listed and all(name in baselines for name in starts):
+            data = {**data, "strategy": {**strategy, "start_tuned": True}}
+        tasks = as_choices(data.get("tasks"))
+        if kind != "evolution" and isinstance(tasks, list):
+            data = {**data, "tasks": [{"seeds": 1} | one if isinstance(one, dict) else one for one in tasks]}
+        return data
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

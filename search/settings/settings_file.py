@@ -24,7 +24,9 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class SettingsFile:
-    """A YAML file of settings. Functions that it names are looked for in its folder, too.
+    """A YAML file of settings, whose `name` is that of the file unless it says another.
+
+    Functions that it names are looked for in its folder, too.
 
     Args:
         path: the file.
@@ -40,6 +42,7 @@ class SettingsFile:
         self._tree, self.data = read_yaml(read_text(path, "a YAML file of settings"), str(path))
         if not isinstance(self.data, dict):
             raise InputError(f"{path}: expected settings such as 'name: quickstart', found {type(self.data).__name__}")
+        self.data.setdefault("name", re.sub(r"[^\w.-]", "_", path.stem))
         if (folder := str(path.resolve().parent)) not in sys.path:
             sys.path.append(folder)
         for override in overrides:

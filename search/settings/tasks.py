@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from programs.errors import InputError
 
 from proxy_tasks import Task, get_task
-from proxy_tasks.named import frozen, is_users
+from proxy_tasks.named import frozen, is_users, name_of
 from proxy_tasks.preflight import check_task
 from proxy_tasks.references import reference
 from proxy_tasks.task import Matmul
@@ -87,8 +87,8 @@ class RacedSeeds(Immutable):
 class TaskChoice(Immutable):
     """A task to search on, and what to change in it."""
 
-    name: ShortText
-    """A built-in task, or a user-defined one as module:function."""
+    name: Annotated[ShortText, BeforeValidator(lambda value: name_of(value) if callable(value) else value)]
+    """A built-in task, or a user-defined one as module:function; from Python the function itself will do."""
     seeds: Annotated[int, Field(ge=1, le=MOST_SEARCH_SEEDS, strict=True)] = 1
     """Trainings of each program; their mean decides."""
     steps: Annotated[int, Within(limits.STEPS)] | None = None
@@ -100,7 +100,7 @@ class TaskChoice(Immutable):
     matmul: Matmul = "float32"
     """Precision of matrix products in training; tf32 is for GPUs, bf16 for all devices. Everything else is float32."""
     data: Arguments = Field(default={})
-    """Arguments of the data set, such as `path`."""
+    """Arguments of the data set, such as `path`, or of the function of a user-defined task."""
     model: Arguments = Field(default={})
     """Arguments of the model, such as `hidden`."""
     anchors: tuple[Loss, Loss] | None = None
@@ -124,14 +124,12 @@ class TaskChoice(Immutable):
     @property
     def task(self) -> Task:
         """The task with these changes."""
-        task = get_task(self.name)
+        task = get_task(self.name, frozen(self.data), frozen(self.model))
         changes = {key: value for key in ("steps", "batch_size") if (value := getattr(self, key)) is not None}
         return replace(
             task,
             update_scale=task.update_scale * self.update_scale,
             matmul=self.matmul,
-            dataset_args=frozen(dict(task.dataset_args) | self.data),
-            model_args=frozen(dict(task.model_args) | self.model),
             **changes,
         )
 
@@ -147,8 +145,9 @@ Seeds = Annotated[int, Field(ge=1, le=MOST_SEARCH_SEEDS, strict=True)] | RacedSe
 class SearchTaskChoice(TaskChoice):
     """A task to search on, and what to change in it."""
 
-    seeds: Seeds = 1  # type: ignore[assignment]
-    """Trainings of each program, or `{first: 1, most: 16}` to race programs over seeds."""
+    seeds: Seeds = RacedSeeds()  # type: ignore[assignment]
+    """Trainings of each program, or `{first: 1, most: 16}` to race programs over seeds: the default, or 1 where the
+    kind of search is not `evolution`."""
 
     @property
     def task_seeds(self) -> TaskSeeds:
@@ -156,6 +155,15 @@ class SearchTaskChoice(TaskChoice):
         if isinstance(self.seeds, int):
             return super().task_seeds
         return TaskSeeds(self.task, tuning_seeds(self.seeds.most), None, self.seeds.first)
+
+
+def as_choices(value: Any) -> Any:
+    """Return tasks that are given by their names alone, or one by its name, in the form of settings."""
+    if isinstance(value, str) or callable(value):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        return value
+    return [{"name": one} if isinstance(one, str) or callable(one) else one for one in value]
 
 
 def task_seeds(choices: Sequence[TaskChoice]) -> list[TaskSeeds]:

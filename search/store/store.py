@@ -256,8 +256,8 @@ class Store:
                 for row in map(reader.row, connection.execute(query)):
                     known[TrainingKey(row.key, task_fingerprint, row.seed)] = Outcome(
                         Status(row.status), row.fitness, list(row.curve), row.steps, row.seconds, row.reason,
-                        row.device, row.host, row.pid,
-                    )
+                        row.device, row.host, row.pid, row.metric,
+                    )  # fmt: skip
         return known
 
     def has_trained(self, task_fingerprint: str) -> bool:
@@ -277,7 +277,7 @@ class Store:
         rows = [
             TrainingRow(
                 *key, name, o.status, clean_number(o.fitness), o.curve, o.steps, o.seconds, o.device[:LONGEST_DEVICE],
-                o.host and o.host[:LONGEST_HOST], o.pid, o.reason,
+                o.host and o.host[:LONGEST_HOST], o.pid, o.reason, clean_number(o.metric),
             )
             for key, o in outcomes
         ]  # fmt: skip

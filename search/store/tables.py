@@ -144,6 +144,8 @@ class TrainingRow(Row):
     """The process of that worker."""
     reason: str | None
     """Why it is not ok."""
+    metric: float | None
+    """The metric of a user-defined task on the validation samples, if it has one and the training is ok."""
 
 
 @table("baseline", UniqueConstraint("search_id", "name"), of="search")

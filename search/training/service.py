@@ -107,11 +107,15 @@ class Score(NamedTuple):
 
 
 class Trainings(NamedTuple):
-    """How a program fared on several seeds of one task: fitness by seed where training was ok, and what failed."""
+    """How a program fared on several seeds of one task: fitness by seed where training was ok, and what failed.
+
+    `metrics` are those of the trainings that were ok, where the task has one.
+    """
 
     task: str
     by_seed: dict[int, float]
     failures: list[str]
+    metrics: list[float] = []
 
     @property
     def fitness(self) -> list[float]:
@@ -294,7 +298,8 @@ def _trainings_of(candidate: Candidate, on: TaskSeeds, request: Request) -> Trai
     outcomes = {key.seed: request.outcomes[key] for key in keys}
     fitness = {seed: outcome.fitness for seed, outcome in outcomes.items() if outcome.fitness is not None}
     failures = [f"{outcome.status}: {outcome.reason}" for outcome in outcomes.values() if outcome.fitness is None]
-    return Trainings(on.task.name, fitness, failures)
+    metrics = [outcome.metric for outcome in outcomes.values() if outcome.metric is not None]
+    return Trainings(on.task.name, fitness, failures, metrics)
 
 
 # --- scores ----------------------------------------------------------------------------------------------------------

@@ -48,9 +48,9 @@ def shortened(settings: dict[str, Any]) -> dict[str, Any]:
     for key, few in (("budget", {"programs": 30}), ("enter", 4)):
         if key in short:
             short[key] = few
-    if "strategy" in short:
-        short["strategy"] = short["strategy"] | {"population": 10, "start_tuned": False}
-    if "evaluator" in short:
+    if "budget" in short:
+        short["strategy"] = short.get("strategy", {}) | {"population": 10, "start_tuned": False}
+    if "budget" in short or "stages" in short:
         short["evaluator"] = {"kind": "inline", "batch": 8, "lookahead": 2}
     for key in ("tasks", "each"):
         if key in short:

@@ -20,7 +20,7 @@ name: tiny
 seed: 3
 strategy: {population: 20, start: adamw}
 budget: {programs: 150}
-tasks: [{name: digits_mlp, steps: 200}]
+tasks: [{name: digits_mlp, steps: 200, seeds: 1}]
 evaluator: {kind: ray, workers: 2, batch: 4, lookahead: 3}
 baselines: []
 """

@@ -32,9 +32,9 @@ from tests.support.patience import OPTSEARCH, PATIENCE, Command
 CONFIG = """\
 name: found
 seed: 1
-strategy: {population: 8, tournament: 3, start: adamw}
+strategy: {population: 8, tournament: 3, start: adamw, start_tuned: false}
 budget: {programs: 80}
-tasks: [{name: digits_mlp, steps: 20}]
+tasks: [{name: digits_mlp, steps: 20, seeds: 1}]
 evaluator: {kind: inline, batch: 8, lookahead: 1}
 meta_validation: {tasks: [{name: noisy_quadratic_short, steps: 20}], every: 40}
 baselines: [adamw, lion]

@@ -433,7 +433,7 @@ def test_a_module_that_takes_labels_gives_its_loss_itself(form: str, is_embedded
 
 
 def test_a_module_that_takes_labels_and_returns_no_loss_gets_one_line() -> None:
-    def without(loss: Tensor, logits: Tensor) -> dict[str, Tensor]:  # noqa: ARG001
+    def without(loss: Tensor, logits: Tensor) -> dict[str, Tensor]:
         return {"logits": logits}
 
     with pytest.raises(InputError, match=r"its loss is NoneType; it must be a scalar"):

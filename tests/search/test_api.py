@@ -38,7 +38,7 @@ def settings_in(folder: Path, **changes: Any) -> dict[str, Any]:
         "seed": 3,
         "strategy": {"population": 10, "tournament": 3, "start": "sgd_momentum"},
         "budget": {"programs": BIRTHS},
-        "tasks": [{"name": "digits_mlp", "steps": 20}],
+        "tasks": [{"name": "digits_mlp", "steps": 20, "seeds": 1}],
         "evaluator": {"kind": "inline", "batch": 4, "lookahead": 2},
         "baselines": [],
         "store": f"sqlite:///{folder / 'results.db'}",
@@ -341,3 +341,33 @@ def _selected(competitor: str, passed: bool) -> SelectionRow:
         baseline="adamw", fitness=-0.5, standard_error=0.1, seeds=8, trials=28, learning_rate=0.1, weight_decay=0.01,
         genome="update = g",
     )  # fmt: skip
+
+
+USER_TASK = """
+import torch
+from torch import nn
+from proxy_tasks import UserTask
+
+def task():
+    x = torch.arange(60.0).reshape(30, 2) / 60
+    y = torch.arange(30) % 2
+    return UserTask("own", model=lambda: nn.Linear(2, 2), train=(x, y), valid=(x, y), loss=nn.CrossEntropyLoss(),
+                    metric=lambda output, y: (output.argmax(-1) == y).float().mean(), steps=20, batch_size=8)
+"""
+
+
+def test_a_function_stands_for_a_task_and_trainings_keep_its_metric(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_task_of_api.py").write_text(USER_TASK, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import own_task_of_api
+
+    chosen = settings_in(tmp_path, tasks=[{"name": own_task_of_api.task, "seeds": 1}], budget={"programs": 4})
+    result = run(chosen)
+    with closing(result.results):
+        assert result.finished and result.best is not None
+        trainings = rows_of_query(result.results.store, "SELECT task, status, metric FROM v_trainings")
+    assert trainings and {row["task"] for row in trainings} == {"own"}
+    assert all((row["status"] == "ok") is (row["metric"] is not None) for row in trainings)
+    assert all(0 <= row["metric"] <= 1 for row in trainings if row["status"] == "ok")

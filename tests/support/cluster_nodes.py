@@ -31,7 +31,7 @@ CONFIG = """\
 name: nodes
 strategy: {{population: 50, tournament: 3, start: adamw}}
 budget: {{programs: {programs}}}
-tasks: [{{name: digits_mlp, steps: {steps}}}]
+tasks: [{{name: digits_mlp, steps: {steps}, seeds: 1}}]
 evaluator: {{batch: {batch}, lookahead: 6, workers: 4}}
 baselines: []
 """

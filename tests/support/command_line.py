@@ -13,7 +13,7 @@ name: tiny
 seed: 3
 strategy: {population: 10, tournament: 3, start: sgd_momentum}
 budget: {programs: 60}
-tasks: [{name: digits_mlp, steps: 20}]
+tasks: [{name: digits_mlp, steps: 20, seeds: 1}]
 evaluator: {kind: inline, batch: 4, lookahead: 2}
 baselines: [adamw]
 """

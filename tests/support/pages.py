@@ -58,7 +58,7 @@ def _set_times(store: Store) -> None:
             time = f"2026-01-01 00:{seconds // 60:02}:{seconds % 60:02}.000000"
             changes = "created = :time, seconds = 6.0, host = 'node', pid = :pid"
             values = {"time": time, "pid": row["batch"] % 2, "key": row["key"]}
-            connection.execute(text(f"UPDATE training SET {changes} WHERE key = :key"), values)  # noqa: S608 - ours
+            connection.execute(text(f"UPDATE training SET {changes} WHERE key = :key"), values)
 
 
 def _simplify(store: Store, best: LeaderboardEntry) -> None:

@@ -42,7 +42,7 @@ def settings_of(**changes: Any) -> Settings:
         "seed": 12,
         "strategy": {"kind": "paper", "population": 8, "tournament": 3, "start": "sgd_momentum"},
         "budget": {"programs": BIRTHS},
-        "tasks": [{"name": "digits_mlp", "steps": 5}],
+        "tasks": [{"name": "digits_mlp", "steps": 5, "seeds": 1}],
         "evaluator": {"kind": "inline", "batch": 4, "lookahead": 3},
         "baselines": [],
     }

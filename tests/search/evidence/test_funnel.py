@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from pathlib import Path
 from random import Random
@@ -296,6 +297,16 @@ def test_no_program_passes(funnel: Path, monkeypatch: pytest.MonkeyPatch, capsys
 
     assert selected(funnel, monkeypatch, Worse()) == []
     assert "no program is ahead of the best baseline through all stages (level " in capsys.readouterr().out
+
+
+def test_a_stage_without_tasks_has_those_of_the_search(funnel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    funnel.write_text(yaml.safe_dump(FUNNEL | {"stages": [{"keep": 4, "trials": 14, "fresh_seeds": 2}]}))
+    selected(funnel, monkeypatch, Graded())
+    assert {row["task"] for row in rows(funnel.parent)} == {"digits_mlp"}
+    with opened(funnel.parent / "results.db") as store:
+        (begun,) = rows_of_query(store, "SELECT settings FROM funnel_settings")
+    (task,) = json.loads(begun["settings"])["stages"][0]["tasks"]
+    assert (task["name"], task["steps"], task["seeds"]) == ("digits_mlp", 5, 3)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ from programs import Program, parse, zoo
 from programs.errors import InputError
 
 from proxy_tasks import Outcome, Replica, configured_process, get_task, references, train
+from proxy_tasks.outcome import Status
 
+from search.errors import RunError
 from search.evolution.driver import Driver, Progress
 from search.settings.baselines import BASELINES
 from search.settings.settings import Aggregate
@@ -23,6 +25,7 @@ from search.settings.settings_file import stored_settings
 from search.settings.tasks import Anchors, TaskSeeds
 from search.store import LeaseLost, Store, lease
 from search.training.inline import InlineEvaluator
+from search.training.jobs import Job
 from search.training.service import Score, score
 from search.training.tuning import tune
 
@@ -367,6 +370,22 @@ def test_baselines_are_the_best_of_their_trials(tmp_path: Path) -> None:
         run(settings_of(baselines=list(BASELINES), budget={"programs": 8}), store, evaluator)
         assert store.baselines(1) == found
         assert all(isinstance(r.program, Program) for job in evaluator.submitted[trained:] for r in job.replicas)
+
+
+class Diverging(PretendingEvaluator):
+    """Has everything diverge."""
+
+    def outcome(self, _job: Job, _replica: Replica) -> Outcome:
+        return Outcome(Status.DIVERGED, None, [], 1, 0.5, "training loss is not finite by step 1")
+
+
+def test_a_search_ends_at_once_where_no_baseline_trains(tmp_path: Path) -> None:
+    settings = settings_of(baselines=["adamw", "lion"])
+    with opened(tmp_path / "r.db") as store:
+        for _ in range(2):  # starting it again does not get around it
+            with pytest.raises(RunError, match=r"no baseline trains .*diverged: training loss is not finite by step 1"):
+                run(settings, store, Diverging())
+        assert not history_of(store) and not store.baselines(1)
 
 
 def test_a_tuned_start(tmp_path: Path) -> None:

@@ -151,7 +151,9 @@ def test_figures_agree_with_the_views(path: Path, page: ParsedPage) -> None:
     for row in asked(path, "SELECT * FROM v_baselines"):
         assert best[f"tuned {row['name']}"]["y"] == [row["fitness"]] * 2
     shares = [trace["y"] for name, trace in page.figure("answers").items() if name != "statements without effect"]
-    assert 1 < len(shares) <= 6 and all(sum(column) == pytest.approx(1, abs=1e-4) for column in zip(*shares, strict=True))
+    assert 1 < len(shares) <= 6 and all(
+        sum(column) == pytest.approx(1, abs=1e-4) for column in zip(*shares, strict=True)
+    )
     failed = page.figures["failed"]["data"][0]
     assert sum(failed["x"]) == asked(path, "SELECT SUM(programs) AS n FROM v_failures")[0]["n"]
     curve = page.figure("curve-0")["program 78"]
@@ -180,7 +182,9 @@ def test_the_table_is_the_leaderboard(path: Path, page: ParsedPage) -> None:
     leaders = asked(path, "SELECT * FROM v_leaderboard")
     assert heading[:2] == ["id", "fitness"] and len(rows) == len(leaders) == 50
     assert [row[0] for row in rows] == [str(row["id"]) for row in leaders]
-    assert [float(row[1].replace("−", "-")) for row in rows] == pytest.approx([row["fitness"] for row in leaders], rel=1e-3)
+    assert [float(row[1].replace("−", "-")) for row in rows] == pytest.approx(
+        [row["fitness"] for row in leaders], rel=1e-3
+    )
 
 
 def test_the_winner_in_all_its_forms(path: Path, page: ParsedPage, tmp_path: Path) -> None:
@@ -370,7 +374,9 @@ def test_sections_rank_by_the_bound_and_races_are_no_programs_of_their_own(raced
               for y, down in zip(trace["y"], trace["error_y"]["arrayminus"], strict=True)]  # fmt: skip
     assert max(bounds) == pytest.approx(leaders[0]["lower_bound"], rel=1e-5)
     shares = [trace["y"] for name, trace in page.figure("answers").items() if name != "statements without effect"]
-    assert 1 < len(shares) <= 6 and all(sum(column) == pytest.approx(1, abs=1e-4) for column in zip(*shares, strict=True))
+    assert 1 < len(shares) <= 6 and all(
+        sum(column) == pytest.approx(1, abs=1e-4) for column in zip(*shares, strict=True)
+    )
     assert "known programs on further seeds" in page.sections["cache"]
     born = {row["birth"] for row in asked(raced, "SELECT birth FROM v_lineage")}
     shown = {x for trace in page.figures["descent"]["data"] for x in trace["x"]}

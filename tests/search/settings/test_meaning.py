@@ -14,7 +14,7 @@ import yaml
 from programs.errors import InputError
 
 from search.evolution.resume import stored
-from search.settings.meaning import VERSIONS, refuse_changes, refuse_other_tasks
+from search.settings.meaning import VERSIONS, refuse_changes, settings_as_trained
 from search.settings.tasks import load_tasks
 from search.store import Store
 
@@ -87,17 +87,18 @@ def test_tasks_of_meta_validation_may_be_changed_but_must_not_change(
 def test_programs_are_judged_on_the_tasks_that_they_were_found_on(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = settings_of()
     kept = stored(settings)
-    refuse_other_tasks("small", kept, settings.tasks, "name a --task")
+    assert settings_as_trained("small", kept, None, "name a --task") == settings
     monkeypatch.setattr(TRAINER, 3)
     with pytest.raises(InputError, match=r"search 'small' was started .*trainer: 2 -> 3\); name a --task"):
-        refuse_other_tasks("small", kept, settings.tasks, "name a --task")
+        settings_as_trained("small", kept, None, "name a --task")
     with pytest.raises(InputError, match="name a --task"):
-        refuse_other_tasks("small", {}, settings.tasks, "name a --task")
+        settings_as_trained("small", kept | {VERSIONS: {}}, None, "name a --task")
 
 
 COMPARISON = {
     "name": "two", "strategy": {"population": 4}, "budget": {"programs": 8}, "baselines": [],
-    "tasks": [{"name": "digits_mlp", "steps": 20}], "evaluator": {"kind": "inline", "batch": 4, "lookahead": 1},
+    "tasks": [{"name": "digits_mlp", "steps": 20, "seeds": 1}],
+    "evaluator": {"kind": "inline", "batch": 4, "lookahead": 1},
     "arms": {"first": {}, "second": {"strategy": {"kind": "random"}}},
 }  # fmt: skip
 

@@ -12,7 +12,7 @@ from programs import zoo
 from programs.errors import InputError
 
 from search.settings.settings import Settings
-from search.settings.settings_file import load_settings
+from search.settings.settings_file import check_settings, load_settings
 
 GOOD = """\
 name: quick
@@ -79,6 +79,42 @@ def test_the_shortest_settings() -> None:
     assert settings.baselines == ("torch_adamw", "adamw", "lion", "sgd_momentum")
 
 
+def task() -> None:
+    """Stands for a function that a user gives."""
+
+
+def test_a_task_and_a_budget_are_settings(tmp_path: Path) -> None:
+    settings = load_settings(write(tmp_path, "tasks: digits_mlp\nbudget: {programs: 5}\n"))
+    assert (settings.name, settings.strategy.kind, settings.strategy.start) == ("search", "evolution", ("adamw",))
+    assert settings.strategy.start_tuned and settings.strategy.start[0] in settings.baselines
+    assert (settings.task_seeds[0].first, len(settings.task_seeds[0].seeds)) == (1, 16)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_tuned", "rungs"),
+    [
+        ({"strategy": {"kind": "paper"}}, True, 1),
+        ({"strategy": {"kind": "random"}}, False, 1),
+        ({"strategy": {"start": ["adamw", "lion"]}}, True, 5),
+        ({"strategy": {"start": "sgd"}}, False, 5),
+        ({"strategy": {"start_tuned": False}}, False, 5),
+        ({"baselines": ["lion"]}, False, 5),
+    ],
+)
+def test_defaults_follow_other_settings(changes: dict[str, Any], is_tuned: bool, rungs: int) -> None:
+    settings = check_settings({"name": "a", "tasks": ["digits_mlp"], "budget": {"programs": 5}} | changes)
+    assert settings.strategy.start_tuned is is_tuned and settings.task_seeds[0].rungs == rungs
+    assert check_settings(settings.model_dump(mode="json")) == settings
+
+
+def test_from_python_a_function_stands_for_its_name() -> None:
+    data = {"name": "a", "budget": {"programs": 5}}
+    for given in (task, [task], [{"name": task}]):
+        assert check_settings(data | {"tasks": given}).tasks[0].name == f"{__name__}:task"
+    with pytest.raises(InputError, match="has no name by which workers find it: define it with `def`"):
+        check_settings(data | {"tasks": [lambda: None]})
+
+
 def test_shipped_settings_are_good() -> None:
     configs = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
     assert configs
@@ -140,8 +176,8 @@ def test_history_leaves_out_what_may_change_between_runs(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "override",
     [
-        "seed=8", "strategy.population=21", "strategy.tournament=2", "strategy.start=lion", "strategy.start_tuned=true",
-        "strategy.max_statements=10", "strategy.start=[adamw, lion]", "strategy.max_states=2",
+        "seed=8", "strategy.population=21", "strategy.tournament=2", "strategy.start=lion",
+        "strategy.start_tuned=false", "strategy.max_statements=10", "strategy.start=[adamw, lion]", "strategy.max_states=2",
         "strategy.max_live_statements=30", "strategy.kind=paper", "strategy.constants=0.5", "strategy.race_share=0.2",
         "tasks.0.seeds={first: 1, most: 2}", "language=[paper]", "language=extended",
         "tasks.0.steps=51", "tasks.0.seeds=1", "tasks.0.batch_size=64",
@@ -244,9 +280,7 @@ def test_a_wrong_value_is_named_with_file_line_and_key(
     assert said in message
 
 
-@pytest.mark.parametrize(
-    ("missing", "key"), [("name", "name"), ("budget", "budget"), ("tasks", "tasks")], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("missing", "key"), [("budget", "budget"), ("tasks", "tasks")], ids=lambda value: str(value))
 def test_what_is_missing_is_named(tmp_path: Path, missing: str, key: str) -> None:
     data = yaml.safe_load(GOOD)
     del data[missing]
@@ -262,8 +296,8 @@ def test_what_is_missing_is_named(tmp_path: Path, missing: str, key: str) -> Non
         ({"budget": None}, "budget", "budget"),
         ({"tasks": []}, "tasks", "1"),
         ({"tasks": [{"name": "digits_mlp"}, {"name": "digits_mlp"}]}, "", "each task may be named once"),
-        ({"tasks": "digits_mlp"}, "tasks", "digits_mlp"),
-        ({"tasks": ["digits_mlp"]}, "tasks.0", "digits_mlp"),
+        ({"tasks": "digits"}, "tasks.0.name", "unknown task 'digits'"),
+        ({"tasks": [3]}, "tasks.0", "got 3"),
         ({"tasks": [{"seeds": 1}]}, "tasks.0.name", "required"),
         ({"strategy": {"start_tuned": True, "start": "sgd"}}, "", "start_tuned needs 'sgd' among the baselines"),
         ({"baselines": [], "strategy": {"start_tuned": True}}, "", "start_tuned needs 'adamw'"),

@@ -111,7 +111,7 @@ def test_workers_end_with_a_driver_that_is_killed(nodes: Cluster, tmp_path: Path
 def test_nodes_unfit_for_the_task_are_named_and_left_out(nodes: Cluster, tmp_path: Path) -> None:
     """Without the data, with other data, without the package: a line for each, and the last ends the run."""
     (tmp_path / "owntask.py").write_text(USER_OPS)
-    config = CONFIG_OF_TEST.replace("{name: digits_mlp, steps: 200}", "{name: owntask:task}")
+    config = CONFIG_OF_TEST.replace("{name: digits_mlp, steps: 200, seeds: 1}", "{name: owntask:task, seeds: 1}")
     without, other = nodes.add({"WITHOUT_DATA": "1"}), nodes.add({"OTHER_DATA": "1"})
     bare = nodes.add(ray=bare_ray(tmp_path / "bare"))
     run = begin(tmp_path, config, f"evaluator.address={nodes.address}", "evaluator.workers=3")

@@ -52,7 +52,7 @@ CONFIG = """\
 name: own
 strategy: {population: 20, start: adamw}
 budget: {programs: 100000}
-tasks: [{name: "points:task"}]
+tasks: [{name: "points:task", seeds: 1}]
 evaluator: {workers: 1, batch: 4, lookahead: 2}
 baselines: []
 """
@@ -237,7 +237,8 @@ def test_runs_in_threads_share_one_ray_and_leave_none(tmp_path: Path) -> None:
     """Also where Ray could not be started before; the program goes on, with its own handlers of signals."""
     settings = {
         "name": "threads", "strategy": {"population": 4}, "budget": {"programs": 8}, "baselines": [],
-        "tasks": [{"name": "digits_mlp", "steps": 10}], "evaluator": {"workers": 1, "batch": 4, "lookahead": 1},
+        "tasks": [{"name": "digits_mlp", "steps": 10, "seeds": 1}],
+        "evaluator": {"workers": 1, "batch": 4, "lookahead": 1},
     }  # fmt: skip
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="r") as temporary:
         done = subprocess.run(

@@ -1,0 +1,299 @@
+"""A task of what people have: modules, samples in many forms, losses and metrics; mistakes get one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from programs import zoo
+from programs.errors import InputError
+
+from proxy_tasks import Replica, Task, UserTask, get_task, train
+from proxy_tasks.datasets import check_repeatable
+from proxy_tasks.datasets.samples import samples_of
+from proxy_tasks.models import user_model
+from proxy_tasks.named import args
+from proxy_tasks.preflight import check_task
+
+X = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(12) % 2
+
+
+# --- samples ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        (X, Y),
+        [X, Y],
+        (X.double().numpy(), Y.int().numpy()),
+        (X.tolist(), Y.tolist()),
+        (X, Y.to(torch.uint8)),
+        TensorDataset(X, Y),
+        [(x, int(y)) for x, y in zip(X, Y, strict=True)],
+        [(x.numpy(), y.numpy()) for x, y in zip(X, Y, strict=True)],
+        DataLoader(TensorDataset(X, Y), batch_size=5),
+        DataLoader(TensorDataset(X, Y), batch_size=5, shuffle=True, drop_last=True),
+        DataLoader(
+            [{"a": x, "b": y} for x, y in zip(X, Y, strict=True)], collate_fn=lambda some: (
+                torch.stack([s["a"] for s in some]), torch.stack([s["b"] for s in some])
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_samples_in_any_form_are_the_same_two_tensors(given: Any) -> None:
+    x, y = samples_of("train", given)
+    assert torch.equal(x, X) and torch.equal(y, Y) and (x.dtype, y.dtype) == (torch.float32, torch.int64)
+
+
+def test_whole_numbers_stay_inputs_and_fractions_stay_targets() -> None:
+    x, y = samples_of("train", (X.abs().to(torch.uint8), X.double()))
+    assert (x.dtype, y.dtype) == (torch.uint8, torch.float32)
+
+
+class Endless(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (X, "train is a Tensor; give a pair"),
+        (X.numpy(), "train is a ndarray; give a pair"),
+        ((X, Y, Y), "train is a tuple of 3; give a pair"),
+        ({"x": X, "y": Y}, "train is a dict; give a pair"),
+        ("digits", "train is a str; give a pair"),
+        (samples_of, "train is the function samples_of; give a pair .*, not the function that makes it"),
+        (TensorDataset, "train is the class TensorDataset; "),
+        (Endless(), "Endless has no length; give a map-style data set, or list"),
+        (iter([]), "has no length"),
+        ([], "train is empty"),
+        (TensorDataset(X), "sample 0 is a tuple of 1; give a pair"),
+        ([{"ids": X[0], "labels": 1}], r"is a dict of 'ids', 'labels'; give pairs, such as \[\(s\['ids'\]"),
+        ([(X[0], 0), (X[0, :2], 1)], r"sample 1 is \[2\], the first \[3\]; make all of one shape"),
+        ([("words", 0)], "sample 0: x is a str of <U5; give numbers"),
+        (([[1.0], [1.0, 2.0]], [0, 1]), "x is a list of object; give numbers, samples of one shape"),
+        ([(X[0], {"label": 0})], "sample 0: y is a dict; give a tensor"),
+        (DataLoader(Endless()), "Endless has no length"),
+    ],
+)  # fmt: skip
+def test_what_are_no_samples_is_said_in_one_line(given: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        samples_of("train", given)
+    assert "\n" not in str(caught.value)
+
+
+# --- tasks ------------------------------------------------------------------------------------------------------------
+
+
+def net(width: int = 4) -> nn.Module:
+    return nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 2))
+
+
+def accuracy(output: Tensor, y: Tensor) -> Tensor:
+    return (output.argmax(-1) == y).float().mean()
+
+
+def made(**changes: Any) -> UserTask:
+    whole = {"model": net, "train": (X, Y), "valid": (X[:6], Y[:6]), "loss": nn.CrossEntropyLoss()} | changes
+    return UserTask("mine", **whole)
+
+
+def model_of(given: UserTask, **arguments: Any) -> Any:
+    given.data.check("data")
+    return user_model("mine:task", given, given.data, args(**arguments))
+
+
+class Net(nn.Module):
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.layers = net(width)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.layers(x)
+
+
+def by_classes(dataset: Any, width: int = 4) -> nn.Module:
+    return nn.Sequential(nn.Linear(3, width), nn.Linear(width, dataset.classes))
+
+
+@pytest.mark.parametrize("model", [net, Net, by_classes])
+def test_a_class_or_a_function_makes_modules_with_arguments(model: Callable[..., nn.Module]) -> None:
+    built = model_of(made(model=model), width=5)
+    assert built.layout.total == 3 * 5 + 5 + 5 * 2 + 2
+    assert not torch.equal(built.initial_row(0), built.initial_row(1))
+
+
+def test_trainings_start_from_the_weights_of_a_module_that_is_given() -> None:
+    module = net()
+    built = model_of(made(model=module))
+    weights = torch.cat([p.detach().flatten() for p in module.parameters()])
+    for seed in (0, 1):
+        assert torch.equal(built.initial_row(seed)[: len(weights)], weights)
+    with pytest.raises(InputError, match="is a module, which takes no arguments"):
+        model_of(made(model=module), width=5)
+
+
+def test_the_loss_is_that_which_is_given() -> None:
+    module = net()
+    built = model_of(made(model=module, loss=lambda output, y: 3 * functional.cross_entropy(output, y)))
+    with torch.no_grad():
+        losses = built.losses(built.parameters(built.initial_row(0)[None]), X[None], Y[None])
+        assert float(losses) == pytest.approx(3 * float(functional.cross_entropy(module(X), Y)), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"loss": nn.CrossEntropyLoss}, r"loss is the class CrossEntropyLoss; make one: loss=CrossEntropyLoss\(\)"),
+        ({"metric": "accuracy"}, "metric is str; give a function"),
+        ({"model": "mlp"}, "model is str; give the class"),
+        ({"model": lambda: 3}, "model of 'mine:task' is int; it must be an nn.Module"),
+        ({"model": lambda: 1 / 0}, "model of 'mine:task' raised ZeroDivisionError"),
+        ({"train": (X, Y[:-1])}, "train_x has 12 samples, train_y 11; give as many of both"),
+        ({"train": (X, Y[:, None])}, r"targets \[.*, 1\] of int64: .*; give .* without the last axis: y.squeeze\(-1\)"),
+        ({"train": (X, Y[:, None]), "loss": None}, r"give targets without the last axis: y.squeeze\(-1\)"),
+        ({"train": (X, Y.float())}, r"outputs \[.*\] of float32 and targets \[\d\] of float32: .*give y.long\(\)"),
+        ({"train": (X, functional.one_hot(Y))}, r"targets are one-hot: give numbers of classes, y.argmax\(-1\)"),
+        ({"train": (X, functional.one_hot(Y).float()), "loss": None}, "targets are one-hot"),
+        ({"train": (X, functional.one_hot(Y)), "loss": nn.BCEWithLogitsLoss()}, "one-hot|y.float"),
+        ({"train": (X, Y + 1)}, "targets are 1 to 2, classes count from 0"),
+        ({"valid": (X, Y - 1)}, "targets are -1 to 0, classes count from 0"),
+        ({"train": ((255 * X.abs()).to(torch.uint8), Y)}, r"for images give numbers of 0 to 1: x.float\(\) / 255"),
+        ({"train": (X[:, :2], Y)}, r"cannot be computed of inputs \[\d, 2\] of float32: RuntimeError"),
+        ({"loss": nn.CrossEntropyLoss(reduction="none")}, "its loss is of shape .*it must be a scalar"),
+        ({"metric": lambda output, y: output}, r"metric of 'mine:task' is .*; it must be a number"),
+        ({"metric": lambda output: 0}, "the metric of 'mine:task' cannot be computed"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_said_in_one_line(changes: dict[str, Any], said: str) -> None:
+    part = changes.get("train") or changes.get("valid")
+    if part is not None:  # the other part is of the same kind
+        changes = {"train": part, "valid": part} | changes
+    with pytest.raises(InputError, match=said) as caught:
+        model_of(made(**changes))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["dataset", "model"])
+def test_functions_where_a_task_has_names_are_pointed_to_user_tasks(part: str) -> None:
+    names: dict[str, Any] = {"dataset": "digits", "model": "mlp"} | {part: net}
+    with pytest.raises(InputError, match=f"task 'mine': {part} is function; a Task has names, .* return a UserTask"):
+        Task("mine", **names)
+
+
+def test_a_metric_is_tried_beside_a_loss_of_the_module() -> None:
+    class WithLoss(Net):
+        def loss(self, x: Tensor, y: Tensor) -> Tensor:
+            return functional.cross_entropy(self(x), y)
+
+    assert model_of(made(model=WithLoss, loss=None, metric=accuracy)).metrics is not None
+    with pytest.raises(InputError, match="the metric of 'mine:task' cannot be computed"):
+        model_of(made(model=WithLoss, loss=None, metric=lambda output: 0))
+
+
+# --- by name ----------------------------------------------------------------------------------------------------------
+
+FILE = """
+import torch
+from torch import nn
+from proxy_tasks import UserTask
+
+calls = []
+
+def accuracy(output, y):
+    return (output.argmax(-1) == y).float().mean()
+
+def task(seed=0, drawn=False, smoothing=0.0):
+    calls.append(seed)
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(len(calls) if drawn else seed))
+    y = (x[:, 0] > 0).long()
+    return UserTask("mine", model=lambda width=4: nn.Sequential(nn.Linear(3, width), nn.Linear(width, 2)),
+                    train=(x[:30], y[:30]), valid=(x[30:], y[30:]),
+                    loss=nn.CrossEntropyLoss(label_smoothing=smoothing), metric=accuracy, steps=20, batch_size=8)
+
+def plain():
+    return task()
+"""
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A module with tasks."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "user_task_of_tests.py").write_text(FILE, encoding="utf-8")
+    sys.path.append(str(folder))
+    import user_task_of_tests
+
+    yield user_task_of_tests
+    sys.path.remove(str(folder))
+
+
+NAME = "user_task_of_tests:task"
+
+
+def task_of(**data: Any) -> Task:
+    return get_task(NAME, args(**data))
+
+
+def test_a_function_is_called_once_for_each_of_its_arguments(file: Any) -> None:
+    task = task_of(seed=7)
+    check_task(task)
+    task.load()
+    assert task.fingerprint == get_task(NAME, args(seed=7)).fingerprint
+    assert file.calls.count(7) == 2  # once to use it, once to see whether it repeats itself
+    assert (task.name, task.steps, task.batch_size) == ("mine", 20, 8)
+    assert Path(file.__file__).stem in task.meaning["source"]
+
+
+def test_everything_that_a_task_follows_from_is_in_its_fingerprint(file: Any) -> None:
+    tasks = [task_of(), task_of(seed=1), task_of(smoothing=0.1), get_task(NAME, (), args(width=5))]
+    assert len({task.fingerprint for task in tasks}) == len(tasks)
+
+
+def test_other_data_at_each_call_are_refused(file: Any) -> None:
+    task = task_of(drawn=True)
+    with pytest.raises(InputError, match="returns other samples when it is called again; seed its random numbers"):
+        check_repeatable(task.dataset, task.dataset_args)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [(NAME, "it takes seed, drawn, smoothing"), ("user_task_of_tests:plain", "it takes none")]
+)
+def test_unknown_arguments_are_refused(file: Any, name: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        get_task(name, args(noise=1))
+
+
+def test_outcomes_have_the_metric(file: Any) -> None:
+    task = task_of()
+    (outcome,) = train(task, [Replica(zoo.load("adamw"), 0)])
+    data, model = task.load()
+    assert model.metrics is not None and outcome.metric is not None
+    assert outcome.metric * len(data.valid_x) == pytest.approx(round(outcome.metric * len(data.valid_x)), abs=1e-4)
+    rows = torch.stack([model.initial_row(seed) for seed in (0, 1)])
+    found = model.metrics(model.parameters(rows), data.valid_x[None], data.valid_y[None])
+    for row, one in zip(rows, found, strict=True):
+        module = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+        nn.utils.vector_to_parameters(row[: model.layout.total], module.parameters())
+        assert float(one) == pytest.approx(float(accuracy(module(data.valid_x), data.valid_y)))
+
+
+def test_losses_of_replicas_together_are_those_alone(file: Any) -> None:
+    data, model = task_of().load()
+    rows = torch.stack([model.initial_row(seed) for seed in range(9)])
+    x, y = data.train_x[None, :8], data.train_y[None, :8]
+    together = model.losses(model.parameters(rows), x, y)
+    alone = torch.cat([model.losses(model.parameters(row[None]), x, y) for row in rows])
+    assert np.allclose(together.detach(), alone.detach(), rtol=1e-5)
