@@ -124,7 +124,7 @@ def _show_alternatives(settings: Settings, driver: Driver, verdict: VerdictRow) 
     """Print what may lead to something better, and the best baseline as it was tuned."""
     limit, most = next((name, most) for name, most in settings.budget.model_dump().items() if most is not None)
     larger = ["more tasks or longer ones", "`strategy.start` with several optimizers"]
-    larger += ["`language: extended`"] * (not set(LANGUAGES["extended"]) <= set(settings.language))
+    larger += ["`language: extended`"] * (not set(LANGUAGES["extended"]) <= set(settings.language.set))
     console.print(
         f"A larger budget goes on from here: the same command with --set budget.{limit}={4 * most}. Other things that"
         f" may help: {', '.join(larger)}.",
