@@ -17,7 +17,7 @@ from programs.ops import LANGUAGES
 from proxy_tasks.runtime import peak_memory_mib
 
 from search.commands.leaderboard import show_best
-from search.commands.options import NameOption, SetOption, settings_file
+from search.commands.options import SEARCH_FILE, NameOption, SetOption, settings_file
 from search.commands.progress import ProgressLine, counting_trainings
 from search.commands.terminal import console, describe, show_baselines, show_program
 from search.evidence.verdict import judge_search
@@ -35,7 +35,10 @@ from search.training.session import interrupt, on_signals, opened
 
 
 def command(
-    config: Annotated[Path, typer.Argument(help="YAML file of settings, such as configs/quickstart.yaml.")],
+    config: Annotated[
+        Path,
+        typer.Argument(help="YAML file of settings, such as configs/quickstart.yaml; `optsearch init` writes some."),
+    ] = Path(SEARCH_FILE),
     set_: SetOption = None,
     name: NameOption = None,
 ) -> None:
