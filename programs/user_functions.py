@@ -31,6 +31,9 @@ MOST_CODE = 4_000  # characters of a function written out in torch or C; parts t
 FORM = "def softsign(x): return x / (1 + abs(x))"
 
 _NAME = r"[a-z][a-z0-9_]{0,39}"
+_OF_TENSORS = ("maximum", "minimum")  # torch calls these with tensors only
+# The code of torch in the table takes tensors, and jax has no such function.
+_INTERP = "(1 - {2}) * {0} + {2} * {1}", "(1.0f - {2}) * {0} + {2} * {1}", lambda x, y, a: (1 - a) * x + a * y
 _LARGEST = float(np.finfo(np.float32).max)
 _OPERATORS = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div", ast.Pow: "power"}
 _COMPARISONS: dict[type[ast.cmpop], tuple[str, Callable[..., Any]]] = {
@@ -268,7 +271,7 @@ class _Reader:
 
     def _called(self, node: ast.expr, name: str, nodes: Iterable[ast.expr]) -> _Part:
         """Return a call of a function of the language."""
-        op, args = OPS.get(name), [self.part(arg) for arg in nodes]
+        op, args = OPS.get(name), list(map(self.part, nodes))
         if op is None or op.set == USER:
             raise self._error(node, f"'{name}' is no function of the language; `optsearch zoo --functions` lists all")
         if op.of_training or (op.arity and op.result is not largest):
@@ -280,8 +283,11 @@ class _Reader:
         numbers = [arg.number for arg in args if arg.number is not None]
         if len(numbers) == len(args):
             return self._of_value(node, op.number(numbers))
-        meanings = tuple(_composed(meaning, args, guard) for guard, meaning in enumerate((op.numpy, _unguarded(op))))
-        return self._made(node, op.torch, op.c, args, (meanings[0], meanings[1]))
+        torch, c, numpy = _INTERP if name == "interp" else (op.torch, op.c, op.numpy)
+        if name in _OF_TENSORS:
+            torch = torch.format(*_tensors(args))
+        unguarded = op.unguarded or numpy
+        return self._made(node, torch, c, args, (_composed(numpy, args, 0), _composed(unguarded, args, 1)))
 
     def _choice(self, node: ast.IfExp) -> _Part:
         test = node.test
@@ -292,9 +298,6 @@ class _Reader:
         left, right, first, second = args
         if left.number is not None and right.number is not None:
             return first if compare(left.number, right.number) else second
-        # Between two numbers torch would choose in its default precision, whatever that of the arguments.
-        like = "{0}" if left.number is None else "{1}"
-        chosen = "{2}" if first.number is None or second.number is None else f"{{2}} * torch.ones_like({like})"
 
         def meaning(guard: int) -> _Meaning:
             def choose(given: Sequence[Any]) -> Any:
@@ -303,7 +306,9 @@ class _Reader:
 
             return choose
 
-        torch, c = f"torch.where({{0}} {sign} {{1}}, {chosen}, {{3}})", f"{{0}} {sign} {{1}} ? {{2}} : {{3}}"
+        compared = "{0} " + sign + " {1}"
+        _, _, *chosen = _tensors(args)
+        torch, c = f"torch.where({compared}, {', '.join(chosen)})", f"{compared} ? {{2}} : {{3}}"
         return self._made(node, torch, c, args, (meaning(0), meaning(1)))
 
     def _made(
@@ -318,8 +323,10 @@ class _Reader:
         return _error(node, self._source, message)
 
 
-def _unguarded(op: Op) -> Callable[..., Any]:
-    return op.unguarded or op.numpy
+def _tensors(args: Sequence[_Part]) -> list[str]:
+    """Return the places of arguments, numbers as tensors like the first argument that is one."""
+    like = next(place for place, arg in enumerate(args) if arg.number is None)
+    return [f"{{{n}}}" if arg.number is None else f"torch.full_like({{{like}}}, {{{n}}})" for n, arg in enumerate(args)]
 
 
 def _composed(meaning: Callable[..., Any], args: Sequence[_Part], guard: int) -> _Meaning:
