@@ -100,9 +100,9 @@ def test_shipped_settings_are_good() -> None:
         ("strategy.max_states=1.01", ("strategy", "max_states"), 1.01),
         ("strategy.max_states=0", ("strategy", "max_states"), 0),
         ("strategy.max_live_statements=12", ("strategy", "max_live_statements"), 12),
-        ("language=paper", ("language",), ("paper", "user")),
-        ("language=extended", ("language",), ("paper", "steps", "matrices", "user")),
-        ("language=[matrices, paper]", ("language",), ("paper", "matrices")),
+        ("language=paper", ("language", "set"), ("paper",)),
+        ("language=extended", ("language", "set"), ("paper", "steps", "matrices")),
+        ("language=[matrices, paper]", ("language", "set"), ("paper", "matrices")),
         ("tasks.0.steps=20", ("tasks", 0, "steps"), 20),
         ("evaluator.workers=auto", ("evaluator", "workers"), "auto"),
         ("evaluator.workers=3", ("evaluator", "workers"), 3),
@@ -159,8 +159,8 @@ def test_history_holds_what_decides_it(tmp_path: Path, override: str) -> None:
 def test_what_is_written_in_another_way_is_the_same_history(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD)
     history = load_settings(path).history()
-    assert history["strategy"]["start"] == "adamw" and history["language"] == ["paper", "user"]
-    for override in ("language=paper", "language=[user, paper]", "strategy.start=[adamw]"):
+    assert history["strategy"]["start"] == "adamw" and history["language"] == ["paper"]
+    for override in ("language=paper", "language={set: [paper]}", "strategy.start=[adamw]"):
         assert load_settings(path, [override]).history() == history, override
     settings = load_settings(path, ["language=extended", "strategy.start=[adamw, lion]"])
     assert Settings.model_validate(settings.model_dump(mode="json")) == settings
