@@ -203,7 +203,8 @@ SOFTSIGN = "def softsign(x):\n    return x / (1 + abs(x))\n"
 
 def config_in(folder: Path, **changes: Any) -> Path:
     """A file of settings beside a file of functions, to which its path is relative."""
-    settings = settings_in(folder, language={"set": "extended", "functions": "mine.py"}) | changes
+    settings = settings_in(folder, language={"set": "paper", "functions": "mine.py"}, budget={"programs": 12}) | changes
+    settings["strategy"] = {"kind": "random", "lengths": [40]}  # so that nearly all functions are drawn
     (folder / "mine.yaml").write_text(yaml.safe_dump(settings))
     return folder / "mine.yaml"
 
