@@ -336,7 +336,7 @@ class Settings(Immutable):
     strategy: Strategy = Strategy()
     """How programs are made."""
     language: LanguageSetting = Language()
-    """The functions that programs may have: `paper` for those of the paper, `extended` for all, a list of sets, or
+    """The functions that programs may have: `paper`, the default, or `extended` for all, a list of sets, or
     settings of their own, with functions of yours."""
     budget: Budget
     """When the run ends."""
