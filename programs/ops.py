@@ -406,6 +406,6 @@ def digest(op: Op) -> str:
 
     Functions that two people call by one name need not be the same, so keys tell them apart by this digest.
     """
-    meaning = (op.accepts, op.result.__name__, op.torch, op.c, op.commutative)
-    meaning = (*meaning, *(what for what in (op.sums, op.averages, op.of_training) if what))
+    more = (what for what in (op.sums, op.averages, op.of_training) if what)
+    meaning = (op.accepts, op.result.__name__, op.torch, op.c, op.commutative, *more)
     return sha256(repr(meaning).encode()).hexdigest()[:32]

@@ -251,7 +251,7 @@ class _Reader:
             if node.id not in self._scope:
                 raise self._error(node, f"unknown name '{node.id}'; there are {', '.join(self._scope)}")
             return self._scope[node.id]
-        if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
             return self._of_value(node, node.value)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             return self._called(node, "negative", [node.operand])

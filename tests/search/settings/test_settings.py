@@ -196,7 +196,12 @@ WRONG = [
     (7, "  max_states: 3", "7: strategy.max_states", "less than or equal to 2: programs have no more than two state"),
     (7, "  max_states: some", "7: strategy.max_states", "'some'"),
     (7, "  max_live_statements: 0", "7: strategy.max_live_statements", "got 0"),
-    (20, "language: papers", "20: language.set", "'papers'; there are paper, extended, or a list of sets: paper, steps,"),
+    (
+        20,
+        "language: papers",
+        "20: language.set",
+        "'papers'; there are paper, extended, or a list of sets: paper, steps,",
+    ),
     (20, "language: [paper, matrix]", "20: language.set", "no set of functions is called 'matrix'"),
     (20, "language: []", "20: language.set", "at least 1 item"),
     (20, "language: [paper, steps, paper]", "20: language.set", "'paper' is named 2 times"),
