@@ -26,8 +26,9 @@ _RESULTS = {
 
 
 def arguments(op: Op) -> list[str]:
-    """Return names for the arguments: x and y, and a for what must be a scalar."""
-    return ["a" if accepted == (SCALAR,) else "xy"[place] for place, accepted in enumerate(op.accepts)]
+    """Return names for the arguments: x and y, and a for what must be a scalar, if they have none of their own."""
+    given = ["a" if accepted == (SCALAR,) else "xy"[place] for place, accepted in enumerate(op.accepts) if not op.names]
+    return given or list(op.names)
 
 
 def written(op: Op) -> str:

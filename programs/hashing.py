@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from programs.graph import CONSTANT, LR, Dataflow, G, M, V, W
 from programs.liveness import Liveness, live
-from programs.ops import OPS, user_definitions
+from programs.ops import OPS, USER, digest
 from programs.program import Program
 
 DIGEST = 16  # bytes: with 10^9 programs the chance of any collision is below 10^-20
@@ -42,12 +42,16 @@ _W, _G, _LR, _ZERO, _STATE_A, _STATE_B, _OPEN = (
 )
 
 
-def _tag(function: str) -> bytes:
-    definition = user_definitions().get(function)
-    return f"{function}|".encode() if definition is None else f"{function} {definition}|".encode()
+class _Tags(dict[str, bytes]):
+    """What stands for a function in keys."""
+
+    def __missing__(self, function: str) -> bytes:
+        op = OPS[function]
+        text = f"{function} {digest(op)}|" if op.set == USER else f"{function}|"
+        return self.setdefault(function, text.encode())
 
 
-_TAGS = {name: _tag(name) for name in OPS}
+_TAGS = _Tags()
 
 
 def dataflow_hash(program: Program) -> str:

@@ -14,7 +14,7 @@ from programs import kinds
 from programs.graph import INPUTS, LR, N_INPUTS, G, M, Node, V
 from programs.kinds import SCALAR
 from programs.liveness import live
-from programs.ops import OPS, Op
+from programs.ops import OPS, USER, Op
 from programs.phases import (
     COLUMN,
     CONSTANT,
@@ -299,13 +299,17 @@ class _Lowering:
             numbers = [a for a in value.args if a in self._roots]
             if value.rank in (RATE, STEP) and value.template:
                 self._roots[n] = set().union(*(self._roots[a] for a in numbers))
-            elif value.function in _BOUNDS:
+            elif value.function in _BOUNDS or _is_users(value.function):
                 numbers = [a for a in numbers if self._values[a].rank != CONSTANT]
             else:
                 continue
             if "torch." in value.template:
                 needed = needed.union(*(self._roots[a] for a in numbers))
         return frozenset(n for n, roots in self._roots.items() if not needed.isdisjoint(roots))
+
+
+def _is_users(function: str) -> bool:
+    return function in OPS and OPS[function].set == USER
 
 
 def _is_lerp(ranks: Sequence[int]) -> bool:
@@ -325,4 +329,7 @@ def _elementwise(op: Op, args: list[int], ranks: Sequence[int]) -> tuple[str, li
     if op.name in _OF_NUMBERS and (max(ranks) in (CONSTANT, RATE, STEP) or op.reduces):
         return _OF_NUMBERS[op.name], args
     texts = [f"{{{place}}}" for place in range(op.arity)]
+    if op.set == USER and CONSTANT in ranks:  # inside its code, functions of torch are called with its arguments
+        like = texts[ranks.index(max(ranks))]
+        texts = [f"torch.full_like({like}, {t})" if r == CONSTANT else t for t, r in zip(texts, ranks, strict=True)]
     return op.torch.format(*texts, *(f"({' * '.join(texts[i] for i in one)})" for one in op.sums)), args

@@ -6,7 +6,8 @@ overflows (sinh and cosh do so a little earlier in torch). The sign of a zero ma
 The C column, text in the same way, is what fused kernels are made of (docs/kernels.md). A function that adds up over
 its arguments names these sums in a column of its own, and its texts refer to them after the arguments.
 Guards (division, roots, logarithms) are as released with the Lion paper (arXiv 2302.06675), whose functions are the
-set `paper`. What the other sets are for, and where they come from, is in docs/language.md.
+set `paper`. What the other sets are for, and where they come from, is in docs/language.md. User-defined functions
+join the table while a process runs (`user_functions.py`).
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ SETS = {
     "paper": "as released with the Lion paper (arXiv 2302.06675)",
     "steps": "where the training stands: for bias corrections (Adam, arXiv 1412.6980) and schedules",
     "matrices": "parameter tensors as matrices: Muon (Jordan et al., 2024), Adafactor (arXiv 1804.04235)",
-    "user": "user-defined",
 }
-LANGUAGES = {"paper": ("paper", "user"), "extended": tuple(SETS)}
+LANGUAGES = {"paper": ("paper",), "extended": tuple(SETS)}
+USER = "user"  # in place of the set of a function: it is user-defined
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # x -> a x + b x^3 + c x^5, of singular values (Jordan et al., Muon, 2024)
 NEWTON_SCHULZ_STEPS = 5
@@ -100,8 +101,10 @@ class Op:
         unguarded: the NumPy meaning with an infinitesimal guard, where the function has one.
         of_numbers: the function that a function with the result `per_leaf` is where its argument is scalar or leaf.
         of_training: what the function tells of the training, `step` or `steps`, if anything.
-        set: the set of functions that it belongs to, one of `SETS`.
-        meaning: what it gives, in words about the arguments x, y and a; without it, the torch column says so.
+        set: the set of functions that it belongs to, one of `SETS`, or `USER`.
+        meaning: what it gives, in words about the arguments; without it, the torch column says so.
+        names: of the arguments, of a user-defined function; those of the table have x, y and a.
+        definition: of a user-defined function, its text.
         results: the kind of the result by the kinds of the arguments, for all calls that fit.
     """
 
@@ -118,8 +121,10 @@ class Op:
     unguarded: Callable[..., Any] | None = None
     of_numbers: str = ""
     of_training: str = ""
-    set: str = "user"
+    set: str = USER
     meaning: str = ""
+    names: tuple[str, ...] = ()
+    definition: str = ""
     results: Mapping[tuple[int, ...], int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -386,11 +391,8 @@ _MATRICES = (
        meaning="the root of the mean square of each parameter tensor; |x| of numbers"),
 )  # fmt: skip
 
-# User-defined functions go here, as rows like those above: see docs/user_functions.md.
-USER_OPS: tuple[Op, ...] = ()
-
 _PAPER = tuple(replace(op, set="paper") for op in _TABLE)
-OPS: dict[str, Op] = {op.name: op for op in (*_PAPER, *_STEPS, *_MATRICES, *USER_OPS)}
+OPS: dict[str, Op] = {op.name: op for op in (*_PAPER, *_STEPS, *_MATRICES)}  # and what `user_functions` defines
 INFIX: dict[str, Op] = {op.infix: op for op in OPS.values() if op.infix}
 
 
@@ -399,15 +401,11 @@ def functions_of(sets: Container[str]) -> tuple[Op, ...]:
     return tuple(op for op in OPS.values() if op.set in sets)
 
 
-def user_definitions() -> dict[str, str]:
-    """Return a digest of what each user-defined function means, by name.
+def digest(op: Op) -> str:
+    """Return a digest of what a function means.
 
-    Functions that two people call by one name need not be the same, so keys, histories and workers tell them apart by
-    this digest.
+    Functions that two people call by one name need not be the same, so keys tell them apart by this digest.
     """
-    return {op.name: sha256(repr(_meaning(op)).encode()).hexdigest()[:32] for op in USER_OPS}
-
-
-def _meaning(op: Op) -> tuple[object, ...]:
-    meaning = (op.accepts, op.result.__name__, op.torch, op.c, op.commutative)
-    return (*meaning, *(what for what in (op.sums, op.averages, op.of_training) if what))
+    more = (what for what in (op.sums, op.averages, op.of_training) if what)
+    meaning = (op.accepts, op.result.__name__, op.torch, op.c, op.commutative, *more)
+    return sha256(repr(meaning).encode()).hexdigest()[:32]

@@ -6,6 +6,9 @@ first asked for, since torch takes seconds.
 
 from __future__ import annotations
 
+import sys
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,6 +30,30 @@ _PLACES = {
     "open_store": "search.api",
     "run": "search.api",
 }
+
+_BESIDE = ("programs", "proxy_tasks")
+_ROOT = Path(__file__).parents[1]
+
+
+class _Beside:
+    """Finds our other packages beside this one.
+
+    Python looks first in the folder of a script or a notebook, where a file of the user's may be called as one of them.
+    """
+
+    @staticmethod
+    def find_spec(name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
+        return PathFinder.find_spec(name, [str(_ROOT)]) if name in _BESIDE else None
+
+
+for _name in _BESIDE:
+    _file = getattr(sys.modules.get(_name), "__file__", None)
+    if _file is not None and not Path(_file).is_relative_to(_ROOT):
+        raise ImportError(
+            f"the module '{_name}' is {_file} here, and optsearch has a package of that name: rename that file, or"
+            " import search before it"
+        )
+sys.meta_path.insert(0, _Beside)
 
 __all__ = ["InputError", "Progress", "Result", "Results", "RunError", "Settings", "open_store", "run"]
 

@@ -96,7 +96,7 @@ def test_imports_point_one_way(package: str, path: Path) -> None:
 
 def test_search_has_these_parts_and_no_others() -> None:
     entries = {path.name for path in (ROOT / "search").iterdir() if path.name != "__pycache__"}
-    assert {entry.removesuffix(".py") for entry in entries} - {"py.typed"} == set(SEARCH)
+    assert {entry.removesuffix(".py") for entry in entries} - {"py.typed", "configs"} == set(SEARCH)
 
 
 @pytest.mark.parametrize("path", modules("search"), ids=_name)

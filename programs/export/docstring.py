@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from programs.export.parts import Parts, default, number
+from programs.function_words import arguments, written
 from programs.graph import INPUTS
 from programs.liveness import live_functions
-from programs.ops import OPS, USER_OPS
+from programs.ops import OPS, USER
 from programs.phases import COLUMN, ROW
 
 WIDTH = 108
@@ -138,16 +139,13 @@ def _small_states(parts: Parts) -> Iterator[str]:
 def _meanings(parts: Parts) -> str:
     """Return what those functions of the rule mean that need an explanation."""
     functions = live_functions(parts.program)
-    meanings = [meaning for name, meaning in (_MEANINGS | _user_meanings()).items() if name in functions]
+    meanings = [meaning for name, meaning in (_MEANINGS | _user_meanings(functions)).items() if name in functions]
     return _wrap(f"Here {', '.join(meanings)}.") if meanings else ""
 
 
-def _user_meanings() -> dict[str, str]:
-    found = {}
-    for op in USER_OPS:
-        arguments = "xyz"[: op.arity]
-        found[op.name] = f"{op.name}({', '.join(arguments)}) is {op.meaning or op.torch_code(arguments)}"
-    return found
+def _user_meanings(functions: Iterable[str]) -> dict[str, str]:
+    user_defined = [OPS[name] for name in sorted(functions) if OPS[name].set == USER]
+    return {op.name: f"{written(op)} is {op.torch_code(arguments(op)) or op.meaning}" for op in user_defined}
 
 
 def _arguments(parts: Parts) -> str:

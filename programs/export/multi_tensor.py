@@ -216,8 +216,7 @@ class _Foreach:
             return self._call("neg", self.lower(node.operand))
         if isinstance(node, ast.BinOp):
             return self._binary(_BINARY[type(node.op)], self.lower(node.left), self.lower(node.right))
-        assert isinstance(node, ast.Call)
-        if node.keywords or not isinstance(node.func, ast.Attribute):
+        if not isinstance(node, ast.Call) or node.keywords or not isinstance(node.func, ast.Attribute):
             raise _UnsupportedError
         return self._function(node.func.attr, node.args)
 

@@ -20,7 +20,7 @@ from search.store import Store, tables, versions
 from search.store.connections import is_damage, sqlite_file
 from search.store.encoding import ForeignDataError
 from search.store.integrity import damage_of_log, mend_of_damage
-from search.store.opening import reach, unusable
+from search.store.opening import define_functions, reach, unusable
 
 LONGEST_LINE = 500  # characters of a finding
 
@@ -60,6 +60,7 @@ def findings(store: Store, examination: Examination) -> Iterator[str]:
     try:
         with store.engine.connect() as connection:
             versions.check(connection)
+        define_functions(store.engine)
     except ForeignDataError as error:
         yield error.what
         return
@@ -82,7 +83,4 @@ def _said(store: Store, examination: Examination) -> str:
         plural(sum(counts.values()) - searches - programs - trainings, "other row"),
     )  # fmt: skip
     pages = "" if sqlite_file(store.engine) is None else "pages, indexes, "
-    unread = ""
-    if examination.unread:
-        unread = f"; {plural(examination.unread, 'program')} with functions that are not defined here could not be read"
-    return f"{store.location}: whole ({pages}references, rows and programs: {', '.join(counted)}){unread}"
+    return f"{store.location}: whole ({pages}references, rows and programs: {', '.join(counted)})"

@@ -34,8 +34,8 @@ from search.errors import RunError
 
 # In the order of the help.
 COMMANDS = (
-    "run", "compare", "select", "prove", "status", "leaderboard", "report", "dashboard", "failures", "show", "lineage",
-    "eval", "verify", "export", "simplify", "check", "tasks", "zoo",
+    "init", "run", "compare", "select", "prove", "status", "leaderboard", "report", "dashboard", "failures", "show",
+    "lineage", "eval", "verify", "export", "simplify", "check", "tasks", "zoo",
 )  # fmt: skip
 
 # Recent versions of Typer carry a copy of click, older ones use click itself: the base of its errors is right in both.

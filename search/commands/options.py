@@ -22,6 +22,7 @@ from search.settings.settings_file import SettingsFile, load_settings
 from search.settings.yaml_text import number_of, shortened
 
 RESULTS = "results.db"
+SEARCH_FILE = "search.yaml"
 
 
 def numeric(limit: Limit, kind: type[int] | type[float] = int, metavar: str = "N") -> dict[str, Any]:

@@ -17,7 +17,7 @@ from programs.ops import LANGUAGES
 from proxy_tasks.runtime import peak_memory_mib
 
 from search.commands.leaderboard import show_best
-from search.commands.options import NameOption, SetOption, settings_file
+from search.commands.options import SEARCH_FILE, NameOption, SetOption, settings_file
 from search.commands.progress import ProgressLine, counting_trainings
 from search.commands.terminal import console, describe, show_baselines, show_program
 from search.evidence.verdict import judge_search
@@ -35,7 +35,10 @@ from search.training.session import interrupt, on_signals, opened
 
 
 def command(
-    config: Annotated[Path, typer.Argument(help="YAML file of settings, such as configs/quickstart.yaml.")],
+    config: Annotated[
+        Path,
+        typer.Argument(help="YAML file of settings, such as configs/quickstart.yaml; `optsearch init` writes some."),
+    ] = Path(SEARCH_FILE),
     set_: SetOption = None,
     name: NameOption = None,
 ) -> None:
@@ -124,7 +127,7 @@ def _show_alternatives(settings: Settings, driver: Driver, verdict: VerdictRow) 
     """Print what may lead to something better, and the best baseline as it was tuned."""
     limit, most = next((name, most) for name, most in settings.budget.model_dump().items() if most is not None)
     larger = ["more tasks or longer ones", "`strategy.start` with several optimizers"]
-    larger += ["`language: extended`"] * (not set(LANGUAGES["extended"]) <= set(settings.language))
+    larger += ["`language: extended`"] * (not set(LANGUAGES["extended"]) <= set(settings.language.set))
     console.print(
         f"A larger budget goes on from here: the same command with --set budget.{limit}={4 * most}. Other things that"
         f" may help: {', '.join(larger)}.",

@@ -16,6 +16,7 @@ from programs.liveness import state_kinds
 from programs.program import Program
 from programs.simplify import Recording, equations
 from programs.simplify.evidence import largest_difference, updates
+from programs.user_functions import as_text
 
 from search.commands.export import write_text
 from search.commands.options import (
@@ -137,7 +138,7 @@ def simplify_program(
             results.store.set_simplification(found.entry.id, _rows(result))
     _show(found.name, result, on, fresh, tolerance)
     if output is not None:
-        write_text(f"{result.program.as_function()}\n", output)
+        write_text(as_text(result.program), output)
     return result
 
 

@@ -12,7 +12,6 @@ from programs.errors import InputError
 from programs.hashing import dataflow_hash
 from programs.kinds import TREE
 from programs.liveness import live_statements, state_kinds
-from programs.ops import user_definitions
 from programs.program import parse
 
 from proxy_tasks.outcome import Status
@@ -46,13 +45,11 @@ class Examination:
 
     Attributes:
         counts: the rows of each table.
-        unread: the programs that use functions which are not defined here, and so cannot be read.
     """
 
     def __init__(self, store: Store, tell: Tell) -> None:
         self.store = store
         self.counts = {kind.relation: 0 for kind in ALL}
-        self.unread = 0
         self._tell = tell
         self._done = 0
 
@@ -126,7 +123,7 @@ class Examination:
             if None not in (losses, row.hurdle_losses) and len(row.hurdle_losses or ()) != losses:
                 yield f"program {number}: {len(row.hurdle_losses or ())} losses at hurdles, expected {losses}"
             expected, batch = row.birth + 1, max(batch, row.batch)
-            yield from (f"program {number}: {fault}" for fault in self._faults_of_program(row, _is_foreign(search)))
+            yield from (f"program {number}: {fault}" for fault in self._faults_of_program(row))
 
     def _contradictions(self, search: StoredSearch) -> Iterator[str]:
         """Yield what rows of a search say against each other."""
@@ -137,11 +134,8 @@ class Examination:
 
     # --- programs ----------------------------------------------------------------------------------------------------
 
-    def _faults_of_program(self, row: tables.ProgramRow, is_foreign: bool) -> Iterator[str]:
+    def _faults_of_program(self, row: tables.ProgramRow) -> Iterator[str]:
         """Yield what is wrong with the text of a birth, and with what the row says of it."""
-        if is_foreign:
-            self.unread += 1
-            return
         try:
             of_text = _examined(row.genome)
         except InputError as error:
@@ -162,9 +156,6 @@ class Examination:
         if "genome" in values and (name in zoo.names() or values.get("program_id") is not None):
             texts.append(values["genome"])  # else that of an optimizer of torch, or of one whose name is not kept
         for genome in texts:
-            if any(map(_is_foreign, self._searches)):
-                self.unread += 1
-                continue
             try:
                 _examined(genome)
             except InputError as error:
@@ -176,11 +167,6 @@ _CONTRADICTIONS: dict[type[Contradiction], str] = {
     OtherKey: "others with its dataflow have another key",
     HalfRejected: "was rejected, and yet has another status",
 }
-
-
-def _is_foreign(search: StoredSearch) -> bool:
-    """Return whether programs of a search may have functions that are not defined here."""
-    return (search.settings.get("versions") or {}).get("functions") not in (None, user_definitions())
 
 
 class _OfText(NamedTuple):

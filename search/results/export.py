@@ -9,6 +9,7 @@ from programs.errors import InputError
 from programs.export import export_torch, optax_source
 from programs.hashing import dataflow_hash
 from programs.program import Program
+from programs.user_functions import as_text
 
 from search.results.text import in_trainings
 from search.store.views import ProgramEntry
@@ -46,7 +47,7 @@ def export_source(found: NamedProgram, target: str, class_name: str | None = Non
     if target not in TARGETS:
         raise InputError(f"--to {target}: unknown target; there are {', '.join(TARGETS)}")
     if target == "dsl":
-        return f"{found.program.as_function()}\n"
+        return as_text(found.program)
     write = export_torch if target == "torch" else optax_source
     return write(found.program, class_name or class_name_of(found.name), _provenance(found), found.steps)
 

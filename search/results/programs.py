@@ -8,8 +8,8 @@ from pathlib import Path
 
 from programs import zoo
 from programs.errors import InputError
-from programs.program import parse
 from programs.text_file import read_text
+from programs.user_functions import read_program
 
 from search.results.export import NamedProgram
 from search.results.results import Results, open_results
@@ -52,7 +52,8 @@ def find_program(what: str, results: Results | None) -> NamedProgram:
         return results.tuned_baseline(*tuned)
     path = Path(what)
     if _is_file(path):
-        return NamedProgram(path.stem, parse(read_text(path, "a program such as `optsearch zoo adamw` prints"), what))
+        text = read_text(path, "a program such as `optsearch zoo adamw` prints")
+        return NamedProgram(path.stem, read_program(text, what))
     if what in zoo.names():
         return NamedProgram(what, zoo.load(what))
     raise InputError(

@@ -1,4 +1,4 @@
-"""What a search means besides its settings: tasks with their data and sources, functions, anchors, versions.
+"""What a search means besides its settings: tasks with their data and sources, anchors, versions.
 
 It is stored with the settings of whatever goes on where it stopped (searches, funnels, proofs). It goes on only if all
 of it is as it was; otherwise one history would hold outcomes that cannot be compared.
@@ -14,7 +14,6 @@ from typing import Any
 
 from programs.errors import InputError
 from programs.fingerprint import FINGERPRINT_VERSION
-from programs.ops import user_definitions
 
 from proxy_tasks import Task
 
@@ -28,7 +27,7 @@ _SHOWN = 8  # digits of a digest in messages
 
 
 def meaning_of_tasks(tasks: Mapping[str, Task]) -> dict[str, Any]:
-    """Return what tasks and user-defined functions mean, as plain data.
+    """Return what tasks mean, as plain data.
 
     Args:
         tasks: by the names that settings give them.
@@ -37,11 +36,11 @@ def meaning_of_tasks(tasks: Mapping[str, Task]) -> dict[str, Any]:
         InputError: a task cannot be loaded.
     """
     meanings = {name: task.meaning for name, task in tasks.items()}
-    return {"tasks": json.loads(json.dumps(meanings)), "functions": user_definitions() or None}
+    return {"tasks": json.loads(json.dumps(meanings))}
 
 
 def meaning_of_choices(choices: Iterable[TaskChoice]) -> dict[str, Any]:
-    """Return what the tasks of settings and user-defined functions mean, as plain data."""
+    """Return what the tasks of settings mean, as plain data."""
     return meaning_of_tasks({choice.name: choice.task for choice in choices})
 
 

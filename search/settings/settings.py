@@ -19,8 +19,7 @@ from pydantic import (
 
 from programs import zoo
 from programs.fingerprint import DEFAULT_BITS, MOST_BITS
-from programs.kinds import WEIGHTS
-from programs.ops import LANGUAGES, OPS, SETS, Op, functions_of
+from programs.ops import OPS, Op
 from programs.proposals import PROPOSALS
 
 from proxy_tasks import get_task
@@ -30,6 +29,7 @@ from proxy_tasks.outcome import CURVE_POINTS
 
 from search.settings import limits
 from search.settings.fields import BaselineNames, Immutable, Number, SearchName, ShortText, Text, Within, plain
+from search.settings.language import Language, LanguageSetting
 from search.settings.proposals import Proposals
 from search.settings.tasks import SearchTaskChoice, TaskChoice, TaskSeeds, as_choices, task_seeds
 
@@ -62,21 +62,6 @@ def _with_fitness(names: tuple[Objective, ...]) -> tuple[Objective, ...]:
     return names
 
 
-def _sets(value: Any) -> Any:
-    return LANGUAGES.get(value, [plain(value)]) if isinstance(value, str) else value
-
-
-def _known_sets(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return sets of functions in the order of the table."""
-    for name in names:
-        if name not in SETS:
-            known = f"{', '.join(LANGUAGES)}, or a list of sets: {', '.join(SETS)}"
-            raise ValueError(f"no language and no set of functions is called '{name}'; there are {known}")
-    if not any(kind in WEIGHTS for op in functions_of(_once(names)) for kind in op.results.values()):
-        raise ValueError("no function of these sets has a result for each weight, as an update must")
-    return tuple(name for name in SETS if name in names)
-
-
 Starts = Annotated[
     tuple[ShortText, ...],
     Field(min_length=1),
@@ -84,13 +69,6 @@ Starts = Annotated[
     AfterValidator(_starts),
     PlainSerializer(lambda names: names[0] if len(names) == 1 else names, return_type=str | tuple[str, ...]),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
-]
-Language = Annotated[
-    tuple[ShortText, ...],
-    Field(min_length=1),
-    BeforeValidator(_sets),
-    AfterValidator(_known_sets),
-    WithJsonSchema({"anyOf": [{"enum": [*LANGUAGES]}, {"type": "array", "items": {"enum": [*SETS]}}]}),
 ]
 
 
@@ -363,9 +341,9 @@ class Settings(Immutable):
     """Seed of all random numbers: searches that differ in it alone are independent repetitions."""
     strategy: Strategy = Strategy()
     """How programs are made."""
-    language: Language = LANGUAGES["paper"]
-    """The functions that programs may have: `paper` for those of the paper, `extended` for all, or a list of sets.
-    User-defined functions are the set `user`, which both have."""
+    language: LanguageSetting = Language()
+    """The functions that programs may have: `paper`, the default, or `extended` for all, a list of sets, or
+    settings of their own, with functions of yours."""
     budget: Budget
     """When the run ends."""
     tasks: SearchTaskChoices
@@ -429,17 +407,17 @@ class Settings(Immutable):
         for name in () if self.strategy.kind == "random" else self.strategy.start:
             for statement in zoo.load(name).statements:
                 known = OPS[statement.function].set
-                if known not in self.language:
+                if known not in self.language.set:
                     raise ValueError(
                         f"start '{name}' has the function {statement.function} of the set '{known}', which is not in"
-                        f" language: {', '.join(self.language)}; add it there, or choose another start"
+                        f" language: {', '.join(self.language.set)}; add it there, or choose another start"
                     )
         return self
 
     @property
     def functions(self) -> tuple[Op, ...]:
         """The functions that programs may have."""
-        return functions_of(self.language)
+        return self.language.ops
 
     @model_validator(mode="after")
     def _never_seen(self) -> Settings:

@@ -80,7 +80,9 @@ class SettingsFile:
             InputError: a setting is wrong; says its file, line and key.
         """
         try:
-            return model.model_validate(self.data if data is None else data)
+            return model.model_validate(
+                self.data if data is None else data, context={"folder": self.path.resolve().parent}
+            )
         except ValidationError as error:
             source = _Source(str(self.path), self._tree, self._changes, place)
             raise InputError(_first_error(error, model, source)) from None

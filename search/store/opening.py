@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sqlite3
 import time
+from contextlib import suppress
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from programs.errors import InputError
+from programs.user_functions import define
 
 from search.store import versions
 from search.store.access import is_there, may_write, require_readable
@@ -28,7 +31,8 @@ def open_store(location: str, create: bool = False) -> Store:
         create: make the database, or upgrade it, if need be; it will be written.
 
     Raises:
-        InputError: it is missing, foreign, damaged, of another version, or cannot be opened.
+        InputError: it is missing, foreign, damaged, of another version, or cannot be opened, or its programs call
+            functions that mean something else in this process.
     """
     engine = reach(location, create)
     lost = damage_of_log(sqlite_file(engine))
@@ -36,6 +40,7 @@ def open_store(location: str, create: bool = False) -> Store:
         _log.warning("%s", lost)
     try:
         _prepare(engine, create)
+        define_functions(engine)
     except (DBAPIError, sqlite3.Error, UnicodeError) as error:  # the last about damaged names in messages of SQLite
         engine.dispose()
         raise unusable(engine, error, create) from None
@@ -43,6 +48,28 @@ def open_store(location: str, create: bool = False) -> Store:
         engine.dispose()
         raise
     return Store(engine)
+
+
+def define_functions(engine: Engine) -> None:
+    """Let this process read the programs of a database that call user-defined functions, which its searches keep.
+
+    Raises:
+        InputError: this process knows another function of the same name.
+    """
+    with suppress(DBAPIError, sqlite3.Error, UnicodeError), engine.connect() as connection:  # damage is told elsewhere
+        for name, settings in connection.execute(text("SELECT name, CAST(settings AS TEXT) FROM search")).all():
+            define(_functions_in(settings), f"{location_of(engine)}, search '{name}'")
+
+
+def _functions_in(settings: object) -> dict[str, str]:
+    """Return the definitions that the settings of a search hold, as far as they are some."""
+    if not isinstance(settings, str) or '"functions"' not in settings:
+        return {}
+    try:
+        found = json.loads(settings)["language"]["functions"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) and all(isinstance(one, str) for one in found.values()) else {}
 
 
 def reach(location: str, to_write: bool = False) -> Engine:

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
+from importlib.machinery import PathFinder
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ _OWN_SETTINGS = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
+
+_ROOT = Path(__file__).parents[2]  # where our packages are
 
 if client_mode_hook.is_client_mode_enabled_by_default:  # RAY_CLIENT_MODE, which was read when Ray was imported
     client_mode_hook.is_client_mode_enabled = client_mode_hook.is_client_mode_enabled_by_default = False
@@ -140,10 +143,16 @@ class Job(JobConfig):
         standard = sysconfig.get_path("stdlib")
         first = [str(Path(folder).absolute()) for folder in takewhile(lambda folder: folder != standard, sys.path)]
         candidates = (str(Path.cwd()), str(Path(sys.argv[0]).resolve().parent))
-        self._py_driver_sys_path = [folder for folder in candidates if folder in first]
+        self._py_driver_sys_path = [folder for folder in candidates if folder in first and not _hides_us(folder)]
 
     def _runtime_env_has_working_dir(self) -> bool:
         return True  # then Ray adds nothing
+
+
+def _hides_us(folder: str) -> bool:
+    """Return whether a folder has a module `search` of the user's, which a worker would take for ours."""
+    found = PathFinder.find_spec("search", [folder])
+    return found is not None and found.origin is not None and not Path(found.origin).is_relative_to(_ROOT)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from programs.errors import InputError
+from programs.user_functions import user_definitions
 
 from proxy_tasks import Task
 from proxy_tasks.outcome import Status
@@ -24,7 +25,7 @@ from proxy_tasks.outcome import Status
 from search.settings.settings import EvaluatorSettings
 from search.training.jobs import FinishedJob, Job, Piece, Pieces, Trainer, one_line, resources_of, train_job
 from search.training.ray_session import RaySession
-from search.training.worker import Place, Worker, is_memory, is_of_gpu, meaning
+from search.training.worker import Place, Worker, is_memory, is_of_gpu
 
 log = logging.getLogger("optsearch.workers")
 
@@ -87,7 +88,7 @@ class RayEvaluator:
     def _assign(self) -> None:
         while self._idle and (piece := self._pieces.take()) is not None:
             member, work = self._idle.pop(), piece.work
-            reference = member.actor.train.remote(work, meaning(work.task))
+            reference = member.actor.train.remote(work, work.task.fingerprint, user_definitions())
             self._running[reference] = _Run(piece, member, time.monotonic() + self._settings.timeout_s)
 
     def collect(self, timeout: float) -> list[FinishedJob]:

@@ -6,7 +6,7 @@ import faulthandler
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import ray
 
 from programs.errors import InputError
-from programs.ops import user_definitions
+from programs.user_functions import define
 
 from proxy_tasks import Resources, Task, configure_process, configured_process
 from proxy_tasks.devices import open_backend
@@ -71,20 +71,22 @@ class Worker:
                 task.load(self._device)
         return Place(platform.node(), str(ray.util.get_node_ip_address()), os.getpid())  # type: ignore[no-untyped-call]
 
-    def train(self, job: Job, expected: str) -> list[Outcome]:
+    def train(self, job: Job, expected: str, functions: Mapping[str, str]) -> list[Outcome]:
         """Return the outcomes of a job.
 
         Args:
             job: what to train.
-            expected: the meaning of its task in the driver's process.
+            expected: the fingerprint of its task in the driver's process.
+            functions: the user-defined functions that its programs may call.
 
         Raises:
             InputError: it has another meaning here, or the task cannot be loaded.
         """
+        define(functions, "functions")
         if _meaning(job) != expected:
             raise InputError(
                 f"task '{job.task.name}' is not what it is where the search runs: other versions of optsearch or torch,"
-                " other functions or other data; install the same everywhere"
+                " or other data; install the same everywhere"
             )
         with configured_process():  # a user's module may have changed it
             return self._trainer(job, self._resources)
@@ -94,19 +96,14 @@ class Worker:
         return peak_memory_mib()
 
 
-def meaning(task: Task) -> str:
-    """Return what outcomes depend on besides programs and seeds: the task and user-defined functions, as they are."""
-    return " ".join([task.fingerprint, *user_definitions().values()])
-
-
 def _meaning(job: Job) -> str:
-    """Return the meaning of the job's task, with the data as they are here.
+    """Return the fingerprint of the job's task, with the data as they are here.
 
     Raises:
         InputError: they cannot be loaded here. The driver could load them, so no program is the cause.
     """
     try:
-        return meaning(job.task)
+        return job.task.fingerprint
     except MemoryError:
         raise
     except Exception as error:

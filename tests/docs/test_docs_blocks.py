@@ -102,19 +102,12 @@ class Reader:
         self._folder = folder
         self._server = server
         self._replaced = {WINNER: winner} | urls
-        self._copy: ForkServer | None = None  # runs a changed copy of the project
-
-    def close(self) -> None:
-        if self._copy is not None:
-            self._copy.close()
 
     def follow(self, blocks: list[Block]) -> None:
         scripts = [block for block in blocks if is_script(block)]
         for block in blocks:
             if block.marker == "file":
                 (self._folder / block.value).write_text(self._ours(block.text))
-            elif block.marker == "edit":
-                self._change(block)
             elif block.marker != "no run" and not is_script(block):
                 self._follow(block)
             elif scripts and block is scripts[-1]:
@@ -130,18 +123,6 @@ class Reader:
             check_rule(block)
         elif block.language == "python":
             parse(block.text, block.place)
-
-    def _change(self, block: Block) -> None:
-        """Have a copy of the project in which a line has been replaced by the block."""
-        for part in ("programs", "proxy_tasks", "search", "tests/programs", "tests/support"):
-            shutil.copytree(ROOT / part, self._folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-        for part in ("tests/conftest.py", "pyproject.toml"):
-            shutil.copy(ROOT / part, self._folder / part)
-        name, _, line = block.value.partition(": ")
-        text = (self._folder / name).read_text()
-        assert text.count(f"\n{line}\n") == 1, block.place
-        (self._folder / name).write_text(text.replace(f"\n{line}\n", f"\n{block.text}"))
-        self._server = self._copy = ForkServer(self._folder, self._folder)
 
     def _ours(self, text: str) -> str:
         for theirs, ours in self._replaced.items():
@@ -214,8 +195,7 @@ def test_what_a_page_says_works(
         urls["postgresql://me@server/optsearch"] = request.getfixturevalue("postgres_server").database()
     folder = tmp_path / "project"
     shutil.copytree(searched, folder, symlinks=True)
-    with closing(Reader(folder, server, winner, urls)) as reader:
-        reader.follow(blocks)
+    Reader(folder, server, winner, urls).follow(blocks)
 
 
 # --- what blocks and pages must be ------------------------------------------------------------------------------------

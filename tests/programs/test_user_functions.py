@@ -1,11 +1,12 @@
-"""What every function must hold that is added to the table: its three meanings are one, and it can be taken home.
+"""What every function of the table must hold: its three meanings are one, and it can be taken home.
 
-The functions of the table that work number by number are held to it, too.
+Functions of the user's join the table: how they are read, and what is refused, comes last.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from random import Random
@@ -14,12 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from programs import Program, Statement, hashing, ops, parse, zoo
+from programs import InputError, Program, Statement, function_words, hashing, ops, parse, user_functions, zoo
 from programs.export import export_torch, optax_source
 from programs.fingerprint import fingerprint
 from programs.hashing import dataflow_hash
 from programs.mutation import mutate
-from programs.ops import OPS, SETS, USER_OPS, Op, largest, like_first, one_number, one_per_weight, per_leaf, per_row
+from programs.ops import OPS, SETS, USER, Op, largest, like_first, one_number, one_per_weight, per_leaf, per_row
 from programs.simplify import equations, simplify_algebra
 
 from tests.support.kernel_runs import Fused
@@ -81,7 +82,7 @@ def test_c_computes_what_numpy_says() -> None:
     compare(Fused([program_of(name) for name in ELEMENTWISE]).weights)
 
 
-@pytest.mark.parametrize("name", ["tanh", "maximum", "interp", *(op.name for op in USER_OPS)])
+@pytest.mark.parametrize("name", ["tanh", "maximum", "interp"])
 def test_it_can_be_exported_found_and_told_apart(name: str) -> None:
     """The export is checked against the program when it is made."""
     program = program_of(name)
@@ -95,7 +96,7 @@ def test_it_can_be_exported_found_and_told_apart(name: str) -> None:
 
 
 def test_names_are_taken_once() -> None:
-    rows = (*ops._PAPER, *ops._STEPS, *ops._MATRICES, *USER_OPS)
+    rows = (*ops._PAPER, *ops._STEPS, *ops._MATRICES)
     assert len(OPS) == len(rows) and {op.set for op in rows} <= SETS.keys()
 
 
@@ -109,9 +110,8 @@ def added(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def add(op: Op, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if it stood in the table."""
-    monkeypatch.setattr(ops, "USER_OPS", (op,))
     monkeypatch.setitem(OPS, op.name, op)
-    monkeypatch.setitem(hashing._TAGS, op.name, hashing._tag(op.name))
+    monkeypatch.setattr(hashing, "_TAGS", hashing._Tags())
 
 
 def test_keys_tell_two_functions_of_one_name_apart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,8 +132,7 @@ def test_keys_of_other_programs_stay_what_they_were(monkeypatch: pytest.MonkeyPa
     assert before["lion"] == "605a0ad8cb1a700c2e539b7bba40aef8"
 
 
-def test_the_export_says_what_the_function_is(added: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("programs.export.docstring.USER_OPS", ops.USER_OPS)
+def test_the_export_says_what_the_function_is(added: None) -> None:
     source = export_torch(parse("m = softsign(g)\nupdate = m * lr"), "Found")
     assert "softsign(x) is x / (1 + torch.abs(x))" in " ".join(source.split())
 
@@ -180,7 +179,7 @@ def check_everywhere(program: Program) -> None:
 @pytest.mark.parametrize("name", SECOND_NAMES)
 def test_a_function_of_the_table_may_have_a_second_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever a function counts by what its row says, not by what it is called."""
-    add(dataclasses.replace(OPS[name], name="mine", set="user"), monkeypatch)
+    add(dataclasses.replace(OPS[name], name="mine", set=USER), monkeypatch)
     program, original = reading("mine"), reading(name)
     check_everywhere(program)
     if OPS[name].set != "paper":  # programs of the paper's functions alone are compared on a smaller problem
@@ -208,9 +207,8 @@ def test_what_a_function_tells_of_the_training_is_part_of_its_key(monkeypatch: p
     """The row has no text to tell these apart, and the export says what it is in words."""
     keys = []
     for name in ("get_step", "get_steps"):
-        add(dataclasses.replace(OPS[name], name="mine", set="user"), monkeypatch)
+        add(dataclasses.replace(OPS[name], name="mine", set=USER), monkeypatch)
         keys.append(dataflow_hash(reading("mine")))
-        monkeypatch.setattr("programs.export.docstring.USER_OPS", ops.USER_OPS)
         source = export_torch(reading("mine"), "Found", total_steps=9)
         assert f"mine() is {OPS[name].meaning}" in " ".join(source.split())
     assert keys[0] != keys[1]
@@ -228,3 +226,141 @@ def test_what_a_function_tells_of_the_training_is_part_of_its_key(monkeypatch: p
 def test_what_not_all_parts_could_run_is_refused_with_its_name(what: str, row: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"function odd: .*{what}"):
         Op("odd", numpy=np.abs, torch="{1}", c="{1}", **row)
+
+
+# --- functions of the user's, as text --------------------------------------------------------------------------------
+
+TEXT = """
+def softsign(x):
+    '''x over one plus its size.'''
+    return x / (1 + abs(x))
+
+def huber(x: float, delta) -> float:
+    a = abs(x)  # used twice
+    return x if a <= delta else delta * sign(x)
+
+def gate(x):
+    return 1 if x > 0.1 else -2**-1
+
+def mix(x, y, a):
+    return tanh(x) * (1 - a) + maximum(y, -x) * a ** 2
+
+def leaky(x, y):
+    return interp(maximum(x, 0), minimum(1, y), 0.25) - power(2, x)
+"""
+DEFINITIONS = user_functions.read_functions(TEXT, "mine.py")
+CALLS = {"softsign": "(g)", "huber": "(g, lr)", "gate": "(w)", "mix": "(g, w, 0.3)", "leaky": "(0.5, g)"}
+
+
+@pytest.fixture
+def table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table of functions is what it was after the test."""
+    monkeypatch.setattr(hashing, "_TAGS", hashing._Tags())
+    for name in (*DEFINITIONS, "mine"):
+        monkeypatch.setitem(OPS, name, SOFTSIGN)
+        del OPS[name]
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_a_definition_means_the_same_everywhere(table: None, name: str) -> None:
+    """In NumPy, torch, C and exports, of trees, leaves, numbers and what is known of the training alone."""
+    user_functions.define(DEFINITIONS, "mine.py")
+    arity = OPS[name].arity
+    numbers, leaves = (", ".join(args[:arity]) for args in (("lr", "0.05", "lr"), ("r", "lr", "r")))
+    check_everywhere(parse(
+        f"a = {name}{CALLS[name]}\nm = interp(m, a, 0.1)\nr = norm(g)\nb = {name}({leaves})\nc = {name}({numbers})\n"
+        "x = m * b\nx = x + a\nx = x * c\nupdate = x * lr"
+    ))  # fmt: skip
+
+
+def test_a_definition_means_what_python_says(table: None) -> None:
+    """But for the guard of the division."""
+    user_functions.define(DEFINITIONS, "mine.py")
+    for x in (-3.0, -0.05, 0.0, 0.2, 7.5):
+        assert OPS["softsign"].number([x]) == pytest.approx(x / (1 + abs(x)))
+        assert OPS["huber"].number([x, 0.5]) == (x if abs(x) <= 0.5 else math.copysign(0.5, x))
+        assert OPS["gate"].number([x]) == (1 if x > 0.1 else -0.5)
+        assert OPS["mix"].number([x, 2.0, 0.5]) == pytest.approx(math.tanh(x) / 2 + max(2.0, -x) / 4)
+
+
+def test_definitions_have_one_form(table: None) -> None:
+    """Comments, blank lines and annotations are no part of it, docstrings are."""
+    again = user_functions.read_functions("\n\n".join(DEFINITIONS.values()), "again")
+    assert again == DEFINITIONS and "#" not in "".join(again.values()) and "float" not in again["huber"]
+    assert '"""x over one plus its size."""' in again["softsign"]
+    user_functions.define(again, "again")
+    user_functions.define(DEFINITIONS, "mine.py")
+    assert user_functions.user_definitions() == DEFINITIONS
+    assert function_words.written(OPS["huber"]) == "huber(x, delta)"
+    assert function_words.meaning(OPS["softsign"]) == "x over one plus its size"
+
+
+def test_a_text_of_a_program_brings_its_functions(table: None) -> None:
+    text = "def train(w, g, m, v, lr):\n    m = mine(g)\n    update = m * lr\n    return update, m, v\n"
+    with pytest.raises(InputError, match="unknown function 'mine'"):
+        user_functions.read_program(text, "a.txt")
+    program = user_functions.read_program(f"def mine(x):\n    return x * x\n\n{text}", "a.txt")
+    assert user_functions.read_program(user_functions.as_text(program), "b.txt") == program
+    assert user_functions.as_text(program).startswith("def mine(x):\n    return x * x\n\n\ndef train(w")
+    with pytest.raises(InputError, match=r"^a.txt: line 5, column 9: unknown function 'other'"):
+        user_functions.read_program(f"def mine(x):\n    return x * x\n\n{text.replace('mine(g)', 'other(g)')}", "a.txt")
+
+
+def test_the_key_of_a_program_has_the_meaning_of_its_functions(table: None) -> None:
+    keys = []
+    for body in ("x * x", "x  *  x  # the same", "x * x * x"):
+        OPS.pop("mine", None)
+        hashing._TAGS.clear()
+        user_functions.define(user_functions.read_functions(f"def mine(x): return {body}", "mine.py"), "mine.py")
+        keys.append(dataflow_hash(parse("m = mine(g)\nupdate = m * lr")))
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_a_name_has_one_meaning(table: None) -> None:
+    user_functions.define(user_functions.read_functions("def mine(x): return x * x", "mine.py"), "mine.py")
+    other = user_functions.read_functions("def mine(x): return x * 2", "other.py")
+    with pytest.raises(InputError, match=r"^other.py: mine is 'x \* 2' there and 'x \* x' here; .* take another"):
+        user_functions.define(other, "other.py")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "defines no function; expected some such as"),
+        ("x = 3", "line 1: expected functions such as"),
+        ("import torch", "line 1: expected functions such as"),
+        ("def f(x) return x", "line 1: expected ':'; expected functions"),
+        ("def f(x): return x * 2\ndef f(x): return x * 3", "line 2: f is defined twice"),
+        ("def tanh(x): return x * 2", "tanh is a function of the language; give yours another name"),
+        ("def train(x): return x * 2", "'train' cannot be the name"),
+        ("def F(x): return x * 2", "'F' cannot be the name"),
+        ("def f(): return 2", "f takes 0 arguments, expected from 1 to 3"),
+        ("def f(x, y, z, a): return x", "f takes 4 arguments"),
+        ("def f(x, *, y): return x + y", "f must be written plainly"),
+        ("def f(x=1): return x + 1", "f must be written plainly"),
+        ("@cache\ndef f(x): return x + 1", "f must be written plainly"),
+        ("def f(x, y): return x * 2", "f does not depend on y"),
+        ("def f(x): return x", "f computes nothing"),
+        ("def f(x): return 2", "f does not depend on x"),
+        ("def f(x): x * 2", "expected 'return' and an expression at the end"),
+        ("def f(x): return", "expected 'return' and an expression at the end"),
+        ("def f(x):\n    for a in x: pass\n    return a", "line 2: expected assignments such as"),
+        ("def f(x): return z * 2", "unknown name 'z'; there are x"),
+        ("def f(x): return torch.erf(x)", "'torch.erf(x)' cannot stand here"),
+        ("def f(x): return x > 2", "'x > 2' cannot stand here"),
+        ("def f(x): return 1 if x else 2", "expected a choice such as"),
+        ("def f(x): return erf(x)", "'erf' is no function of the language"),
+        ("def f(x): return x / norm(x)", "norm does not work number by number"),
+        ("def f(x): return x * get_step()", "get_step does not work number by number"),
+        ("def f(x): return tanh(x, 2)", "tanh takes 1 argument, got 2"),
+        ("def f(x): return x * 1e39", "'1e+39' is no finite number of 32 bits"),
+        ("def f(x): return x * log(0)", "'log(0)' is no finite number of 32 bits"),
+        ("def f(x): return x * True", "'True' cannot stand here"),
+        ("def f(x):\n" + "    x = x * x\n" * 40 + "    return x", "has more than 4000 characters"),
+        ("def f(x): return " + "-" * 3000 + "x", ""),
+    ],
+)
+def test_what_is_no_function_is_refused_in_one_line(text: str, said: str) -> None:
+    with pytest.raises(InputError) as refused:
+        user_functions.read_functions(text, "mine.py")
+    assert str(refused.value).startswith("mine.py: ") and said in str(refused.value) and "\n" not in str(refused.value)

@@ -6,25 +6,25 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
+import yaml
 
-from programs import parse
-
-from proxy_tasks import get_task
+from programs import hashing, parse, user_functions
+from programs.liveness import live_functions
+from programs.ops import OPS
 
 import search
 from search import InputError, Progress, Results, Settings, open_store, run
 from search.store import open_store as open_database
 from search.store.rows import VIEWS
 from search.store.tables import SelectionRow, SimplificationRow
-from search.training import worker
 
 from tests.support.patience import OPTSEARCH, PATIENCE, call
 from tests.support.searches import rows_of_query
@@ -184,25 +184,74 @@ def test_a_search_without_any_program_has_no_best(tmp_path: Path) -> None:
         assert result.best is None and result.leaderboard() == []
 
 
-def test_a_search_is_not_continued_with_other_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mutations draw from the table of functions, and one of the same name may be another."""
-    for name, definitions in (("none", {}), ("one", {"softsign": "0" * 32})):
-        monkeypatch.setattr("search.settings.meaning.user_definitions", lambda definitions=definitions: definitions)
-        settings = settings_in(tmp_path, name=name)
-        run(settings).results.close()
-        for others in ({"softsign": "1" * 32}, {"softplus": "0" * 32}):
-            monkeypatch.setattr("search.settings.meaning.user_definitions", lambda others=others: others)
-            with pytest.raises(InputError, match=r"started with other code, data or versions \(functions"):
-                run(settings)
-        monkeypatch.setattr("search.settings.meaning.user_definitions", lambda definitions=definitions: definitions)
-        run(settings).results.close()
+@pytest.fixture
+def forget(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Has this process know no function of the user's, as a new one does."""
+    monkeypatch.setattr(hashing, "_TAGS", hashing._Tags())
+
+    def forget() -> None:
+        for name in user_functions.user_definitions():
+            del OPS[name]
+        hashing._TAGS.clear()
+
+    yield forget
+    forget()
 
 
-def test_workers_tell_functions_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    task = get_task("digits_mlp")
-    assert worker.meaning(task) == task.fingerprint
-    monkeypatch.setattr(worker, "user_definitions", lambda: {"softsign": "0" * 32})
-    assert worker.meaning(task) == f"{task.fingerprint} {'0' * 32}"
+SOFTSIGN = "def softsign(x):\n    return x / (1 + abs(x))\n"
+
+
+def config_in(folder: Path, **changes: Any) -> Path:
+    """A file of settings beside a file of functions, to which its path is relative."""
+    settings = settings_in(folder, language={"set": "paper", "functions": "mine.py"}, budget={"programs": 12}) | changes
+    settings["strategy"] = {"kind": "random", "lengths": [40]}  # so that nearly all functions are drawn
+    (folder / "mine.yaml").write_text(yaml.safe_dump(settings))
+    return folder / "mine.yaml"
+
+
+def test_a_search_with_functions_of_the_users(tmp_path: Path, forget: Callable[[], None]) -> None:
+    """Its database is enough to read and export its programs; with other functions it is not continued."""
+    file, config = tmp_path / "mine.py", config_in(tmp_path)
+    file.write_text(SOFTSIGN)
+    run(config).results.close()
+    forget()
+    file.unlink()
+    with open_store(tmp_path / "results.db") as results:
+        rows = rows_of_query(results.store, "SELECT id FROM program WHERE genome LIKE '%softsign%'")
+        named = [results.named_program(row["id"]) for row in rows]
+        called = next(found for found in named if "softsign" in live_functions(found.program))
+        assert called.entry is not None
+        assert "softsign(x) is x / (1.0 + torch.abs(x)" in " ".join(results.export(called.entry.id).split())
+        assert results.export(called.entry.id, "dsl").startswith(f"{SOFTSIGN}\n\ndef train(")
+    for other, said in (
+        (SOFTSIGN.replace("return", "return  "), ""),
+        (SOFTSIGN.replace("1 +", "2 +"), r"search 'tiny': softsign is 'x / \(1 .*' there and 'x / \(2 .*' here; "),
+        (SOFTSIGN.replace("softsign", "mine"), r"was started with other settings \(language.functions.mine: None -> d"),
+    ):
+        forget()
+        file.write_text(other)
+        with pytest.raises(InputError, match=said) if said else nullcontext():
+            run(config).results.close()
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ({"functions": "other.py"}, r"mine.yaml:\d+: language.functions: .*other.py: cannot be read \(No such file"),
+        (
+            {"functions": "bad.py"},
+            r"mine.yaml:\d+: language.functions: .*bad.py: line 1: abs is a function of the language",
+        ),
+        ({"functions": 3}, r"language.functions: .*got 3"),
+        ({"set": "papers"}, r"language.set: no language and no set of functions is called 'papers'"),
+        ({"sets": "paper"}, r"language.sets: unknown setting; known here: set, functions"),
+    ],
+)
+def test_mistakes_about_functions_get_one_line(tmp_path: Path, language: dict[str, Any], said: str) -> None:
+    (tmp_path / "bad.py").write_text("def abs(x): return x * 2")
+    with pytest.raises(InputError, match=said):
+        run(config_in(tmp_path, language=language))
+    assert not list(tmp_path.glob("*.db"))
 
 
 @pytest.mark.parametrize(

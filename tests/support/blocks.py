@@ -12,8 +12,6 @@ Every block in backticks names its language, which decides what is done with it:
 A comment of HTML in the line above a block, which readers of the page do not see, changes that:
 
 - `<!-- file: NAME -->`: the block is the content of this file, which the blocks after it may use;
-- `<!-- edit: NAME: LINE -->`: the block replaces this line of a file of the project; what follows on the page is done
-  with a copy of the project that has been changed so;
 - `<!-- run: COMMAND ARGUMENTS; COMMAND ARGUMENTS -->`: these arguments are added to these commands of `optsearch`, so
   that they do less;
 - `<!-- of: PROGRAM -->`: the program, with `;` between statements, of a block in C;
@@ -34,11 +32,11 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LANGUAGES = ("sh", "python", "yaml", "c", "text")
 
 _FENCE = re.compile(r"( *)```(.*)")
-_MARKER = re.compile(r" *<!-- (file|edit|of|run|no run): (.+) -->")
+_MARKER = re.compile(r" *<!-- (file|of|run|no run): (.+) -->")
 
 
 class Block(NamedTuple):
-    """A code block. `line` is that of its first line in the page; `marker` is "", file, edit, of, run, or no run."""
+    """A code block. `line` is that of its first line in the page; `marker` is "", file, of, run, or no run."""
 
     page: Path
     line: int

@@ -103,17 +103,6 @@ def test_what_cannot_be_looked_at_is_no_damage(tmp_path: Path, whole: Path) -> N
     assert (code, out) == (2, "") and "holds tables of another program" in err
 
 
-def test_programs_with_functions_of_somebody_else_are_left_out(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE program SET genome = 'update = ours(g)' WHERE id = 9")
-        connection.execute(
-            "UPDATE search SET settings = json_set(settings, '$.versions.functions', json('{\"ours\": 1}'))"
-        )
-        connection.commit()
-    unread = 100 + 2 + 2  # births, both sides of a simplification, and baselines of the zoo
-    assert f"; {unread} programs with functions that are not defined here could not be read" in said(path, "check")
-
-
 # --- the file --------------------------------------------------------------------------------------------------------
 
 

@@ -136,9 +136,9 @@ def test_shipped_settings_are_good() -> None:
         ("strategy.max_states=1.01", ("strategy", "max_states"), 1.01),
         ("strategy.max_states=0", ("strategy", "max_states"), 0),
         ("strategy.max_live_statements=12", ("strategy", "max_live_statements"), 12),
-        ("language=paper", ("language",), ("paper", "user")),
-        ("language=extended", ("language",), ("paper", "steps", "matrices", "user")),
-        ("language=[matrices, paper]", ("language",), ("paper", "matrices")),
+        ("language=paper", ("language", "set"), ("paper",)),
+        ("language=extended", ("language", "set"), ("paper", "steps", "matrices")),
+        ("language=[matrices, paper]", ("language", "set"), ("paper", "matrices")),
         ("tasks.0.steps=20", ("tasks", 0, "steps"), 20),
         ("evaluator.workers=auto", ("evaluator", "workers"), "auto"),
         ("evaluator.workers=3", ("evaluator", "workers"), 3),
@@ -179,7 +179,7 @@ def test_history_leaves_out_what_may_change_between_runs(tmp_path: Path) -> None
         "seed=8", "strategy.population=21", "strategy.tournament=2", "strategy.start=lion",
         "strategy.start_tuned=false", "strategy.max_statements=10", "strategy.start=[adamw, lion]", "strategy.max_states=2",
         "strategy.max_live_statements=30", "strategy.kind=paper", "strategy.constants=0.5", "strategy.race_share=0.2",
-        "tasks.0.seeds={first: 1, most: 2}", "language=[paper]", "language=extended",
+        "tasks.0.seeds={first: 1, most: 2}", "language=[paper, steps]", "language=extended",
         "tasks.0.steps=51", "tasks.0.seeds=1", "tasks.0.batch_size=64",
         "evaluator.batch=9", "evaluator.lookahead=3", "baselines=[adamw]",
         "hurdles=off", "hurdles.at=[0.1]", "hurdles.better_part=0.7", "hurdles.quantile=0.9", "hurdles.after=60",
@@ -195,8 +195,8 @@ def test_history_holds_what_decides_it(tmp_path: Path, override: str) -> None:
 def test_what_is_written_in_another_way_is_the_same_history(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD)
     history = load_settings(path).history()
-    assert history["strategy"]["start"] == "adamw" and history["language"] == ["paper", "user"]
-    for override in ("language=paper", "language=[user, paper]", "strategy.start=[adamw]"):
+    assert history["strategy"]["start"] == "adamw" and history["language"] == ["paper"]
+    for override in ("language=paper", "language={set: [paper]}", "strategy.start=[adamw]"):
         assert load_settings(path, [override]).history() == history, override
     settings = load_settings(path, ["language=extended", "strategy.start=[adamw, lion]"])
     assert Settings.model_validate(settings.model_dump(mode="json")) == settings
@@ -232,12 +232,17 @@ WRONG = [
     (7, "  max_states: 3", "7: strategy.max_states", "less than or equal to 2: programs have no more than two state"),
     (7, "  max_states: some", "7: strategy.max_states", "'some'"),
     (7, "  max_live_statements: 0", "7: strategy.max_live_statements", "got 0"),
-    (20, "language: papers", "20: language", "'papers'; there are paper, extended, or a list of sets: paper, steps,"),
-    (20, "language: [paper, matrix]", "20: language", "no set of functions is called 'matrix'"),
-    (20, "language: []", "20: language", "at least 1 item"),
-    (20, "language: [paper, steps, paper]", "20: language", "'paper' is named 2 times"),
-    (20, "language: [steps]", "20: language", "no function of these sets has a result for each weight"),
-    (20, "language: 3", "20: language", "got 3"),
+    (
+        20,
+        "language: papers",
+        "20: language.set",
+        "'papers'; there are paper, extended, or a list of sets: paper, steps,",
+    ),
+    (20, "language: [paper, matrix]", "20: language.set", "no set of functions is called 'matrix'"),
+    (20, "language: []", "20: language.set", "at least 1 item"),
+    (20, "language: [paper, steps, paper]", "20: language.set", "'paper' is named 2 times"),
+    (20, "language: [steps]", "20: language.set", "no function of these sets has a result for each weight"),
+    (20, "language: 3", "20: language.set", "got 3"),
     (7, "  max_statements: 0", "7: strategy.max_statements", "got 0"),
     (9, "  programs: 0", "9: budget.programs", "got 0"),
     (9, "  programs: lots", "9: budget.programs", "'lots'"),

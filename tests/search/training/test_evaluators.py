@@ -14,10 +14,11 @@ import pytest
 import ray
 import torch
 
-from programs import parse, zoo
+from programs import Program, Statement, parse, zoo
 from programs.errors import InputError
+from programs.ops import OPS
 
-from proxy_tasks import Outcome, Replica, configured_process, get_task
+from proxy_tasks import DEFAULT_RESOURCES, Outcome, Replica, configured_process, get_task
 from proxy_tasks.task import Task
 
 from search.settings.settings import EvaluatorSettings
@@ -137,6 +138,19 @@ def test_a_missing_gpu_is_said_before_any_program_is_blamed_for_it(local_ray: No
     with pytest.raises(InputError, match=r"gpus_per_worker is 1 and Ray sees 0 GPUs here; lower it"):
         evaluator.submit(job(0))
     evaluator.close()
+
+
+def test_workers_are_told_functions_of_the_users_with_their_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program knows them by their names alone."""
+    monkeypatch.setitem(OPS, "mine", OPS["abs"])
+    del OPS["mine"]
+    twice, same = Program((Statement("update", "mine", ("g",)),)), parse("update = g + g")
+    task = replace(get_task("digits_mlp"), steps=2)
+    with configured_process():
+        worker = Worker(DEFAULT_RESOURCES, train_job, None, [])
+        work = Job(0, task, (Replica(twice, 0), Replica(same, 0)))
+        found, expected = worker.train(work, task.fingerprint, {"mine": "def mine(x):\n    return x * 2"})
+    assert found.fitness == expected.fitness is not None
 
 
 def test_inline_records_a_job_that_raises() -> None:

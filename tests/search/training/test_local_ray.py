@@ -189,6 +189,7 @@ from search.training import ray_session
 from search.training.ray_session import RaySession
 from programs.errors import InputError
 
+Path("search.py").write_text("raise ImportError('a file of the user')")
 said, settings = {}, json.loads(sys.argv[1])
 
 def left():
@@ -234,7 +235,12 @@ print(json.dumps(said))
 
 
 def test_runs_in_threads_share_one_ray_and_leave_none(tmp_path: Path) -> None:
-    """Also where Ray could not be started before; the program goes on, with its own handlers of signals."""
+    """Also where Ray could not be started before; the program goes on, with its own handlers of signals.
+
+    In its folder, where it looks first, are files that are called as our packages are.
+    """
+    for name in ("programs", "proxy_tasks"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('a file of the user')")
     settings = {
         "name": "threads", "strategy": {"population": 4}, "budget": {"programs": 8}, "baselines": [],
         "tasks": [{"name": "digits_mlp", "steps": 10, "seeds": 1}],
