@@ -1,6 +1,10 @@
-"""What programs are trained on, and the trainer. Programs are known here only as update rules."""
+"""What programs are trained on, and the trainer. Programs are known here only as update rules.
+
+Names are loaded when they are first asked for: what tasks are can be read without torch, which takes seconds.
+"""
 
 import os
+from typing import TYPE_CHECKING, Any
 
 # Matrix products that do not depend, to the last bit, on alignment and on how many are computed together: so a replica
 # has the same outcome in every batch. Read by MKL at its first call.
@@ -10,12 +14,30 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 from proxy_tasks.named import args
 from proxy_tasks.outcome import Hurdle, Outcome, Replica
-from proxy_tasks.runtime import configure_process, configured_process
 from proxy_tasks.task import Task
 from proxy_tasks.tasks import SUITE, TASKS, get_task
-from proxy_tasks.trainer import DEFAULT_RESOURCES, Resources, train
+
+if TYPE_CHECKING:
+    from proxy_tasks.runtime import configure_process, configured_process
+    from proxy_tasks.trainer import DEFAULT_RESOURCES, Resources, train
+
+_WITH_TORCH = {
+    "DEFAULT_RESOURCES": "trainer",
+    "Resources": "trainer",
+    "configure_process": "runtime",
+    "configured_process": "runtime",
+    "train": "trainer",
+}
 
 __all__ = [
     "DEFAULT_RESOURCES", "SUITE", "TASKS", "Hurdle", "Outcome", "Replica", "Resources", "Task", "args",
     "configure_process", "configured_process", "get_task", "train",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WITH_TORCH:
+        raise AttributeError(f"module 'proxy_tasks' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module(f"proxy_tasks.{_WITH_TORCH[name]}"), name)

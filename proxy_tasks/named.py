@@ -16,7 +16,6 @@ from typing import Any
 from programs.errors import InputError
 
 from proxy_tasks.sources import also_named, changed_files, is_users_file, sources
-from proxy_tasks.torch_state import usual_torch
 
 Args = tuple[tuple[str, Any], ...]  # keyword arguments as immutable data
 
@@ -85,6 +84,8 @@ def call(name: str, builtin: Mapping[str, Callable[..., Any]], what: str, *first
     Raises:
         InputError: there is no such function, or it does not take these arguments.
     """
+    from proxy_tasks.torch_state import usual_torch  # here: names of tasks are read without torch
+
     function = find(name, builtin, what)
     try:
         inspect.signature(function).bind(*first, **dict(args))

@@ -14,7 +14,8 @@ from proxy_tasks import Task, get_task
 
 from search.commands.options import RESULTS, ProgramArgument, StoreOption, allow_user_modules, numeric
 from search.commands.progress import counting_trainings
-from search.commands.terminal import console, describe, show_baselines, show_differences, show_trainings
+from search.commands.terminal import console, describe, show_baselines
+from search.commands.training_tables import show_differences, show_trainings
 from search.results.programs import named_program
 from search.settings import limits
 from search.settings.baselines import BASELINES, chosen, competitor

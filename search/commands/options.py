@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +10,6 @@ import typer
 
 from search.settings import limits
 from search.settings.limits import Limit
-from search.settings.settings_file import SettingsFile
 from search.settings.yaml_text import number_of, shortened
 
 RESULTS = "results.db"
@@ -53,18 +51,6 @@ NameOption = Annotated[str | None, typer.Option(help="Name to start under instea
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: budget.programs=1000.")
 ]
-
-
-def settings_file(path: Path, changes: Sequence[str] | None, name: str | None) -> SettingsFile:
-    """Return a file of settings with changes of `--set`, and with another name if one is given.
-
-    Raises:
-        InputError: it cannot be read, or a change does not fit it.
-    """
-    file = SettingsFile(path, changes or [])
-    if name is not None:
-        file.change("name", name, f"--name {shortened(name)}")
-    return file
 
 
 def allow_user_modules() -> None:

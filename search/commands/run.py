@@ -16,8 +16,9 @@ from programs.ops import LANGUAGES
 
 from proxy_tasks.runtime import peak_memory_mib
 
+from search.commands.chosen_settings import settings_file
 from search.commands.leaderboard import show_best
-from search.commands.options import NameOption, SetOption, settings_file
+from search.commands.options import NameOption, SetOption
 from search.commands.progress import ProgressLine, counting_trainings
 from search.commands.terminal import console, describe, show_baselines, show_program
 from search.evidence.verdict import judge_search

@@ -17,7 +17,7 @@ from programs.errors import InputError
 from programs.hashing import dataflow_hash
 
 from proxy_tasks import Outcome, Replica
-from proxy_tasks.torch_optimizers import TorchOptimizer
+from proxy_tasks.outcome import TorchOptimizer
 
 from search.evolution.driver import Driver, Progress
 from search.settings.settings import Dedup, Settings
