@@ -6,34 +6,34 @@ first asked for, since torch takes seconds.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from programs.later import names_of
 
 if TYPE_CHECKING:
     from programs.errors import InputError
 
     from search.api import Result, open_store, run
     from search.errors import RunError
-    from search.evolution.driver import Progress
+    from search.evolution.callbacks import Callback
+    from search.evolution.progress import Progress
     from search.results.results import Results
     from search.settings.settings import Settings
 
-_PLACES = {
+__all__ = ["Callback", "InputError", "Progress", "Result", "Results", "RunError", "Settings", "open_store", "run"]
+
+__getattr__ = names_of(__name__, {
+    "Callback": "search.evolution.callbacks",
     "InputError": "programs.errors",
-    "Progress": "search.evolution.driver",
+    "Progress": "search.evolution.progress",
     "Result": "search.api",
     "Results": "search.results.results",
     "RunError": "search.errors",
     "Settings": "search.settings.settings",
     "open_store": "search.api",
     "run": "search.api",
-}
-
-__all__ = ["InputError", "Progress", "Result", "Results", "RunError", "Settings", "open_store", "run"]
+})  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module 'search' has no attribute '{name}'")
-    from importlib import import_module
-
-    return getattr(import_module(_PLACES[name]), name)
+def __dir__() -> list[str]:
+    return __all__

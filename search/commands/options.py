@@ -47,6 +47,7 @@ LimitOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines: everything, unrounded.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="For machines: the first table of --json as CSV.")]
+PortOption = Annotated[int, typer.Option(**numeric(limits.PORT), help="Port on this machine; 0 for any that is free.")]
 NameOption = Annotated[str | None, typer.Option(help="Name to start under instead of the one in the file.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: budget.programs=1000.")

@@ -5,17 +5,27 @@ from __future__ import annotations
 from proxy_tasks import TASKS
 from proxy_tasks.references import reference
 
+from search.commands.options import JsonOption
+from search.commands.output import Form, Table, write
 from search.commands.terminal import show_table
 
 
-def command() -> None:
+def command(json: JsonOption = False) -> None:
     """The built-in tasks."""
-    known = {task.name: recorded.optimizers for task in TASKS.values() if (recorded := reference(task))}
-    names = list(dict.fromkeys(name for optimizers in known.values() for name in optimizers))
-    rows = []
-    for task in TASKS.values():
-        tuned = known.get(task.name, {})
-        losses = [f"{tuned[name].loss:.3g}" if name in tuned else "-" for name in names]
-        rows.append([task.name, task.model, str(task.steps), str(task.batch_size), *losses])
+    tuned = {task.name: recorded.optimizers for task in TASKS.values() if (recorded := reference(task))}
+    names = list(dict.fromkeys(name for optimizers in tuned.values() for name in optimizers))
     columns = ["task", "model", "steps", "batch", *names]
-    show_table("built-in tasks, and the losses of tuned optimizers", columns, rows, left=["task", "model"])
+    rows = [
+        {"task": task.name, "model": task.model, "steps": task.steps, "batch": task.batch_size}
+        | {name: tuned[task.name][name].loss if name in tuned.get(task.name, {}) else None for name in names}
+        for task in TASKS.values()
+    ]
+    if json:
+        write(Form.JSON, "tasks", None, [Table("tasks", columns, rows)])
+        return
+    cells = [[_shown(row[column]) for column in columns] for row in rows]
+    show_table("built-in tasks, and the losses of tuned optimizers", columns, cells, left=["task", "model"])
+
+
+def _shown(value: str | float | None) -> str:
+    return "-" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)

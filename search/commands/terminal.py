@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.cells import cell_len
@@ -19,7 +20,9 @@ from programs.ops import OPS
 from programs.program import Program
 
 from search.results.text import in_trainings, printable
-from search.store import BaselineRow
+
+if TYPE_CHECKING:  # what lists tasks and functions needs no database
+    from search.store import BaselineRow
 
 WIDTH = 100  # where the output is no terminal
 LONGEST_CELL = 300  # characters

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from search.commands import progress
 from search.commands.progress import BAR, ProgressLine, describe, share_done
-from search.evolution.driver import Progress
+from search.evolution.progress import Progress
 from search.settings.settings import Budget
 from search.store import BaselineRow
 

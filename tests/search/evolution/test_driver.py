@@ -16,7 +16,8 @@ from programs.errors import InputError
 
 from proxy_tasks import Outcome, Replica, configured_process, get_task, references, train
 
-from search.evolution.driver import Driver, Progress
+from search.evolution.driver import Driver
+from search.evolution.progress import Progress
 from search.settings.baselines import BASELINES
 from search.settings.settings import Aggregate
 from search.settings.settings_file import stored_settings
