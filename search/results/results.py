@@ -77,7 +77,8 @@ class Results:
     """An open database of results, as `open_store` and `run` give it.
 
     Methods that take the name of a search are about all searches without it. Lists are in the order of their views;
-    pandas makes a table of them as they are, `pandas.DataFrame(entries)`. Notebooks show the leaderboard. Use it in a `with` block, or `close` it.
+    pandas makes a table of them as they are, `pandas.DataFrame(entries)`. Notebooks show the leaderboard. Use it in a
+    `with` block, or `close` it.
 
     Raises:
         InputError: from every method, where a search or a program is not there, or the database holds what optsearch
