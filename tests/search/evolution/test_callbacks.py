@@ -21,8 +21,10 @@ from search.settings.settings import Settings
 from search.store import ProgramRow, Store, VerdictRow
 from search.store.keys import Judgement
 
-from tests.support.searches import BIRTHS, PretendingEvaluator, history_of, opened, settings_of, uninterrupted
+from tests.support.searches import PretendingEvaluator, history_of, opened, settings_of, uninterrupted
 
+BIRTHS = 40
+SETTINGS = settings_of(budget={"programs": BIRTHS})
 VERDICT = VerdictRow(BIRTHS, Judgement.NOTHING, None, None, 0, 0, None, None, None, None, None)
 
 
@@ -64,10 +66,10 @@ def run_with(store: Store, callbacks: Sequence[Callback], settings: Settings, st
 def test_callbacks_are_told_every_birth_once_over_all_runs(tmp_path: Path) -> None:
     first, second = Noted(), Noted()
     with opened(tmp_path / "results.db") as store:
-        run_with(store, [first], settings_of(), stop_at=30)
-        run_with(store, [second], settings_of())
+        run_with(store, [first], SETTINGS, stop_at=16)
+        run_with(store, [second], SETTINGS)
     (_, (ended, no_verdict)) = first.told[-1]
-    assert first.told[0] == ("on_start", ("small", 0)) and no_verdict is None and 30 <= ended < BIRTHS
+    assert first.told[0] == ("on_start", ("small", 0)) and no_verdict is None and 16 <= ended < BIRTHS
     assert second.told[0] == ("on_start", ("small", ended)) and second.told[-1] == ("on_end", (BIRTHS, VERDICT))
     births = [birth for hook, what in first.told + second.told if hook == "on_commit" for birth in what]
     assert births == list(range(BIRTHS))
@@ -79,8 +81,8 @@ def test_a_search_goes_on_without_a_callback_that_fails(
 ) -> None:
     failing, other = Noted(hook), Noted()
     with opened(tmp_path / "results.db") as store, caplog.at_level(logging.INFO, "optsearch.run"):
-        run_with(store, [failing, other], settings_of())
-        assert history_of(store) == uninterrupted(settings_of(), tmp_path / "other.db")
+        run_with(store, [failing, other], SETTINGS)
+        assert history_of(store) == uninterrupted(SETTINGS, tmp_path / "other.db")
     assert [told for told, _ in failing.told].count(hook) == 1 and failing.told[-1][0] == hook
     assert other.told[-1] == ("on_end", (BIRTHS, VERDICT))
     (warned,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
@@ -89,13 +91,13 @@ def test_a_search_goes_on_without_a_callback_that_fails(
 
 
 def logged(store: Store, name: str, stop_at: float = 1e9) -> None:
-    settings = settings_of(log=[name])
+    settings = settings_of(log=[name], budget={"programs": BIRTHS})
     run_with(store, open_logs(settings, store), settings, stop_at)
 
 
 def test_csv_stands_beside_the_database_and_goes_on(tmp_path: Path) -> None:
     with opened(tmp_path / "results.db") as store:
-        logged(store, "csv", stop_at=30)
+        logged(store, "csv", stop_at=16)
         logged(store, "csv")
         commits = store.select(ProgramRow)[-1].batch + 1
     with (tmp_path / "results.small.csv").open(newline="") as file:
@@ -138,7 +140,7 @@ def test_wandb_is_told_through_its_documented_calls(tmp_path: Path, monkeypatch:
     wandb = Recorder()
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     with opened(tmp_path / "results.db") as store:
-        logged(store, "wandb", stop_at=30)
+        logged(store, "wandb", stop_at=16)
         logged(store, "wandb")
     one, other = (keywords for _, keywords in wandb.named("init"))
     assert one == other and one["project"] == "optsearch" and one["name"] == "small" and one["resume"] == "allow"
@@ -182,4 +184,4 @@ def test_a_library_without_a_part_of_its_own_is_no_missing_library(
 
 def test_logs_are_no_part_of_the_history() -> None:
     assert settings_of(log=["csv", "csv"]).log == ("csv",)
-    assert settings_of(log=["csv"]).history() == settings_of().history()
+    assert settings_of(log=["csv"]).history() == SETTINGS.history()
