@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -138,6 +139,12 @@ def at_import(nodes: Iterable[ast.stmt]) -> Iterator[str]:
             yield from at_import(node.body)
 
 
+@cache
+def first_imports(file: Path) -> frozenset[str]:
+    """Return the full names of what is imported when a file is."""
+    return frozenset(at_import(ast.parse(file.read_text(encoding="utf-8")).body))
+
+
 def with_packages(file: Path) -> set[Path]:
     """Return a file and those of the packages that it lies in, which are imported with it."""
     above = (folder / "__init__.py" for folder in file.parents if folder.is_relative_to(ROOT))
@@ -150,7 +157,7 @@ def test_commands_that_only_read_import_nothing_heavy(command: str) -> None:
     while left:
         path = left.pop()
         seen.add(path)
-        names = list(at_import(ast.parse(path.read_text(encoding="utf-8")).body))
+        names = first_imports(path)
         assert not {name.split(".")[0] for name in names} & HEAVY, path
         left |= set[Path]().union(*(with_packages(file) for name in names if (file := file_of(name)))) - seen
 
