@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from io import StringIO
 from pathlib import Path
@@ -12,6 +13,8 @@ from search.commands import run as run_command
 from search.commands.cli import main
 from search.commands.waiting import waiting
 from search.settings.settings import Settings
+
+from tests.support.patience import OPTSEARCH, call
 
 ROOT = Path(__file__).parents[3]
 CONFIG = "name: tiny\ntasks: [{name: digits_mlp, steps: 20}]\nbudget: {programs: 4}\n"
@@ -40,14 +43,9 @@ def test_the_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("words", "found"), [("optsearch lea", ["leaderboard"]), ("optsearch run --s", ["--set", "--store"])]
 )
-def test_a_shell_completes_commands_and_options(
-    words: str, found: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("_OPTSEARCH_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", words)
-    monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
-    _, out, _ = said("", monkeypatch, capsys)
-    assert out.split() == found
+def test_a_shell_completes_commands_and_options(words: str, found: list[str]) -> None:
+    asked = {"_OPTSEARCH_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    assert call(OPTSEARCH, environment={**os.environ, **asked}).out.split() == found
 
 
 def test_run_takes_another_store(
