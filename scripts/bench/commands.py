@@ -2,8 +2,8 @@
 
     python -m scripts.bench.commands [--rounds 5] [--births 1000] [--store results.db]
 
-Prints seconds of processor time, user and system, the least of some rounds, and the ratio to `import search.commands.run`
-in the same rounds. Without a store, one with as many births as asked for is made.
+Prints seconds of processor time, user and system, the least of some rounds, and the ratio to the import of
+`search.commands.run` in the same rounds. Without a store, one with as many births as asked for is made.
 """
 
 from __future__ import annotations
