@@ -77,7 +77,7 @@ def test_nobody_else_and_nothing_else_is_answered(port: int) -> None:
         assert ask(port, host=host)[0].status == 403
     for host in (f"localhost:{port}", f"[::1]:{port}"):
         assert ask(port, host=host)[0].status == 200
-    for path in ("/results.db", "/..", "//", "/etc/passwd"):
+    for path in ("/results.db", "/..", "/etc/passwd"):
         assert ask(port, path)[0].status == 404
     for method in ("POST", "PUT", "DELETE", "OPTIONS"):
         assert ask(port, method=method)[0].status == 501
