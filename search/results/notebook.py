@@ -47,8 +47,11 @@ def plot_of(progress: Sequence[ProgressEntry], baselines: Sequence[BaselineEntry
     if ax is None:
         _, ax = plt.subplots()
     for name in dict.fromkeys(batch.search for batch in progress):
-        known = [batch for batch in progress if batch.search == name and batch.best_so_far is not None]
-        ax.plot([batch.births_so_far for batch in known], [batch.best_so_far for batch in known], label=name)  # type: ignore[misc]  # None is left out
+        known = [
+            (batch.births_so_far, batch.best_so_far)
+            for batch in progress if batch.search == name and batch.best_so_far is not None
+        ]  # fmt: skip
+        ax.plot([births for births, _ in known], [best for _, best in known], label=name)
     for baseline in baselines:
         if baseline.fitness is not None:
             ax.axhline(baseline.fitness, linestyle="--", linewidth=1, color="grey")
