@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from proxy_tasks import TASKS
 from proxy_tasks.references import reference
 
@@ -15,7 +17,7 @@ def command(json: JsonOption = False) -> None:
     tuned = {task.name: recorded.optimizers for task in TASKS.values() if (recorded := reference(task))}
     names = list(dict.fromkeys(name for optimizers in tuned.values() for name in optimizers))
     columns = ["task", "model", "steps", "batch", *names]
-    rows: list[dict[str, str | float | None]] = [
+    rows: list[dict[str, Any]] = [
         {"task": task.name, "model": task.model, "steps": task.steps, "batch": task.batch_size}
         | {name: tuned[task.name][name].loss if name in tuned.get(task.name, {}) else None for name in names}
         for task in TASKS.values()
