@@ -19,9 +19,8 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from programs.kinds import ANY, COLUMN, LEAF, ROW, SCALAR, TREE, WEIGHTS
+from programs.later import np
 
 if TYPE_CHECKING:
     from programs.layout import Layout
@@ -211,10 +210,6 @@ def _sqrt(x: np.ndarray) -> Any:
     return np.sqrt(np.abs(x))
 
 
-def _log(log: np.ufunc) -> Callable[[np.ndarray], Any]:
-    return lambda x: log(np.abs(x))
-
-
 def _interp(x: np.ndarray, y: np.ndarray, a: np.ndarray) -> Any:
     """Return (1 - a) x + a y from the nearer end, as torch.lerp does, so that both treat infinities alike."""
     near_x = np.abs(a) < 0.5
@@ -307,52 +302,52 @@ _TABLE = (
     _constant("get_e", math.e),
     _constant("get_eps", EPS),
     # --- one argument, elementwise -----------------------------------------------------------------------------
-    _unary("abs", np.abs, "torch.abs({0})", "fabsf({0})"),
-    _unary("cos", np.cos, "torch.cos({0})", "cosf({0})"),
-    _unary("sin", np.sin, "torch.sin({0})", "sinf({0})"),
-    _unary("tan", np.tan, "torch.tan({0})", "tanf({0})"),
-    _unary("arcsin", np.arcsin, "torch.arcsin({0})", "asinf({0})"),
-    _unary("arccos", np.arccos, "torch.arccos({0})", "acosf({0})"),
-    _unary("arctan", np.arctan, "torch.arctan({0})", "atanf({0})"),
-    _unary("sinh", np.sinh, "torch.sinh({0})", "sinhf({0})"),
-    _unary("cosh", np.cosh, "torch.cosh({0})", "coshf({0})"),
-    _unary("tanh", np.tanh, "torch.tanh({0})", "tanhf({0})"),
-    _unary("arcsinh", np.arcsinh, "torch.arcsinh({0})", "asinhf({0})"),
-    _unary("arccosh", np.arccosh, "torch.arccosh({0})", "acoshf({0})"),
-    _unary("arctanh", np.arctanh, "torch.arctanh({0})", "atanhf({0})"),
-    _unary("exp", np.exp, "torch.exp({0})", "expf({0})"),
-    _unary("exp2", np.exp2, "torch.exp2({0})", "exp2f({0})"),
+    _unary("abs", lambda x: np.abs(x), "torch.abs({0})", "fabsf({0})"),
+    _unary("cos", lambda x: np.cos(x), "torch.cos({0})", "cosf({0})"),
+    _unary("sin", lambda x: np.sin(x), "torch.sin({0})", "sinf({0})"),
+    _unary("tan", lambda x: np.tan(x), "torch.tan({0})", "tanf({0})"),
+    _unary("arcsin", lambda x: np.arcsin(x), "torch.arcsin({0})", "asinf({0})"),
+    _unary("arccos", lambda x: np.arccos(x), "torch.arccos({0})", "acosf({0})"),
+    _unary("arctan", lambda x: np.arctan(x), "torch.arctan({0})", "atanf({0})"),
+    _unary("sinh", lambda x: np.sinh(x), "torch.sinh({0})", "sinhf({0})"),
+    _unary("cosh", lambda x: np.cosh(x), "torch.cosh({0})", "coshf({0})"),
+    _unary("tanh", lambda x: np.tanh(x), "torch.tanh({0})", "tanhf({0})"),
+    _unary("arcsinh", lambda x: np.arcsinh(x), "torch.arcsinh({0})", "asinhf({0})"),
+    _unary("arccosh", lambda x: np.arccosh(x), "torch.arccosh({0})", "acoshf({0})"),
+    _unary("arctanh", lambda x: np.arctanh(x), "torch.arctanh({0})", "atanhf({0})"),
+    _unary("exp", lambda x: np.exp(x), "torch.exp({0})", "expf({0})"),
+    _unary("exp2", lambda x: np.exp2(x), "torch.exp2({0})", "exp2f({0})"),
     _unary("exp10", lambda x: np.power(x.dtype.type(10), x), "torch.pow(10.0, {0})", "powf(10.0f, {0})"),
-    _unary("expm1", np.expm1, "torch.expm1({0})", "expm1f({0})"),
-    _unary("log", _log(np.log), "torch.log(torch.abs({0}))", "logf(fabsf({0}))"),
-    _unary("log2", _log(np.log2), "torch.log2(torch.abs({0}))", "log2f(fabsf({0}))"),
-    _unary("log10", _log(np.log10), "torch.log10(torch.abs({0}))", "log10f(fabsf({0}))"),
+    _unary("expm1", lambda x: np.expm1(x), "torch.expm1({0})", "expm1f({0})"),
+    _unary("log", lambda x: np.log(np.abs(x)), "torch.log(torch.abs({0}))", "logf(fabsf({0}))"),
+    _unary("log2", lambda x: np.log2(np.abs(x)), "torch.log2(torch.abs({0}))", "log2f(fabsf({0}))"),
+    _unary("log10", lambda x: np.log10(np.abs(x)), "torch.log10(torch.abs({0}))", "log10f(fabsf({0}))"),
     _unary("log1p", lambda x: np.log(np.abs(1 + x)), "torch.log(torch.abs(1 + {0}))", "logf(fabsf(1.0f + {0}))"),
-    _unary("square", np.square, "torch.square({0})", "{0} * {0}"),
+    _unary("square", lambda x: np.square(x), "torch.square({0})", "{0} * {0}"),
     _unary("sqrt", _sqrt, "torch.sqrt(torch.abs({0}))", "sqrtf(fabsf({0}))"),
     _unary("cube", lambda x: x * x * x, "{0} * {0} * {0}", "{0} * {0} * {0}"),
-    _unary("cbrt", np.cbrt, "torch.sign({0}) * torch.pow(torch.abs({0}), 1 / 3)", "cbrtf({0})"),
+    _unary("cbrt", lambda x: np.cbrt(x), "torch.sign({0}) * torch.pow(torch.abs({0}), 1 / 3)", "cbrtf({0})"),
     # torch.sign(NaN) is 0; NumPy's, and so ours, is NaN.
-    _unary("sign", np.sign, "torch.where({0} == {0}, torch.sign({0}), {0})",
+    _unary("sign", lambda x: np.sign(x), "torch.where({0} == {0}, torch.sign({0}), {0})",
            "{0} > 0.0f ? 1.0f : {0} < 0.0f ? -1.0f : {0} + 0.0f"),
-    _unary("reciprocal", np.reciprocal, "torch.reciprocal({0})", "1.0f / {0}"),
-    _unary("negative", np.negative, "-{0}", "-{0}"),
+    _unary("reciprocal", lambda x: np.reciprocal(x), "torch.reciprocal({0})", "1.0f / {0}"),
+    _unary("negative", lambda x: np.negative(x), "-{0}", "-{0}"),
     # --- one argument, reducing --------------------------------------------------------------------------------
     Op("norm", (ANY,), per_leaf, _leaf_norm, "torch.sqrt({1})", "sqrtf({1})", sums=((0, 0),), of_numbers="abs",
        meaning="the Euclidean norm of each parameter tensor; |x| of numbers"),
     Op("global_norm", (ANY,), one_number, _global_norm, "torch.sqrt({1})", "sqrtf({1})", sums=((0, 0),),
        meaning="the Euclidean norm of all numbers together"),
     # --- two arguments, elementwise ----------------------------------------------------------------------------
-    _binary("add", np.add, "{0} + {1}", "{0} + {1}", infix="+", commutative=True),
-    _binary("sub", np.subtract, "{0} - {1}", "{0} - {1}", infix="-"),
-    _binary("mul", np.multiply, "{0} * {1}", "{0} * {1}", infix="*", commutative=True),
+    _binary("add", lambda x, y: x + y, "{0} + {1}", "{0} + {1}", infix="+", commutative=True),
+    _binary("sub", lambda x, y: x - y, "{0} - {1}", "{0} - {1}", infix="-"),
+    _binary("mul", lambda x, y: x * y, "{0} * {1}", "{0} * {1}", infix="*", commutative=True),
     Op("div", (ANY, ANY), largest, _divide(EPS), "{0} / ({1} + 1e-08)", "{0} / ({1} + 1e-08f)", infix="/",
        unguarded=_divide(1e-100)),
-    _binary("maximum", np.maximum, "torch.maximum({0}, {1})",
+    _binary("maximum", lambda x, y: np.maximum(x, y), "torch.maximum({0}, {1})",
             "{0} >= {1} || {0} != {0} ? {0} : {1}", commutative=True),
-    _binary("minimum", np.minimum, "torch.minimum({0}, {1})",
+    _binary("minimum", lambda x, y: np.minimum(x, y), "torch.minimum({0}, {1})",
             "{0} <= {1} || {0} != {0} ? {0} : {1}", commutative=True),
-    _binary("power", np.power, "torch.pow({0}, {1})", "powf({0}, {1})"),
+    _binary("power", lambda x, y: np.power(x, y), "torch.pow({0}, {1})", "powf({0}, {1})"),
     # --- two arguments, reducing: a tree is one long vector ----------------------------------------------------
     Op("dot", (WEIGHTS, WEIGHTS), one_number, lambda x, y: _all(x * y), "{2}", "{2}", commutative=True,
        sums=((0, 1),), meaning="the inner product, each of the two as one long vector"),

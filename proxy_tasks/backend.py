@@ -17,7 +17,8 @@ from programs.run.sharing import SharingTree, Skeletons
 
 from proxy_tasks.models import Model
 from proxy_tasks.models.chunks import Losses
-from proxy_tasks.task import CPU, Task
+from proxy_tasks.task import Task
+from proxy_tasks.torch_state import CPU
 
 MEMORY_MIB = 2048.0  # for training on a CPU, if not set otherwise
 

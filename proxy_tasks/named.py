@@ -17,7 +17,6 @@ from typing import Any
 from programs.errors import InputError
 
 from proxy_tasks.sources import also_named, changed_files, is_users_file, sources
-from proxy_tasks.torch_state import usual_torch
 
 Args = tuple[tuple[str, Any], ...]  # keyword arguments as immutable data
 
@@ -116,6 +115,8 @@ def call_users(what: str, function: Callable[..., Any], first: Sequence[Any] = (
     Raises:
         InputError: it does not take these arguments, or raises something.
     """
+    from proxy_tasks.torch_state import usual_torch  # here: names of tasks are read without torch
+
     check_arguments(what, function, first, args)
     try:
         with usual_torch():  # whatever its module did when it was imported

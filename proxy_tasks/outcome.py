@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from enum import StrEnum
+from hashlib import blake2b
 from typing import NamedTuple
 
 from programs.program import Program
 
 CURVE_POINTS = 20
+TORCH_OPTIMIZERS_VERSION = 1  # increased with every change that alters what these optimizers do
 
 
 class Status(StrEnum):
@@ -32,6 +35,29 @@ class Replica(NamedTuple):
     """One training: a program and a seed."""
 
     program: Program
+    seed: int
+
+
+class TorchOptimizer(NamedTuple):
+    """An optimizer of `torch_optimizers.TORCH_OPTIMIZERS` with the constants that are tuned."""
+
+    name: str
+    learning_rate: float
+    weight_decay: float
+
+    @property
+    def key(self) -> str:
+        """The key of its trainings; 32 hex digits."""
+        return blake2b(json.dumps([TORCH_OPTIMIZERS_VERSION, *self]).encode(), digest_size=16).hexdigest()
+
+    def __str__(self) -> str:
+        return f"{self.name}(learning_rate={self.learning_rate!r}, weight_decay={self.weight_decay!r})"
+
+
+class TorchReplica(NamedTuple):
+    """One training: an optimizer of torch in the place of a program, and a seed."""
+
+    program: TorchOptimizer
     seed: int
 
 

@@ -29,6 +29,6 @@ def seeded(seed: int) -> Iterator[None]:
 def random_state() -> tuple[Any, ...]:
     """Return the state of all global random numbers, also of GPUs in use: equal if none was drawn meanwhile."""
     numpy = np.random.get_state(legacy=False)
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     states = [state.cpu().numpy().tobytes() for state in (torch.get_rng_state(), *devices)]
     return states, random.getstate(), repr(numpy)

@@ -14,7 +14,6 @@ from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
 from importlib.machinery import PathFinder
-from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -138,6 +137,8 @@ def _imported(text: bytes, package: str) -> Iterator[str]:
 
 
 def _versions(packages: set[str]) -> dict[str, str]:
+    from importlib.metadata import packages_distributions, version  # here: half the time of reading what tasks are
+
     named = packages.difference(_RECORDED_ANYWAY, sys.stdlib_module_names)
     distributions = packages_distributions() if named else {}
     return {one: version(one) for name in sorted(named) for one in sorted(distributions.get(name, []))}

@@ -1,4 +1,7 @@
-"""A task: everything that decides how good a program looks, apart from the program and the seed."""
+"""A task: everything that decides how good a program looks, apart from the program and the seed.
+
+What a task is can be read without torch and NumPy: methods import them, and the data, when they are called.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,21 @@ import math
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, Literal
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING, Any, Literal
 
 from programs.errors import InputError
 
 from proxy_tasks.checks import real, whole
-from proxy_tasks.datasets import Dataset, load_dataset
-from proxy_tasks.models import Model, build_model, user_model
 from proxy_tasks.named import Args, is_users, source_meaning
 from proxy_tasks.user_task import made_by
 
-CPU = torch.device("cpu")
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from proxy_tasks.datasets import Dataset
+    from proxy_tasks.models import Model
+
 Matmul = Literal["float32", "tf32", "bf16"]
 MOST_STEPS = 10**9  # of a training, and samples of a step
 TRAINER_VERSION = 2  # increased with every change that alters what training computes
@@ -85,6 +89,8 @@ class Task:
 
     def schedule(self) -> np.ndarray:
         """Return [steps] values of `lr` in 0..1."""
+        import numpy as np
+
         warm = max(1, round(self.warmup * self.steps))
         step = np.arange(self.steps)
         cosine = 0.5 * (1 + np.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
@@ -92,6 +98,10 @@ class Task:
 
     def minibatches(self, seed: int) -> np.ndarray:
         """Return [steps, batch] indices into the training samples: shuffled epochs, a function of the seed alone."""
+        import numpy as np
+
+        from proxy_tasks.datasets import load_dataset
+
         rng = np.random.default_rng((seed, 1))
         samples = len(load_dataset(self.dataset, self.dataset_args).train_x)
         epochs = math.ceil(self.steps * self.batch_size / samples)
@@ -103,17 +113,21 @@ class Task:
         rng = np.random.default_rng((seed, 2))
         return rng.integers(-(2**63), 2**63, self.steps + 1)
 
-    def load(self, device: torch.device = CPU) -> tuple[Dataset, Model]:
-        """Return data and model on a device, built once for each process."""
-        return _load(self.dataset, self.dataset_args, self.model, self.model_args, device)
+    def load(self, device: torch.device | None = None) -> tuple[Dataset, Model]:
+        """Return data and model on a device, the CPU without one, built once for each process."""
+        elsewhere = None if device is None or device.type == "cpu" else device  # one copy, however the CPU is named
+        return _load(self.dataset, self.dataset_args, self.model, self.model_args, elsewhere)
 
 
 @lru_cache(maxsize=64)
 def _load(
-    dataset: str, dataset_args: Args, model: str, model_args: Args, device: torch.device
+    dataset: str, dataset_args: Args, model: str, model_args: Args, device: torch.device | None
 ) -> tuple[Dataset, Model]:
+    from proxy_tasks.datasets import load_dataset
+    from proxy_tasks.models import build_model, user_model
+
     data = load_dataset(dataset, dataset_args)
-    data = data if device == CPU else data.on(device)
+    data = data if device is None else data.on(device)
     if model == dataset:  # one function of the user's gives both
         return data, user_model(model, made_by("task", model, dataset_args), data, model_args)
     return data, build_model(model, data, model_args)
@@ -125,6 +139,10 @@ def _fingerprint(task: Task) -> str:
 
 
 def _meaning(task: Task) -> dict[str, Any]:
+    import torch
+
+    from proxy_tasks.datasets import load_dataset
+
     meaning = asdict(task) | {
         "data": load_dataset(task.dataset, task.dataset_args).digest,
         **source_meaning(task.model),

@@ -6,10 +6,8 @@ get. The learning rates of all parameter groups follow the task's schedule.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
-from hashlib import blake2b
 from typing import NamedTuple
 
 import torch
@@ -19,36 +17,20 @@ from torch.optim import AdamW, Muon, Optimizer
 from proxy_tasks.backend import Backend
 from proxy_tasks.devices import open_backend
 from proxy_tasks.models.chunks import gradients
-from proxy_tasks.outcome import CURVE_POINTS, Outcome, checkpoint, diverged_outcome, validated
+from proxy_tasks.outcome import (
+    CURVE_POINTS,
+    Outcome,
+    TorchOptimizer,
+    TorchReplica,
+    checkpoint,
+    diverged_outcome,
+    validated,
+)
 from proxy_tasks.runtime import precision
 from proxy_tasks.task import Task
 from proxy_tasks.trainer import validation_losses, validation_metrics
 
-TORCH_OPTIMIZERS_VERSION = 1  # increased with every change that alters what these optimizers do
 EMBEDDINGS = ("token", "position", "embed", "patch")  # parts of the names of leaves that embed inputs
-
-
-class TorchOptimizer(NamedTuple):
-    """An optimizer of `TORCH_OPTIMIZERS` with the constants that are tuned."""
-
-    name: str
-    learning_rate: float
-    weight_decay: float
-
-    @property
-    def key(self) -> str:
-        """The key of its trainings; 32 hex digits."""
-        return blake2b(json.dumps([TORCH_OPTIMIZERS_VERSION, *self]).encode(), digest_size=16).hexdigest()
-
-    def __str__(self) -> str:
-        return f"{self.name}(learning_rate={self.learning_rate!r}, weight_decay={self.weight_decay!r})"
-
-
-class TorchReplica(NamedTuple):
-    """One training: an optimizer of torch in the place of a program, and a seed."""
-
-    program: TorchOptimizer
-    seed: int
 
 
 class Weight(NamedTuple):

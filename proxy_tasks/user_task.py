@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, InitVar, dataclass, field
-from typing import Any
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from programs.errors import InputError
 
-from proxy_tasks.datasets.dataset import Dataset
-from proxy_tasks.datasets.samples import samples_of
 from proxy_tasks.named import Args, call
-from proxy_tasks.randomness import seeded
+
+if TYPE_CHECKING:  # who only asks which tasks there are does not wait for torch
+    from torch import Tensor, nn
+
+    from proxy_tasks.datasets import Dataset
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +46,9 @@ class UserTask:
     data: Dataset = field(init=False)
 
     def __post_init__(self, train: Any, valid: Any) -> None:
+        from proxy_tasks.datasets.dataset import Dataset
+        from proxy_tasks.datasets.samples import samples_of
+
         if not isinstance(self.name, str):
             raise InputError(f"a task's name is {type(self.name).__name__}; begin with it: UserTask('mine', model=...)")
         what = f"task '{self.name}'"
@@ -92,5 +95,7 @@ def made_by(what: str, name: str, args: Args = ()) -> Any:
 
 def made_again(what: str, name: str, args: Args = ()) -> Any:
     """Return what a user's function returns when it is called now, under a fixed seed."""
+    from proxy_tasks.randomness import seeded
+
     with seeded(0):
         return call(name, {}, what, args=args)

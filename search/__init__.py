@@ -9,27 +9,7 @@ from __future__ import annotations
 import sys
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from programs.errors import InputError
-
-    from search.api import Result, open_store, run
-    from search.errors import RunError
-    from search.evolution.driver import Progress
-    from search.results.results import Results
-    from search.settings.settings import Settings
-
-_PLACES = {
-    "InputError": "programs.errors",
-    "Progress": "search.evolution.driver",
-    "Result": "search.api",
-    "Results": "search.results.results",
-    "RunError": "search.errors",
-    "Settings": "search.settings.settings",
-    "open_store": "search.api",
-    "run": "search.api",
-}
+from typing import TYPE_CHECKING
 
 _BESIDE = ("programs", "proxy_tasks")
 _ROOT = Path(__file__).parents[1]
@@ -55,12 +35,32 @@ for _name in _BESIDE:
         )
 sys.meta_path.insert(0, _Beside)
 
-__all__ = ["InputError", "Progress", "Result", "Results", "RunError", "Settings", "open_store", "run"]
+from programs.later import names_of  # noqa: E402  # found by the above
+
+if TYPE_CHECKING:
+    from programs.errors import InputError
+
+    from search.api import Result, open_store, run
+    from search.errors import RunError
+    from search.evolution.callbacks import Callback
+    from search.evolution.progress import Progress
+    from search.results.results import Results
+    from search.settings.settings import Settings
+
+__all__ = ["Callback", "InputError", "Progress", "Result", "Results", "RunError", "Settings", "open_store", "run"]
+
+__getattr__ = names_of(__name__, {
+    "Callback": "search.evolution.callbacks",
+    "InputError": "programs.errors",
+    "Progress": "search.evolution.progress",
+    "Result": "search.api",
+    "Results": "search.results.results",
+    "RunError": "search.errors",
+    "Settings": "search.settings.settings",
+    "open_store": "search.api",
+    "run": "search.api",
+})  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module 'search' has no attribute '{name}'")
-    from importlib import import_module
-
-    return getattr(import_module(_PLACES[name]), name)
+def __dir__() -> list[str]:
+    return __all__

@@ -7,12 +7,12 @@ Nothing is printed unless it is asked for, and wrong input raises an `InputError
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from programs.errors import InputError
 
@@ -21,13 +21,22 @@ from proxy_tasks.torch_state import usual_torch
 from search import store as database
 from search.commands.run import shown
 from search.evidence.verdict import judge_search
-from search.evolution.driver import Driver, Progress
+from search.evolution.callbacks import Callback
+from search.evolution.driver import Driver
+from search.evolution.progress import Progress
+from search.evolution.run_logs import open_logs
+from search.results.notebook import html_of
 from search.results.results import Results
+from search.results.text import verdict_in_words
 from search.settings.settings import Settings
 from search.settings.settings_file import SettingsFile, check_settings, set_value
 from search.settings.tasks import load_tasks
 from search.store.views import LeaderboardEntry, VerdictEntry
 from search.training.session import training_beside
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -57,12 +66,26 @@ class Result:
         """The best program of this search; None if nothing trained well."""
         return next(iter(self.leaderboard(1)), None)
 
+    def to_frame(self, limit: int | None = None) -> pd.DataFrame:
+        """Return the leaderboard of this search as a data frame of pandas; all of it without a limit."""
+        return self.results.to_frame(self.search, limit)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the best fitness of this search over births with matplotlib; return the axes."""
+        return self.results.plot(self.search, ax)
+
+    def _repr_html_(self) -> str:
+        births = f"{self.search}: {self.progress.births} births, {'finished' if self.finished else 'not finished'}"
+        verdict = "" if self.verdict is None else f"; {verdict_in_words(self.verdict)}"
+        return html_of(births + verdict, self.leaderboard())
+
 
 def run(
     settings: Settings | Mapping[str, Any] | str | Path,
     changes: Mapping[str, Any] | None = None,
     *,
     progress: Callable[[Progress], None] | None = None,
+    callbacks: Iterable[Callback] = (),
     show: bool = False,
 ) -> Result:
     """Start a search, or continue it where it stopped; the engine is that of `optsearch run`.
@@ -75,6 +98,8 @@ def run(
         changes: to these settings, by key: `{"budget.programs": 1000}`.
         progress: called when the search is about to begin and after every commit, from the thread of this call, with
             where it stands; the object is the same each time.
+        callbacks: told when births begin, after every commit and at the end, as the setting `log` is. What one raises
+            ends that callback and not the search; what `progress` raises ends the run.
         show: whether to show the line of progress that the command shows.
 
     Returns:
@@ -86,19 +111,23 @@ def run(
         KeyboardInterrupt: at the second interruption.
     """
     with usual_torch():
-        return _run(_chosen(settings, changes or {}), progress, show)
+        return _run(_chosen(settings, changes or {}), progress or (lambda _: None), callbacks, show)
 
 
-def _run(chosen: Settings, progress: Callable[[Progress], None] | None, show: bool) -> Result:
+def _run(chosen: Settings, progress: Callable[[Progress], None], callbacks: Iterable[Callback], show: bool) -> Result:
     load_tasks(chosen.all_tasks)
     store = database.open_store(chosen.store, create=True)
     try:
         with training_beside(store, chosen.evaluator, warn=show) as evaluator:
-            driver = Driver(chosen, store, evaluator, progress or (lambda _: None))
-            with shown(driver, driver.report) if show else nullcontext():
-                driver.run()
-                if not driver.stopping:
-                    judge_search(driver)
+            driver = Driver(chosen, store, evaluator, progress, [*open_logs(chosen, store), *callbacks])
+            verdict = None
+            try:
+                with shown(driver, driver.report) if show else nullcontext():
+                    driver.run()
+                    if not driver.stopping:
+                        verdict = judge_search(driver)
+            finally:
+                driver.callbacks.on_end(driver.progress, verdict)
     except BaseException:
         store.close()
         raise

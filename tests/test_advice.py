@@ -12,12 +12,13 @@ from typing import NamedTuple
 import pytest
 from pydantic import BaseModel
 
-from search.commands.cli import COMMANDS, load
+from search.commands.cli import COMMANDS, app, load
 from search.settings.settings import Settings
 from search.settings.settings_file import _model_in
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = {name: {o for p in load(name).params for o in (*p.opts, *p.secondary_opts)} | {"--help"} for name in COMMANDS}
+OPTIONS |= {"": {option for parameter in app.params for option in parameter.opts}}  # before the command
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
 SECTIONS = "|".join(name for name, field in Settings.model_fields.items() if _model_in(field.annotation))
 FOREIGN = ("search/training/ray_", "programs/kernels/")  # files that name options of other programs

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -30,6 +31,9 @@ SEARCH = {
     "__init__": {"api"},
 }
 ENGINE_ONLY = {"sqlalchemy", "alembic", "ray", "pydantic", "yaml", "typer", "rich", "tqdm"}
+# Commands that only read, and what costs more time to import than they take: it is imported where it is used.
+READERS = ("cli", "status", "leaderboard", "failures", "show", "lineage", "tasks", "zoo")
+HEAVY = {"alembic", "matplotlib", "numpy", "pandas", "plotly", "psutil", "pydantic", "ray", "scipy", "sklearn", "torch"}
 NO_TORCH = {
     "ops.py", "graph.py", "program.py", "liveness.py", "hashing.py", "constants.py", "editing.py", "mutation.py",
     "lowering.py", "phases.py", "run/reference.py",
@@ -120,6 +124,42 @@ def test_language_and_training_know_no_database_and_no_cluster(package: str, pat
 @pytest.mark.parametrize("name", sorted(NO_TORCH))
 def test_the_language_itself_needs_no_torch(name: str) -> None:
     assert "torch" not in set(imports(ROOT / "programs" / name))
+
+
+def at_import(nodes: Iterable[ast.stmt]) -> Iterator[str]:
+    """Yield the full names of everything that is imported when a file is: not within functions, not for types alone."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.If):
+            yield from at_import(node.orelse if "TYPE_CHECKING" in ast.unparse(node.test) else node.body + node.orelse)
+        elif isinstance(node, ast.Try | ast.With | ast.ClassDef):
+            yield from at_import(node.body)
+
+
+@cache
+def first_imports(file: Path) -> frozenset[str]:
+    """Return the full names of what is imported when a file is."""
+    return frozenset(at_import(ast.parse(file.read_text(encoding="utf-8")).body))
+
+
+def with_packages(file: Path) -> set[Path]:
+    """Return a file and those of the packages that it lies in, which are imported with it."""
+    above = (folder / "__init__.py" for folder in file.parents if folder.is_relative_to(ROOT))
+    return {file, *(init for init in above if init.is_file())}
+
+
+@pytest.mark.parametrize("command", READERS)
+def test_commands_that_only_read_import_nothing_heavy(command: str) -> None:
+    left, seen = with_packages(ROOT / "search" / "commands" / f"{command}.py"), set[Path]()
+    while left:
+        path = left.pop()
+        seen.add(path)
+        names = first_imports(path)
+        assert not {name.split(".")[0] for name in names} & HEAVY, path
+        left |= set[Path]().union(*(with_packages(file) for name in names if (file := file_of(name)))) - seen
 
 
 @pytest.mark.parametrize(("package", "path"), ALL, ids=_name)

@@ -44,7 +44,8 @@ def module_model(name: str, build: Callable[[], nn.Module], dataset: Dataset, me
 
     Initial weights, and buffers that a step changes, are those of a module built under the seed of the replica; other
     buffers, and parameters that require no gradient, are those of seed 0. Where the loss comes from: see `Kind`.
-    Training is in `train()` mode, validation in `eval()` mode; `metric` is a number of its output there and the targets.
+    Training is in `train()` mode, validation in `eval()` mode; `metric` is a number of the output there and the
+    targets.
 
     Raises:
         InputError: the module cannot be trained as replicas on this data set: it has no parameters to train, or some

@@ -20,7 +20,8 @@ from programs.mutation import mutate
 from proxy_tasks import DEFAULT_RESOURCES
 from proxy_tasks.runtime import peak_memory_mib
 
-from search.evolution.driver import Driver, Progress
+from search.evolution.driver import Driver
+from search.evolution.progress import Progress
 from search.settings.settings import Settings
 from search.store import open_store
 from search.training.jobs import FinishedJob, Job

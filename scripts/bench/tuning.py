@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 
 from proxy_tasks import Task, get_task
-from proxy_tasks.torch_optimizers import TorchOptimizer
+from proxy_tasks.outcome import TorchOptimizer
 
 from search.settings.baselines import BASELINES, TRIALS, Competitor
 from search.settings.settings import Dedup

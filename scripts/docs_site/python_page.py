@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 
 import search
 from search.api import Result, open_store, run
-from search.evolution.driver import Progress
+from search.evolution.progress import Progress
 from search.results import results
 from search.results.results import Results
 from search.store.rows import VIEWS, Row

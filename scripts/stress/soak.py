@@ -26,7 +26,8 @@ import psutil
 from proxy_tasks import Resources
 from proxy_tasks.outcome import Outcome, Status
 
-from search.evolution.driver import Driver, Progress
+from search.evolution.driver import Driver
+from search.evolution.progress import Progress
 from search.settings.settings import Settings
 from search.store import open_store
 from search.training.jobs import Job

@@ -17,12 +17,12 @@ import threading
 import time
 from _thread import start_new_thread
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import wraps
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -30,6 +30,7 @@ from typer.core import TyperCommand, TyperGroup
 from programs.errors import InputError
 
 from search.commands import options
+from search.commands.waiting import waiting
 from search.errors import RunError
 
 # In the order of the help.
@@ -37,6 +38,9 @@ COMMANDS = (
     "init", "run", "compare", "select", "prove", "status", "leaderboard", "report", "dashboard", "failures", "show",
     "lineage", "eval", "verify", "export", "simplify", "check", "tasks", "zoo",
 )  # fmt: skip
+
+TRAINERS = ("run", "compare", "select", "prove", "eval", "verify", "simplify", "export")
+"""Those that need PyTorch, and so say at once that they are loading it."""
 
 # Recent versions of Typer carry a copy of click, older ones use click itself: the base of its errors is right in both.
 _UsageError: type[Any] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
@@ -58,7 +62,9 @@ def load(name: str) -> Any:
 
     @wraps(namespace["command"])
     def call(**values: Any) -> None:
-        function_of(name)(**values)
+        with waiting(f"optsearch {name}: loading PyTorch") if name in TRAINERS else nullcontext():
+            function = function_of(name)
+        function(**values)
 
     app = typer.Typer(add_completion=False)
     app.command(name)(call)
@@ -71,12 +77,28 @@ class _Commands(TyperGroup):
         return load(cmd_name) if cmd_name in self.commands else None
 
 
-app = _Commands(
-    name="optsearch",
-    help="Search for optimizers and take the best home.",
-    no_args_is_help=True,
-    commands={name: TyperCommand(name) for name in COMMANDS},  # each is loaded when it is asked for
-)
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version  # here: it takes as long as all of the help
+
+        print(f"optsearch {version('optsearch')}")
+        raise typer.Exit
+
+
+_typer = typer.Typer(name="optsearch", cls=_Commands, no_args_is_help=True)
+
+
+@_typer.callback()
+def _optsearch(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Search for optimizers and take the best home."""
+
+
+app: Any = typer.main.get_command(_typer)
+app.commands |= {name: TyperCommand(name) for name in COMMANDS}  # each is loaded when it is asked for
 
 
 def main() -> None:

@@ -10,8 +10,9 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from search.commands.chosen_settings import settings_file
 from search.commands.comparison_tables import show_contest, show_overall
-from search.commands.options import JsonOption, NameOption, SetOption, settings_file
+from search.commands.options import JsonOption, NameOption, SetOption
 from search.commands.output import Form, table_of, write
 from search.commands.progress import counting_trainings
 from search.commands.run import shown

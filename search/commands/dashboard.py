@@ -7,20 +7,16 @@ from contextlib import closing, suppress
 from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from programs.errors import InputError
 
-from search.commands.options import RESULTS, StoreOption, numeric
-from search.settings import limits
+from search.commands.options import RESULTS, PortOption, StoreOption
+from search.report.loopback import HOST, hosts_of, listening
 from search.settings.yaml_text import read_yaml
 from search.store import access, open_store, rows
 from search.store.connections import LONGEST_VALUE, engine_of, location_of, sqlite_file
 
-HOST = "127.0.0.1"  # never another: there is no password
-NAMES_OF_HOST = ("127.0.0.1", "localhost", "[::1]")  # which a browser may have been told; of no other machine
 NAME = "results"  # of the database in addresses, whatever its file is called
 GRACE_SECONDS = 1  # for requests under way when the server ends
 SETTINGS = {
@@ -33,9 +29,7 @@ SETTINGS = {
 
 def command(
     store: StoreOption = RESULTS,
-    port: Annotated[
-        int, typer.Option(**numeric(limits.PORT), help="Port on this machine; 0 for any that is free.")
-    ] = 8001,
+    port: PortOption = 8001,
 ) -> None:
     """For those who want SQL: Datasette, read-only and for this machine alone, with prepared queries; until Ctrl-C."""
     try:
@@ -61,24 +55,10 @@ def serve(location: str, port: int) -> None:
         place = location_of(engine)
         raise InputError(f"{place}: the dashboard reads SQLite files only; psql shows the same views of a server")
     # The store stays open until the end: the last to close the file removes what SQLite keeps beside it.
-    with closing(open_store(location)), closing(_listening(port)) as listener:
+    with closing(open_store(location)), closing(listening(port)) as listener:
         url = f"http://{HOST}:{listener.getsockname()[1]}/{NAME}"
         print(f"{file}: {url} (read-only; Ctrl-C ends)", flush=True)
         _serve(file, listener)
-
-
-def _listening(port: int) -> socket.socket:
-    """Return a socket of this machine alone; connections from now on are served as soon as the server runs."""
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # or a port could not be used again for a minute
-    try:
-        listener.bind((HOST, port))
-        listener.listen()
-    except OSError as error:
-        listener.close()
-        said = (error.strerror or str(error)).lower()
-        raise InputError(f"--port {port}: cannot be used ({said}); name another, or 0 for any that is free") from None
-    return listener
 
 
 def _serve(file: Path, listener: socket.socket) -> None:
@@ -149,11 +129,8 @@ def _database(server: Any, link: Path, file: Path) -> Any:
 
 
 def asked_by_name(application: Any, port: int) -> Any:
-    """Return an ASGI application that refuses requests for other hosts than this machine.
-
-    A page of anybody's can have its own host name point here, and then read in the user's browser what is answered.
-    """
-    hosts = {f"{name}:{port}" for name in NAMES_OF_HOST} | (set(NAMES_OF_HOST) if port == 80 else set())
+    """Return an ASGI application that refuses requests for other hosts than this machine."""
+    hosts = hosts_of(port)
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         asked = [value.decode("latin-1").lower() for name, value in scope.get("headers", ()) if name == b"host"]

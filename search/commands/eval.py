@@ -13,17 +13,18 @@ from programs.program import Program
 
 from proxy_tasks import Task
 
+from search.commands.chosen_settings import chosen_tasks
 from search.commands.options import (
     RESULTS,
     ConfigOption,
     ProgramArgument,
     StoreOption,
     allow_user_modules,
-    chosen_tasks,
     numeric,
 )
 from search.commands.progress import counting_trainings
-from search.commands.terminal import console, describe, show_baselines, show_differences, show_trainings
+from search.commands.terminal import console, describe, show_baselines
+from search.commands.training_tables import show_differences, show_trainings
 from search.results.programs import named_program
 from search.settings import limits
 from search.settings.baselines import BASELINES, chosen, competitor

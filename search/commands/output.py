@@ -1,8 +1,9 @@
 """Results for other programs, in the same structure for all commands that look at results.
 
-JSON is one object: `command`, `store`, and `tables`, an object of lists of rows by the name of the table. A row is an
-object with the same keys throughout its table, whose values are numbers, texts, or null. CSV is the first of these
-tables, with its keys as heading; null is an empty cell. Nothing is rounded or cut, and nothing else is written.
+JSON is one object: `command`, `store` (null where there is none), and `tables`, an object of lists of rows by the name
+of the table. A row is an object with the same keys throughout its table, whose values are numbers, texts, or null. CSV
+is the first of these tables, with its keys as heading; null is an empty cell. Nothing is rounded or cut, and nothing
+else is written.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ def form_of(as_json: bool, as_csv: bool) -> Form:
     return Form.JSON if as_json else Form.CSV if as_csv else Form.TEXT
 
 
-def write(form: Form, command: str, store: str, tables: Sequence[Table]) -> None:
-    """Write tables to the standard output, as JSON or CSV."""
+def write(form: Form, command: str, store: str | None, tables: Sequence[Table]) -> None:
+    """Write tables to the standard output, as JSON or CSV; without a store where they come from none."""
     if form is Form.CSV:
         _write_csv(tables[0])
         return

@@ -12,7 +12,7 @@ from typing import NoReturn, Self
 from rich.console import Console
 from tqdm import tqdm
 
-from search.evolution.driver import Progress
+from search.evolution.progress import Progress
 from search.settings.settings import Budget
 from search.training.service import TrainingService
 
@@ -30,7 +30,7 @@ def describe(progress: Progress) -> list[str]:
     best = f"best {'-' if progress.best_fitness is None else f'{progress.best_fitness:.4f}'}"
     programs, trained = f"{progress.births} programs", f"{progress.trained} trained"
     cached, redundant = f"{progress.cache_hit_share:.0%} cached", f"{progress.redundant_share:.0%} redundant"
-    rate, left = f"{progress.rate:.0f}/s", _left(progress.seconds_left)
+    rate, left = _pace(progress.rate), _left(progress.seconds_left)
     whole = margin.replace(")", " vs AdamW)")
     return [
         " ".join(part for part in parts if part)
@@ -45,6 +45,11 @@ def describe(progress: Progress) -> list[str]:
             (left,),
         )
     ]
+
+
+def _pace(rate: float) -> str:
+    """Return how many there are in a second, or in a minute where that says more."""
+    return f"{rate:.0f}/s" if rate == 0 or rate >= 1 else f"{60 * rate:.2g}/min"
 
 
 def _left(seconds: float | None) -> str:
@@ -83,6 +88,7 @@ class ProgressLine:
         self._line: tqdm[NoReturn] | None = None  # made with the first state, so that errors before it stand alone
         self._started = time.monotonic()
         self._known_before = self._known = 0
+        self._is_first = True
 
     def __enter__(self) -> Self:
         return self
@@ -104,9 +110,12 @@ class ProgressLine:
             self._close()
             self._started, self._known_before = time.monotonic(), known
         self._known = known
+        if self._is_first and 0 < known < total and sys.stderr.isatty():
+            tqdm.write(f"goes on from {known} of {total} trainings, which are known", file=sys.stderr)
+        self._is_first = False
         rate = (known - self._known_before) / max(time.monotonic() - self._started, 1e-9)
         counted = f"{known} of {total} trainings"
-        pace, left = ("", "") if rate <= 0 else (f" {rate:.0f}/s", f" {_left((total - known) / rate)}")
+        pace, left = ("", "") if rate <= 0 else (f" {_pace(rate)}", f" {_left((total - known) / rate)}")
         label = f", {self._label}" if self._label else ""
         texts = [f"{counted}{pace}{left}{label}", f"{counted}{pace}{left}", f"{counted}{left}", left.strip()]
         self._show(known / total, texts, stays=False)

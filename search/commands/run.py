@@ -5,23 +5,27 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from tqdm import tqdm
 
+from programs.errors import InputError
 from programs.ops import LANGUAGES
 
 from proxy_tasks.runtime import peak_memory_mib
 
+from search.commands.chosen_settings import settings_file
 from search.commands.leaderboard import show_best
-from search.commands.options import SEARCH_FILE, NameOption, SetOption, settings_file
+from search.commands.options import SEARCH_FILE, NameOption, PortOption, SetOption
 from search.commands.progress import ProgressLine, counting_trainings
 from search.commands.terminal import console, describe, show_baselines, show_program
 from search.evidence.verdict import judge_search
-from search.evolution.driver import Driver, Progress
+from search.evolution.driver import Driver
+from search.evolution.progress import Progress
+from search.evolution.run_logs import open_logs
 from search.results.results import Results
 from search.results.text import verdict_in_words
 from search.results.torch_code import torch_code
@@ -29,6 +33,7 @@ from search.settings.baselines import is_program
 from search.settings.settings import Settings
 from search.settings.tasks import load_tasks
 from search.store import Store, VerdictRow
+from search.store.connections import engine_of, sqlite_file
 from search.store.keys import Judgement
 from search.training.jobs import Evaluator
 from search.training.session import interrupt, on_signals, opened
@@ -41,10 +46,38 @@ def command(
     ] = Path(SEARCH_FILE),
     set_: SetOption = None,
     name: NameOption = None,
+    store: Annotated[
+        str | None, typer.Option(help="Database instead of the one in the file: the path of a SQLite file, or a URL.")
+    ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Serve the report to browsers of this machine while the search runs.")
+    ] = False,
+    port: PortOption = 0,
 ) -> None:
     """Start a search, or continue it where it stopped."""
-    if not run_search(settings_file(config, set_, name).read(Settings)):
+    settings = settings_file(config, set_, name, store).read(Settings)
+    if port and not live:
+        raise InputError(f"--port {port}: is where --live serves the report; give that too, or leave this out")
+    with live_report(settings, port) if live else nullcontext():
+        is_finished = run_search(settings)
+    if not is_finished:
         raise SystemExit(130)
+
+
+@contextmanager
+def live_report(settings: Settings, port: int) -> Iterator[None]:
+    """Serve the report of a search until the context ends, and print the link.
+
+    Raises:
+        InputError: the port cannot be used, or no other process can read the store.
+    """
+    from search.report.live import serving  # here: plotly and templates are for those who look
+
+    if sqlite_file(engine_of(settings.store)) is None and settings.store.startswith("sqlite"):
+        raise InputError(f"--live: nobody else can read {settings.store}, which is in memory; name a file with --store")
+    with serving(settings.store, settings.name, port) as url:
+        console.print(f"live report: {url} (for browsers of this machine; ends with the run)", soft_wrap=True)
+        yield
 
 
 def run_search(settings: Settings) -> bool:
@@ -56,13 +89,17 @@ def run_search(settings: Settings) -> bool:
     """
     load_tasks(settings.all_tasks)
     with opened(settings.store, settings.evaluator) as (store, evaluator):
-        driver = Driver(settings, store, evaluator)
-        with shown(driver):
-            driver.run()
-        if not driver.stopping:
-            with on_signals(interrupt):
-                _conclude(settings, store, driver)
-                _show_memory(evaluator)
+        driver = Driver(settings, store, evaluator, callbacks=open_logs(settings, store))
+        verdict = None
+        try:
+            with shown(driver):
+                driver.run()
+            if not driver.stopping:
+                with on_signals(interrupt):
+                    verdict = _conclude(settings, store, driver)
+                    _show_memory(evaluator)
+        finally:
+            driver.callbacks.on_end(driver.progress, verdict)
     return not driver.stopping
 
 
@@ -76,6 +113,10 @@ def shown(driver: Driver, report: Callable[[Progress], None] = lambda _: None) -
     """
 
     def tell(progress: Progress) -> None:
+        if progress.births and not progress.rate:  # the first state of a run that goes on
+            tqdm.write(
+                f"goes on from birth {progress.births}: {progress.trained} programs are trained", file=sys.stderr
+            )
         line.update(progress, driver.settings.budget)
         report(progress)
 
@@ -89,8 +130,12 @@ def shown(driver: Driver, report: Callable[[Progress], None] = lambda _: None) -
         console.print(f"stopped; the same command with the same settings goes on from birth {driver.progress.births}")
 
 
-def _conclude(settings: Settings, store: Store, driver: Driver) -> None:
-    """Print the leaderboard, whether its best is better than the best baseline, and what to do next."""
+def _conclude(settings: Settings, store: Store, driver: Driver) -> VerdictRow:
+    """Print the leaderboard, whether its best is better than the best baseline, and what to do next.
+
+    Returns:
+        The verdict.
+    """
     results = Results(store)
     show_best(results, settings.name, limit=5)
     if driver.progress.baselines:
@@ -109,6 +154,7 @@ def _conclude(settings: Settings, store: Store, driver: Driver) -> None:
     store_option = "" if settings.store == "sqlite:///results.db" else f" --store {shlex.quote(settings.store)}"
     for command in _next(settings, verdict):
         console.print(f"    optsearch {command}{store_option}", soft_wrap=True)
+    return verdict
 
 
 def _next(settings: Settings, verdict: VerdictRow) -> list[str]:

@@ -11,14 +11,8 @@ import typer
 from programs.errors import InputError
 from programs.program import parse
 
-from search.commands.options import (
-    ConfigOption,
-    NameOption,
-    SetOption,
-    allow_user_modules,
-    numeric,
-    settings_file,
-)
+from search.commands.chosen_settings import settings_file
+from search.commands.options import ConfigOption, NameOption, SetOption, allow_user_modules, numeric
 from search.commands.progress import counting_trainings
 from search.commands.terminal import console, show_table
 from search.evidence.funnel import Entrant, StageOnTask, StageResult, run_stage

@@ -18,6 +18,7 @@ from programs.simplify import Recording, equations
 from programs.simplify.evidence import largest_difference, updates
 from programs.user_functions import as_text
 
+from search.commands.chosen_settings import chosen_tasks
 from search.commands.export import write_text
 from search.commands.options import (
     RESULTS,
@@ -25,7 +26,6 @@ from search.commands.options import (
     ProgramArgument,
     StoreOption,
     allow_user_modules,
-    chosen_tasks,
     numeric,
 )
 from search.commands.progress import counting_trainings

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from proxy_tasks import TASKS
 from proxy_tasks.references import recorded_names, reference
 
+from search.commands.options import JsonOption
+from search.commands.output import Form, Table, write
 from search.commands.terminal import show_table
 
 
-def command() -> None:
+def command(json: JsonOption = False) -> None:
     """The built-in tasks."""
+    tuned = {task.name: recorded.optimizers for task in TASKS.values() if (recorded := reference(task))}
     names = recorded_names()
-    rows = []
-    for task in TASKS.values():
-        known = reference(task)
-        tuned = {} if known is None else known.optimizers
-        losses = [f"{tuned[name].loss:.3g}" if name in tuned else "-" for name in names]
-        rows.append([task.name, task.model, str(task.steps), str(task.batch_size), *losses])
     columns = ["task", "model", "steps", "batch", *names]
-    show_table("built-in tasks, and the losses of tuned optimizers", columns, rows, left=["task", "model"])
+    rows: list[dict[str, Any]] = [
+        {"task": task.name, "model": task.model, "steps": task.steps, "batch": task.batch_size}
+        | {name: tuned[task.name][name].loss if name in tuned.get(task.name, {}) else None for name in names}
+        for task in TASKS.values()
+    ]
+    if json:
+        write(Form.JSON, "tasks", None, [Table("tasks", columns, rows)])
+        return
+    cells = [[_shown(row[column]) for column in columns] for row in rows]
+    show_table("built-in tasks, and the losses of tuned optimizers", columns, cells, left=["task", "model"])
+
+
+def _shown(value: str | float | None) -> str:
+    return "-" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)

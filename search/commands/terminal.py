@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.cells import cell_len
@@ -19,9 +20,9 @@ from programs.ops import OPS
 from programs.program import Program
 
 from search.results.text import in_trainings, printable
-from search.store import BaselineRow
-from search.training.service import Trainings
-from search.training.statistics import difference
+
+if TYPE_CHECKING:  # what lists tasks and functions needs no database
+    from search.store import BaselineRow
 
 WIDTH = 100  # where the output is no terminal
 LONGEST_CELL = 300  # characters
@@ -156,40 +157,3 @@ def describe(program: Program) -> str:
         f"{len(program)} statements, {len(live_statements(program))} of them live,"
         f" {states_in_words(program)} state slot{'s' * (not one)} in use"
     )
-
-
-def show_trainings(title: str, names: Sequence[str], trainings: Sequence[Sequence[Trainings]]) -> None:
-    """Print how programs trained on fresh seeds: one row for each program and task."""
-    has_metric = any(t.metrics for of_program in trainings for t in of_program)
-    show_table(
-        title,
-        ["program", "task", "fitness", *["metric"] * has_metric, "std. error", "seeds", "of each seed"],
-        [
-            [
-                name, t.task, number(t.mean), *[number(_mean(t.metrics))] * has_metric, number(t.standard_error),
-                str(len(t.fitness) + len(t.failures)),
-                " ".join([number(f) for f in t.fitness] + [f.split(":")[0] for f in t.failures]),
-            ]
-            for name, of_program in zip(names, trainings, strict=True)
-            for t in of_program
-        ],
-        left=["program", "task", "of each seed"],
-    )  # fmt: skip
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
-
-
-def show_differences(name: str, ours: Trainings, rivals: Mapping[str, Trainings]) -> None:
-    """Print how far the mean fitness of a program on one task is above that of rivals, with intervals."""
-    found = {rival: difference(ours.by_seed, theirs.by_seed) for rival, theirs in rivals.items()}
-    rows = []
-    for rival, d in found.items():
-        if d is not None:
-            low, high = d.interval()
-            row = [number(d.mean, True), number(d.standard_error), f"{number(low, True)} to {number(high, True)}"]
-            rows.append([f"{name} - {rival}", *row, f"{d.z:+.2f}", "yes" if d.paired else "no"])
-    if rows:
-        columns = ["difference", "fitness", "std. error", "95 % interval", "z", "paired"]
-        show_table("differences of means", columns, rows, left=["difference"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -11,15 +12,22 @@ from programs.function_words import kind_of_result, kinds_of_arguments, meaning,
 from programs.liveness import states_in_words
 from programs.ops import SETS, functions_of
 
+from search.commands.options import JsonOption
+from search.commands.output import Form, Table, write
 from search.commands.terminal import show_table
+
+FUNCTION_COLUMNS = ("function", "arguments", "result", "commutative", "meaning", "set")
 
 
 def command(
     name: Annotated[str | None, typer.Argument(help="Print this program.")] = None,
     functions: Annotated[bool, typer.Option("--functions", help="List the functions of the language instead.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Known optimizers written in the language, and its functions."""
-    if functions:
+    if json:
+        write(Form.JSON, "zoo", None, [_functions(SETS) if functions else _programs([name] if name else zoo.names())])
+    elif functions:
         show_functions()
     elif name:
         print(zoo.load(name).as_function())
@@ -27,21 +35,34 @@ def command(
         show_zoo()
 
 
+def _programs(names: Iterable[str]) -> Table:
+    """Return programs of the zoo with their texts."""
+    columns = ("name", "statements", "states", "about", "program")
+    programs = {name: zoo.load(name) for name in names}
+    rows = [(n, len(p), states_in_words(p), zoo.describe(n), p.as_function()) for n, p in programs.items()]
+    return Table("zoo", columns, [dict(zip(columns, row, strict=True)) for row in rows])
+
+
+def _functions(sets: Iterable[str]) -> Table:
+    """Return the functions of some sets."""
+    rows = [
+        (written(op), kinds_of_arguments(op), kind_of_result(op), op.commutative, meaning(op), op.set)
+        for one in sets for op in functions_of([one])
+    ]  # fmt: skip
+    return Table("functions", FUNCTION_COLUMNS, [dict(zip(FUNCTION_COLUMNS, row, strict=True)) for row in rows])
+
+
 def show_zoo() -> None:
     """Print every program of the zoo with its size and description."""
-    rows = [
-        [name, str(len(zoo.load(name))), states_in_words(zoo.load(name)), zoo.describe(name)] for name in zoo.names()
-    ]
+    rows = [[row["name"], str(row["statements"]), row["states"], row["about"]] for row in _programs(zoo.names()).rows]
     show_table("zoo", ["name", "statements", "states", "what it is"], rows, left=["name", "what it is"])
 
 
 def show_functions() -> None:
     """Print every function with the kinds of its arguments and of its result, set by set."""
-    columns = ["function", "arguments", "result", "commutative", "meaning"]
+    columns = FUNCTION_COLUMNS[:-1]
     for name, about in SETS.items():
-        rows = [
-            [written(op), kinds_of_arguments(op), kind_of_result(op), "yes" if op.commutative else "", meaning(op)]
-            for op in functions_of([name])
-        ]
+        rows = _functions([name]).rows
         if rows:
-            show_table(f"functions of the set {name}: {about}", columns, rows, left=columns)
+            cells = [[str(row[one]) if one != "commutative" else "yes" * row[one] for one in columns] for row in rows]
+            show_table(f"functions of the set {name}: {about}", columns, cells, left=columns)

@@ -19,7 +19,8 @@ from programs.program import Program
 
 from proxy_tasks import Task, get_task
 from proxy_tasks.locked import LOCKED
-from proxy_tasks.torch_optimizers import TorchOptimizer, state_per_weight
+from proxy_tasks.outcome import TorchOptimizer
+from proxy_tasks.torch_optimizers import state_per_weight
 
 from search.evidence.step_time import step_times
 from search.settings.baselines import BASELINES, TORCH_ADAMW, TRIALS, Competitor, competitor

@@ -14,7 +14,8 @@ from torch.optim import AdamW, Optimizer
 from programs.export import torch_source
 from programs.program import Program
 
-from proxy_tasks.torch_optimizers import TORCH_OPTIMIZERS, TorchOptimizer, Weight
+from proxy_tasks.outcome import TorchOptimizer
+from proxy_tasks.torch_optimizers import TORCH_OPTIMIZERS, Weight
 
 MATRICES, SIDE = 8, 256  # half a million weights
 ROUNDS = 11

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from programs.hashing import structure_hash
 from programs.program import Program, parse
 
-from proxy_tasks.torch_optimizers import TorchOptimizer
+from proxy_tasks.outcome import TorchOptimizer
 
 from search.evolution.driver import Driver
 from search.settings.baselines import BASELINES

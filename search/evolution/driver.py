@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from programs import zoo
@@ -16,7 +15,7 @@ from programs.program import Program, parse
 from proxy_tasks.outcome import CURVE_POINTS
 
 from search.errors import RunError
-from search.evolution.best import Best
+from search.evolution.callbacks import Callback, Callbacks
 from search.evolution.constraints import check_starts, constraints_of
 from search.evolution.estimates import Estimator, Rungs, measured_noise
 from search.evolution.history import History, HistorySettings
@@ -24,75 +23,18 @@ from search.evolution.meta_validation import MetaValidator
 from search.evolution.outside.asking import Asking
 from search.evolution.outside.proposer import check_proposer
 from search.evolution.outside.question import Questions
+from search.evolution.progress import Progress
 from search.evolution.resume import find_search, stored
-from search.settings.baselines import BASELINES, adamw_among, is_program
+from search.settings.baselines import BASELINES, is_program
 from search.settings.settings import Hurdles, Settings
-from search.store import BaselineRow, Heartbeat, Lease, ProgramRow, ProposalRow, Store, StoreError
-from search.store.keys import TRAINED, SearchState
+from search.store import Heartbeat, Lease, ProgramRow, ProposalRow, Store, StoreError
+from search.store.keys import SearchState
 from search.training.jobs import Evaluator
 from search.training.service import Request, TrainingService, scores
 from search.training.session import on_signals
 from search.training.tuning import TunedCompetitor, tune
 
 log = logging.getLogger("optsearch.run")
-
-
-@dataclass
-class Progress:
-    """Where a search stands, over all its runs."""
-
-    births: int = 0
-    """Programs born, trained or not."""
-    trained: int = 0
-    """Programs that were trained."""
-    statements: int = 0
-    """Statements of all programs born."""
-    live_statements: int = 0
-    """Those of them that have an effect."""
-    replica_steps: int = 0
-    """Training steps of all trainings that they asked for."""
-    best_fitness: float | None = None
-    """That of the program whose fitness less its standard error is highest; None until something has trained well."""
-    baselines: dict[str, BaselineRow] = field(default_factory=dict)
-    """The tuned baselines by name."""
-    rate: float = 0.0
-    """Births per second in this run."""
-    seconds_left: float | None = None
-    """Estimated seconds until the budget is spent; None where they cannot be estimated."""
-    _best: Best = field(default_factory=Best, repr=False)
-
-    def count(self, row: ProgramRow) -> None:
-        """Count a birth."""
-        self.births += 1
-        self.trained += row.answered_by in TRAINED
-        self.statements += row.statements
-        self.live_statements += row.live_statements
-        self.replica_steps += row.replica_steps
-        self._best.count(row)
-        self.best_fitness = self._best.fitness
-
-    @property
-    def best(self) -> ProgramRow | None:
-        """The program whose fitness less its standard error is highest, as its last birth left it."""
-        return self._best.row
-
-    @property
-    def cache_hit_share(self) -> float:
-        """Share of births that were answered without training, 0 to 1."""
-        return 1 - self.trained / max(1, self.births)
-
-    @property
-    def redundant_share(self) -> float:
-        """Share of statements without effect, 0 to 1."""
-        return 1 - self.live_statements / max(1, self.statements)
-
-    @property
-    def over_adamw(self) -> float | None:
-        """Best fitness minus that of tuned AdamW; None if either is not known."""
-        adamw = adamw_among(self.baselines)
-        if adamw is None or adamw.fitness is None or self.best_fitness is None:
-            return None
-        return self.best_fitness - adamw.fitness
 
 
 class Driver:
@@ -105,6 +47,7 @@ class Driver:
         store: where it is kept.
         evaluator: where programs are trained; the caller closes it.
         report: called with the progress after every commit.
+        callbacks: told how the search goes; whoever runs it tells them its end.
 
     Attributes:
         report: may be replaced until the run begins.
@@ -121,6 +64,7 @@ class Driver:
         store: Store,
         evaluator: Evaluator,
         report: Callable[[Progress], None] = lambda _: None,
+        callbacks: Iterable[Callback] = (),
     ) -> None:
         check_starts(settings)
         if settings.strategy.proposals is not None:
@@ -132,6 +76,7 @@ class Driver:
         self.progress = Progress()
         self.stopping = False
         self.report = report
+        self.callbacks = Callbacks(callbacks)
         self.on_stop: Callable[[], None] = lambda: None
         self._search_id = find_search(settings, store)
         self._lease = Lease(store, self._search_id)
@@ -186,6 +131,7 @@ class Driver:
             self._history = self._replay()
             self._births_before, self._steps_before = self.progress.births, self.progress.replica_steps
             self.report(self.progress)
+            self.callbacks.on_start(self.settings, self.progress)
 
     def advance(self) -> bool:
         """Draw what may be drawn, then commit the oldest batch or wait a moment for it; False when none is left.
@@ -362,6 +308,7 @@ class Driver:
             self._count(row)
         self._estimate(now - self._started)
         self.report(self.progress)
+        self.callbacks.on_commit(rows, self.progress)
 
     def _estimate(self, seconds: float) -> None:
         """Estimate rate and time left, by whichever limit of the budget is nearest."""

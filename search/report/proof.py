@@ -25,8 +25,8 @@ def proof(source: ReportedSearch) -> Section:
             f"{capitalized(opened)}."
             if opened
             else (
-                "The locked tasks, which are used for nothing else, were not opened for a program of this search: after a"
-                " funnel, `optsearch prove ID` opens them once for a program that has passed it."
+                "The locked tasks, which are used for nothing else, were not opened for a program of this search: after"
+                " a funnel, `optsearch prove ID` opens them once for a program that has passed it."
             )
         )
         return Section("proof", title, [Note(why), *_noise(source)])

@@ -6,7 +6,6 @@ import re
 from typing import NamedTuple
 
 from programs.errors import InputError
-from programs.export import export_torch, optax_source
 from programs.hashing import dataflow_hash
 from programs.program import Program
 from programs.user_functions import as_text
@@ -48,6 +47,8 @@ def export_source(found: NamedProgram, target: str, class_name: str | None = Non
         raise InputError(f"--to {target}: unknown target; there are {', '.join(TARGETS)}")
     if target == "dsl":
         return as_text(found.program)
+    from programs.export import export_torch, optax_source  # here: results are read without torch, which checks exports
+
     write = export_torch if target == "torch" else optax_source
     return write(found.program, class_name or class_name_of(found.name), _provenance(found), found.steps)
 

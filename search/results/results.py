@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from programs.errors import InputError
 from programs.program import parse
@@ -15,6 +15,7 @@ from proxy_tasks.outcome import Status
 from proxy_tasks.tasks import TASKS
 
 from search.results.export import NamedProgram, export_source
+from search.results.notebook import frame_of, html_of, plot_of
 from search.results.pareto import pareto_front, wants_small
 from search.results.queries import (
     AncestorId,
@@ -59,6 +60,10 @@ from search.store.views import (
     WorkerEntry,
 )
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
 _LARGEST_ID = 2**63 - 1
 
 
@@ -74,7 +79,8 @@ class Results:
     """An open database of results, as `open_store` and `run` give it.
 
     Methods that take the name of a search are about all searches without it. Lists are in the order of their views;
-    pandas makes a table of them as they are, `pandas.DataFrame(entries)`. Use it in a `with` block, or `close` it.
+    pandas makes a table of them as they are, `pandas.DataFrame(entries)`. Notebooks show the leaderboard. Use it in a
+    `with` block, or `close` it.
 
     Raises:
         InputError: from every method, where a search or a program is not there, or the database holds what optsearch
@@ -426,6 +432,19 @@ class Results:
     def noise(self) -> list[NoiseEntry]:
         """Return how much one training of a task says, where it was measured."""
         return self.store.select(NoiseEntry)
+
+    # --- in a notebook -----------------------------------------------------------------------------------------------
+
+    def to_frame(self, search: str | None = None, limit: int | None = None) -> pd.DataFrame:
+        """Return the leaderboard as a data frame of pandas; all of it without a limit."""
+        return frame_of(LeaderboardEntry, self.leaderboard(search, limit))
+
+    def plot(self, search: str | None = None, ax: Axes | None = None) -> Axes:
+        """Draw the best fitness over births with matplotlib, tuned baselines as broken lines; return the axes."""
+        return plot_of(self.progress(search), self.baselines(search), ax)
+
+    def _repr_html_(self) -> str:
+        return html_of(f"{self.location}: the best of {', '.join(self.names()) or 'no search yet'}", self.leaderboard())
 
     # --- what several methods need -----------------------------------------------------------------------------------
 

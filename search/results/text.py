@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from search.store.keys import Judgement
-from search.store.tables import VerdictRow
-from search.store.views import OpeningEntry, VerdictEntry
+
+if TYPE_CHECKING:  # words are the same without a database
+    from search.store.tables import VerdictRow
+    from search.store.views import OpeningEntry, VerdictEntry
 
 STRATEGIES = {
     "evolution": "evolution of structures",

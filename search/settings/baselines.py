@@ -10,7 +10,7 @@ from programs.errors import InputError
 from programs.hyperparameters import decay_of, scaled, with_decay, with_learning_rate
 from programs.program import Program
 
-from proxy_tasks.torch_optimizers import TorchOptimizer
+from proxy_tasks.outcome import TorchOptimizer
 
 TRIALS = 28  # of each competitor in a tuning
 TORCH_ADAMW, PLAIN_ADAMW = "torch_adamw", "adamw"

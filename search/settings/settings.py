@@ -317,6 +317,10 @@ class EvaluatorSettings(Immutable):
 
 
 # Settings of the evaluator that may change from run to run of a search.
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
 NOT_PART_OF_HISTORY = (
     "kind", "workers", "rows", "memory_mib", "memory_limit_mib", "timeout_s", "address", "cpus_per_worker", "device",
     "gpus_per_worker",
@@ -362,6 +366,9 @@ class Settings(Immutable):
     """Evaluations on tasks that the search never trains on."""
     stop_when: Literal["overfit"] | None = None
     """End the search when its new bests are worse in meta-validation than earlier ones."""
+    log: Annotated[tuple[Literal["tensorboard", "wandb", "mlflow", "csv"], ...], AfterValidator(_each_once)] = ()
+    """Where else to write how the search goes, after every commit: files beside the database, or the tracker that your
+    environment is logged in to. All but `csv` need the extra of that name."""
     store: Text = "sqlite:///results.db"
     """The database: `sqlite:///PATH` or `postgresql://USER@HOST/DATABASE`."""
 
@@ -449,7 +456,7 @@ class Settings(Immutable):
         """Return the settings that decide the history, as plain data; the others may change between runs."""
         return self.model_dump(
             mode="json",
-            exclude=dict.fromkeys(("name", "budget", "store", "meta_validation", "stop_when"), True)
+            exclude=dict.fromkeys(("name", "budget", "log", "store", "meta_validation", "stop_when"), True)
             | {"evaluator": {*NOT_PART_OF_HISTORY}, "strategy": {"proposals": {"timeout_s"}}},
         )
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
 from sqlalchemy import Engine
 
 from programs.errors import InputError
@@ -123,6 +122,8 @@ def _remember(file: Path, state: list[int]) -> None:
 
 def warn_of_network(file: Path) -> None:
     """Warn where the file lies on a network file system."""
+    import psutil  # here: who only reads a database need not know its file system
+
     system = file_system(file, [(p.mountpoint, p.fstype) for p in psutil.disk_partitions(all=True)])
     if system in NETWORK:
         _log.warning(

@@ -22,7 +22,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import psutil
 from sqlalchemy import Connection, Table
 
 from programs.errors import InputError
@@ -114,6 +113,8 @@ def _is_alive(pid: int, token: str) -> bool:
     """Return whether the process of this machine that took the lease still has it."""
     if pid == os.getpid():  # perhaps of an earlier life: the first process of a container always has the same number
         return token in _held
+    import psutil  # here: who only reads a database that no run drives has no use for it
+
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Table, and_, bindparam, or_, select, text
-from sqlalchemy.dialects import postgresql, sqlite
 
 from programs.errors import InputError
 
@@ -189,6 +188,8 @@ class Store:
 
     def upsert(self, table: Table) -> Any:
         """Return an insertion that can say what to do about rows that are there already."""
+        from sqlalchemy.dialects import postgresql, sqlite  # here: for readers each costs as much as their query
+
         return (postgresql if self.engine.dialect.name == "postgresql" else sqlite).insert(table)
 
     # --- searches ----------------------------------------------------------------------------------------------------

@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+from programs.later import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 HEAD, FRAME_HEAD = 32, 24  # bytes
 _MAGIC = {0x377F0682: "<u4", 0x377F0683: ">u4"}  # with the type of the words that checksums are of

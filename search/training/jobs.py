@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
 
 from proxy_tasks import Hurdle, Replica, Resources, Task, train
-from proxy_tasks.outcome import Outcome, Status
-from proxy_tasks.torch_optimizers import TorchReplica, train_torch_optimizer
+from proxy_tasks.outcome import Outcome, Status, TorchReplica
+from proxy_tasks.torch_optimizers import train_torch_optimizer
 
 from search.settings.settings import EvaluatorSettings
 

@@ -19,9 +19,8 @@ from programs.hashing import dataflow_hash
 from programs.program import Program
 
 from proxy_tasks import Hurdle, Replica, Task
-from proxy_tasks.outcome import Outcome, Status, apply_hurdles
+from proxy_tasks.outcome import Outcome, Status, TorchOptimizer, TorchReplica, apply_hurdles
 from proxy_tasks.preflight import check_task
-from proxy_tasks.torch_optimizers import TorchOptimizer, TorchReplica
 
 from search.errors import RunError
 from search.settings.settings import Aggregate, Dedup
@@ -115,7 +114,7 @@ class Trainings(NamedTuple):
     task: str
     by_seed: dict[int, float]
     failures: list[str]
-    metrics: list[float] = []
+    metrics: Sequence[float] = ()
 
     @property
     def fitness(self) -> list[float]:

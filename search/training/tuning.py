@@ -28,7 +28,7 @@ from torch.quasirandom import SobolEngine
 from programs.program import Program
 
 from proxy_tasks import Task
-from proxy_tasks.torch_optimizers import TorchOptimizer
+from proxy_tasks.outcome import TorchOptimizer
 
 from search.settings.baselines import TRIALS, Competitor, Range
 from search.settings.seeds import fresh_seeds

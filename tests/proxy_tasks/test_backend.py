@@ -25,7 +25,8 @@ from proxy_tasks.devices import open_backend
 from proxy_tasks.models import Leaf, Model
 from proxy_tasks.models.losses import less_one_at
 from proxy_tasks.models.mlp import mlp
-from proxy_tasks.torch_optimizers import TorchOptimizer, TorchReplica, train_torch_optimizer
+from proxy_tasks.outcome import TorchOptimizer, TorchReplica
+from proxy_tasks.torch_optimizers import train_torch_optimizer
 from proxy_tasks.trainer import TrainingCohorts
 
 from tests.support.devices import Emulated

@@ -16,15 +16,8 @@ from programs import Program, zoo
 from programs.hyperparameters import with_decay, with_learning_rate
 
 from proxy_tasks import Outcome, Replica, Task, configured_process, get_task, train
-from proxy_tasks.torch_optimizers import (
-    TorchOptimizer,
-    TorchReplica,
-    Weight,
-    hidden_matrices,
-    muon,
-    train_torch_optimizer,
-    train_with,
-)
+from proxy_tasks.outcome import TorchOptimizer, TorchReplica
+from proxy_tasks.torch_optimizers import Weight, hidden_matrices, muon, train_torch_optimizer, train_with
 
 from tests.support.trainings import short_task
 

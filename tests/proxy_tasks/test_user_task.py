@@ -173,8 +173,8 @@ def test_the_loss_is_that_which_is_given() -> None:
         ({"train": ((255 * X.abs()).to(torch.uint8), Y)}, r"for images give numbers of 0 to 1: x.float\(\) / 255"),
         ({"train": (X[:, :2], Y)}, r"cannot be computed of inputs \[\d, 2\] of float32: RuntimeError"),
         ({"loss": nn.CrossEntropyLoss(reduction="none")}, "its loss is of shape .*it must be a scalar"),
-        ({"metric": lambda output, y: output}, r"metric of 'mine:task' is .*; it must be a number"),
-        ({"metric": lambda output: 0}, "the metric of 'mine:task' cannot be computed"),
+        ({"metric": lambda output, _: output}, r"metric of 'mine:task' is .*; it must be a number"),
+        ({"metric": lambda _: 0}, "the metric of 'mine:task' cannot be computed"),
     ],
 )  # fmt: skip
 def test_mistakes_are_said_in_one_line(changes: dict[str, Any], said: str) -> None:
@@ -200,7 +200,7 @@ def test_a_metric_is_tried_beside_a_loss_of_the_module() -> None:
 
     assert model_of(made(model=WithLoss, loss=None, metric=accuracy)).metrics is not None
     with pytest.raises(InputError, match="the metric of 'mine:task' cannot be computed"):
-        model_of(made(model=WithLoss, loss=None, metric=lambda output: 0))
+        model_of(made(model=WithLoss, loss=None, metric=lambda _: 0))
 
 
 # --- by name ----------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from proxy_tasks.backend import Bind
 from proxy_tasks.cuda import PART_LENGTH, Cuda, bind_fused, shared_out
 from proxy_tasks.models import Model
 from proxy_tasks.models.chunks import Losses
-from proxy_tasks.task import CPU
+from proxy_tasks.torch_state import CPU
 
 COMPILED = TemporaryDirectory(prefix="kernels-")  # removed when the process ends
 _recordings: list[list[Callable[[], Any]]] = []  # those that are being made

@@ -17,9 +17,10 @@ from programs.errors import InputError
 from programs.hashing import dataflow_hash
 
 from proxy_tasks import Outcome, Replica
-from proxy_tasks.torch_optimizers import TorchOptimizer
+from proxy_tasks.outcome import TorchOptimizer
 
-from search.evolution.driver import Driver, Progress
+from search.evolution.driver import Driver
+from search.evolution.progress import Progress
 from search.settings.settings import Dedup, Settings
 from search.store import Store, open_store
 from search.training.jobs import Evaluator, FinishedJob, Job

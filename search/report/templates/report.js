@@ -86,7 +86,15 @@ async function start(nonce) {
 function reloadLater() {
   const seconds = document.documentElement.dataset.reloadAfter;
   if (seconds) {
-    setTimeout(() => location.reload(), 1000 * seconds);
+    setTimeout(reload, 1000 * seconds);
+  }
+}
+
+/** A page that was served stays as it is once nobody serves it any more, which is when its run has ended. */
+async function reload() {
+  const isServed = location.protocol.startsWith("http");
+  if (!isServed || (await fetch(location.href, { method: "HEAD" }).then((answer) => answer.ok, () => false))) {
+    location.reload();
   }
 }
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from search.commands import progress
 from search.commands.progress import BAR, ProgressLine, describe, share_done
-from search.evolution.driver import Progress
+from search.evolution.progress import Progress
 from search.settings.settings import Budget
 from search.store import BaselineRow
 
@@ -49,7 +49,8 @@ def terminal(columns: int = 80) -> Iterator[Terminal]:
 
 
 def states(written: str) -> list[str]:
-    return [state.rstrip() for state in re.split(r"[\r\n]", written) if state.strip()]
+    parts = [part.rstrip() for part in re.split(r"[\r\n]", written) if part.strip()]
+    return [part for part in parts if not part.startswith("goes on from")]
 
 
 def test_figures_give_way_one_after_another() -> None:
@@ -107,6 +108,7 @@ def test_trainings_are_counted_and_leave_nothing_behind(monkeypatch: pytest.Monk
         for known in (100, 120, 160, 200, 10, 30):  # half of the first was known before; then another number of them
             line.count(known, 200)
             clock[0] += 1
+        assert "goes on from 100 of 200 trainings, which are known\n" in screen.getvalue()
         assert states(screen.getvalue())[1].endswith("| 120 of 200 trainings 20/s 00:04 left, tuning baselines")
     assert [int(re.match(r" *(\d+)%", state)[1]) for state in states(screen.getvalue())] == [50, 60, 80, 100, 5, 15]
     assert screen.getvalue().endswith("\r") and screen.getvalue().split("\r")[-2].strip() == "", "it is wiped away"

@@ -21,7 +21,8 @@ from programs.hashing import dataflow_hash
 
 from proxy_tasks import Outcome, Replica, get_task
 from proxy_tasks.locked import LOCKED, is_locked
-from proxy_tasks.torch_optimizers import TorchOptimizer, TorchReplica, state_per_weight
+from proxy_tasks.outcome import TorchOptimizer, TorchReplica
+from proxy_tasks.torch_optimizers import state_per_weight
 
 from search.commands.output import Form
 from search.commands.prove import DEDUP, command, prove_finalist

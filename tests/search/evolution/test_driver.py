@@ -18,7 +18,8 @@ from proxy_tasks import Outcome, Replica, configured_process, get_task, referenc
 from proxy_tasks.outcome import Status
 
 from search.errors import RunError
-from search.evolution.driver import Driver, Progress
+from search.evolution.driver import Driver
+from search.evolution.progress import Progress
 from search.settings.baselines import BASELINES
 from search.settings.settings import Aggregate
 from search.settings.settings_file import stored_settings

@@ -110,9 +110,9 @@ def test_every_section_is_there_and_linked(page: ParsedPage) -> None:
                     " ahead of tuned lion, the best of the baselines, on the seeds that the search trains on."),
         ("summary", "1 of 2 programs passed all 2 stages of the funnel; on the locked tasks it beats 1 of 2 tuned"
                     " baselines (p < 0.05), against tuned AdamW z = +4."),
-        ("progress", "Program 78, birth 77 of 200, leads the search with fitness −0.001037, 0.04612 ahead of tuned AdamW"
-                     " and 0.005838 ahead of tuned lion, the best of the baselines, on the seeds that the search trains"
-                     " on."),
+        ("progress", "Program 78, birth 77 of 200, leads the search with fitness −0.001037, 0.04612 ahead of tuned"
+                     " AdamW and 0.005838 ahead of tuned lion, the best of the baselines, on the seeds that the search"
+                     " trains on."),
         ("progress", "Half of the gain was reached after 0.4 of 3.2 minutes."),
         ("curves", "At the end the training loss is 70% below tuned adamw's; mean of 1 seed."),
         ("program", "Program 78 is shown because it went on to the locked tasks. It is birth 77 of the search, has"
@@ -293,7 +293,7 @@ def test_no_two_baselines_share_a_colour(page: ParsedPage) -> None:
     for name in ("best-over-births", "curve-0", "sizes", "ahead-on-locked"):
         for rival in ("adamw", "lion"):
             trace = page.figure(name).get(f"tuned {rival}") or page.figure(name)[rival]
-            assert trace.get("line", trace["marker"] if "marker" in trace else {})["color"] == marks[rival].colour, name
+            assert trace.get("line", trace.get("marker", {}))["color"] == marks[rival].colour, name
 
 
 def test_a_leader_that_is_not_the_winner_is_told_from_it(path: Path, tmp_path: Path) -> None:
@@ -324,8 +324,10 @@ def test_a_proof_that_was_interrupted(path: Path, tmp_path: Path) -> None:
     statements = ("DELETE FROM proof", "UPDATE opening SET finished = NULL, opened = '2025-12-31 23:59:00.000000'",
                   "UPDATE training SET task = 'mnist1d_cnn x 0.5' WHERE id <= 3")  # fmt: skip
     page = made(changed(path, tmp_path, *statements))
-    said = "he locked tasks were opened for program 78 on 2025-12-31 23:59 UTC, and the proof has not come to its end: 3 of"
-    assert f"T{said} at most 9,000 trainings; go on with `optsearch prove 78`." in page.sections["proof"]
+    said = (
+        "he locked tasks were opened for program 78 on 2025-12-31 23:59 UTC, and the proof has not come to its end: 3"
+    )
+    assert f"T{said} of at most 9,000 trainings; go on with `optsearch prove 78`." in page.sections["proof"]
     assert said in page.sections["summary"]
 
 
@@ -449,7 +451,8 @@ def hostile(path: Path, tmp_path_factory: pytest.TempPathFactory) -> ParsedPage:
         "UPDATE selection SET competitor = :text || id, task = :text, baseline = :text, funnel = :text",
         "UPDATE proof SET competitor = :text || competitor, task = :text || task",
         "UPDATE task_noise SET task = :text || id", "UPDATE opening SET opened = :text",
-        "UPDATE training SET task = :text, reason = :text, device = :text, host = :text", "UPDATE search SET settings = :settings",
+        "UPDATE training SET task = :text, reason = :text, device = :text, host = :text",
+        "UPDATE search SET settings = :settings",
         text=HOSTILE, settings=settings,
     ))  # fmt: skip
 

@@ -177,7 +177,8 @@ def test_history_leaves_out_what_may_change_between_runs(tmp_path: Path) -> None
     "override",
     [
         "seed=8", "strategy.population=21", "strategy.tournament=2", "strategy.start=lion",
-        "strategy.start_tuned=false", "strategy.max_statements=10", "strategy.start=[adamw, lion]", "strategy.max_states=2",
+        "strategy.start_tuned=false", "strategy.max_statements=10", "strategy.start=[adamw, lion]",
+        "strategy.max_states=2",
         "strategy.max_live_statements=30", "strategy.kind=paper", "strategy.constants=0.5", "strategy.race_share=0.2",
         "tasks.0.seeds={first: 1, most: 2}", "language=[paper, steps]", "language=extended",
         "tasks.0.steps=51", "tasks.0.seeds=1", "tasks.0.batch_size=64",

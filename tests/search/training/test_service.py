@@ -12,7 +12,7 @@ from programs import zoo
 from programs.hyperparameters import scaled
 
 from proxy_tasks import Outcome, Replica, get_task
-from proxy_tasks.torch_optimizers import TorchOptimizer, TorchReplica
+from proxy_tasks.outcome import TorchOptimizer, TorchReplica
 
 from search.errors import RunError
 from search.settings.baselines import BASELINES

@@ -14,7 +14,8 @@ from programs import InputError, Program, parse, zoo
 from programs.hyperparameters import decay_of, learning_rate_of, scaled, with_decay
 
 from proxy_tasks import DEFAULT_RESOURCES, Outcome, Replica, configured_process, get_task, train
-from proxy_tasks.torch_optimizers import TorchOptimizer, TorchReplica, train_torch_optimizer
+from proxy_tasks.outcome import TorchOptimizer, TorchReplica
+from proxy_tasks.torch_optimizers import train_torch_optimizer
 
 from search.settings.baselines import BASELINES, TRIALS, Competitor, Range, chosen, competitor
 from search.settings.seeds import FRESH_SEED
