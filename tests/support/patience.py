@@ -52,7 +52,7 @@ def wait_for(
             return found
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {seconds:g} s; last seen: {found!r}\n{seen()}")
-        time.sleep(0.01 + 4 * (time.process_time() - before))  # the processor is for those who are waited for
+        time.sleep(min(0.01 + 4 * (time.process_time() - before), 0.1))  # the processor is for what is waited for
 
 
 # --- terminals -------------------------------------------------------------------------------------------------------
