@@ -95,7 +95,7 @@ def leaf_rows(draw: st.DrawFn) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("function", "kinds"), kind_cases(), ids=lambda x: x if isinstance(x, str) else "-".join(x))
-@settings(max_examples=15)
+@settings(max_examples=5)
 @given(data=st.data())
 def test_every_function_of_every_kinds_agrees_with_numpy(
     function: str, kinds: tuple[str, ...], data: st.DataObject

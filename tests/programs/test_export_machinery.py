@@ -13,14 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings as hypothesis_settings
 from test_export_torch import BOTH, PROGRAMS, by_name, drive, gradients, load, parameters, row
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
-from torch.testing._internal.common_optimizers import (
-    OptimizerInfo,
-    OptimizerInput,
-    _get_optim_inputs_including_global_cliquey_kwargs,
-)
 
 from programs import parse, zoo
 from programs.export import torch_source
@@ -55,10 +51,15 @@ def saved_and_loaded(state: Any) -> Any:
 # --- checkpoints ------------------------------------------------------------------------------------------------------
 
 
-@BOTH
 @by_name()
 @pytest.mark.parametrize(
-    ("dtype", "state_dtype"), [(torch.float32, None), (torch.bfloat16, torch.float32), (torch.float32, torch.float64)]
+    ("foreach", "dtype", "state_dtype"),
+    [
+        (True, torch.float32, None),
+        (False, torch.bfloat16, torch.float32),
+        (True, torch.bfloat16, torch.float32),
+        (False, torch.float32, torch.float64),
+    ],
 )
 def test_resuming_from_a_checkpoint_changes_nothing(
     name: str, foreach: bool, dtype: torch.dtype, state_dtype: torch.dtype | None
@@ -200,9 +201,8 @@ def test_reduce_on_plateau() -> None:
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.01)
 
 
-@BOTH
 @by_name()
-@pytest.mark.parametrize("capturable", [False, True])
+@pytest.mark.parametrize(("capturable", "foreach"), [(False, True), (True, False), (True, True)])
 def test_a_tensor_as_learning_rate(name: str, capturable: bool, foreach: bool) -> None:
     """On the device it is read only, not out, when capturable; the numbers agree up to its own precision."""
     params, others = parameters(), parameters()
@@ -294,21 +294,30 @@ def test_autocast() -> None:
 # --- torch's own tables -----------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def table() -> Any:
+    """torch's module of that table: importing it takes seconds, and loads another profile of hypothesis."""
+    from torch.testing._internal import common_optimizers
+
+    hypothesis_settings.load_profile("optsearch")
+    return common_optimizers
+
+
 @pytest.mark.parametrize("name", zoo.names())
-def test_every_configuration_of_torchs_own_machinery(name: str) -> None:
+def test_every_configuration_of_torchs_own_machinery(name: str, table: Any) -> None:
     """Each optimizer of the zoo as a row of torch's table of optimizers: all flags, settings and schedulers of a row.
 
     The weights must be those of the plain path with the same settings.
     """
     kind = load(zoo.load(name))
-    settings = [{}, {"lr": 0.01}, {"lr": torch.tensor(0.01), "capturable": True}, {"maximize": True}]
-    info = OptimizerInfo(
+    given = [{}, {"lr": 0.01}, {"lr": torch.tensor(0.01), "capturable": True}, {"maximize": True}]
+    info = table.OptimizerInfo(
         kind,
-        optim_inputs_func=lambda device: [OptimizerInput(None, s, str(s)) for s in settings],  # noqa: ARG005
+        optim_inputs_func=lambda device: [table.OptimizerInput(None, s, str(s)) for s in given],  # noqa: ARG005
         has_capturable_arg=True,
     )
-    inputs = _get_optim_inputs_including_global_cliquey_kwargs("cpu", torch.float32, info)
-    inputs += [OptimizerInput(None, {**s, "foreach": True}, f"{s} & foreach") for s in settings]  # left out on CPUs
+    inputs = table._get_optim_inputs_including_global_cliquey_kwargs("cpu", torch.float32, info)
+    inputs += [table.OptimizerInput(None, {**s, "foreach": True}, f"{s} & foreach") for s in given]  # not on CPUs
     assert {"differentiable", "foreach", "capturable", "maximize"} <= {k for i in inputs for k in i.kwargs}
     for case in inputs:
         plain = {k: v for k, v in case.kwargs.items() if k not in ("differentiable", "foreach")}
@@ -322,7 +331,7 @@ def _scheduled(kind: Any, kwargs: dict[str, Any], schedule: Any) -> np.ndarray:
     params = parameters()
     optimizer = kind(params, **copy.deepcopy(kwargs))
     scheduler = schedule(optimizer)
-    for t in range(12):
+    for t in range(6):
         for param, grad in zip(params, gradients(t), strict=True):
             param.grad = grad
         optimizer.step()

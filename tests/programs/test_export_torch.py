@@ -107,10 +107,14 @@ def by_name() -> pytest.MarkDecorator:
 
 def gradients(step: int, shapes: Any = SHAPES, dtype: torch.dtype = torch.float64) -> list[Tensor]:
     """Gradients of mixed magnitude, some exactly zero, the same for everybody."""
+    return [torch.tensor(array, dtype=dtype) for array in _gradients(step, tuple(map(tuple, shapes)))]
+
+
+@lru_cache(maxsize=512)
+def _gradients(step: int, shapes: tuple[tuple[int, ...], ...]) -> list[np.ndarray]:
     rng = np.random.default_rng(1000 + step)
     scales = [10.0 ** (i % 4 - 2) for i in range(len(shapes))]
-    arrays = [k * rng.normal(size=s) * (rng.random(s) > 0.2) for k, s in zip(scales, shapes, strict=True)]
-    return [torch.tensor(a, dtype=dtype) for a in arrays]
+    return [k * rng.normal(size=s) * (rng.random(s) > 0.2) for k, s in zip(scales, shapes, strict=True)]
 
 
 def parameters(shapes: Any = SHAPES, dtype: torch.dtype = torch.float64) -> list[Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from random import Random
 
 import numpy as np
@@ -50,15 +49,6 @@ update = update * lr"""
 BY_ROWS = "r = row_norm(g)\nm = maximum(m, r)\nd = dot(m, g)\nq = global_norm(m)\nd = d / q\nupdate = m * d"
 BY_COLUMNS = "r = column_norm(w)\nv = r - v\nz = orthogonalize(v)\nupdate = z * lr"
 EXAMPLES = [parse(text) for text in (STEPS, FACTORED, ORTHOGONAL, BY_ROWS, BY_COLUMNS)]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As in training: torch shares products of matrices out among threads in a way that depends on their number."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def mixed(seed: int, each: int = 5) -> list[Program]:

@@ -46,11 +46,13 @@ def wait_for(
         TimeoutError: it has not come, with what the condition gave last.
     """
     deadline = time.monotonic() + seconds
-    while not (found := condition()):
+    while True:
+        before = time.process_time()
+        if found := condition():
+            return found
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {seconds:g} s; last seen: {found!r}\n{seen()}")
-        time.sleep(0.01)
-    return found
+        time.sleep(min(0.01 + 4 * (time.process_time() - before), 0.1))  # the processor is for what is waited for
 
 
 # --- terminals -------------------------------------------------------------------------------------------------------

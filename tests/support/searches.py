@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -145,9 +147,17 @@ def stop_at(births: int) -> Callable[[Driver, Progress], None]:
 
 
 def filled(path: Path) -> None:
-    """Run a small search into a database at the path."""
-    with opened(path) as store:
-        run(settings_of(), store, PretendingEvaluator())
+    """Put the database of a small search at the path."""
+    path.write_bytes(_filled())
+
+
+@cache
+def _filled() -> bytes:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "results.db"
+        with opened(path) as store:
+            run(settings_of(), store, PretendingEvaluator())
+        return path.read_bytes()
 
 
 def refusal(location: object, create: bool = False) -> str:

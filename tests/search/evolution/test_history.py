@@ -270,7 +270,7 @@ def logged(log: Sequence[ProgramRow]) -> list[tuple[object, ...]]:
 # --- laws ------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(cases())
 def test_the_history_is_the_defined_one(case: Case) -> None:
     log: list[ProgramRow] = []
@@ -278,7 +278,7 @@ def test_the_history_is_the_defined_one(case: Case) -> None:
     assert logged(log) == as_log(defined_history(case, TOTAL))
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(
     cases(),
     st.lists(
@@ -303,7 +303,7 @@ def test_interruptions_leave_no_trace(case: Case, sessions: list[Session]) -> No
     assert logged(log) == logged(whole)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(cases())
 def test_nothing_is_trained_twice_and_twins_share_a_score(case: Case) -> None:
     log: list[ProgramRow] = []

@@ -114,6 +114,7 @@ def test_notes_that_cannot_be_used_are_done_without(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     filled(path)
+    open_store(str(path)).close()  # which makes notes
     if notes is None:
         shutil.rmtree(tmp_path / "cache")
         (tmp_path / "cache").write_text("a file in the place of the folder")

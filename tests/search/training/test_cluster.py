@@ -54,16 +54,9 @@ def task():
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """A head, to which tests add the nodes that they need."""
+    """A head, to which tests add the nodes that they need, and leave them to the next."""
     with Cluster() as cluster:
         yield cluster
-
-
-@pytest.fixture
-def nodes(cluster: Cluster) -> Iterator[Cluster]:
-    yield cluster
-    for node in list(cluster.nodes):
-        cluster.remove(node)
 
 
 def finished(run: Run) -> list[tuple[object, ...]]:
@@ -76,45 +69,47 @@ def trains(node: Node) -> bool:
     return any(worker.cmdline()[:1] == ["ray::Worker.train"] for worker in node.workers())
 
 
-def test_nodes_that_come_and_go_leave_no_trace(nodes: Cluster, tmp_path: Path) -> None:
-    """Workers wait for four nodes; one is killed with its worker in the middle of a batch, one is added."""
+def test_nodes_that_come_and_go_leave_no_trace(cluster: Cluster, tmp_path: Path) -> None:
+    """Workers wait for two nodes; one is killed with its worker in the middle of a batch, one is added."""
     config = CONFIG.format(programs=150, steps=800, batch=8)  # long enough for all that
-    run = begin(tmp_path / "cluster", config, f"evaluator.address={nodes.address}")
+    run = begin(tmp_path / "cluster", config, f"evaluator.address={cluster.address}", "evaluator.workers=2")
     assert run.wait_for("connected"), run.err
-    for _ in range(4):
-        nodes.add()
+    for _ in range(2):
+        cluster.add()
     run.wait_until(lambda: births(run.folder) > 20, "20 births")
-    run.wait_until(lambda: any(map(trains, nodes.nodes)), "somebody who trains")
-    victim = next(filter(trains, nodes.nodes))
-    nodes.remove(victim)
-    nodes.add()
+    victim = run.wait_until(lambda: next(filter(trains, cluster.nodes), None), "somebody who trains")
+    assert victim is not None
+    cluster.remove(victim)
+    cluster.add()
     expected = finished(begin(tmp_path / "inline", config, "evaluator.kind=inline"))
     assert len(expected) == 150 and finished(run) == expected
     assert re.search(rf"worker \d+ on .* \({victim.address}\): .*; replaced", run.log)
     assert run.log.count("; trained again") <= 1, "more was lost than the batch that the node held"
-    assert nodes.head.processes("gcs_server"), "the cluster was there before, and stays"
-    wait_for(lambda: not any(node.workers() for node in nodes.nodes), "the end of the workers with their run")
+    assert cluster.head.processes("gcs_server"), "the cluster was there before, and stays"
+    wait_for(lambda: not any(node.workers() for node in cluster.nodes), "the end of the workers with their run")
 
 
-def test_workers_end_with_a_driver_that_is_killed(nodes: Cluster, tmp_path: Path) -> None:
-    node = nodes.add()
-    run = begin(tmp_path, CONFIG_OF_TEST, f"evaluator.address={nodes.address}")
+def test_workers_end_with_a_driver_that_is_killed(cluster: Cluster, tmp_path: Path) -> None:
+    node = cluster.nodes[0] if cluster.nodes else cluster.add()
+    run = begin(tmp_path, CONFIG_OF_TEST, f"evaluator.address={cluster.address}", "evaluator.workers=1")
     run.wait_until(node.workers, "a worker")
     run.kill()
     wait_for(lambda: not node.workers(), "the end of the workers with their driver")
-    assert node.processes("raylet") and nodes.head.processes("gcs_server")
+    assert node.processes("raylet") and cluster.head.processes("gcs_server")
 
 
 # --- nodes that are not fit -------------------------------------------------------------------------------------------
 
 
-def test_nodes_unfit_for_the_task_are_named_and_left_out(nodes: Cluster, tmp_path: Path) -> None:
+def test_nodes_unfit_for_the_task_are_named_and_left_out(cluster: Cluster, tmp_path: Path) -> None:
     """Without the data, with other data, without the package: a line for each, and the last ends the run."""
+    for fit in list(cluster.nodes):
+        cluster.remove(fit)
     (tmp_path / "owntask.py").write_text(USER_OPS)
     config = CONFIG_OF_TEST.replace("{name: digits_mlp, steps: 200, seeds: 1}", "{name: owntask:task, seeds: 1}")
-    without, other = nodes.add({"WITHOUT_DATA": "1"}), nodes.add({"OTHER_DATA": "1"})
-    bare = nodes.add(ray=bare_ray(tmp_path / "bare"))
-    run = begin(tmp_path, config, f"evaluator.address={nodes.address}", "evaluator.workers=3")
+    without, other = cluster.add({"WITHOUT_DATA": "1"}), cluster.add({"OTHER_DATA": "1"})
+    bare = cluster.add(ray=bare_ray(tmp_path / "bare"))
+    run = begin(tmp_path, config, f"evaluator.address={cluster.address}", "evaluator.workers=3")
     assert run.wait() == 2
     lines = run.err.replace("\r", "\n").splitlines()
     assert re.search(
