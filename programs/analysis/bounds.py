@@ -73,7 +73,7 @@ class Intervals:
             return Interval(-math.inf if low else last.low, math.inf if high else last.high)
         return Interval(new.low if low else last.low, new.high if high else last.high)
 
-    def call(self, node: Node, args: Sequence[Interval], nodes: Sequence[Node]) -> Interval:
+    def call(self, node: Node, args: Sequence[Interval], nodes: Sequence[Node]) -> Interval:  # noqa: ARG002 - of the interface
         function = node.function
         if function in _RANGES:
             return _RANGES[function]

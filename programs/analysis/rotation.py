@@ -50,7 +50,7 @@ class _Turns:
             return _same(*args[:2])
         if function in ("mul", "div") and args[0] == "zero":
             return "zero"
-        if function == "mul" and sorted(args) == ["fixed", "turns"] or function == "div" and args[1] != "turns":
+        if (function == "mul" and sorted(args) == ["fixed", "turns"]) or (function == "div" and args[1] != "turns"):
             return _same(*(arg for arg in args if arg == "turns")) if "turns" in args else "fixed"
         if function == "mul" and "zero" in args:
             return "zero"

@@ -221,7 +221,7 @@ def loss_in_bf16(program: Program) -> float:
     """
     rng = np.random.default_rng(3)
     w = rng.normal(size=LAYOUT.total)
-    g = rng.normal(size=(BF16_STEPS, LAYOUT.total)) + 0.5
+    g = rng.normal(size=(BF16_STEPS, LAYOUT.total)) + 0.1
     exact, rounded = (_run(program, w, g, np.float32, between).updates[-LONG:] for between in (None, bf16))
     with np.errstate(all="ignore"):
         off = np.sqrt(np.mean((exact - rounded) ** 2.0) / np.mean(exact**2.0))

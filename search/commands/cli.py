@@ -35,7 +35,7 @@ from search.errors import RunError
 # In the order of the help.
 COMMANDS = (
     "run", "compare", "select", "prove", "status", "leaderboard", "report", "dashboard", "failures", "show", "lineage",
-    "eval", "verify", "export", "simplify", "check", "tasks", "zoo",
+    "eval", "analyze", "verify", "export", "simplify", "check", "tasks", "zoo",
 )  # fmt: skip
 
 # Recent versions of Typer carry a copy of click, older ones use click itself: the base of its errors is right in both.
