@@ -65,7 +65,7 @@ class Subject:
 
 def properties(subject: Subject) -> list[Property]:
     """Return all properties of a program, in the order of the data sheet."""
-    return [Property(name, *found) for name, how in _PROPERTIES.items() for found in [how(subject)]]
+    return [Property(name, *found) for name, how in PROPERTIES.items() for found in [how(subject)]]
 
 
 Found = tuple[str, Evidence]
@@ -201,7 +201,7 @@ def _bf16(subject: Subject) -> Found:
     return ("not finite" if math.isinf(off) else f"updates are off by {off:.2g} of their RMS"), "sampled"
 
 
-_PROPERTIES: dict[str, Callable[[Subject], Found]] = {
+PROPERTIES: dict[str, Callable[[Subject], Found]] = {
     "odd in g": _odd,
     "scaling of g": _scaling(SCALE_OF_G),
     "scaling of w": _scaling(SCALE_OF_W),
