@@ -227,7 +227,7 @@ def _edges(found: Stability) -> SheetTable:
 
 def _sharp(found: Stability) -> SheetTable:
     rows = [
-        {"program": name, "perturbation": length, "loss added": added}
+        {"program": name, "perturbation": length, "loss added": finite(added)}
         for name, of in found.sharpness.items()
         for length, added in of.items()
     ]
