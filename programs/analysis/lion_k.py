@@ -10,8 +10,9 @@ infinite outside: the dual norm of w ends at or below s / d. For Lion, K is the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -74,11 +75,13 @@ def _lines(combine: Callable[[np.ndarray], np.ndarray], axis: int) -> Measure:
     return measure
 
 
-def _of_tensors(combine: Callable[[np.ndarray], np.ndarray], ord_: float | str | None, power: float) -> Measure:
+def _of_tensors(
+    combine: Callable[[np.ndarray], np.ndarray], ord_: float | Literal["nuc"] | None, power: float
+) -> Measure:
     """Return the sum, or maximum, of norms of all tensors, each times its size to a power."""
 
     def size(part: np.ndarray) -> float:
-        return float(max(part.shape) if ord_ in ("nuc", 2) else part.size) ** power
+        return math.pow(max(part.shape) if ord_ in ("nuc", 2) else part.size, power)
 
     return lambda layout, x: float(
         combine(np.array([np.linalg.norm(p, ord=ord_) * size(p) for p in _parts(layout, x)]))

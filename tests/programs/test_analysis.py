@@ -166,7 +166,7 @@ def test_bounds_of_small_programs(text: str, bound: float) -> None:
 
 def test_bfloat16_is_that_of_torch() -> None:
     x = np.random.default_rng(0).normal(size=1000).astype(np.float32) * 10.0 ** np.linspace(-30, 30, 1000, dtype="f4")
-    x = np.concatenate([x, np.float32([0.0, np.inf, -np.inf, 1.00390625, 1.01171875])])
+    x = np.concatenate([x, np.array([0.0, np.inf, -np.inf, 1.00390625, 1.01171875], np.float32)])
     assert np.array_equal(samples.bf16(x), torch.from_numpy(x).bfloat16().float().numpy())
 
 

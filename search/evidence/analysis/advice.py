@@ -10,10 +10,9 @@ from programs.analysis.lion_k import SQUARE
 from search.evidence.analysis.family import found_family
 from search.evidence.analysis.properties import all_properties
 from search.evidence.analysis.sheet import Analysis, SheetSection, SheetTable
-from search.evidence.analysis.stability import Cell, stability
+from search.evidence.analysis.stability import ROOM, stability
 
 LEVEL = 0.02  # of the loss: a smaller difference to AdamW is none
-NARROW = 3.0  # a best learning rate that is nearer to the edge of divergence has little room
 
 
 def section(analysis: Analysis) -> SheetSection:
@@ -44,12 +43,15 @@ def _when(analysis: Analysis) -> str:
 
 def _begin(analysis: Analysis) -> str:
     ours = analysis.of(stability).ours
-    best: Cell = ours.best
-    highest = ours.highest_stable(best.weight_decay)
+    cell = ours.with_room
+    highest = ours.highest_stable(cell.weight_decay)
     if highest is None:
         return "no setting found that trains"
-    decay = f", weight decay {best.weight_decay:.2g}" if best.weight_decay is not None else ", it has no weight decay"
-    return f"learning rate {best.learning_rate:.2g}{decay}, warm-up and cosine; it trains up to {highest:.2g}"
+    decay = "it has no weight decay" if cell.weight_decay is None else f"weight decay {cell.weight_decay:.2g}"
+    return (
+        f"learning rate {cell.learning_rate:.2g}, {decay}, warm-up and cosine: loss {cell.loss:.4f}, and room up to"
+        f" {highest:.2g}"
+    )
 
 
 def _batch(analysis: Analysis, known: Mapping[str, str]) -> str:
@@ -77,7 +79,7 @@ def _not(analysis: Analysis, known: Mapping[str, str]) -> str:
         "there is no schedule to zero: it keeps its speed when gradients end": "keeps its speed"
         in known["zero gradients"],
         "the learning rate cannot be tuned: the best is near the edge": highest is not None
-        and highest < NARROW * ours.best.learning_rate,
+        and highest < ROOM * ours.best.learning_rate,
         "parameters are cut into shards: it looks at whole tensors": known["reach"] != "each weight by itself",
         "losses are rescaled on the way": known["scaling of the loss"] != "invariant",
         "gradients may overflow": "stay broken" in known["an infinite gradient"],

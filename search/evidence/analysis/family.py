@@ -92,9 +92,8 @@ def constraint_runs(analysis: Analysis) -> list[ConstraintRun]:
 
 def _last(task: Task, program: Program, seed: int) -> np.ndarray:
     """Return the weights `[P]` at the end of a training."""
-    for moment in walk(task, [program], seed):
-        w = moment.w[0]
-    return w
+    *_, last = (moment.w for moment in walk(task, [program], seed))
+    return np.asarray(last[0])
 
 
 class _Followed:

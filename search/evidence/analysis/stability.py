@@ -30,6 +30,7 @@ RATES, DECAYS = range(-2, 4), range(-1, 2)  # exponents: half decades of the lea
 LOWEST, HIGHEST, MOST_DECAY = -10, 16, 5
 NO_DECAY = -99  # in place of an exponent
 HALVINGS = 3  # of the half decade in which the edge of divergence lies
+ROOM = 3.0  # from a learning rate to the edge of divergence, where people begin
 DIRECTIONS = 16  # random perturbations of the result
 PERTURBATIONS = (0.05, 0.2)  # their length over that of the weights at the start
 
@@ -60,6 +61,13 @@ class StabilityMap(NamedTuple):
         most = stable_loss(self.best.loss, self.untrained)
         rates = (c.learning_rate for c in self.cells if c.weight_decay == decay and c.loss < most)
         return max(rates, default=None)
+
+    @property
+    def with_room(self) -> Cell:
+        """The cell of the lowest loss among those far below the edge, `ROOM` times at least; the best without any."""
+        edges = {decay: self.highest_stable(decay) or 0.0 for decay in self.decays}
+        cells = (c for c in self.cells if c.learning_rate * ROOM <= edges[c.weight_decay])
+        return min(cells, key=lambda cell: cell.loss, default=self.best)
 
     @property
     def decays(self) -> list[float | None]:

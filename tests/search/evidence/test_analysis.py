@@ -18,10 +18,12 @@ from programs.analysis.properties import Subject
 from programs.hyperparameters import decay_of, learning_rate_of, with_decay, with_learning_rate
 
 from proxy_tasks import Outcome, Replica, configured_process, get_task, train
+from proxy_tasks.outcome import Status
 from proxy_tasks.trainer import validation_losses
 
 from search.commands import analyze, terminal
 from search.commands.analyze import data_sheet
+from search.commands.output import Form, write
 from search.evidence.analysis import family, properties, stability
 from search.evidence.analysis.advice import section as advice
 from search.evidence.analysis.family import ConstraintRun, constraint_runs
@@ -55,7 +57,8 @@ class Judge(PretendingEvaluator):
 
     def _outcome(self, program: Program) -> Outcome:
         loss = self._loss(learning_rate_of(program) or 0.0, decay_of(program) or 0.0)
-        return Outcome("diverged" if math.isinf(loss) else "ok", None if math.isinf(loss) else -loss, [], 1, 0.0)
+        status = Status.DIVERGED if math.isinf(loss) else Status.OK
+        return Outcome(status, None if math.isinf(loss) else -loss, [], SHORT.steps, 0.0)
 
 
 def bowl(rate: float, decay: float) -> float:
@@ -86,6 +89,7 @@ def test_a_map_grows_to_the_best_and_to_the_edge(store: Store, monkeypatch: pyte
     highest = found.highest_stable(found.best.weight_decay)
     assert highest is not None and 2.0 / 10 ** (1 / 16) < highest <= 2.0
     assert 0.0 in found.decays
+    assert found.with_room.learning_rate * stability.ROOM <= highest and found.with_room.loss < 0.1
 
 
 def test_where_nothing_trains_the_map_ends_and_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +222,7 @@ def test_the_data_sheet_fits_80_columns(
 
 
 def test_the_same_as_json(made: dict[str, SheetSection], capsys: pytest.CaptureFixture[str]) -> None:
-    analyze.write(analyze.Form.JSON, "analyze", "x.db", analyze._tables(made))
+    write(Form.JSON, "analyze", "x.db", analyze._tables(made))
     tables = json.loads(capsys.readouterr().out)["tables"]
     assert list(tables) == [
         "sentences", "properties", "neighbours", "constraint", "stability", "edges", "sharpness", "advice",
