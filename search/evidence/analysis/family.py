@@ -20,13 +20,12 @@ from programs.analysis.lion_k import LionK, lion_k
 from programs.analysis.properties import Subject
 from programs.hyperparameters import with_decay
 from programs.layout import Layout
-from programs.program import Program
 
 from proxy_tasks import Task, configured_process
 
 from search.evidence.analysis.sheet import Analysis, SheetSection, SheetTable
 from search.evidence.analysis.stability import stability
-from search.evidence.analysis.walk import start, training_losses, walk
+from search.evidence.analysis.walk import start, trained, training_losses, walk
 
 NEIGHBOURS = 4  # of the zoo that are shown
 POINTS = 40  # of a training, at which the Lyapunov function is computed
@@ -71,7 +70,7 @@ def constraint_runs(analysis: Analysis) -> list[ConstraintRun]:
         return []
     task, seed, layout = analysis.task, analysis.seeds[0], analysis.task.load()[1].layout
     with configured_process():
-        free = _last(task, with_decay(best.program, 0.0), seed)
+        (free,) = trained(task, [with_decay(best.program, 0.0)], seed)
         unit = lion_k(Subject(with_decay(best.program, 1.0)))
         assert unit is not None
         assert unit.radius is not None
@@ -88,12 +87,6 @@ def constraint_runs(analysis: Analysis) -> list[ConstraintRun]:
             for one, (setting, decay) in zip(followed, settings.items(), strict=True)
             if one.is_bounded
         ]
-
-
-def _last(task: Task, program: Program, seed: int) -> np.ndarray:
-    """Return the weights `[P]` at the end of a training."""
-    *_, last = (moment.w for moment in walk(task, [program], seed))
-    return np.asarray(last[0])
 
 
 class _Followed:

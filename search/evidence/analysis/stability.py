@@ -22,7 +22,7 @@ from proxy_tasks import configured_process
 from proxy_tasks.trainer import validation_losses
 
 from search.evidence.analysis.sheet import Analysis, SheetSection, SheetTable, finite
-from search.evidence.analysis.walk import start, training_losses, walk
+from search.evidence.analysis.walk import start, trained, training_losses
 from search.settings.baselines import TORCH_ADAMW
 from search.settings.tasks import TaskSeeds
 
@@ -178,8 +178,7 @@ def _sharpness(analysis: Analysis, maps: Iterable[StabilityMap]) -> dict[str, di
     maps, seed = list(maps), analysis.seeds[0]
     origin = start(analysis.task, seed)
     with configured_process():
-        for moment in walk(analysis.task, [one.best.program for one in maps], seed):
-            ends = moment.w
+        ends = trained(analysis.task, [one.best.program for one in maps], seed)
         found = {}
         for one, w in zip(maps, ends, strict=True):
             directions = np.random.default_rng(seed).normal(size=(DIRECTIONS, len(w)))

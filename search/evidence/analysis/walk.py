@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -56,6 +57,12 @@ def walk(task: Task, programs: Sequence[Program], seed: int) -> Iterator[Moment]
         with torch.no_grad():
             rules.step(torch.tensor([rate]), torch.tensor([step]))
         yield Moment(step, float(rate), *(x[:, :total].double().numpy()[order] for x in (rows.g, w)))
+
+
+def trained(task: Task, programs: Sequence[Program], seed: int) -> np.ndarray:
+    """Return the weights at the end of trainings, `[R, P]`. To be called in a configured process."""
+    (last,) = deque(walk(task, programs, seed), maxlen=1)
+    return last.w
 
 
 def training_losses(task: Task, weights: np.ndarray) -> np.ndarray:

@@ -30,7 +30,7 @@ from search.evidence.analysis.family import ConstraintRun, constraint_runs
 from search.evidence.analysis.sections import SECTIONS, chosen_sections
 from search.evidence.analysis.sheet import Analysis, SheetSection
 from search.evidence.analysis.stability import Cell, Stability, StabilityMap
-from search.evidence.analysis.walk import start, walk
+from search.evidence.analysis.walk import start, trained, walk
 from search.results.export import NamedProgram
 from search.settings.settings import Dedup
 from search.settings.tasks import TaskChoice
@@ -123,8 +123,7 @@ def test_weights_are_those_of_the_trainer() -> None:
     data, model = SHORT.load()
     with configured_process():
         outcomes = train(SHORT, [Replica(program, 5) for program in programs])
-        *_, last = walk(SHORT, programs, 5)
-        for outcome, w in zip(outcomes, last.w, strict=True):
+        for outcome, w in zip(outcomes, trained(SHORT, programs, 5), strict=True):
             row = model.initial_row(5)[None].clone()
             row[0, : len(w)] = row.new_tensor(w)
             (loss,) = validation_losses(data, model.losses, model.parameters(row))
