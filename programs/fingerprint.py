@@ -137,6 +137,11 @@ def fingerprint(program: Program, bits: int = DEFAULT_BITS) -> Fingerprint:
     return Fingerprint(_key(run, guarded, bits, rejection or ""), rejection, _size(run.updates))
 
 
+def probe_updates(program: Program) -> np.ndarray:
+    """Return the updates of all steps on the larger of the fixed problems, [steps, 3, P], as fingerprints have them."""
+    return _run(program, _problem(larger=True), len(SCHEDULE), np.float64, infinitesimal_guard=True).updates
+
+
 class _Run(NamedTuple):
     """The updates of all steps, [steps, 3, P], and the states after each."""
 

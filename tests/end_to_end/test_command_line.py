@@ -169,7 +169,19 @@ def test_tasks_and_zoo(server: ForkServer, folder: Path) -> None:
 
 def test_help(server: ForkServer, folder: Path) -> None:
     out = looked(server, folder, "--help")
-    for command in ("run", "status", "leaderboard", "show", "lineage", "failures", "eval", "export", "tasks", "zoo"):
+    for command in (
+        "init",
+        "run",
+        "status",
+        "leaderboard",
+        "show",
+        "lineage",
+        "eval",
+        "analyze",
+        "export",
+        "tasks",
+        "zoo",
+    ):
         assert command in out
     assert "--set" in looked(server, folder, "run", "--help")
 
@@ -303,6 +315,8 @@ BAD = [
     ),
     (("eval", "x" * 300), "neither an ID, nor a file, nor SEARCH:BASELINE, nor in the zoo"),
     (("eval", "adamw", "--task", "cifar"), "unknown task 'cifar'; `optsearch tasks` lists all: digits_mlp"),
+    (("analyze", "adamw", "--sections", "plots"), "--sections: no section 'plots'; there are properties, family"),
+    (("analyze", "nothing_of_this_name"), "neither an ID, nor a file, nor SEARCH:BASELINE, nor in the zoo"),
     (("eval", "adamw", "--seeds", "0"), "--seeds"),
     (("eval", "adamw", "--steps", "many"), "--steps"),
     (("eval", "adamw", "--steps", "1e3"), "'--steps': '1e3' is not a whole number from 1 to 10000000"),

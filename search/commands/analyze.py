@@ -1,0 +1,117 @@
+"""The command `optsearch analyze`."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Annotated, Any
+
+import typer
+
+from proxy_tasks import get_task
+
+from search.commands.options import RESULTS, JsonOption, ProgramArgument, StoreOption, allow_user_modules, numeric
+from search.commands.output import Form, Table, write
+from search.commands.progress import counting_trainings
+from search.commands.terminal import console, describe, show_table
+from search.evidence.analysis.sections import SECTIONS, chosen_sections
+from search.evidence.analysis.sheet import Analysis, SheetSection, SheetTable
+from search.results.export import NamedProgram
+from search.results.programs import named_program
+from search.settings import limits
+from search.settings.seeds import tuning_seeds
+from search.settings.settings import Dedup
+from search.settings.tasks import TaskChoice
+from search.store import Store, open_store
+from search.training.inline import InlineEvaluator
+from search.training.service import TrainingService
+
+BATCH = 256
+DEDUP = Dedup()
+
+
+def command(
+    program: ProgramArgument,
+    task: Annotated[
+        str, typer.Option(help="A built-in task (`optsearch tasks` lists them), or your own as module:function.")
+    ] = "digits_mlp",
+    sections: Annotated[
+        str,
+        typer.Option(metavar="NAMES|all", help="Of properties, family, stability, advice, with commas between them."),
+    ] = "all",
+    seeds: Annotated[
+        int, typer.Option(**numeric(limits.SEEDS), help="Number of seeds, those that searches train on.")
+    ] = 2,
+    steps: Annotated[
+        int | None, typer.Option(**numeric(limits.STEPS), help="Training steps instead of the task's own.")
+    ] = None,
+    store: StoreOption = RESULTS,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the data sheet of an optimizer: what kind of rule it is, and how it behaves. Trainings are kept."""
+    allow_user_modules()
+    names = chosen_sections(sections)
+    get_task(task)
+    choice = TaskChoice(name=task, steps=steps, seeds=seeds)
+    with named_program(program, store) as (found, _), closing(open_store(store, create=True)) as database:
+        made = data_sheet(found, choice, names, database)
+        if as_json:
+            write(Form.JSON, "analyze", store, _tables(made))
+        else:
+            on = choice.task
+            console.print(f"{found.name}: {describe(found.program)}; {on.name}: {on.steps} steps of {on.batch_size}\n")
+            _show(made)
+
+
+def data_sheet(
+    found: NamedProgram, choice: TaskChoice, sections: list[str], database: Store
+) -> dict[str, SheetSection]:
+    """Return sections of the data sheet of a program, by name.
+
+    Args:
+        found: the program.
+        choice: the task and the number of seeds, on which its constants are looked for.
+        sections: names of `SECTIONS`.
+        database: keeps all trainings.
+    """
+    service = TrainingService(database, InlineEvaluator(), BATCH, DEDUP)
+    on = choice.task_seeds
+    analysis = Analysis(found.name, found.program, on.task, tuning_seeds(choice.seeds), service)
+    with counting_trainings(service):
+        return {name: SECTIONS[name](analysis) for name in sections}
+
+
+# --- what is printed -------------------------------------------------------------------------------------------------
+
+
+def _tables(made: dict[str, SheetSection]) -> list[Table]:
+    """Return all tables, those of the sentences first."""
+    columns = ("section", "sentence")
+    sentences = [dict(zip(columns, (n, s), strict=True)) for n, section in made.items() for s in section.sentences]
+    tables = [Table(t.name, t.columns, t.rows) for section in made.values() for t in section.tables]
+    return [Table("sentences", columns, sentences), *tables]
+
+
+def _show(made: dict[str, SheetSection]) -> None:
+    for section in made.values():
+        for sentence in section.sentences:
+            console.print(sentence)
+        for table in map(_shown, section.tables):
+            rows = [[_text(row.get(column)) for column in table.columns] for row in table.rows]
+            show_table(table.title, table.columns, rows, table.left)
+
+
+def _shown(table: SheetTable) -> SheetTable:
+    """Return a table with a column for each value of what is shown across; rows that are not complete are left out."""
+    if not table.across:
+        return table
+    first, across, value = table.columns
+    heads = {row[across]: f"{across} {_text(row[across])}" for row in table.rows}
+    rows: dict[Any, dict[str, Any]] = {}
+    for row in table.rows:
+        rows.setdefault(row[first], {first: row[first]})[heads[row[across]]] = row[value]
+    complete = [row for row in rows.values() if len(row) == len(heads) + 1]
+    return table._replace(columns=(first, *heads.values()), rows=complete)
+
+
+def _text(value: Any) -> str:
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
