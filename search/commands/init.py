@@ -22,39 +22,56 @@ TASK_FILE = "task.py"
 _READ_BY = {".": "run", "comparisons": "compare", "funnels": "select"}  # the command that reads the configs of a folder
 
 TASK = '''\
-"""What programs are trained on: data, a model, and how long a training is. Everything here is yours to change."""
+"""What programs are trained on: data, a model, a loss, and how long a training is. All of it is yours to change."""
 
 import math
 
 import torch
 from torch import nn
 
-from proxy_tasks import Task
-from proxy_tasks.datasets import Dataset
+from proxy_tasks import UserTask
 
 
-def points(number=600, noise=0.15):
-    """Return two spirals, which are to be told apart: x [N, 2], y [N]; one half to train on, one to validate."""
-    generator = torch.Generator().manual_seed(0)  # the data must be the same each time
+def spirals(number, noise, seed):
+    """Return points of two spirals, [N, 2], and to which each belongs, [N]. The data must be the same each time."""
+    generator = torch.Generator().manual_seed(seed)
     label = torch.arange(number) % 2
     angle = 3 * math.pi * torch.rand(number, generator=generator).sqrt()
     turned = angle + math.pi * label
     x = torch.stack([angle * turned.cos(), angle * turned.sin()], dim=1) / 5
-    x = x + noise * torch.randn(number, 2, generator=generator)
-    half = number // 2
-    return Dataset(x[:half], label[:half], x[half:], label[half:], classes=2)
+    return x + noise * torch.randn(number, 2, generator=generator), label
 
 
-def net(dataset, width=16):
-    """Return any nn.Module. It is built again for each seed."""
-    return nn.Sequential(
-        nn.Linear(2, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, dataset.classes)
+class Net(nn.Module):
+    """The model: any nn.Module. It is made again under each seed."""
+
+    def __init__(self, width=16):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(2, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 2)
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def accuracy(output, y):
+    """Shown beside the fitness, which is minus the validation loss; nothing is selected by it."""
+    return (output.argmax(-1) == y).float().mean()
+
+
+def task(noise=0.15):
+    """Return the task."""
+    return UserTask(
+        "spirals",
+        model=Net,
+        train=spirals(300, noise, seed=0),
+        valid=spirals(300, noise, seed=1),
+        loss=nn.CrossEntropyLoss(),
+        metric=accuracy,
+        steps=200,
+        batch_size=64,
     )
-
-
-def task():
-    """Return the task, by the names of these functions. The loss of labels is the cross-entropy."""
-    return Task("spirals", dataset="task:points", model="task:net", steps=200, batch_size=64)
 '''
 
 CONFIG = """\
@@ -63,13 +80,12 @@ CONFIG = """\
 name: {name}
 tasks:
   - name: task:task                # module:function; or a built-in task, which `optsearch tasks` lists
-    seeds: {{first: 1, most: 8}}     # a promising program is trained on 2, 4 and 8
-    # data: {{noise: 0.1}}           # arguments of the function `points`
-    # model: {{width: 32}}           # arguments of the function `net`
+    # seeds: {{first: 1, most: 8}}   # a promising program is trained on 2, 4 and 8; without this up to 16
+    # data: {{noise: 0.1}}           # arguments of the function `task`
+    # model: {{width: 32}}           # arguments of the class `Net`
 budget: {{programs: 300}}            # a minute; thousands find more, and raising it goes on from here
 strategy:
   start: torch_adamw               # `optsearch zoo` lists others; a list starts from several
-  start_tuned: true                # from the constants that tuning found for the baseline of this name
 language: extended                 # `paper` for fewer functions; for functions of yours beside these:
 # language: {{set: extended, functions: mine.py}}
 baselines: [torch_adamw, adamw]    # tuned first, so that a gain is no better learning rate
