@@ -7,7 +7,7 @@ Nothing is printed unless it is asked for, and wrong input raises an `InputError
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
@@ -84,7 +84,6 @@ def run(
     settings: Settings | Mapping[str, Any] | str | Path,
     changes: Mapping[str, Any] | None = None,
     *,
-    progress: Callable[[Progress], None] | None = None,
     callbacks: Iterable[Callback] = (),
     show: bool = False,
 ) -> Result:
@@ -96,10 +95,8 @@ def run(
     Args:
         settings: the path of a YAML file, the same as a dictionary, or `Settings`.
         changes: to these settings, by key: `{"budget.programs": 1000}`.
-        progress: called when the search is about to begin and after every commit, from the thread of this call, with
-            where it stands; the object is the same each time.
         callbacks: told when births begin, after every commit and at the end, as the setting `log` is. What one raises
-            ends that callback and not the search; what `progress` raises ends the run.
+            ends that callback and not the search.
         show: whether to show the line of progress that the command shows.
 
     Returns:
@@ -111,15 +108,15 @@ def run(
         KeyboardInterrupt: at the second interruption.
     """
     with usual_torch():
-        return _run(_chosen(settings, changes or {}), progress or (lambda _: None), callbacks, show)
+        return _run(_chosen(settings, changes or {}), callbacks, show)
 
 
-def _run(chosen: Settings, progress: Callable[[Progress], None], callbacks: Iterable[Callback], show: bool) -> Result:
+def _run(chosen: Settings, callbacks: Iterable[Callback], show: bool) -> Result:
     load_tasks(chosen.all_tasks)
     store = database.open_store(chosen.store, create=True)
     try:
         with training_beside(store, chosen.evaluator, warn=show) as evaluator:
-            driver = Driver(chosen, store, evaluator, progress, [*open_logs(chosen, store), *callbacks])
+            driver = Driver(chosen, store, evaluator, callbacks=[*open_logs(chosen, store), *callbacks])
             verdict = None
             try:
                 with shown(driver, driver.report) if show else nullcontext():

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +21,8 @@ from programs.liveness import live_functions
 from programs.ops import OPS
 
 import search
-from search import InputError, Progress, Results, Settings, open_store, run
+from search import Callback, InputError, Progress, Results, Settings, open_store, run
+from search.store import ProgramRow
 from search.store import open_store as open_database
 from search.store.rows import VIEWS
 from search.store.tables import SelectionRow, SimplificationRow
@@ -108,12 +109,27 @@ def test_a_run_ends_with_a_verdict(tmp_path: Path) -> None:
     with run(settings).results as results:
         (found,) = results.verdicts()
     assert found.births == BIRTHS and found.baseline == "adamw" and found.seeds in (8, 16, 32, 64)
-    stopped = run(settings, {"budget.programs": BIRTHS + 8}, progress=_stop)
+    stopped = run(settings, {"budget.programs": BIRTHS + 8}, callbacks=[Told(_stop)])
     with stopped.results as results:
         assert not stopped.finished and stopped.verdict is None and results.verdicts() == [found]
     result = run(settings, {"budget.programs": BIRTHS + 8})
     with result.results:
         assert result.verdict is not None and result.verdict.births == BIRTHS + 8
+
+
+class Told(Callback):
+    """Calls a function after every commit."""
+
+    def __init__(self, function: Callable[[Progress], None]) -> None:
+        self._function = function
+
+    def on_commit(self, births: Sequence[ProgramRow], progress: Progress) -> None:
+        self._function(progress)
+
+
+class StoppedAtOnce(Callback):
+    def on_start(self, settings: Settings, progress: Progress) -> None:
+        _stop(progress)
 
 
 def _stop(_: Progress) -> None:
@@ -123,13 +139,13 @@ def _stop(_: Progress) -> None:
 def test_nothing_is_printed_unless_asked_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     births: list[int] = []
     settings = settings_in(tmp_path, evaluator={"kind": "inline", "batch": 4, "lookahead": 2, "workers": 3})
-    run(settings, progress=lambda progress: births.append(progress.births)).results.close()
+    run(settings, callbacks=[Told(lambda progress: births.append(progress.births))]).results.close()
     assert capfd.readouterr() == ("", ""), "not even the warning about idle workers"
     assert births == sorted(births) and births[-1] == BIRTHS and len(births) > 5
     assert "workers will idle" in (tmp_path / "results.log").read_text()
-    run(settings, {"budget.programs": BIRTHS + 20}, progress=lambda _: births.append(0), show=True).results.close()
+    run(settings, {"budget.programs": BIRTHS + 20}, show=True).results.close()
     out, err = capfd.readouterr()
-    assert out == "" and f"{BIRTHS + 20} programs" in err and births[-1] == 0
+    assert out == "" and f"{BIRTHS + 20} programs" in err
 
 
 def test_an_interruption_drains_and_the_same_call_goes_on(tmp_path: Path) -> None:
@@ -141,7 +157,7 @@ def test_an_interruption_drains_and_the_same_call_goes_on(tmp_path: Path) -> Non
             os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
-    with run(settings_in(tmp_path), progress=interrupt).results as results:
+    with run(settings_in(tmp_path), callbacks=[Told(interrupt)]).results as results:
         (entry,) = results.searches()
     assert entry.state == "interrupted" and 0 < entry.births < BIRTHS
     assert signal.getsignal(signal.SIGINT) is before
@@ -158,7 +174,7 @@ def test_the_second_interruption_stops_at_once(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        run(settings_in(tmp_path), progress=interrupt)
+        run(settings_in(tmp_path), callbacks=[Told(interrupt)])
     with run(settings_in(tmp_path)).results as results:
         assert results.searches()[0].state == "finished"
 
@@ -178,7 +194,7 @@ def test_a_search_in_memory() -> None:
 
 
 def test_a_search_without_any_program_has_no_best(tmp_path: Path) -> None:
-    result = run(settings_in(tmp_path), progress=lambda _: os.kill(os.getpid(), signal.SIGINT))  # before the first
+    result = run(settings_in(tmp_path), callbacks=[StoppedAtOnce()])
     with result.results:
         assert not result.finished and result.progress.births == 0
         assert result.best is None and result.leaderboard() == []
