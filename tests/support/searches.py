@@ -74,7 +74,7 @@ class PretendingEvaluator:
         self.jobs.append(job)
         self.submitted.append(job)
 
-    def collect(self, timeout: float) -> list[FinishedJob]:  # noqa: ARG002 - of the interface
+    def collect(self, timeout: float) -> list[FinishedJob]:
         if not self.jobs or self._rng.random() < 0.2:
             return []
         if self._left <= 0:

@@ -51,7 +51,7 @@ class Judge(PretendingEvaluator):
         super().__init__()
         self._loss = loss
 
-    def collect(self, timeout: float) -> list[FinishedJob]:  # noqa: ARG002 - of the interface
+    def collect(self, timeout: float) -> list[FinishedJob]:
         job: Job = self.jobs.pop()
         return [FinishedJob(job.number, [self._outcome(r.program) for r in job.replicas if isinstance(r, Replica)])]
 

@@ -51,7 +51,7 @@ class JudgingEvaluator(PretendingEvaluator):
         super().__init__()
         self._judge = judge
 
-    def collect(self, timeout: float) -> list[FinishedJob]:  # noqa: ARG002 - of the interface
+    def collect(self, timeout: float) -> list[FinishedJob]:
         if not self.jobs:
             return []
         job: Job = self.jobs.pop()

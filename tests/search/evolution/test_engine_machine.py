@@ -73,7 +73,7 @@ class Workers:
         self.submitted.append(job)
         self.pieces.submit(job)
 
-    def collect(self, timeout: float) -> list[FinishedJob]:  # noqa: ARG002 - of the interface
+    def collect(self, timeout: float) -> list[FinishedJob]:
         finished, self._finished = self._finished, []
         return finished
 

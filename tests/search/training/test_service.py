@@ -124,7 +124,7 @@ def test_failures_of_programs_are_no_reason_to_stop(tmp_path: Path) -> None:
 class LastFirst(Failing):
     """Answers the job that came last."""
 
-    def collect(self, timeout: float) -> list[FinishedJob]:  # noqa: ARG002 - of the interface
+    def collect(self, timeout: float) -> list[FinishedJob]:
         job = self.jobs.pop()
         return [FinishedJob(job.number, [self.outcome(job, r) for r in job.replicas])]
 
