@@ -14,15 +14,15 @@ process a name has one meaning, since programs know functions by their names.
 from __future__ import annotations
 
 import ast
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from programs.errors import InputError
 from programs.kinds import ANY
+from programs.later import np
 from programs.ops import OPS, USER, Op, digest, largest
 from programs.program import MAX_TEXT, Program, parse
 
@@ -34,10 +34,10 @@ _NAME = r"[a-z][a-z0-9_]{0,39}"
 _OF_TENSORS = ("maximum", "minimum")  # torch calls these with tensors only
 # The code of torch in the table takes tensors, and jax has no such function.
 _INTERP = "(1 - {2}) * {0} + {2} * {1}", "(1.0f - {2}) * {0} + {2} * {1}", lambda x, y, a: (1 - a) * x + a * y
-_LARGEST = float(np.finfo(np.float32).max)
+_LARGEST = (2 - 2.0**-23) * 2.0**127  # of float32
 _OPERATORS = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div", ast.Pow: "power"}
 _COMPARISONS: dict[type[ast.cmpop], tuple[str, Callable[..., Any]]] = {
-    ast.Lt: ("<", np.less), ast.LtE: ("<=", np.less_equal), ast.Gt: (">", np.greater), ast.GtE: (">=", np.greater_equal)
+    ast.Lt: ("<", operator.lt), ast.LtE: ("<=", operator.le), ast.Gt: (">", operator.gt), ast.GtE: (">=", operator.ge)
 }  # fmt: skip
 
 

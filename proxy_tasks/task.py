@@ -110,6 +110,8 @@ class Task:
 
     def keys(self, seed: int) -> np.ndarray:
         """Return [steps + 1] 64-bit numbers that what a model draws at each step, and at validation, follows from."""
+        import numpy as np
+
         rng = np.random.default_rng((seed, 2))
         return rng.integers(-(2**63), 2**63, self.steps + 1)
 
@@ -128,7 +130,7 @@ def _load(
 
     data = load_dataset(dataset, dataset_args)
     data = data if device is None else data.on(device)
-    if model == dataset:  # one function of the user's gives both
+    if is_users(model) and model == dataset:  # one function of the user's gives both
         return data, user_model(model, made_by("task", model, dataset_args), data, model_args)
     return data, build_model(model, data, model_args)
 

@@ -13,7 +13,7 @@ from proxy_tasks.named import Args, call
 if TYPE_CHECKING:  # who only asks which tasks there are does not wait for torch
     from torch import Tensor, nn
 
-    from proxy_tasks.datasets import Dataset
+    from proxy_tasks.datasets.dataset import Dataset
 
 
 @dataclass(frozen=True, eq=False)
