@@ -335,7 +335,7 @@ BAD = [
     (("export", "adamw", "--name", "not a name"), "not a name"),
     (("export", "adamw", "--name", "class"), "class"),
     # the command itself
-    (("run",), "Missing argument"),
+    (("run",), "search.yaml: cannot be read"),
     (("show", "first"), "'ID'"),
     (("search",), "No such command 'search'"),
     (("status", "--sotre", "x"), "--sotre"),
