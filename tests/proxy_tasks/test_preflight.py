@@ -82,6 +82,12 @@ def test_a_usual_task_passes(write: Write) -> None:
     check_task(get_task(write("usual_task")))
 
 
+def test_a_gradient_that_is_nothing_but_rounding_tells_nothing(write: Write) -> None:
+    """That of a bias whose mean a normalization takes away."""
+    layers = "self.first, self.norm = nn.Linear(3, 8), nn.BatchNorm1d(8); self.out = nn.Linear(8, 2)"
+    assert check_task(get_task(write("normal", init=layers, forward="self.out(self.norm(self.first(x)))"))) == ""
+
+
 def test_what_is_not_on_the_replica_axis_is_returned_with_what_it_costs(write: Write) -> None:
     counted = "(setattr(self, 'calls', self.calls + 1), self.out(x) * self.calls)[1]"
     name = write("counting_calls", init="self.calls = 0", forward=counted)

@@ -109,7 +109,7 @@ def test_a_run_ends_with_a_verdict(tmp_path: Path) -> None:
     with run(settings).results as results:
         (found,) = results.verdicts()
     assert found.births == BIRTHS and found.baseline == "adamw" and found.seeds in (8, 16, 32, 64)
-    stopped = run(settings, {"budget.programs": BIRTHS + 8}, callbacks=[Told(_stop)])
+    stopped = run(settings, {"budget.programs": BIRTHS + 8}, callbacks=[StoppedAtOnce()])
     with stopped.results as results:
         assert not stopped.finished and stopped.verdict is None and results.verdicts() == [found]
     result = run(settings, {"budget.programs": BIRTHS + 8})
