@@ -184,10 +184,10 @@ def from_model_to_optimizer(folder: Path, commands: Path, task: str, programs: i
     optsearch = commands / "optsearch"
     config = f"tasks: mine:{task}\nbudget: {{programs: {programs}}}\nevaluator: {{workers: 2}}\n"
     (folder / f"{task}.yaml").write_text(config, encoding="utf-8")
-    run(folder, optsearch, "run", f"{task}.yaml")
+    said = run(folder, optsearch, "run", f"{task}.yaml")
+    print("           ", said[said.index("verdict: ") :].split("\n\n")[0])
     asked = ("--search", task, "--json", "--limit", "1")
-    (best,) = json.loads(run(folder, optsearch, "leaderboard", *asked))["leaderboard"]
-    print("           ", json.loads(run(folder, optsearch, "status", "--json"))["searches"][-1].get("verdict"))
+    (best,) = json.loads(run(folder, optsearch, "leaderboard", *asked))["tables"]["leaderboard"]
     run(folder, optsearch, "simplify", best["id"], "--config", f"{task}.yaml", "--seeds", "4", "-o", "simple.txt")
     run(folder, optsearch, "export", best["id"], "-o", "found.py")
     model, dataset = MODELS[task]

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -219,7 +219,7 @@ SOFTSIGN = "def softsign(x):\n    return x / (1 + abs(x))\n"
 
 def config_in(folder: Path, **changes: Any) -> Path:
     """A file of settings beside a file of functions, to which its path is relative."""
-    settings = settings_in(folder, language={"set": "paper", "functions": "mine.py"}, budget={"programs": 12}) | changes
+    settings = settings_in(folder, language={"set": "paper", "functions": "mine.py"}, budget={"programs": 40}) | changes
     settings["strategy"] = {"kind": "random", "lengths": [40]}  # so that nearly all functions are drawn
     (folder / "mine.yaml").write_text(yaml.safe_dump(settings))
     return folder / "mine.yaml"
@@ -235,10 +235,13 @@ def test_a_search_with_functions_of_the_users(tmp_path: Path, forget: Callable[[
     with open_store(tmp_path / "results.db") as results:
         rows = rows_of_query(results.store, "SELECT id FROM program WHERE genome LIKE '%softsign%'")
         named = [results.named_program(row["id"]) for row in rows]
-        called = next(found for found in named if "softsign" in live_functions(found.program))
-        assert called.entry is not None
-        assert "softsign(x) is x / (1.0 + torch.abs(x)" in " ".join(results.export(called.entry.id).split())
-        assert results.export(called.entry.id, "dsl").startswith(f"{SOFTSIGN}\n\ndef train(")
+        called = [found.entry.id for found in named if found.entry and "softsign" in live_functions(found.program)]
+        texts = []
+        for program_id in called:
+            with suppress(InputError):  # a random program may amplify rounding, and is not exported
+                texts.append(results.export(program_id))
+        assert texts and all("softsign(x) is x / (1.0 + torch.abs(x)" in " ".join(text.split()) for text in texts)
+        assert results.export(called[0], "dsl").startswith(f"{SOFTSIGN}\n\ndef train(")
     for other, said in (
         (SOFTSIGN.replace("return", "return  "), ""),
         (SOFTSIGN.replace("1 +", "2 +"), r"search 'tiny': softsign is 'x / \(1 .*' there and 'x / \(2 .*' here; "),
