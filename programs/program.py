@@ -127,7 +127,7 @@ def _statement(node: ast.stmt, source: str) -> tuple[Statement, list[ast.expr]]:
     target = node.targets[0]
     if len(node.targets) > 1 or not isinstance(target, ast.Name):
         raise _error(node, source, "expected one variable on the left of '='")
-    if target.id in OPS and OPS[target.id].set != USER:  # a user's function may be called as somebody's variable
+    if target.id in OPS and OPS[target.id].set != USER:  # a variable may have the name of a user-defined function
         raise _error(target, source, f"'{target.id}' is a function; expected the name of a variable on the left of '='")
     if not re.fullmatch(r"[A-Za-z_]\w*", target.id, re.ASCII):
         raise _error(target, source, "names of variables are ASCII letters, digits and '_'")

@@ -31,7 +31,8 @@ from search.results.text import verdict_in_words
 from search.settings.settings import Settings
 from search.settings.settings_file import SettingsFile, check_settings, set_value
 from search.settings.tasks import load_tasks
-from search.store.views import LeaderboardEntry, VerdictEntry
+from search.store.evidence_views import VerdictEntry
+from search.store.views import LeaderboardEntry
 from search.training.session import training_beside
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
@@ -39,11 +40,11 @@ class _Inputs(NamedTuple):
     keys: Tensor
 
 
-class Replicas:
+class Replicas(ABC):
     """Replicas of a module.
 
     Args:
-        objective: the module with its loss; nobody else may use it.
+        objective: the module with its loss, for these replicas alone.
         nature: what the loss depends on.
 
     Attributes:
@@ -73,8 +74,9 @@ class Replicas:
         if self._objective.training is not is_training:
             self._objective.train(is_training)
 
+    @abstractmethod
     def _computed(self, inputs: _Inputs, x: Tensor, y: Tensor, is_training: bool) -> Tensor:
-        raise NotImplementedError
+        """Return the losses, and write the state in training."""
 
 
 class Together(Replicas):

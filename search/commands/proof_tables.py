@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from search.commands.terminal import number, show_table
-from search.store.views import ProofEntry
+from search.store.evidence_views import ProofEntry
 from search.training.statistics import signs
 
 

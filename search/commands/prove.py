@@ -27,8 +27,9 @@ from search.settings.meaning import VERSIONS, meaning_of_tasks, refuse_changes
 from search.settings.settings import Dedup, EvaluatorSettings
 from search.store import ProofRow, open_store
 from search.store.encoding import clean_number
+from search.store.evidence_views import OpeningEntry
 from search.store.proofs import finish_proof, open_locked, passed_funnel
-from search.store.views import OpeningEntry, ProgramEntry
+from search.store.views import ProgramEntry
 from search.training.service import TrainingService
 from search.training.session import interrupt, on_signals, training_beside
 from search.training.statistics import Difference, p_of

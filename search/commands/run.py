@@ -74,7 +74,9 @@ def live_report(settings: Settings, port: int) -> Iterator[None]:
     from search.report.live import serving  # here: plotly and templates are for those who look
 
     if sqlite_file(engine_of(settings.store)) is None and settings.store.startswith("sqlite"):
-        raise InputError(f"--live: nobody else can read {settings.store}, which is in memory; name a file with --store")
+        raise InputError(
+            f"--live: {settings.store} is in memory, where no other process can read it; name a file with --store"
+        )
     with serving(settings.store, settings.name, port) as url:
         console.print(f"live report: {url} (for browsers of this machine; ends with the run)", soft_wrap=True)
         yield

@@ -21,8 +21,9 @@ from search.results.queries import Duplicates
 from search.results.results import Results, open_results
 from search.results.text import change, interrupted_proof, printable
 from search.settings.baselines import adamw_among
+from search.store.evidence_views import FunnelEntry, OpeningEntry, ProofEntry
 from search.store.keys import Answer
-from search.store.views import BaselineEntry, FunnelEntry, LineageEntry, OpeningEntry, ProgramEntry, ProofEntry
+from search.store.views import BaselineEntry, LineageEntry, ProgramEntry
 
 EXAMPLES = 5  # ids of duplicates that are named
 

@@ -10,9 +10,10 @@ from search.commands.terminal import console, estimate, number, show_table
 from search.results.queries import AskedOutside
 from search.results.results import Results, SearchDriver, open_results
 from search.results.text import printable, verdict_line
+from search.store.evidence_views import MetaValidationEntry, VerdictEntry
 from search.store.keys import SearchState
 from search.store.rows import Row, columns_of
-from search.store.views import LeaderboardEntry, MetaValidationEntry, ProgressEntry, SearchEntry, VerdictEntry
+from search.store.views import LeaderboardEntry, ProgressEntry, SearchEntry
 
 POINTS = 8  # rows in the table over births
 

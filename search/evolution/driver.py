@@ -47,7 +47,7 @@ class Driver:
         store: where it is kept.
         evaluator: where programs are trained; the caller closes it.
         report: called with the progress after every commit.
-        callbacks: told how the search goes; whoever runs it tells them its end.
+        callbacks: told how the search goes; its end is told by the caller of `run`, which knows the verdict.
 
     Attributes:
         report: may be replaced until the run begins.

@@ -8,7 +8,7 @@ from search.report.section import Axis, Cell, DataTable, Figure, Section, missin
 from search.report.source import ReportedSearch
 from search.report.style import MUTED, OURS
 from search.report.text import figures, label, number, plural, rounded, words
-from search.store.views import FunnelEntry
+from search.store.evidence_views import FunnelEntry
 
 MOST_ROWS = 40  # of a stage's table
 

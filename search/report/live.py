@@ -112,7 +112,7 @@ def server_of(page: LivePage, listener: socket.socket) -> ThreadingHTTPServer:
             if self._is_ours():
                 self._answer(200, "text/html", page.html())
 
-        def do_HEAD(self) -> None:  # an open page asks whether there is still somebody to fetch itself from
+        def do_HEAD(self) -> None:  # an open page asks whether it is still served
             if self._is_ours():
                 self._answer(200, "text/html", "")
 

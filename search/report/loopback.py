@@ -1,4 +1,4 @@
-"""Addresses of this machine alone: what is served there has no password, so nobody else may be answered."""
+"""Addresses of this machine alone: what is served there has no password, so no other machine may be answered."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from search.report.section import Axis, Figure, Section, missing
 from search.report.source import ReportedSearch
 from search.report.style import OURS, REFERENCE
 from search.report.text import figures, plural
-from search.store.views import MetaValidationEntry
+from search.store.evidence_views import MetaValidationEntry
 
 MOST_POINTS = 400
 

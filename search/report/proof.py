@@ -10,7 +10,7 @@ from search.report.style import marks_of
 from search.report.text import capitalized, figures, label, number, plural, words
 from search.results.text import interrupted_proof
 from search.settings.baselines import adamw_among
-from search.store.views import ProofEntry
+from search.store.evidence_views import ProofEntry
 
 SURE = 0.05  # p below which a difference counts as more than luck
 _STANDARD_ERRORS = 1.96  # of a 95 % interval

@@ -9,16 +9,8 @@ from programs.program import Program, parse
 
 from search.results.pareto import wants_small
 from search.results.results import Results, tasks_of
-from search.store.views import (
-    BaselineEntry,
-    FunnelEntry,
-    LeaderboardEntry,
-    OpeningEntry,
-    PaceEntry,
-    ProgressEntry,
-    ProofEntry,
-    VerdictEntry,
-)
+from search.store.evidence_views import FunnelEntry, OpeningEntry, ProofEntry, VerdictEntry
+from search.store.views import BaselineEntry, LeaderboardEntry, PaceEntry, ProgressEntry
 
 MOST_LEADERS = 100
 

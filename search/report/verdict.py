@@ -6,7 +6,7 @@ from search.report.section import Cell, DataTable, Section, missing
 from search.report.source import ReportedSearch
 from search.report.text import capitalized, count, number, words
 from search.results.text import in_trainings, verdict_line
-from search.store.views import VerdictEntry
+from search.store.evidence_views import VerdictEntry
 
 
 def verdict(source: ReportedSearch) -> Section:

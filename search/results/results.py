@@ -33,6 +33,15 @@ from search.results.queries import (
 from search.settings.baselines import is_program
 from search.store import Store, open_store
 from search.store.encoding import ForeignDataError
+from search.store.evidence_views import (
+    FunnelEntry,
+    MetaValidationEntry,
+    NoiseEntry,
+    OpeningEntry,
+    ProofEntry,
+    SimplificationEntry,
+    VerdictEntry,
+)
 from search.store.keys import REJECTED, TRAINED, Answer, sql_list
 from search.store.lease import Holder, is_held
 from search.store.proofs import find_opening
@@ -42,21 +51,14 @@ from search.store.views import (
     KNOWN,
     BaselineEntry,
     FailureEntry,
-    FunnelEntry,
     LeaderboardEntry,
     LineageEntry,
-    MetaValidationEntry,
-    NoiseEntry,
-    OpeningEntry,
     PaceEntry,
     ProgramEntry,
     ProgressEntry,
-    ProofEntry,
     ProposalEntry,
     SearchEntry,
-    SimplificationEntry,
     TrainingEntry,
-    VerdictEntry,
     WorkerEntry,
 )
 

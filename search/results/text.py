@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from search.store.keys import Judgement
 
 if TYPE_CHECKING:  # words are the same without a database
+    from search.store.evidence_views import OpeningEntry, VerdictEntry
     from search.store.tables import VerdictRow
-    from search.store.views import OpeningEntry, VerdictEntry
 
 STRATEGIES = {
     "evolution": "evolution of structures",

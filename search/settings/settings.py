@@ -375,7 +375,7 @@ class Settings(Immutable):
     @model_validator(mode="before")
     @classmethod
     def _defaults_by_others(cls, data: Any) -> Any:
-        """Fill in the defaults that depend on other settings, so that whoever reads settings finds what holds."""
+        """Fill in the defaults that depend on other settings, so that stored settings are explicit."""
         strategy = data.get("strategy", {}) if isinstance(data, Mapping) else None
         if not isinstance(strategy, Mapping):
             return data

@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import and_
 
+from search.store.evidence_views import OpeningEntry
 from search.store.store import Store, table_of
 from search.store.tables import NoiseRow, OpeningRow, ProofRow, SelectionRow
-from search.store.views import OpeningEntry
 
 
 def passed_funnel(store: Store, program_id: int) -> SelectionRow | None:

@@ -17,8 +17,8 @@ from programs.errors import InputError
 from search.store import tables  # noqa: F401 - which declares them
 from search.store.connections import location_of
 from search.store.encoding import ForeignDataError
+from search.store.evidence_views import NoiseEntry  # noqa: F401 - which declares these views, and with them all
 from search.store.rows import VIEWS, definition, metadata
-from search.store.views import ProgramEntry  # noqa: F401 - which declares the views
 
 TABLES = {**metadata.tables}
 VERSION_TABLE = "alembic_version"

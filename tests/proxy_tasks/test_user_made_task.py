@@ -22,7 +22,9 @@ from proxy_tasks.datasets import check_repeatable
 from proxy_tasks.datasets.samples import samples_of
 from proxy_tasks.models import user_model
 from proxy_tasks.named import args
+from proxy_tasks.outcome import TorchOptimizer, TorchReplica
 from proxy_tasks.preflight import check_task
+from proxy_tasks.torch_optimizers import train_torch_optimizer
 
 X = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(12) % 2
@@ -225,6 +227,13 @@ def task(seed=0, drawn=False, smoothing=0.0):
 
 def plain():
     return task()
+
+def normalized():
+    x = 3 + torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    y = (x[:, 0] > 3).long()
+    layers = lambda: nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 2))
+    return UserTask("normalized", model=layers, train=(x[:30], y[:30]), valid=(x[30:], y[30:]),
+                    loss=nn.CrossEntropyLoss(), metric=nn.CrossEntropyLoss(), steps=20, batch_size=8)
 """
 
 
@@ -288,6 +297,16 @@ def test_outcomes_have_the_metric(file: Any) -> None:
         module = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
         nn.utils.vector_to_parameters(row[: model.layout.total], module.parameters())
         assert float(one) == pytest.approx(float(accuracy(module(data.valid_x), data.valid_y)))
+
+
+def test_the_metric_is_of_the_same_evaluation_as_the_loss(file: Any) -> None:
+    """With the statistics that each replica has gathered, and without dropout: the loss as a metric is the loss."""
+    task = get_task("user_task_of_tests:normalized")
+    outcomes = train(task, [Replica(zoo.load("adamw"), seed) for seed in range(9)])
+    outcomes.append(train_torch_optimizer(task, TorchReplica(TorchOptimizer("torch_adamw", 0.01, 0.0), 0)))
+    assert len({outcome.metric for outcome in outcomes}) == len(outcomes)
+    for outcome in outcomes:
+        assert outcome.fitness is not None and outcome.metric == pytest.approx(-outcome.fitness, rel=1e-4)
 
 
 def test_losses_of_replicas_together_are_those_alone(file: Any) -> None:

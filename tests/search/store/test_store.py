@@ -34,12 +34,13 @@ from search.store import (
     integrity,
     lease,
 )
+from search.store.evidence_views import FunnelEntry
 from search.store.keys import CIRCUMSTANCES, SearchState, TrainingKey
 from search.store.rows import VIEWS, metadata
 from search.store.store import StoredSearch
 from search.store.tables import MetaValidationRow
 from search.store.versions import CURRENT
-from search.store.views import FunnelEntry, TrainingEntry
+from search.store.views import TrainingEntry
 
 from tests.support.searches import (
     PretendingEvaluator,
