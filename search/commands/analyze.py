@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
-from proxy_tasks import get_task
+from proxy_tasks import Task
 
-from search.commands.options import RESULTS, JsonOption, ProgramArgument, StoreOption, allow_user_modules, numeric
+from search.commands.chosen_settings import chosen_tasks
+from search.commands.options import (
+    RESULTS,
+    ConfigOption,
+    JsonOption,
+    ProgramArgument,
+    StoreOption,
+    allow_user_modules,
+    numeric,
+)
 from search.commands.output import Form, Table, write
 from search.commands.progress import counting_trainings
 from search.commands.terminal import console, describe, show_table
@@ -20,20 +30,24 @@ from search.results.programs import named_program
 from search.settings import limits
 from search.settings.seeds import tuning_seeds
 from search.settings.settings import Dedup
-from search.settings.tasks import TaskChoice
 from search.store import Store, open_store
 from search.training.inline import InlineEvaluator
 from search.training.service import TrainingService
 
 BATCH = 256
 DEDUP = Dedup()
+DEFAULT_TASK = "digits_mlp"
 
 
 def command(
     program: ProgramArgument,
     task: Annotated[
-        str, typer.Option(help="A built-in task (`optsearch tasks` lists them), or your own as module:function.")
-    ] = "digits_mlp",
+        str | None,
+        typer.Option(
+            help="A built-in task (`optsearch tasks` lists them), or your own as module:function. Without it the first"
+            " of the program's search, or digits_mlp."
+        ),
+    ] = None,
     sections: Annotated[
         str,
         typer.Option(metavar="NAMES|all", help="Of properties, family, stability, advice, with commas between them."),
@@ -44,38 +58,39 @@ def command(
     steps: Annotated[
         int | None, typer.Option(**numeric(limits.STEPS), help="Training steps instead of the task's own.")
     ] = None,
+    config: ConfigOption = None,
     store: StoreOption = RESULTS,
     as_json: JsonOption = False,
 ) -> None:
     """Make the data sheet of an optimizer: what kind of rule it is, and how it behaves. Trainings are kept."""
     allow_user_modules()
     names = chosen_sections(sections)
-    get_task(task)
-    choice = TaskChoice(name=task, steps=steps, seeds=seeds)
-    with named_program(program, store) as (found, _), closing(open_store(store, create=True)) as database:
-        made = data_sheet(found, choice, names, database)
+    with named_program(program, store) as (found, results):
+        on, *_ = chosen_tasks(found, results, [task] if task else [], config, DEFAULT_TASK)
+        on = on if steps is None else replace(on, steps=steps)
+        with closing(open_store(store, create=True)) as database:
+            made = data_sheet(found, on, seeds, names, database)
         if as_json:
             write(Form.JSON, "analyze", store, _tables(made))
         else:
-            on = choice.task
             console.print(f"{found.name}: {describe(found.program)}; {on.name}: {on.steps} steps of {on.batch_size}\n")
             _show(made)
 
 
 def data_sheet(
-    found: NamedProgram, choice: TaskChoice, sections: list[str], database: Store
+    found: NamedProgram, on: Task, seeds: int, sections: list[str], database: Store
 ) -> dict[str, SheetSection]:
     """Return sections of the data sheet of a program, by name.
 
     Args:
         found: the program.
-        choice: the task and the number of seeds, on which its constants are looked for.
+        on: the task on which its constants are looked for.
+        seeds: the number of seeds, likewise.
         sections: names of `SECTIONS`.
         database: keeps all trainings.
     """
     service = TrainingService(database, InlineEvaluator(), BATCH, DEDUP)
-    on = choice.task_seeds
-    analysis = Analysis(found.name, found.program, on.task, tuning_seeds(choice.seeds), service)
+    analysis = Analysis(found.name, found.program, on, tuning_seeds(seeds), service)
     with counting_trainings(service):
         return {name: SECTIONS[name](analysis) for name in sections}
 

@@ -186,6 +186,13 @@ def test_help(server: ForkServer, folder: Path) -> None:
     assert "--set" in looked(server, folder, "run", "--help")
 
 
+def test_a_data_sheet_is_about_the_task_of_the_search(server: ForkServer, searched: Path) -> None:
+    sheet = looked(server, searched, "analyze", "1", "--sections", "properties")
+    assert "program 1: " in sheet and "; digits_mlp: 20 steps" in sheet
+    other = looked(server, searched, "analyze", "1", "--sections", "properties", "--task", "digits_mlp_short")
+    assert "; digits_mlp_short: " in other
+
+
 def test_no_command_shows_the_help(server: ForkServer, folder: Path) -> None:
     code, out, err = server.optsearch(folder)
     assert code in (0, 2) and "leaderboard" in out + err and "error: ;" not in err

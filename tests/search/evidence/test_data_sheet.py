@@ -33,7 +33,6 @@ from search.evidence.analysis.stability import Cell, Stability, StabilityMap
 from search.evidence.analysis.walk import start, trained, walk
 from search.results.export import NamedProgram
 from search.settings.settings import Dedup
-from search.settings.tasks import TaskChoice
 from search.store import Store
 from search.training.jobs import FinishedJob, Job
 from search.training.service import TrainingService
@@ -199,12 +198,12 @@ def test_advice_is_five_lines(store: Store, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SheetSection]:
     """A whole data sheet, of small maps."""
-    choice = TaskChoice(name="digits_mlp_short", steps=10, seeds=1)
+    on = replace(get_task("digits_mlp_short"), steps=10)
     with pytest.MonkeyPatch.context() as patch, opened(tmp_path_factory.mktemp("sheet") / "sheet.db") as store:
         patch.setattr(properties, "step_times", lambda _: [0.5])
         for name in ("LOWEST", "HIGHEST", "MOST_DECAY"):
             patch.setattr(stability, name, 0)
-        return data_sheet(NamedProgram("lion", LION), choice, list(SECTIONS), store)
+        return data_sheet(NamedProgram("lion", LION), on, 1, list(SECTIONS), store)
 
 
 def test_the_data_sheet_fits_80_columns(
