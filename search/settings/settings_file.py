@@ -212,7 +212,9 @@ class _Source(NamedTuple):
 def _first_error(error: ValidationError, model: type[BaseModel], source: _Source) -> str:
     """Return what is wrong with the first wrong setting, where it was set, and how many others are wrong."""
     details = error.errors()
-    first, location = details[0], _location(details[0]["loc"])
+    unknown = [detail for detail in details if detail["type"] == "extra_forbidden"]
+    first = unknown[0] if unknown and details[0]["type"] == "missing" else details[0]  # which may be misspelt
+    location = _location(first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = "unknown setting; " + _known_settings(model, location[:-1])

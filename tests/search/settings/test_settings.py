@@ -338,6 +338,11 @@ def test_all_mistakes_are_counted(tmp_path: Path) -> None:
     assert "(and 2 more)" in complaint(tmp_path, GOOD.replace("7", "x").replace("20", "y").replace("50", "z"))
 
 
+def test_a_setting_that_is_misspelt_comes_before_that_which_is_missing_for_it(tmp_path: Path) -> None:
+    said = complaint(tmp_path, GOOD.replace("budget:", "budgets:"))
+    assert "budgets: unknown setting" in said and "(and 1 more)" in said
+
+
 @pytest.mark.parametrize("start", ["", "# nothing", "[1, 2]", "quick", "3"])
 def test_a_file_that_holds_no_settings(tmp_path: Path, start: str) -> None:
     assert "expected settings such as 'name: quickstart'" in complaint(tmp_path, start)
