@@ -58,7 +58,7 @@ def mistakes(said: Said) -> Iterator[str]:
     yield from (f"optsearch[{extra}]" for extra in re.findall(r"optsearch\[(\w+)\]", said.text) if extra not in EXTRAS)
     yield from (what for what in re.findall(r"pip install (\S+)", said.text) if not what.startswith("'optsearch["))
     yield from (name for name in re.findall(r"(?<!\w)configs/[\w/]+\.yaml", said.text) if not (ROOT / name).is_file())
-    for setting in re.findall(rf"(?<![\w.])(?:{SECTIONS})(?:\.\w+)+", said.text):
+    for setting in re.findall(rf"(?<![\w./])(?:{SECTIONS})(?:\.\w+)+", said.text):
         if not is_setting(setting.split(".")):
             yield setting
 

@@ -184,7 +184,7 @@ def settings(folder: Path, programs: int, task: dict[str, Any], **evaluator: Any
     """A search with little memory for each worker."""
     return Settings.model_validate(
         {
-            "name": "hostile", "seed": 5, "strategy": {"population": 20, "start": "adamw"},
+            "name": "hostile", "seed": 5, "strategy": {"kind": "paper", "population": 20, "start": "adamw"},
             "budget": {"programs": programs}, "tasks": [task], "baselines": [],
             "store": str(folder / "results.db"),
             "evaluator": {"kind": "ray", "lookahead": 4, "memory_mib": 256, "memory_limit_mib": 1024} | evaluator,

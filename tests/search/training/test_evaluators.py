@@ -43,13 +43,13 @@ def job(number: int, *texts: str, steps: int = 20) -> Job:
 
 
 def collect_all(evaluator: Evaluator, jobs: int) -> dict[int, list[Outcome]]:
-    """Outcomes by the number of their job, without the time they took."""
+    """Outcomes by the number of their job, without the time they took and the process they were trained in."""
     outcomes: dict[int, list[Outcome]] = {}
 
     def collect() -> bool:
         for number, found in evaluator.collect(1.0):
             assert number not in outcomes, "a job came back twice"
-            outcomes[number] = [outcome._replace(seconds=0.0) for outcome in found]
+            outcomes[number] = [outcome._replace(seconds=0.0, pid=None) for outcome in found]
         return len(outcomes) == jobs
 
     wait_for(collect, f"outcomes of {jobs} jobs", lambda: outcomes)
