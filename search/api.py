@@ -120,7 +120,7 @@ def _run(chosen: Settings, callbacks: Iterable[Callback], show: bool) -> Result:
             driver = Driver(chosen, store, evaluator, callbacks=[*open_logs(chosen, store), *callbacks])
             verdict = None
             try:
-                with shown(driver, driver.report) if show else nullcontext():
+                with shown(driver) if show else nullcontext():
                     driver.run()
                     if not driver.stopping:
                         verdict = judge_search(driver)

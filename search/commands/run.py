@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -106,13 +106,8 @@ def run_search(settings: Settings) -> bool:
 
 
 @contextmanager
-def shown(driver: Driver, report: Callable[[Progress], None] = lambda _: None) -> Iterator[None]:
-    """Show a line that says how far a search is while it runs, and how to go on if it was stopped.
-
-    Args:
-        driver: of the search.
-        report: told the same as the line.
-    """
+def shown(driver: Driver) -> Iterator[None]:
+    """Show a line that says how far a search is while it runs, and how to go on if it was stopped."""
 
     def tell(progress: Progress) -> None:
         if progress.births and not progress.rate:  # the first state of a run that goes on
@@ -120,7 +115,6 @@ def shown(driver: Driver, report: Callable[[Progress], None] = lambda _: None) -
                 f"goes on from birth {progress.births}: {progress.trained} programs are trained", file=sys.stderr
             )
         line.update(progress, driver.settings.budget)
-        report(progress)
 
     def say_stopping() -> None:
         tqdm.write("finishing what is in flight; once more stops at once", file=sys.stderr)
