@@ -114,11 +114,14 @@ def check_step(name: str, objective: Objective, another: Objective, samples: Seq
     """
     module, (x, y, *others) = objective.module, samples
     found, before, copies = slots(module), states(module), (x.clone(), y.clone())
+    versions = _versions(module)
     start = {path: slot.read().clone() for path, slot in found.items()}  # type: ignore[union-attr]  # as in `slots`
     first = _step(name, objective, x, y)
     if not (torch.equal(x, copies[0]) and torch.equal(y, copies[1])):
         raise InputError(f"model '{name}': it changes its samples in place; work on a copy: x = x.clone()")
     changed = _changed(name, module, before)
+    written = (path for path, version in _versions(module).items() if versions.get(path, version) != version)
+    changed = sorted({*changed, *written})
     kept = tuple(path for path in changed if path in found and _is_like(found[path].read(), start[path]))
     loose = [path for path in changed if path not in kept]
     for path in kept:
@@ -133,6 +136,11 @@ def check_step(name: str, objective: Objective, another: Objective, samples: Seq
     if attribute is not None:
         alone = f"{_owner(module, attribute)} keeps '{_last(attribute)}' as an attribute, not as a buffer"
     return Nature(kept, first.drew or first.drew_unknown, first.drew_unknown, alone)
+
+
+def _versions(module: nn.Module) -> dict[str, tuple[int, int]]:
+    """Return which tensor each buffer is and how often it was written: it may have the value that it had, by chance."""
+    return {path: (id(b), b._version) for path, b in module.named_buffers(remove_duplicate=False)}
 
 
 def _changed(name: str, module: nn.Module, before: dict[str, Any]) -> list[str]:

@@ -90,11 +90,16 @@ def test_nodes_that_come_and_go_leave_no_trace(cluster: Cluster, tmp_path: Path)
 
 
 def test_workers_end_with_a_driver_that_is_killed(cluster: Cluster, tmp_path: Path) -> None:
-    node = cluster.nodes[0] if cluster.nodes else cluster.add()
+    nodes = cluster.nodes or [cluster.add()]
+
+    def with_worker() -> Node | None:
+        return next((node for node in nodes if node.workers()), None)  # Ray chooses on which
+
     run = begin(tmp_path, CONFIG_OF_TEST, f"evaluator.address={cluster.address}", "evaluator.workers=1")
-    run.wait_until(node.workers, "a worker")
+    node = run.wait_until(with_worker, "a worker")
+    assert node is not None
     run.kill()
-    wait_for(lambda: not node.workers(), "the end of the workers with their driver")
+    wait_for(lambda: with_worker() is None, "the end of the workers with their driver")
     assert node.processes("raylet") and cluster.head.processes("gcs_server")
 
 
