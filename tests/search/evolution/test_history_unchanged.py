@@ -37,7 +37,9 @@ def scored(key: str) -> Score:
 def births(kind: str) -> list[Birth]:
     """Return the first births of a search of this kind whose batches are trained in order."""
     strategy = Strategy(kind=kind, population=20, tournament=4, start=START)
-    history = History(strategy, Dedup(fingerprint=False), HistorySettings(seed=7, batch=8, lookahead=3), [zoo.load(START)])
+    history = History(
+        strategy, Dedup(fingerprint=False), HistorySettings(seed=7, batch=8, lookahead=3), [zoo.load(START)]
+    )
     drawn = list[Birth]()
     while len(drawn) < BIRTHS:
         while len(history.window) < 3:
