@@ -11,6 +11,7 @@ of the buckets b_1, ..., b_F, with a(b) and all entries of u(b) from N(0, 1): a 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -72,18 +73,31 @@ def load_clicks(
             f"{WHAT}: {train + valid:,} samples of {fields} fields are too many; lower 'train', 'valid' or 'fields' to"
             f" at most {MOST_VALUES:,} values together"
         )
-    rng = np.random.default_rng((seed, 0))
-    hashed = rng.integers(buckets, size=(fields, categories))
-    weights, vectors = rng.standard_normal(buckets), rng.standard_normal((buckets, rank))
+    hashed, weights, vectors = truth(fields, categories, buckets, rank, seed)
     drawn = np.random.default_rng((seed, 1))
     x = _drawn_buckets(drawn, train + valid, hashed, exponent)
     p = (1 / (1 + np.exp(-log_odds(x, weights, vectors, bias)))).astype(np.float32)
     clicks = (drawn.random(train) < p[:train]).astype(np.float32)
-    samples, truth = torch.from_numpy(x), torch.from_numpy(p[train:])
+    samples = torch.from_numpy(x)
     return Dataset(
-        samples[:train], torch.from_numpy(clicks), samples[train:], truth, classes=buckets,
+        samples[:train], torch.from_numpy(clicks), samples[train:], torch.from_numpy(p[train:]), classes=buckets,
         floor=float(entropies(p[train:].astype(np.float64)).mean()),
     )  # fmt: skip
+
+
+class Truth(NamedTuple):
+    """Buckets of the categories of each field, [F, categories], and the weight a and the vector u of each bucket."""
+
+    hashed: Numbers
+    weights: Array
+    vectors: Array
+
+
+def truth(fields: int, categories: int, buckets: int, rank: int, seed: int) -> Truth:
+    """Return what clicks depend on."""
+    rng = np.random.default_rng((seed, 0))
+    hashed = rng.integers(buckets, size=(fields, categories))
+    return Truth(hashed, rng.standard_normal(buckets), rng.standard_normal((buckets, rank)))
 
 
 def log_odds(x: Numbers, weights: Array, vectors: Array, bias: float) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -111,7 +111,7 @@ class Mlp(nn.Module):
 
 
 class DeepFm(nn.Module):
-    """The pairs of a factorization machine one after another."""
+    """The products of all pairs of vectors are those above the diagonal of one matrix."""
 
     def __init__(self, buckets: int, fields: int, width: int, hidden: Sequence[int]) -> None:
         super().__init__()
@@ -124,8 +124,8 @@ class DeepFm(nn.Module):
         h = v.flatten(1)
         for i, layer in enumerate(self.layers):
             h = layer(torch.relu(h) if i else h)
-        pairs = [(v[:, f] * v[:, g]).sum(1) for f, g in combinations(range(v.shape[1]), 2)]
-        return nn.functional.binary_cross_entropy_with_logits(h[:, 0] + self.weights(x).sum((1, 2)) + sum(pairs), y)
+        pairs = torch.triu(v @ v.mT, 1).sum((1, 2))
+        return nn.functional.binary_cross_entropy_with_logits(h[:, 0] + self.weights(x).sum((1, 2)) + pairs, y)
 
 
 class Gcn(nn.Module):
