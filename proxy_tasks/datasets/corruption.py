@@ -16,6 +16,12 @@ from proxy_tasks.datasets.dataset import Dataset
 SEED = 0
 
 
+def check_corruption(what: str, label_noise: float, imbalance: float) -> None:
+    """Raise InputError unless these are what `corrupted` takes; `what` is the data set, for messages."""
+    real(what, "label_noise", label_noise, 0, 1)
+    real(what, "imbalance", imbalance, 1, 1e6)
+
+
 def corrupted(what: str, data: Dataset, label_noise: float, imbalance: float) -> Dataset:
     """Return the data set with fewer training samples of later classes, and some of their labels wrong.
 
@@ -28,10 +34,8 @@ def corrupted(what: str, data: Dataset, label_noise: float, imbalance: float) ->
             samples of each class.
 
     Raises:
-        InputError: an argument is out of range, or a class would have no sample.
+        InputError: a class would have no sample.
     """
-    real(what, "label_noise", label_noise, 0, 1)
-    real(what, "imbalance", imbalance, 1, 1e6)
     if imbalance > 1:
         data = _long_tailed(what, data, imbalance)
     return replace(data, train_y=_noisy(data.train_y, data.classes, label_noise)) if label_noise else data

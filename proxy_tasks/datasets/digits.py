@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from proxy_tasks.checks import whole
-from proxy_tasks.datasets.corruption import corrupted
+from proxy_tasks.datasets.corruption import check_corruption, corrupted
 from proxy_tasks.datasets.dataset import Dataset
 
 IMAGES = 1_797
@@ -24,6 +24,7 @@ def load_digits(train: int = 1000, label_noise: float = 0.0, imbalance: float = 
         InputError: `train` leaves nothing for training or for validation, or another argument is out of range.
     """
     whole("data set digits", "train", train, 1, IMAGES - 1)
+    check_corruption("data set digits", label_noise, imbalance)
     from sklearn import datasets  # imported here: it takes a second, and other data sets do not need it
 
     bunch = datasets.load_digits()

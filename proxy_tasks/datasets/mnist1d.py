@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from proxy_tasks.checks import whole
-from proxy_tasks.datasets.corruption import corrupted
+from proxy_tasks.datasets.corruption import check_corruption, corrupted
 from proxy_tasks.datasets.dataset import Dataset
 
 SAMPLES = 14_000
@@ -32,6 +32,7 @@ def load_mnist1d(train: int = 4_000, label_noise: float = 0.0, imbalance: float 
         InputError: `train` leaves nothing for training or for validation, or another argument is out of range.
     """
     whole("data set mnist1d", "train", train, 1, SAMPLES - 1)
+    check_corruption("data set mnist1d", label_noise, imbalance)
     made = _generate()
     x = torch.from_numpy(np.concatenate([made["x"], made["x_test"]]).astype(np.float32)).unsqueeze(1)
     y = torch.from_numpy(np.concatenate([made["y"], made["y_test"]]).astype(np.int64))
