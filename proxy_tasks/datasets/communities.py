@@ -15,7 +15,7 @@ from proxy_tasks.checks import real, whole
 from proxy_tasks.datasets.dataset import Dataset
 
 WHAT = "data set communities"
-MOST_NODES = 10_000  # models may hold a matrix of nodes by nodes
+MOST_NODES = 5_000  # all pairs of them are looked at, and models hold a matrix of them
 MOST_FEATURES = 10_000
 
 
@@ -48,7 +48,7 @@ def load_communities(
     Raises:
         InputError: an argument is out of range, or there are not as many pairs of nodes as `degree` and `within` ask.
     """
-    whole(WHAT, "nodes", nodes, 2, MOST_NODES)
+    whole(WHAT, "nodes", nodes, 4, MOST_NODES)
     whole(WHAT, "communities", communities, 2, nodes // 2)
     whole(WHAT, "features", features, 1, MOST_FEATURES)
     whole(WHAT, "train", train, 1, nodes - 1)

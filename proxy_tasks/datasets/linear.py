@@ -34,7 +34,7 @@ def load_linear(
     Raises:
         InputError: an argument is out of range.
     """
-    whole(WHAT, "dimensions", dimensions, 1, 10_000)
+    whole(WHAT, "dimensions", dimensions, 1, 2_000)
     real(WHAT, "power", power, 0, 10)
     real(WHAT, "noise", noise, 0, 1e6)
     whole(WHAT, "train", train, dimensions + 1)

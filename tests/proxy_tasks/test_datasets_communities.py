@@ -54,10 +54,10 @@ def test_neighbours_are_as_many_and_as_often_alike_as_asked() -> None:
 
 
 def test_features_lie_around_a_centre_of_their_community() -> None:
-    data = load_dataset("communities", args(nodes=6_000, communities=3, features=20, degree=1, signal=2.0))
+    data = load_dataset("communities", args(nodes=3_000, communities=3, features=20, degree=1, signal=2.0))
     x, labels = data.shared[0].numpy(), labels_of(data)
     centres = np.stack([x[labels == c].mean(0) for c in range(3)])
-    # A mean of 2,000 nodes is off by a vector whose squared length has a mean of 20 / 2,000.
+    # A mean of 1,000 nodes is off by a vector whose squared length has a mean of 20 / 1,000.
     np.testing.assert_allclose(np.linalg.norm(centres, axis=1), 2.0, atol=0.2)
     assert float((x - centres[labels]).std()) == pytest.approx(1, abs=0.01)
 
