@@ -47,7 +47,8 @@ def load_linear(
     drawn = noise * rng.standard_normal((train, dimensions))
     uncorrelated = drawn - columns @ (columns.T @ drawn)
     x, valid_x = np.sqrt(train) * columns @ root.T, np.sqrt(dimensions) * root.T
-    return Dataset(*(_float(part) for part in (x, x @ matrix.T + uncorrelated, valid_x, valid_x @ matrix.T)))
+    y, valid_y = x @ matrix.T + uncorrelated, valid_x @ matrix.T
+    return Dataset(_float(x), _float(y), _float(valid_x), _float(valid_y))
 
 
 def _float(x: Array) -> torch.Tensor:
