@@ -50,6 +50,27 @@ _SUITE = (
         Task("noisy_quadratic", "quadratic", "quadratic", args(dimensions=100), steps=500, batch_size=16),
         args(dimensions=1000),
     ),
+    (
+        Task("deep_linear", "linear", "deep_linear", model_args=args(hidden=(32, 32)), steps=500, batch_size=64),
+        args(hidden=(150, 150)),
+    ),
+    (
+        Task("clicks_deepfm", "clicks", "deepfm", model_args=args(width=4, hidden=(32,)), steps=600),
+        args(width=44, hidden=(64,)),
+    ),
+    (
+        Task("communities_gcn", "communities", "gcn", model_args=args(hidden=32), steps=300, batch_size=64),
+        args(hidden=320),
+    ),
+    (
+        Task("poisson_pinn", "poisson", "pinn", model_args=args(hidden=(16, 16)), steps=600, batch_size=64),
+        args(hidden=(54, 54)),
+    ),
+    (Task("digits_label_noise", "digits", "mlp", args(label_noise=0.3), args(hidden=(32,))), args(hidden=(320,))),
+    (
+        Task("digits_long_tail", "digits", "mlp", args(imbalance=20, train=1_200), args(hidden=(32,))),
+        args(hidden=(320,)),
+    ),
 )  # fmt: skip
 
 # Section A.1 of the Lion paper (arXiv 2302.06675); both read local data, given as `data: {path: ...}`.

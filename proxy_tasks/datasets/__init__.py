@@ -8,11 +8,15 @@ from typing import Any
 
 from programs.errors import InputError
 
+from proxy_tasks.datasets.clicks import load_clicks
+from proxy_tasks.datasets.communities import load_communities
 from proxy_tasks.datasets.dataset import Dataset
 from proxy_tasks.datasets.digits import load_digits
 from proxy_tasks.datasets.images import load_images
+from proxy_tasks.datasets.linear import load_linear
 from proxy_tasks.datasets.markov import load_markov
 from proxy_tasks.datasets.mnist1d import load_mnist1d
+from proxy_tasks.datasets.poisson import load_poisson
 from proxy_tasks.datasets.pydoc import load_pydoc
 from proxy_tasks.datasets.quadratic import load_quadratic
 from proxy_tasks.datasets.tokens import load_tokens
@@ -20,10 +24,14 @@ from proxy_tasks.named import Args, call, is_users
 from proxy_tasks.user_task import UserTask, made_again, made_by
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
+    "clicks": load_clicks,
+    "communities": load_communities,
     "digits": load_digits,
     "images": load_images,
+    "linear": load_linear,
     "markov": load_markov,
     "mnist1d": load_mnist1d,
+    "poisson": load_poisson,
     "pydoc": load_pydoc,
     "quadratic": load_quadratic,
     "tokens": load_tokens,

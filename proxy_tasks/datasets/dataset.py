@@ -25,7 +25,8 @@ class Dataset:
 
     `classes` is the number of labels that a classifier must tell apart, or of tokens in a vocabulary; 0 without labels.
     `floor` is the lowest validation loss that any model can reach, where it is known. `content` is what the digest
-    covers where the samples are overlapping views of something smaller, such as windows of a text.
+    covers where the samples are overlapping views of something smaller, such as windows of a text. `shared` is what
+    all samples have in common and models may look into, such as the graph whose nodes the samples are.
     """
 
     train_x: Tensor
@@ -35,6 +36,7 @@ class Dataset:
     classes: int = 0
     floor: float = 0.0
     content: tuple[Tensor, ...] = ()
+    shared: tuple[Tensor, ...] = ()
 
     def check(self, what: str) -> None:
         """Check that a model can be trained on these samples.
@@ -47,6 +49,8 @@ class Dataset:
         """
         for name in PARTS:
             _check_tensor(f"{what}: {name}", getattr(self, name), LABELS if name.endswith("_y") else SAMPLES)
+        for number, value in enumerate(self.shared):
+            _check_tensor(f"{what}: shared[{number}]", value, SAMPLES)
         for part in ("train", "valid"):
             x, y = len(getattr(self, f"{part}_x")), len(getattr(self, f"{part}_y"))
             if x != y:
@@ -76,6 +80,7 @@ class Dataset:
             train_y=_moved(self.train_y, device),
             valid_x=_moved(self.valid_x, device),
             valid_y=_moved(self.valid_y, device),
+            shared=tuple(value.to(device) for value in self.shared),
         )
 
     @cached_property
@@ -84,7 +89,7 @@ class Dataset:
         digest = sha256()
         names = () if self.content else PARTS
         tensors = [(name, getattr(self, name)) for name in names] + [("content", value) for value in self.content]
-        for name, value in tensors:
+        for name, value in [*tensors, *(("shared", value) for value in self.shared)]:
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(memoryview(value.contiguous().numpy()))
         digest.update(f"classes {self.classes}".encode())

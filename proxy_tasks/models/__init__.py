@@ -11,9 +11,13 @@ from programs.errors import InputError
 from proxy_tasks.datasets import Dataset
 from proxy_tasks.models.autoencoder import autoencoder
 from proxy_tasks.models.cnn import cnn
+from proxy_tasks.models.deep_linear import deep_linear
+from proxy_tasks.models.deepfm import deepfm
+from proxy_tasks.models.gcn import gcn
 from proxy_tasks.models.mlp import mlp
 from proxy_tasks.models.model import Leaf, Model
 from proxy_tasks.models.module import module_model
+from proxy_tasks.models.pinn import pinn
 from proxy_tasks.models.quadratic import quadratic
 from proxy_tasks.models.transformer import transformer
 from proxy_tasks.models.user_model import user_model
@@ -23,7 +27,11 @@ from proxy_tasks.named import Args, call
 MODELS: dict[str, Callable[..., Model]] = {
     "autoencoder": autoencoder,
     "cnn": cnn,
+    "deep_linear": deep_linear,
+    "deepfm": deepfm,
+    "gcn": gcn,
     "mlp": mlp,
+    "pinn": pinn,
     "quadratic": quadratic,
     "transformer": transformer,
     "vit": vit,

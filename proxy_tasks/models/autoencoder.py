@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from itertools import pairwise
 
-import torch
 from torch import Tensor
+
+from programs.errors import InputError
 
 from proxy_tasks.checks import wholes
 from proxy_tasks.datasets.dataset import Dataset
-from proxy_tasks.models.model import Leaf, Model
+from proxy_tasks.models.dense import dense, dense_leaves
+from proxy_tasks.models.model import Model
 
 
 def autoencoder(dataset: Dataset, hidden: Sequence[int] = (32, 8, 32)) -> Model:
     """Return ReLU layers of the given widths that reproduce the flattened sample; the loss is the mean squared error.
 
     Raises:
-        InputError: `hidden` is not a list of widths.
+        InputError: the samples are no numbers to reproduce, or `hidden` is not a list of widths.
     """
     hidden = wholes("model autoencoder", "hidden", hidden)
+    if dataset.train_x.dim() < 2 or not dataset.train_x.is_floating_point():
+        raise InputError("model autoencoder: the data set has no numeric samples [N, ...]")
     pixels = dataset.train_x[0].numel()
-    leaves = []
-    for i, (n_in, n_out) in enumerate(pairwise([pixels, *hidden, pixels]), start=1):
-        leaves += [
-            Leaf(f"weight{i}", (n_in, n_out), std=math.sqrt(2 / n_in), transposed=True),
-            Leaf(f"bias{i}", (n_out,)),
-        ]
-    return Model(tuple(leaves), _losses)
+    return Model(tuple(dense_leaves([pixels, *hidden, pixels])), _losses)
 
 
 def _losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:  # noqa: ARG001 - labels play no part
     """Return losses. `params`: weights [R, I, O] and biases [R, O] in turn; `x`: [1 or R, B, ...] -> [R]."""
     flat = x.flatten(2)
-    h = flat.expand(len(params[0]), -1, -1)  # [R, B, I]
-    for i in range(0, len(params), 2):
-        if i > 0:
-            h = torch.relu_(h)
-        h = torch.baddbmm(params[i + 1].unsqueeze(1), h, params[i])  # [R, B, O]
-    return (h - flat).square().mean((1, 2))
+    return (dense(flat, params) - flat).square().mean((1, 2))

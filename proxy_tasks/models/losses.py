@@ -40,6 +40,27 @@ class _CrossEntropy(torch.autograd.Function):
         return p.mul_((gradient / labels[0].numel()).view(-1, 1, 1)), None, None
 
 
+def binary_cross_entropy(log_odds: Tensor, y: Tensor) -> Tensor:
+    """Return the mean cross-entropy of each replica, in nats: `log_odds` [R, B], probabilities y [1 or R, B] -> [R]."""
+    return _BinaryCrossEntropy.apply(log_odds, y)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _BinaryCrossEntropy(torch.autograd.Function):
+    """Out of functions that round alike at every place of a tensor, as torch's softplus does not."""
+
+    @staticmethod
+    def forward(ctx: Any, log_odds: Tensor, y: Tensor) -> Tensor:
+        e = torch.exp(-log_odds.abs())
+        ctx.save_for_backward(log_odds, y, e)
+        return (log_odds.clamp(min=0) + torch.log1p(e) - y * log_odds).mean(1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        log_odds, y, e = ctx.saved_tensors
+        p = torch.where(log_odds >= 0, 1.0, e) / (1 + e)
+        return (p - y) * (gradient / log_odds.shape[1]).unsqueeze(1), None
+
+
 def less_one_at(p: Tensor, labels: Tensor, dim: int) -> Tensor:
     """Return `p` less 1 where its place along `dim` is the label; `p` must not be used afterwards."""
     if p.is_cpu:

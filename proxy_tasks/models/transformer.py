@@ -11,6 +11,7 @@ from programs.errors import InputError
 
 from proxy_tasks.datasets.dataset import Dataset
 from proxy_tasks.models.blocks import block_leaves, blocks, normed_linear
+from proxy_tasks.models.embedding import embed
 from proxy_tasks.models.losses import cross_entropy
 from proxy_tasks.models.model import Leaf, Model
 
@@ -27,7 +28,8 @@ def transformer(dataset: Dataset, layers: int = 2, width: int = 32, heads: int =
     Raises:
         InputError: the data set has no vocabulary, or an argument is out of range.
     """
-    if dataset.classes < 1 or dataset.train_x.is_floating_point() or dataset.train_x.dim() != 2:
+    x, y = dataset.train_x, dataset.train_y
+    if dataset.classes < 1 or x.is_floating_point() or x.dim() != 2 or y.dim() < 2:
         raise InputError("the transformer needs a data set of tokens [N, T] with a vocabulary, such as a text")
     tokens, vocabulary = dataset.train_x.shape[1], dataset.classes
     mask = torch.full((tokens, tokens), -torch.inf, device=dataset.train_x.device).triu(1)
@@ -41,7 +43,7 @@ def transformer(dataset: Dataset, layers: int = 2, width: int = 32, heads: int =
 
     def losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
         embedding, positions, *middle, gain, output = params
-        h = _embed(embedding, x).add_(positions.unsqueeze(1))  # [R, B, T, D]
+        h = embed(embedding, x).add_(positions.unsqueeze(1))  # [R, B, T, D]
         h = blocks(h.flatten(1, 2), middle, heads, mask)
         if y.shape[2] < tokens:
             h = h.view(len(h), -1, tokens, width)[:, :, -y.shape[2] :].flatten(1, 2)
@@ -49,10 +51,3 @@ def transformer(dataset: Dataset, layers: int = 2, width: int = 32, heads: int =
         return cross_entropy(logits.view(len(h), *y.shape[1:3], vocabulary), y)
 
     return Model(tuple(leaves), losses, chunk=CHUNK)
-
-
-def _embed(embedding: Tensor, x: Tensor) -> Tensor:
-    """Return rows of [R, V, D] for tokens [1 or R, B, T] -> [R, B, T, D]."""
-    replicas, vocabulary, width = embedding.shape
-    index = (torch.arange(replicas, device=x.device) * vocabulary).view(-1, 1, 1) + x
-    return embedding.reshape(-1, width).index_select(0, index.flatten()).view(*index.shape, width)

@@ -31,7 +31,7 @@ from proxy_tasks.outcome import Status
 from search.evidence.step_time import exported_class
 
 from scripts.bench.candidates import near
-from tests.support.references import Cnn, Mlp, Transformer
+from tests.support.references import Cnn, DeepFm, DeepLinear, Gcn, Mlp, Pinn, Transformer, dense_propagation
 
 SEED = 0
 CANDIDATES_ALONE = 8  # of the candidates, those that are timed one after another
@@ -43,6 +43,18 @@ def users_mlp(_dataset: Any) -> nn.Module:
 
 def users_cnn(_dataset: Any) -> nn.Module:
     return Cnn((1, 40), (8, 16, 32), 10)
+
+
+def ordinary_gcn() -> nn.Module:
+    """The graph as a sparse matrix, which takes half the time of a dense one for a single model."""
+    data, _ = get_task("communities_gcn").load()
+    features, edges = data.shared
+    return Gcn(features, dense_propagation(edges, len(features)).to_sparse_coo(), 32, data.classes)
+
+
+def ordinary_pinn() -> nn.Module:
+    data, _ = get_task("poisson_pinn").load()
+    return Pinn((16, 16), data.shared[0], 1.0)
 
 
 class Case(NamedTuple):
@@ -60,6 +72,12 @@ def cases() -> dict[str, Case]:
         "digits_mlp": Case(mlp, 100, lambda: users_mlp(None)),
         "mnist1d_cnn": Case(cnn, 40, lambda: users_cnn(None)),
         "pydoc_transformer": Case(get_task("pydoc_transformer"), 10, lambda: Transformer(99, 32)),
+        "deep_linear": Case(get_task("deep_linear"), 100, lambda: DeepLinear([32, 32, 32, 32])),
+        "clicks_deepfm": Case(get_task("clicks_deepfm"), 40, lambda: DeepFm(1_000, 10, 4, (32,))),
+        "communities_gcn": Case(get_task("communities_gcn"), 20, ordinary_gcn),
+        "poisson_pinn": Case(get_task("poisson_pinn"), 40, ordinary_pinn),
+        "digits_label_noise": Case(get_task("digits_label_noise"), 100, lambda: users_mlp(None)),
+        "digits_long_tail": Case(get_task("digits_long_tail"), 100, lambda: users_mlp(None)),
         "user's MLP": Case(replace(mlp, model=of_user("mlp"), model_args=()), 100, lambda: users_mlp(None)),
         "user's CNN": Case(replace(cnn, model=of_user("cnn"), model_args=()), 40, lambda: users_cnn(None)),
     }

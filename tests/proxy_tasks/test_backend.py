@@ -33,7 +33,10 @@ from tests.support.devices import Emulated
 from tests.support.patience import call
 from tests.support.trainings import OF_MATRICES, evolved, short_task
 
-TASKS = ("digits_mlp", "digits_autoencoder", "digits_cnn", "mnist1d_cnn", "markov_transformer", "noisy_quadratic")
+TASKS = (
+    "digits_mlp", "digits_autoencoder", "digits_cnn", "mnist1d_cnn", "markov_transformer", "noisy_quadratic",
+    "clicks_deepfm", "communities_gcn", "poisson_pinn",
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

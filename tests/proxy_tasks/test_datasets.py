@@ -20,7 +20,8 @@ from proxy_tasks.datasets.windows import language_dataset, windows
 from proxy_tasks.models import MODELS, Model, build_model
 from proxy_tasks.named import args
 
-GENERATED = ["digits", "markov", "mnist1d", "pydoc", "quadratic"]
+GENERATED = ["clicks", "communities", "digits", "linear", "markov", "mnist1d", "poisson", "pydoc", "quadratic"]
+NUMBERED = {"clicks", "communities", "markov", "pydoc"}  # samples are whole numbers
 
 # Data of another release of a package, or of another generator, are other data: then these may be changed.
 DIGESTS = {
@@ -60,10 +61,9 @@ def test_data_are_the_same_each_time_and_leave_global_random_state_alone(name: s
 @pytest.mark.parametrize("name", GENERATED)
 def test_kinds_of_values_are_what_models_expect(name: str) -> None:
     data = load_dataset(name)
-    language = data.content != ()
     for x, y in ((data.train_x, data.train_y), (data.valid_x, data.valid_y)):
         assert len(x) == len(y) > 0
-        assert x.dtype == (torch.int64 if language else torch.float32)
+        assert x.dtype == (torch.int64 if name in NUMBERED else torch.float32)
         assert y.dtype == (torch.int64 if not y.is_floating_point() else torch.float32)
         assert y.is_floating_point() or 0 <= int(y.min()) <= int(y.max()) < max(data.classes, 1)
         assert x.isfinite().all()
@@ -86,6 +86,21 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("pydoc", {"context": 0}, "'context' is 0"),
     ("pydoc", {"context": True}, "'context' is True"),
     ("pydoc", {"context": 65_536}, "validation text has .* a context of 65536 needs at least 65537"),
+    ("digits", {"label_noise": 1.5}, "'label_noise' is 1.5"),
+    ("digits", {"imbalance": 0.5}, "'imbalance' is 0.5"),
+    ("digits", {"imbalance": 1e4}, "lower 'imbalance'"),
+    ("mnist1d", {"label_noise": "some"}, "'label_noise' is 'some'"),
+    ("clicks", {"fields": 1}, "'fields' is 1"),
+    ("clicks", {"exponent": -1}, "'exponent' is -1"),
+    ("clicks", {"train": 10**9}, "1,000,010,000 samples of 10 fields are too many"),
+    ("communities", {"communities": 1}, "'communities' is 1"),
+    ("communities", {"train": 1_000}, "'train' is 1000"),
+    ("communities", {"within": 1.1}, "'within' is 1.1"),
+    ("communities", {"degree": 500}, "lower 'degree' or raise 'nodes'"),
+    ("linear", {"train": 32}, "'train' is 32"),
+    ("linear", {"power": -1}, "'power' is -1"),
+    ("poisson", {"modes": 0}, "'modes' is 0"),
+    ("poisson", {"valid": 2.5}, "'valid' is 2.5"),
     ("quadratic", {"dimensions": 0}, "'dimensions' is 0"),
     ("quadratic", {"train": "many"}, "'train' is 'many'"),
     ("quadratic", {"noise": -0.5}, "'noise' is -0.5"),

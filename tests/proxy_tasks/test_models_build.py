@@ -11,7 +11,7 @@ import torch
 
 from programs.errors import InputError
 
-from proxy_tasks.datasets import Dataset
+from proxy_tasks.datasets import Dataset, load_dataset
 from proxy_tasks.models import Model, build_model
 from proxy_tasks.named import args
 
@@ -81,6 +81,9 @@ def test_labels_and_certain_probabilities_are_the_same_targets() -> None:
 
 IMAGES, TOKENS = classification(3, 8, 8), language(8, 20)
 UNLABELLED = replace(IMAGES, classes=0)
+CLICKS = load_dataset("clicks", args(train=9, valid=9))
+NODES = load_dataset("communities", args(nodes=20, degree=2, train=9))
+POINTS = load_dataset("poisson")
 
 
 @pytest.mark.parametrize(
@@ -102,6 +105,20 @@ UNLABELLED = replace(IMAGES, classes=0)
         ("transformer", TOKENS, {"width": "32"}, "width"),
         ("autoencoder", IMAGES, {"hidden": (8, -1)}, "hidden"),
         ("autoencoder", IMAGES, {"hidden": 8}, "hidden"),
+        ("autoencoder", TOKENS, {}, "numeric"),
+        ("deepfm", IMAGES, {}, "no buckets"),
+        ("deepfm", TOKENS, {}, "no buckets"),
+        ("deepfm", CLICKS, {"width": 0}, "width"),
+        ("deepfm", CLICKS, {"hidden": 8}, "hidden"),
+        ("transformer", CLICKS, {}, "tokens"),
+        ("gcn", IMAGES, {}, "no labelled nodes"),
+        ("gcn", NODES, {"hidden": (8, 8)}, "hidden"),
+        ("mlp", NODES, {}, "no numeric samples"),
+        ("deep_linear", TOKENS, {}, "no vectors"),
+        ("deep_linear", IMAGES, {}, "no vectors"),
+        ("pinn", IMAGES, {}, "no points"),
+        ("pinn", POINTS, {"hidden": ()}, "hidden"),
+        ("pinn", POINTS, {"boundary": -1.0}, "boundary"),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_line(

@@ -21,7 +21,7 @@ from programs.run.batched import Rows
 from proxy_tasks import configured_process
 from proxy_tasks.models import MODELS, Model
 
-from tests.support.references import CASES, Case, weights_of
+from tests.support.references import CASES, Case, Pinn, weights_of
 from tests.support.runs import rules_of
 
 COMPANY = 9  # more than a chunk of any model
@@ -117,6 +117,8 @@ class Objective(nn.Module):
 @pytest.mark.filterwarnings("ignore:There is a performance drop")  # vmap runs fused attention one by one
 def test_losses_and_gradients_are_those_of_torch_func(case: Case) -> None:
     model, module, _ = case
+    if type(module) is Pinn:
+        pytest.skip("autograd.grad cannot be called there: two other cases of this model have a FunctionalPinn")
     rows = rows_of(model, 3)
     x, y = minibatch(case, 3)
     stacked = [weights_of(module, [p[r] for p in model.parameters(rows)]) for r in range(3)]

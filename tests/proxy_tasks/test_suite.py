@@ -19,6 +19,14 @@ from proxy_tasks.references import reference
 from tests.support.trainings import train_all, train_each
 
 SIGMAS = 5  # that a training may lie from what is recorded
+# Base tasks and short variants that `python -m scripts.record.references TASK` has not been run for yet.
+NOT_RECORDED = {
+    f"{name}{variant}"
+    for name in (
+        "deep_linear", "clicks_deepfm", "communities_gcn", "poisson_pinn", "digits_label_noise", "digits_long_tail",
+    )
+    for variant in ("", "_short")
+}  # fmt: skip
 FRESH = 2000  # a seed that nothing was tuned or recorded on
 
 
@@ -68,7 +76,7 @@ def test_the_tasks_of_the_paper_are_as_in_the_paper() -> None:
 # --- references ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", SUITE)
+@pytest.mark.parametrize("name", [name for name in SUITE if name not in NOT_RECORDED])
 def test_tuned_adamw_reaches_what_is_recorded(name: str) -> None:
     """On a seed that nothing was tuned on."""
     if name == "pydoc_transformer" and sys.version_info[:2] != (3, 11):
@@ -95,6 +103,9 @@ def test_references_are_of_the_built_in_tasks_alone() -> None:
 @pytest.mark.parametrize("name", [*SUITE, *(f"{name}_short" for name in SUITE)])
 def test_base_tasks_and_their_short_variants_have_references(name: str) -> None:
     known = reference(TASKS[name])
+    if name in NOT_RECORDED:
+        assert known is None, "take it from NOT_RECORDED"
+        return
     assert known is not None
     assert set(known.optimizers) == {"adamw", "lion", "sgd_momentum"}
     assert known.best is None or known.best < known.baseline
@@ -168,6 +179,8 @@ def users_net(_dataset: object) -> torch.nn.Module:
         (replace(TASKS["pydoc_transformer"], model="mlp", model_args=()), "mlp"),
         (replace(TASKS["digits_mlp"], model_args=args(hidden=(0,))), "hidden"),
         (replace(TASKS["noisy_quadratic"], model="mlp", model_args=()), "mlp"),
+        (replace(TASKS["digits_label_noise"], dataset_args=args(label_noise=-1)), "label_noise"),
+        (replace(TASKS["communities_gcn"], model_args=args(layers=3)), "it takes hidden"),
     ],
 )
 def test_what_does_not_fit_gets_one_line(task: Task, message: str) -> None:
@@ -177,5 +190,5 @@ def test_what_does_not_fit_gets_one_line(task: Task, message: str) -> None:
 
 
 def test_an_unknown_task_is_named_with_those_there_are() -> None:
-    with pytest.raises(InputError, match=r"unknown task 'digits'.*digits_mlp.*noisy_quadratic"):
+    with pytest.raises(InputError, match=r"unknown task 'digits'.*digits_mlp.*noisy_quadratic.*poisson_pinn"):
         get_task("digits")

@@ -31,7 +31,10 @@ from proxy_tasks.models.module_checks import Nature
 from proxy_tasks.models.objective import Objective
 from proxy_tasks.trainer import TrainingCohorts
 
-TASKS = ("digits_mlp", "digits_autoencoder", "digits_cnn", "mnist1d_cnn", "markov_transformer", "noisy_quadratic")
+TASKS = (
+    "digits_mlp", "digits_autoencoder", "digits_cnn", "mnist1d_cnn", "markov_transformer", "noisy_quadratic",
+    "clicks_deepfm", "communities_gcn", "poisson_pinn",
+)  # fmt: skip
 backend_registration._setup_privateuseone_for_python_backend("pretended")
 
 

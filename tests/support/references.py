@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.func import jacrev, vmap
 
-from proxy_tasks.datasets import Dataset
+from proxy_tasks.datasets import Dataset, load_dataset
 from proxy_tasks.models import MODELS, Model
+from proxy_tasks.named import args
 
 
 class Block(nn.Module):
@@ -107,6 +110,80 @@ class Mlp(nn.Module):
         return nn.functional.cross_entropy(h, y)
 
 
+class DeepFm(nn.Module):
+    """The products of all pairs of vectors are those above the diagonal of one matrix."""
+
+    def __init__(self, buckets: int, fields: int, width: int, hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.weights = nn.Embedding(buckets, 1)
+        self.vectors = nn.Embedding(buckets, width)
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise([fields * width, *hidden, 1]))
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        v = self.vectors(x)
+        h = v.flatten(1)
+        for i, layer in enumerate(self.layers):
+            h = layer(torch.relu(h) if i else h)
+        pairs = torch.triu(v @ v.mT, 1).sum((1, 2))
+        return nn.functional.binary_cross_entropy_with_logits(h[:, 0] + self.weights(x).sum((1, 2)) + pairs, y)
+
+
+class Gcn(nn.Module):
+    """Logits of all nodes, of which the loss takes some. The propagation may be a dense or a sparse matrix."""
+
+    def __init__(self, features: Tensor, propagation: Tensor, hidden: int, classes: int) -> None:
+        super().__init__()
+        self.features, self.propagation = features, propagation
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise([features.shape[1], hidden, classes]))
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        first, second = self.layers
+        h = torch.relu(self.propagation @ (self.features @ first.weight.T) + first.bias)
+        logits = self.propagation @ (h @ second.weight.T) + second.bias
+        return nn.functional.cross_entropy(logits[x], y)
+
+
+class DeepLinear(nn.Module):
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in pairwise(widths))
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return 0.5 * nn.functional.mse_loss(x, y, reduction="none").sum(1).mean()
+
+
+class Pinn(nn.Module):
+    """Derivatives in x by differentiating twice what was computed."""
+
+    def __init__(self, hidden: Sequence[int], ends: Tensor, boundary: float) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise([1, *hidden, 1]))
+        self.ends, self.boundary = ends, boundary
+
+    def forward(self, x: Tensor) -> Tensor:
+        for i, layer in enumerate(self.layers):
+            x = layer(torch.tanh(x) if i else x)
+        return x[..., 0]
+
+    def curvature(self, x: Tensor) -> Tensor:
+        x = x.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(self(x).sum(), x, create_graph=True)
+        (curvature,) = torch.autograd.grad(slope.sum(), x, create_graph=True)
+        return curvature[:, 0]
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        return (self.curvature(x) + y).square().mean() + self.boundary * self(self.ends).square().mean()
+
+
+class FunctionalPinn(Pinn):
+    """The same by torch.func, in which autograd.grad cannot be called."""
+
+    def curvature(self, x: Tensor) -> Tensor:
+        return vmap(jacrev(jacrev(self)))(x)[:, 0, 0]  # type: ignore[no-any-return]
+
+
 def weights_of(module: nn.Module, parameters: Sequence[Tensor]) -> dict[str, Tensor]:
     """Parameters of one replica, leaves of a model, under the names and in the arrangement of the module."""
     weights = {}
@@ -161,6 +238,40 @@ def _dense(dataset: Dataset, name: str, module: nn.Module, hidden: Sequence[int]
     return MODELS[name](dataset, hidden=hidden), module, dataset
 
 
+def dense_propagation(edges: Tensor, nodes: int) -> Tensor:
+    """D^-1/2 (A + I) D^-1/2, edge by edge."""
+    joined = [(i, i) for i in range(nodes)]
+    for i, j in edges.T.tolist():
+        joined += [(i, j), (j, i)]
+    degrees = Counter(i for i, _ in joined)
+    p = torch.zeros(nodes, nodes, dtype=torch.float64)
+    for i, j in joined:
+        p[i, j] = 1 / math.sqrt(degrees[i] * degrees[j])
+    return p.float()
+
+
+def _deepfm() -> Case:
+    data = load_dataset("clicks", args(fields=4, categories=30, buckets=40, train=64, valid=9))
+    return MODELS["deepfm"](data, width=3, hidden=(7,)), DeepFm(40, 4, 3, (7,)), data
+
+
+def _gcn() -> Case:
+    data = load_dataset("communities", args(nodes=100, communities=3, features=5, train=64))
+    features, edges = data.shared
+    module = Gcn(features, dense_propagation(edges, 100), 6, 3)
+    return MODELS["gcn"](data, hidden=6), module, data
+
+
+def _deep_linear() -> Case:
+    data = load_dataset("linear", args(dimensions=6, train=64))
+    return MODELS["deep_linear"](data, hidden=(9, 8)), DeepLinear([6, 9, 8, 6]), data
+
+
+def _pinn(kind: type[Pinn], *hidden: int) -> Case:
+    data = load_dataset("poisson", args(modes=2, train=64, valid=9))
+    return MODELS["pinn"](data, hidden=hidden, boundary=3.0), kind(hidden, data.shared[0], 3.0), data
+
+
 CASES: dict[str, Callable[[], Case]] = {
     "mlp": lambda: _dense(classification(64), "mlp", Mlp([64, 12, 5, 10]), (12, 5)),
     "autoencoder": lambda: _dense(classification(64), "autoencoder", Autoencoder(64, (20, 8, 20)), (20, 8, 20)),
@@ -168,6 +279,12 @@ CASES: dict[str, Callable[[], Case]] = {
     "cnn 1-D, odd": lambda: _cnn(classification(3, 13), (5, 7), (3, 13)),
     "cnn 2-D": lambda: _cnn(classification(64), (6, 10), (1, 8, 8)),
     "cnn 2-D, oblong": lambda: _cnn(classification(3, 7, 10), (4, 9, 5), (3, 7, 10)),
+    "deepfm": _deepfm,
+    "gcn": _gcn,
+    "deep_linear": _deep_linear,
+    "pinn": lambda: _pinn(Pinn, 8, 7),
+    "pinn, one layer": lambda: _pinn(FunctionalPinn, 9),
+    "pinn, three layers": lambda: _pinn(FunctionalPinn, 6, 5, 4),
     "transformer": lambda: _transformer(language(16, 50)),
     "transformer, odd": lambda: _transformer(language(7, 13), layers=1, width=9, heads=3),
     "transformer, last positions": lambda: _transformer(language(8, 11, targets=5), layers=1, width=12, heads=2),

@@ -170,7 +170,7 @@ def _untrained_loss(analysis: Analysis) -> float:
     data, model = analysis.task.load()
     with configured_process():
         rows = [model.parameters(model.initial_row(seed)[None]) for seed in analysis.seeds]
-        return statistics.fmean(validation_losses(data, model.losses, row)[0] for row in rows)
+        return statistics.fmean(validation_losses(data, model.validation, row)[0] for row in rows)
 
 
 def _sharpness(analysis: Analysis, maps: Iterable[StabilityMap]) -> dict[str, dict[float, float]]:

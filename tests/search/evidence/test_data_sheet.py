@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from programs import InputError, Program, zoo
+from programs import InputError, Program, parse, zoo
 from programs.analysis.lion_k import LionK, lion_k
 from programs.analysis.properties import Subject
 from programs.hyperparameters import decay_of, learning_rate_of, with_decay, with_learning_rate
@@ -115,6 +115,16 @@ def test_sharpness_is_that_of_the_result(store: Store) -> None:
 
 
 # --- what is seen at every step --------------------------------------------------------------------------------------
+
+
+def test_the_untrained_model_is_judged_as_a_trained_one() -> None:
+    """By the loss of validation, where that of training is another."""
+    task = replace(get_task("poisson_pinn"), steps=1)
+    service = TrainingService(None, Judge(bowl), 256, Dedup())  # type: ignore[arg-type] - nothing is trained
+    with configured_process():
+        (unmoved,) = train(task, [Replica(parse("update = w * 0.0"), 0)])
+    assert unmoved.fitness is not None
+    assert stability._untrained_loss(Analysis("one", LION, task, (0,), service)) == pytest.approx(-unmoved.fitness)
 
 
 def test_weights_are_those_of_the_trainer() -> None:
