@@ -9,12 +9,13 @@ from typing import Any
 from programs.errors import InputError
 
 from proxy_tasks.datasets.dataset import Dataset
-from proxy_tasks.datasets.digits import load_digits
+from proxy_tasks.datasets.digits import load_digits, load_noisy_digits, load_paired_digits, load_transfer_digits
 from proxy_tasks.datasets.images import load_images
 from proxy_tasks.datasets.markov import load_markov
 from proxy_tasks.datasets.mnist1d import load_mnist1d
 from proxy_tasks.datasets.pydoc import load_pydoc
 from proxy_tasks.datasets.quadratic import load_quadratic
+from proxy_tasks.datasets.stdlib import load_masked_stdlib, load_stdlib
 from proxy_tasks.datasets.tokens import load_tokens
 from proxy_tasks.named import Args, call, is_users
 from proxy_tasks.user_task import UserTask, made_again, made_by
@@ -23,10 +24,15 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "digits": load_digits,
     "images": load_images,
     "markov": load_markov,
+    "masked_stdlib": load_masked_stdlib,
     "mnist1d": load_mnist1d,
+    "noisy_digits": load_noisy_digits,
+    "paired_digits": load_paired_digits,
     "pydoc": load_pydoc,
     "quadratic": load_quadratic,
+    "stdlib": load_stdlib,
     "tokens": load_tokens,
+    "transfer_digits": load_transfer_digits,
 }
 
 
