@@ -1,7 +1,7 @@
 """Random numbers of a step of training, as a function of a key and nothing else.
 
-A number is a hash of (key, number of the draw, index of the element), SplitMix64 (Steele, Lea & Flood, 2014) evaluated at
-any place of its sequence by elementwise operations. So it is the same on the replica axis and in a loop, beside
+A number is a hash of (key, number of the draw, index of the element), SplitMix64 (Steele, Lea & Flood, 2014) evaluated
+at any place of its sequence by elementwise operations. So it is the same on the replica axis and in a loop, beside
 whatever other replicas, on every device, and in a recorded step.
 """
 

@@ -68,8 +68,8 @@ class Dataset:
         if transform is None:
             return x, y
         # Of the same key a model may draw as well: the draws here are others.
-        made = torch.vmap(lambda key, x, y: transform(Draws(key), x, y))(keys.bitwise_not(), x, y)
-        return made  # type: ignore[no-any-return]
+        of_replicas = torch.vmap(lambda key, x, y: transform(Draws(key), x, y))
+        return of_replicas(keys.bitwise_not(), x, y)  # type: ignore[no-any-return]
 
     def check(self, what: str) -> None:
         """Check that a model can be trained on these samples.

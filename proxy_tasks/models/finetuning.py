@@ -51,8 +51,8 @@ def finetuned(dataset: Dataset, network: str = "mlp", **sizes: Any) -> Model:
 def lora(dataset: Dataset, rank: int = 4, network: str = "mlp", **sizes: Any) -> Model:
     """Return a pretrained network of which low-rank updates are trained: LoRA (Hu et al., arXiv:2106.09685).
 
-    A weight W `[I, O]` becomes W + A B, with A `[I, rank]` random and B `[rank, O]` zero at the start. The last layer is
-    trained as it is, and the other biases are not.
+    A weight W `[I, O]` becomes W + A B, with A `[I, rank]` random and B `[rank, O]` zero at the start. The last layer
+    is trained as it is, and the other biases are not.
 
     Args:
         dataset: with a source.

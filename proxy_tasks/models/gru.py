@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from programs.errors import InputError
+
 from proxy_tasks.checks import whole
 from proxy_tasks.datasets.dataset import Dataset
 from proxy_tasks.models.losses import cross_entropy
@@ -15,6 +17,7 @@ from proxy_tasks.models.recurrent import CELLS
 from proxy_tasks.models.transformer import embed, tokens_of
 
 CHUNK = 8  # replicas at a time
+LANES = 32  # numbers that loops of torch take at once: what remains is rounded otherwise
 
 
 def gru(dataset: Dataset, width: int = 32, embedding: int = 16) -> Model:
@@ -26,7 +29,8 @@ def gru(dataset: Dataset, width: int = 32, embedding: int = 16) -> Model:
         InputError: the data set has no vocabulary, or an argument is out of range.
     """
     _, vocabulary = tokens_of("model gru", dataset)
-    whole("model gru", "width", width, 1)
+    if whole("model gru", "width", width, 1) % LANES:
+        raise InputError(f"model gru: 'width' is {width}; give a multiple of {LANES}")
     whole("model gru", "embedding", embedding, 1)
     std = width**-0.5
     leaves = (

@@ -23,11 +23,11 @@ _CHECKSUM = 32  # bytes at the end of a file
 
 
 def pretrained(name: str, build: Callable[[Dataset], Model], data: Dataset) -> list[Tensor]:
-    """Return the weights, in the order of its leaves, of a model trained on a data set by Adam; a function of the arguments alone.
+    """Return the weights of a model, in the order of its leaves, after training on a data set by Adam.
 
-    They are computed in double precision and rounded to a coarse grid, so that machines which round otherwise come to
-    the same. A file of them that cannot be read, or is not whole, is written anew; where none can be written, the
-    weights are computed by every process.
+    They are a function of the arguments alone, computed in double precision and rounded to a coarse grid, so that
+    machines which round otherwise come to the same. A file of them that cannot be read, or is not whole, is written
+    anew; where none can be written, the weights are computed by every process.
 
     Args:
         name: of the model with its arguments, as text.
