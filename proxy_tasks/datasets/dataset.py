@@ -69,7 +69,7 @@ class Dataset:
             return x, y
         # Of the same key a model may draw as well: the draws here are others.
         of_replicas = torch.vmap(lambda key, x, y: transform(Draws(key), x, y))
-        return of_replicas(keys.bitwise_not(), x, y)  # type: ignore[no-any-return]
+        return of_replicas(keys.bitwise_not(), x, y)
 
     def check(self, what: str) -> None:
         """Check that a model can be trained on these samples.

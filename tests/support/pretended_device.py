@@ -31,7 +31,11 @@ from proxy_tasks.models.module_checks import Nature
 from proxy_tasks.models.objective import Objective
 from proxy_tasks.trainer import TrainingCohorts
 
-TASKS = ("digits_mlp", "digits_autoencoder", "digits_cnn", "mnist1d_cnn", "markov_transformer", "noisy_quadratic")
+TASKS = (
+    "digits_mlp", "digits_autoencoder", "digits_cnn", "mnist1d_cnn", "markov_transformer", "noisy_quadratic",
+    "digits_diffusion", "digits_contrastive", "stdlib_masked", "stdlib_gru", "digits_finetune", "digits_lora",
+    "digits_subspace",
+)  # fmt: skip
 backend_registration._setup_privateuseone_for_python_backend("pretended")
 
 
