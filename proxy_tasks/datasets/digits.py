@@ -57,7 +57,7 @@ def load_paired_digits(train: int = IMAGES - 512) -> Dataset:
     Raises:
         InputError: `train` leaves nothing for training or for validation.
     """
-    return replace(_load("data set paired_digits", train), classes=0).transformed(_paired)
+    return _load("data set paired_digits", train).transformed(_paired)
 
 
 def load_transfer_digits(train: int = 500) -> Dataset:

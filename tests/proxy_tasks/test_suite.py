@@ -177,7 +177,6 @@ def users_net(_dataset: object) -> torch.nn.Module:
         (replace(TASKS["digits_mlp"], model="finetuned"), "no source to pretrain on"),
         (replace(TASKS["digits_diffusion"], model="cnn", model_args=()), "cnn"),
         (replace(TASKS["digits_diffusion"], model="vit", model_args=()), "vit"),
-        (replace(TASKS["digits_contrastive"], model="mlp"), "mlp"),
         (replace(TASKS["stdlib_masked"], model="transformer"), "tokens that are not masked"),
         (replace(TASKS["stdlib_masked"], model="gru", model_args=()), "tokens that are not masked"),
         (replace(TASKS["stdlib_gru"], model="masked_transformer"), "masked tokens, such as masked_stdlib"),
