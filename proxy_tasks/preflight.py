@@ -102,7 +102,7 @@ def _step(what: str, task: Task, data: Dataset, model: Model, rows: Tensor) -> l
     parameters = [p.detach().requires_grad_() for p in model.parameters(rows.clone())]
     buffers = model.initial_buffers(range(len(rows)))
     inputs = model.inputs(parameters, buffers, keys[:1])
-    losses = model.losses_in_chunks(inputs, data.train_x[index], data.train_y[index])
+    losses = model.losses_in_chunks(inputs, *data.minibatch(index, keys[:1]))
     if losses.shape != (len(rows),):
         raise InputError(f"{what}: its losses are {list(losses.shape)} for {len(rows)} replicas; expected one for each")
     found = gradients(losses, parameters)

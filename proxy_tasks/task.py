@@ -145,13 +145,14 @@ def _meaning(task: Task) -> dict[str, Any]:
 
     from proxy_tasks.datasets import load_dataset
 
+    data = load_dataset(task.dataset, task.dataset_args)
     meaning = asdict(task) | {
-        "data": load_dataset(task.dataset, task.dataset_args).digest,
+        "data": data.digest,
         **source_meaning(task.model),
         "trainer": TRAINER_VERSION,
         "torch": ".".join(torch.__version__.split(".")[:2]),
     }
-    if is_users(task.model):
+    if is_users(task.model) or data.source is not None:
         meaning["start"] = task.load()[1].digest
     del meaning["name"], meaning["dataset"]  # names do not matter, only data
     if task.model != task.dataset:  # otherwise loss and model may follow from them too

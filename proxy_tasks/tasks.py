@@ -47,6 +47,43 @@ _SUITE = (
         args(width=104),
     ),
     (
+        Task("digits_diffusion", "noisy_digits", "mlp", model_args=args(hidden=(128,)), steps=500, batch_size=64),
+        args(hidden=(1280,)),
+    ),
+    (
+        Task("digits_contrastive", "paired_digits", "contrastive", steps=400, batch_size=32),
+        args(hidden=(160, 100, 50)),
+    ),
+    (
+        Task(
+            "stdlib_masked", "masked_stdlib", "masked_transformer", args(context=32),
+            args(layers=2, width=24, heads=3), steps=300, batch_size=16,
+        ),
+        args(width=84),
+    ),
+    (Task("stdlib_gru", "stdlib", "gru", args(context=32), steps=300, batch_size=16), args(width=128)),
+    (
+        Task(
+            "digits_finetune", "transfer_digits", "finetuned", model_args=args(hidden=(64, 64)), steps=200,
+            batch_size=64,
+        ),
+        args(hidden=(250, 250)),
+    ),
+    (
+        Task(
+            "digits_lora", "transfer_digits", "lora", model_args=args(hidden=(64, 64), rank=4), steps=200,
+            batch_size=64,
+        ),
+        args(hidden=(400, 400), rank=8),
+    ),
+    (
+        Task(
+            "digits_subspace", "transfer_digits", "subspace", model_args=args(dimensions=50, hidden=(64, 64)),
+            steps=200, batch_size=64,
+        ),
+        args(dimensions=500),
+    ),
+    (
         Task("noisy_quadratic", "quadratic", "quadratic", args(dimensions=100), steps=500, batch_size=16),
         args(dimensions=1000),
     ),

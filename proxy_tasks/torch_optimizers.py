@@ -111,14 +111,13 @@ class _OptimizerTraining:
         return self.model.inputs(parameters, self.buffers, self.keys[step : step + 1])
 
     def _segment(self, start: int, stop: int) -> float:
-        x, y = self.dataset.train_x, self.dataset.train_y
-        total = torch.zeros((), device=x.device)
+        total = torch.zeros((), device=self.indices.device)
         for step in range(start, stop):
             for group, peak in zip(self.groups, self.peaks, strict=True):
                 group["lr"] = peak * self.schedule[step]
-            index = self.indices[step]
+            x, y = self.dataset.minibatch(self.indices[step][None], self.keys[step : step + 1])
             with precision(self.task.matmul, x.device):
-                (loss,) = self.model.losses(self._inputs(step), x[index][None], y[index][None])
+                (loss,) = self.model.losses(self._inputs(step), x, y)
                 found = gradients(loss, self.values)
             for p, gradient in zip(self.values, found, strict=True):
                 p.grad = gradient

@@ -142,9 +142,9 @@ def _bytes_of_replica(task: Task) -> int:
     rows, buffers = model.initial_row(0)[None], model.initial_buffers([0])
     parameters = [p.requires_grad_() for p in model.parameters(rows)]
     index = torch.zeros((1, task.batch_size), dtype=torch.int64)
-    inputs = model.inputs(parameters, buffers, index[0, :1])
+    keys = index[0, :1]
     with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
-        model.losses(inputs, data.train_x[index], data.train_y[index])
+        model.losses(model.inputs(parameters, buffers, keys), *data.minibatch(index, keys))
     return (5 + SCRATCH_ROWS) * rows.nbytes + 2 * sum(kept.values()) + 2 * sum(b.nbytes for b in buffers)
 
 
@@ -316,9 +316,10 @@ class _Cohort:
         """Take one step, on tensors at fixed addresses, so that it can be recorded."""
         training = self.training
         index = training.minibatches.index_select(0, self.now)[0].index_select(0, self.streams)  # [1 or R, B]
-        x, y = self.dataset.train_x[index], self.dataset.train_y[index]
+        keys = training.keys.index_select(0, self.now)[0].index_select(0, self.streams)  # [1 or R]
+        x, y = self.dataset.minibatch(index, keys)
         with precision(self.task.matmul, x.device):
-            losses = training.losses(self._inputs(), x, y)
+            losses = training.losses(self.model.inputs(self.parameters, self.kept.buffers, keys), x, y)
             found = gradients(losses, self.parameters)
         torch.cat([g.reshape(len(g), -1) for g in found], dim=1, out=self.gradient)
         with torch.no_grad():
@@ -329,13 +330,6 @@ class _Cohort:
             if factors is not None:
                 torch.lerp(before, self.rows.w, factors, out=self.rows.w)
             self.now += 1
-
-    def _inputs(self) -> list[Tensor]:
-        """Return what the losses of a step are computed from besides the minibatch."""
-        if not self.model.is_random:
-            return [*self.parameters, *self.kept.buffers]
-        keys = self.training.keys.index_select(0, self.now)[0].index_select(0, self.streams)
-        return self.model.inputs(self.parameters, self.kept.buffers, keys)
 
     def validate(self) -> None:
         """Finish the replicas left with their validation losses."""

@@ -11,7 +11,7 @@ from programs.errors import InputError
 from proxy_tasks.datasets.clicks import load_clicks
 from proxy_tasks.datasets.communities import load_communities
 from proxy_tasks.datasets.dataset import Dataset
-from proxy_tasks.datasets.digits import load_digits
+from proxy_tasks.datasets.digits import load_digits, load_noisy_digits, load_paired_digits, load_transfer_digits
 from proxy_tasks.datasets.images import load_images
 from proxy_tasks.datasets.linear import load_linear
 from proxy_tasks.datasets.markov import load_markov
@@ -19,6 +19,7 @@ from proxy_tasks.datasets.mnist1d import load_mnist1d
 from proxy_tasks.datasets.poisson import load_poisson
 from proxy_tasks.datasets.pydoc import load_pydoc
 from proxy_tasks.datasets.quadratic import load_quadratic
+from proxy_tasks.datasets.stdlib import load_masked_stdlib, load_stdlib
 from proxy_tasks.datasets.tokens import load_tokens
 from proxy_tasks.named import Args, call, is_users
 from proxy_tasks.user_task import UserTask, made_again, made_by
@@ -30,11 +31,16 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "images": load_images,
     "linear": load_linear,
     "markov": load_markov,
+    "masked_stdlib": load_masked_stdlib,
     "mnist1d": load_mnist1d,
+    "noisy_digits": load_noisy_digits,
+    "paired_digits": load_paired_digits,
     "poisson": load_poisson,
     "pydoc": load_pydoc,
     "quadratic": load_quadratic,
+    "stdlib": load_stdlib,
     "tokens": load_tokens,
+    "transfer_digits": load_transfer_digits,
 }
 
 

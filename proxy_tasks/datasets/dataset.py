@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -13,10 +13,15 @@ from torch import Tensor
 from programs.errors import InputError
 
 from proxy_tasks.checks import real, whole
+from proxy_tasks.draws import Draws
 
 PARTS = ("train_x", "train_y", "valid_x", "valid_y")
 SAMPLES = (torch.float32, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
 LABELS = (torch.float32, torch.int64)
+VALIDATION_KEY = 0  # what the draws of validation samples follow from
+
+Transform = Callable[[Draws, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Makes of samples `[B, ...]` and their targets `[B, ...]` what is trained on, at random."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,10 @@ class Dataset:
     `floor` is the lowest validation loss that any model can reach, where it is known. `content` is what the digest
     covers where the samples are overlapping views of something smaller, such as windows of a text. `shared` is what
     all samples have in common and models may look into, such as the graph whose nodes the samples are.
+
+    `transform` is applied to every minibatch of training samples, with random numbers that follow from seed and step;
+    what it gives is shaped like the validation samples, which are not transformed any more. `source` is what a model
+    that is fine-tuned on these samples is trained on before.
     """
 
     train_x: Tensor
@@ -37,6 +46,32 @@ class Dataset:
     floor: float = 0.0
     content: tuple[Tensor, ...] = ()
     shared: tuple[Tensor, ...] = ()
+    transform: Transform | None = None
+    source: Dataset | None = None
+
+    def transformed(self, transform: Transform) -> Dataset:
+        """Return the same samples with a transform: validation samples are transformed here, once and for all."""
+        x, y = transform(Draws(torch.tensor(VALIDATION_KEY)), self.valid_x, self.valid_y)
+        content = (*self.content, x, y) if self.content else ()
+        return replace(self, valid_x=x, valid_y=y, content=content, transform=transform)
+
+    def minibatch(self, index: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """Return samples and targets of a step.
+
+        Args:
+            index: of the training samples, `[1 or R, B]`.
+            keys: of the step, int64, `[1 or R]`; see `Task.keys`.
+
+        Returns:
+            `[1 or R, B, ...]` each.
+        """
+        x, y = self.train_x[index], self.train_y[index]
+        transform = self.transform
+        if transform is None:
+            return x, y
+        # Of the same key a model may draw as well: the draws here are others.
+        of_replicas = torch.vmap(lambda key, x, y: transform(Draws(key), x, y))
+        return of_replicas(keys.bitwise_not(), x, y)
 
     def check(self, what: str) -> None:
         """Check that a model can be trained on these samples.
@@ -93,6 +128,8 @@ class Dataset:
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(memoryview(value.contiguous().numpy()))
         digest.update(f"classes {self.classes}".encode())
+        if self.source is not None:
+            digest.update(f"source {self.source.digest}".encode())
         return digest.hexdigest()
 
 

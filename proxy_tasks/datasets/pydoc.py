@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
-import torch
-
 from proxy_tasks.checks import whole
 from proxy_tasks.datasets.dataset import Dataset
-from proxy_tasks.datasets.windows import LONGEST_CONTEXT, language_dataset
-
-RARE = 10  # a character seen less often in the training text becomes the unknown token, which is token 0
+from proxy_tasks.datasets.windows import LONGEST_CONTEXT, characters_dataset
 
 
 def load_pydoc(context: int = 32) -> Dataset:
@@ -25,13 +19,7 @@ def load_pydoc(context: int = 32) -> Dataset:
         InputError: `context` is out of range.
     """
     whole("data set pydoc", "context", context, 1, LONGEST_CONTEXT)
-    text = _text()
-    valid = len(text) // 10
-    counts = Counter(text[:-valid])
-    characters = sorted(c for c, count in counts.items() if count >= RARE)
-    number = {c: i for i, c in enumerate(characters, start=1)}
-    tokens = torch.tensor([number.get(c, 0) for c in text])
-    return language_dataset("data set pydoc", tokens[:-valid], tokens[-valid:], context, len(characters) + 1)
+    return characters_dataset("data set pydoc", _text(), context)
 
 
 def _text() -> str:

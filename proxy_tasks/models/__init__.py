@@ -11,15 +11,18 @@ from programs.errors import InputError
 from proxy_tasks.datasets import Dataset
 from proxy_tasks.models.autoencoder import autoencoder
 from proxy_tasks.models.cnn import cnn
+from proxy_tasks.models.contrastive import contrastive
 from proxy_tasks.models.deep_linear import deep_linear
 from proxy_tasks.models.deepfm import deepfm
+from proxy_tasks.models.finetuning import finetuned, lora, subspace
 from proxy_tasks.models.gcn import gcn
+from proxy_tasks.models.gru import gru
 from proxy_tasks.models.mlp import mlp
 from proxy_tasks.models.model import Leaf, Model
 from proxy_tasks.models.module import module_model
 from proxy_tasks.models.pinn import pinn
 from proxy_tasks.models.quadratic import quadratic
-from proxy_tasks.models.transformer import transformer
+from proxy_tasks.models.transformer import masked_transformer, transformer
 from proxy_tasks.models.user_model import user_model
 from proxy_tasks.models.vit import vit
 from proxy_tasks.named import Args, call
@@ -27,12 +30,18 @@ from proxy_tasks.named import Args, call
 MODELS: dict[str, Callable[..., Model]] = {
     "autoencoder": autoencoder,
     "cnn": cnn,
+    "contrastive": contrastive,
+    "finetuned": finetuned,
+    "gru": gru,
+    "lora": lora,
+    "masked_transformer": masked_transformer,
     "deep_linear": deep_linear,
     "deepfm": deepfm,
     "gcn": gcn,
     "mlp": mlp,
     "pinn": pinn,
     "quadratic": quadratic,
+    "subspace": subspace,
     "transformer": transformer,
     "vit": vit,
 }

@@ -32,10 +32,10 @@ def cnn(dataset: Dataset, channels: Sequence[int] = (8, 16, 32), image: Sequence
         InputError: the samples have other shapes or no labels, or an argument is out of range.
     """
     channels = wholes("model cnn", "channels", channels, least=1)
-    shape = tuple(dataset.train_x.shape[1:]) if image is None else wholes("model cnn", "image", image, least=2)
-    if len(shape) not in (2, 3) or math.prod(shape) != dataset.train_x[0].numel() or dataset.classes < 2:
+    shape = tuple(dataset.valid_x.shape[1:]) if image is None else wholes("model cnn", "image", image, least=2)
+    if len(shape) not in (2, 3) or math.prod(shape) != dataset.valid_x[0].numel() or dataset.classes < 2:
         raise InputError(
-            f"cnn: samples of shape {list(dataset.train_x.shape[1:])} are not labelled signals [C, L] or images "
+            f"cnn: samples of shape {list(dataset.valid_x.shape[1:])} are not labelled signals [C, L] or images "
             f"[C, H, W]; model_args: {{image: [C, H, W]}} views flat samples so"
         )
     places, n_in = list(shape[1:]), shape[0]

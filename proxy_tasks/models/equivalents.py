@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from proxy_tasks.models.draws import Draws
+from proxy_tasks.draws import Draws
 from proxy_tasks.models.recurrent import CELLS, cell, recurrent
 
 Equivalent = Callable[..., Any]

@@ -1,4 +1,4 @@
-"""A multilayer perceptron with ReLU and cross-entropy."""
+"""A multilayer perceptron with ReLU."""
 
 from __future__ import annotations
 
@@ -16,18 +16,28 @@ from proxy_tasks.models.model import Model
 
 
 def mlp(dataset: Dataset, hidden: Sequence[int] = (32,)) -> Model:
-    """Return fully connected layers from the flattened input through these widths to the classes (He initialisation).
+    """Return fully connected layers from the flattened input through these widths to the targets (He initialisation).
+
+    The loss is the cross-entropy where there are classes, else the mean squared error against targets `[N, D]`.
 
     Raises:
-        InputError: the samples are tokens or have no labels, or `hidden` is not a list of widths.
+        InputError: the samples are tokens, or have neither labels nor numbers as targets; `hidden` is not a list of
+            widths.
     """
     hidden = wholes("model mlp", "hidden", hidden)
-    if dataset.classes < 2 or dataset.train_x.dim() < 2 or not dataset.train_x.is_floating_point():
-        raise InputError("model mlp: the data set has no numeric samples with labels")
-    widths = [dataset.train_x[0].numel(), *hidden, dataset.classes]
-    return Model(tuple(dense_leaves(widths)), _losses)
+    x, y = dataset.valid_x, dataset.valid_y
+    is_regression = dataset.classes == 0 and y.is_floating_point() and y.dim() == 2
+    if not x.is_floating_point() or (dataset.classes < 2 and not is_regression):
+        raise InputError("model mlp: the data set has no numeric samples with labels, or with numbers as targets")
+    leaves = dense_leaves([x[0].numel(), *hidden, y.shape[1] if is_regression else dataset.classes])
+    return Model(tuple(leaves), _squared_errors if is_regression else _cross_entropies)
 
 
-def _losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
+def _cross_entropies(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
     """Losses of `params`: weights [R, I, O], biases [R, O] in turn; `x`: [1 or R, B, ...]; `y`: [1 or R, B] -> [R]."""
     return cross_entropy(dense(x.flatten(2), params), y)
+
+
+def _squared_errors(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
+    """The same for `y`: [1 or R, B, D]."""
+    return (dense(x.flatten(2), params) - y).square().mean((1, 2))

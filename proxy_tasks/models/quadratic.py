@@ -21,7 +21,7 @@ def quadratic(dataset: Dataset, power: float = 1.0) -> Model:
         InputError: `power` is out of range.
     """
     real("model quadratic", "power", power, 0, 10)
-    dimensions = dataset.train_x[0].numel()
+    dimensions = dataset.valid_x[0].numel()
     h = torch.arange(1, dimensions + 1, dtype=torch.float64).pow(-power).float().to(dataset.train_x.device)  # [D]
 
     def losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:  # noqa: ARG001

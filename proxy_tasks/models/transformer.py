@@ -1,4 +1,4 @@
-"""A decoder-only Transformer."""
+"""Transformers over tokens: one that predicts the next token, and one that predicts masked tokens."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from proxy_tasks.models.model import Leaf, Model
 
 # Replicas at a time. Of 1, 2, 4, 8 and 64, 2 and 4 were fastest at width 32, context 32, batch 32; 64 a third slower.
 CHUNK = 2
+MASKED_CHUNK = 8  # the same at width 24, batch 16: 8 take two thirds of the time of 2, and more are hardly faster
 
 
 def transformer(dataset: Dataset, layers: int = 2, width: int = 32, heads: int = 4) -> Model:
@@ -28,26 +29,74 @@ def transformer(dataset: Dataset, layers: int = 2, width: int = 32, heads: int =
     Raises:
         InputError: the data set has no vocabulary, or an argument is out of range.
     """
-    x, y = dataset.train_x, dataset.train_y
-    if dataset.classes < 1 or x.is_floating_point() or x.dim() != 2 or y.dim() < 2:
-        raise InputError("the transformer needs a data set of tokens [N, T] with a vocabulary, such as a text")
-    tokens, vocabulary = dataset.train_x.shape[1], dataset.classes
+    tokens, vocabulary = tokens_of("the transformer", dataset)
+    leaves = _leaves("model transformer", (vocabulary, tokens, vocabulary), layers, width, heads)
     mask = torch.full((tokens, tokens), -torch.inf, device=dataset.train_x.device).triu(1)
-    leaves = [
-        Leaf("tokens", (vocabulary, width), std=0.02),
-        Leaf("positions", (tokens, width), std=0.02),
-        *block_leaves("model transformer", layers, width, heads),
-        Leaf("norm", (width,), mean=1.0),
-        Leaf("output", (width, vocabulary), std=width**-0.5, transposed=True),
-    ]
 
     def losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
-        embedding, positions, *middle, gain, output = params
-        h = embed(embedding, x).add_(positions.unsqueeze(1))  # [R, B, T, D]
-        h = blocks(h.flatten(1, 2), middle, heads, mask)
-        if y.shape[2] < tokens:
-            h = h.view(len(h), -1, tokens, width)[:, :, -y.shape[2] :].flatten(1, 2)
-        logits = normed_linear(h, gain, output)
+        h = _encoded(params, x, heads, mask)
+        h = h if y.shape[2] == tokens else h[:, :, -y.shape[2] :]
+        logits = normed_linear(h.flatten(1, 2), *params[-2:])
         return cross_entropy(logits.view(len(h), *y.shape[1:3], vocabulary), y)
 
-    return Model(tuple(leaves), losses, chunk=CHUNK)
+    return Model(leaves, losses, chunk=CHUNK)
+
+
+def masked_transformer(dataset: Dataset, layers: int = 2, width: int = 32, heads: int = 4) -> Model:
+    """Return the same Transformer, but every position sees all others, and some of their tokens are masked.
+
+    As BERT (Devlin et al., arXiv:1810.04805). Samples are token numbers `[B, T]`, of which V stands for a mask. Targets
+    are K masked positions and the tokens that belong there, `[B, 2, K]`; the loss is the mean cross-entropy of these
+    tokens in nats.
+
+    Raises:
+        InputError: the data set has no masked tokens, or an argument is out of range.
+    """
+    tokens, vocabulary = tokens_of("the masked transformer", dataset, is_masked=True)
+    leaves = _leaves("model masked_transformer", (vocabulary + 1, tokens, vocabulary), layers, width, heads)
+    mask = torch.zeros(tokens, tokens, device=dataset.train_x.device)
+
+    def losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
+        h = _encoded(params, x, heads, mask)
+        positions, targets = y.unbind(2)  # [1 or R, B, K]
+        index = positions.unsqueeze(3).expand(len(h), -1, -1, width)
+        logits = normed_linear(h.gather(2, index).flatten(1, 2), *params[-2:])
+        return cross_entropy(logits, targets.flatten(1))
+
+    return Model(leaves, losses, chunk=MASKED_CHUNK)
+
+
+def tokens_of(what: str, dataset: Dataset, is_masked: bool = False) -> tuple[int, int]:
+    """Return how many tokens a sample has, and how many different ones there are.
+
+    Raises:
+        InputError: samples are no tokens, or masked where they should not be; the message names the model, `what`.
+    """
+    if dataset.classes < 1 or dataset.train_x.is_floating_point() or dataset.train_x.dim() != 2:
+        raise InputError(f"{what} needs a data set of tokens [N, T] with a vocabulary, such as a text")
+    y = dataset.valid_y
+    if y.dim() < 2:
+        raise InputError(f"{what} needs a data set with tokens as targets, [N, T], such as a text")
+    if is_masked != (y.dim() == 3 and not y.is_floating_point()):
+        kind = "masked tokens, such as masked_stdlib" if is_masked else "tokens that are not masked, such as stdlib"
+        raise InputError(f"{what} needs a data set of {kind}")
+    return dataset.train_x.shape[1], dataset.classes
+
+
+def _leaves(what: str, sizes: tuple[int, int, int], layers: int, width: int, heads: int) -> tuple[Leaf, ...]:
+    """Return the parameters for so many tokens to read, positions, and tokens to predict."""
+    read, positions, predicted = sizes
+    return (
+        Leaf("tokens", (read, width), std=0.02),
+        Leaf("positions", (positions, width), std=0.02),
+        *block_leaves(what, layers, width, heads),
+        Leaf("norm", (width,), mean=1.0),
+        Leaf("output", (width, predicted), std=width**-0.5, transposed=True),
+    )
+
+
+def _encoded(params: Sequence[Tensor], x: Tensor, heads: int, mask: Tensor) -> Tensor:
+    """Return what the last block gives for tokens [1 or R, B, T] -> [R, B, T, D]; `mask` is that of the blocks."""
+    embedding, positions, *middle, _, _ = params
+    h = embed(embedding, x).add_(positions.unsqueeze(1))
+    return blocks(h.flatten(1, 2), middle, heads, mask).view(h.shape)

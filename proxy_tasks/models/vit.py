@@ -27,7 +27,7 @@ def vit(dataset: Dataset, layers: int = 3, width: int = 96, heads: int = 3, patc
             argument is out of range.
     """
     whole("model vit", "patch", patch, 1)
-    shape = tuple(dataset.train_x.shape[1:])
+    shape = tuple(dataset.valid_x.shape[1:])
     if len(shape) != 3 or shape[1] % patch or shape[2] % patch or dataset.classes < 2:
         raise InputError(
             f"vit: samples of shape {list(shape)} are not labelled images [C, H, W] in {patch}x{patch} parts"

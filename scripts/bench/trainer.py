@@ -15,9 +15,9 @@ import argparse
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import nn
@@ -26,12 +26,26 @@ from programs import Program
 from programs.run.batched import UpdateRules
 
 from proxy_tasks import Replica, Task, configure_process, get_task, train, trainer
+from proxy_tasks.draws import Draws
 from proxy_tasks.outcome import Status
 
 from search.evidence.step_time import exported_class
 
 from scripts.bench.candidates import near
-from tests.support.references import Cnn, DeepFm, DeepLinear, Gcn, Mlp, Pinn, Transformer, dense_propagation
+from tests.support.references import (
+    Cnn,
+    Contrastive,
+    DeepFm,
+    DeepLinear,
+    Gcn,
+    Gru,
+    Lora,
+    Mlp,
+    Pinn,
+    Subspace,
+    Transformer,
+    dense_propagation,
+)
 
 SEED = 0
 CANDIDATES_ALONE = 8  # of the candidates, those that are timed one after another
@@ -67,6 +81,8 @@ class Case(NamedTuple):
 
 def cases() -> dict[str, Case]:
     mlp, cnn = get_task("digits_mlp"), get_task("mnist1d_cnn")
+    lora, subspace = (get_task(name) for name in ("digits_lora", "digits_subspace"))
+    vocabulary = get_task("stdlib_gru").load()[0].classes
     of_user = "scripts.bench.trainer:users_{}".format
     return {
         "digits_mlp": Case(mlp, 100, lambda: users_mlp(None)),
@@ -78,6 +94,15 @@ def cases() -> dict[str, Case]:
         "poisson_pinn": Case(get_task("poisson_pinn"), 40, ordinary_pinn),
         "digits_label_noise": Case(get_task("digits_label_noise"), 100, lambda: users_mlp(None)),
         "digits_long_tail": Case(get_task("digits_long_tail"), 100, lambda: users_mlp(None)),
+        "digits_diffusion": Case(get_task("digits_diffusion"), 100, lambda: Mlp([66, 128, 64])),
+        "digits_contrastive": Case(get_task("digits_contrastive"), 40, lambda: Contrastive([64, 32, 32, 16])),
+        "stdlib_masked": Case(
+            get_task("stdlib_masked"), 10, lambda: Transformer(vocabulary, 32, width=24, heads=3, is_causal=False)
+        ),
+        "stdlib_gru": Case(get_task("stdlib_gru"), 20, lambda: Gru(vocabulary)),
+        "digits_finetune": Case(get_task("digits_finetune"), 100, lambda: Mlp([64, 64, 64, 5])),
+        "digits_lora": Case(lora, 100, lambda: Lora(lora.load()[1].constants, 4, 5)),
+        "digits_subspace": Case(subspace, 100, lambda: Subspace(*subspace.load()[1].constants, widths=[64, 64, 64, 5])),
         "user's MLP": Case(replace(mlp, model=of_user("mlp"), model_args=()), 100, lambda: users_mlp(None)),
         "user's CNN": Case(replace(cnn, model=of_user("cnn"), model_args=()), 40, lambda: users_cnn(None)),
     }
@@ -89,6 +114,19 @@ def able_to_train(number: int, name: str = "adamw") -> list[Program]:
     return near(name, number, lambda program: train(task, [Replica(program, SEED)])[0].status == Status.OK)
 
 
+class OrdinaryDraws:
+    """Draws from the generator of torch, as ordinary code does."""
+
+    def bits(self, shape: Sequence[int]) -> torch.Tensor:
+        return torch.randint(-(2**63), 2**63 - 1, tuple(shape))
+
+    def uniform(self, shape: Sequence[int]) -> torch.Tensor:
+        return torch.rand(*shape)
+
+    def normal(self, shape: Sequence[int]) -> torch.Tensor:
+        return torch.randn(*shape)
+
+
 def train_ordinary(task: Task, optimizer: torch.optim.Optimizer, module: nn.Module) -> None:
     """Train one candidate in an ordinary torch loop."""
     data, _ = task.load()
@@ -96,7 +134,10 @@ def train_ordinary(task: Task, optimizer: torch.optim.Optimizer, module: nn.Modu
     for index, lr in zip(torch.from_numpy(task.minibatches(SEED)), task.schedule().tolist(), strict=True):
         optimizer.param_groups[0]["lr"] = peak * lr
         optimizer.zero_grad()
-        module.loss(data.train_x[index], data.train_y[index]).backward()  # type: ignore[operator]
+        x, y = data.train_x[index], data.train_y[index]
+        if data.transform is not None:
+            x, y = data.transform(cast("Draws", OrdinaryDraws()), x, y)
+        module.loss(x, y).backward()  # type: ignore[operator]
         optimizer.step()
 
 

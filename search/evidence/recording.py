@@ -34,7 +34,7 @@ def record(program: Program, on: ScaledTask, seed: int) -> Recording:
             row[0, : model.layout.total] = torch.from_numpy(w)
             parameters = [p.detach().requires_grad_() for p in model.parameters(row)]
             inputs = model.inputs(parameters, buffers, key[None])
-            loss = model.losses(inputs, data.train_x[index][None], data.train_y[index][None]).sum()
+            loss = model.losses(inputs, *data.minibatch(index[None], key[None])).sum()
             found = chunks.gradients(loss, parameters)
             gradients.append(torch.cat([g.flatten() for g in found]).numpy().astype(float))
             update, state = step(w, gradients[-1], state, float(rate))

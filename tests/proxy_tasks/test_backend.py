@@ -36,6 +36,7 @@ from tests.support.trainings import OF_MATRICES, evolved, short_task
 TASKS = (
     "digits_mlp", "digits_autoencoder", "digits_cnn", "mnist1d_cnn", "markov_transformer", "noisy_quadratic",
     "clicks_deepfm", "communities_gcn", "poisson_pinn",
+    "digits_diffusion", "digits_contrastive", "stdlib_masked", "digits_lora", "digits_subspace",
 )  # fmt: skip
 
 
@@ -141,7 +142,7 @@ def test_a_model_is_compiled_once_for_any_number_of_replicas(task: str, monkeypa
         rows = torch.stack([model.initial_row(seed) for seed in range(replicas)])
         parameters = [p.requires_grad_() for p in model.parameters(rows)]
         index = torch.stack([torch.arange(seed, seed + 16) for seed in range(replicas)])
-        x, y = data.train_x[index], data.train_y[index]
+        x, y = data.minibatch(index, torch.arange(replicas))
         got, expected = losses(parameters, x, y), model.losses(parameters, x, y)
         torch.testing.assert_close(got, expected)
         for one, other in zip(

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
+import sys
+import sysconfig
+from dataclasses import replace
+from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
 
@@ -15,13 +20,16 @@ from torch import Tensor
 
 from programs.errors import InputError
 
-from proxy_tasks.datasets import DATASETS, Dataset, load_dataset
+from proxy_tasks.datasets import DATASETS, Dataset, load_dataset, stdlib
 from proxy_tasks.datasets.windows import language_dataset, windows
 from proxy_tasks.models import MODELS, Model, build_model
 from proxy_tasks.named import args
 
-GENERATED = ["clicks", "communities", "digits", "linear", "markov", "mnist1d", "poisson", "pydoc", "quadratic"]
-NUMBERED = {"clicks", "communities", "markov", "pydoc"}  # samples are whole numbers
+GENERATED = [
+    "clicks", "communities", "digits", "linear", "markov", "masked_stdlib", "mnist1d", "noisy_digits", "paired_digits",
+    "poisson", "pydoc", "quadratic", "stdlib", "transfer_digits",
+]  # fmt: skip
+NUMBERED = {"clicks", "communities", "markov", "masked_stdlib", "pydoc", "stdlib"}  # samples are whole numbers
 
 # Data of another release of a package, or of another generator, are other data: then these may be changed.
 DIGESTS = {
@@ -61,16 +69,18 @@ def test_data_are_the_same_each_time_and_leave_global_random_state_alone(name: s
 @pytest.mark.parametrize("name", GENERATED)
 def test_kinds_of_values_are_what_models_expect(name: str) -> None:
     data = load_dataset(name)
-    for x, y in ((data.train_x, data.train_y), (data.valid_x, data.valid_y)):
+    (train_x,), (train_y,) = data.minibatch(torch.arange(min(len(data.train_x), 1000))[None], torch.zeros(1).long())
+    for x, y in ((train_x, train_y), (data.valid_x, data.valid_y)):
         assert len(x) == len(y) > 0
         assert x.dtype == (torch.int64 if name in NUMBERED else torch.float32)
         assert y.dtype == (torch.int64 if not y.is_floating_point() else torch.float32)
         assert y.is_floating_point() or 0 <= int(y.min()) <= int(y.max()) < max(data.classes, 1)
         assert x.isfinite().all()
-    assert data.train_x.shape[1:] == data.valid_x.shape[1:]
+    assert train_x.shape[1:] == data.valid_x.shape[1:]
+    assert train_y.shape[1:] == data.valid_y.shape[1:] or name == "markov"
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist1d"])
+@pytest.mark.parametrize("name", ["digits", "mnist1d", "transfer_digits"])
 def test_no_validation_sample_is_trained_on(name: str) -> None:
     data = load_dataset(name)
     train, valid = rows_of(data.train_x), rows_of(data.valid_x)
@@ -101,6 +111,12 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("linear", {"power": -1}, "'power' is -1"),
     ("poisson", {"modes": 0}, "'modes' is 0"),
     ("poisson", {"valid": 2.5}, "'valid' is 2.5"),
+    ("noisy_digits", {"train": 0}, "'train' is 0"),
+    ("paired_digits", {"train": 1797}, "'train' is 1797"),
+    ("transfer_digits", {"train": 896}, "'train' is 896"),
+    ("stdlib", {"context": 0}, "'context' is 0"),
+    ("masked_stdlib", {"share": 0}, "'share' is 0"),
+    ("masked_stdlib", {"share": 1.5}, "'share' is 1.5"),
     ("quadratic", {"dimensions": 0}, "'dimensions' is 0"),
     ("quadratic", {"train": "many"}, "'train' is 'many'"),
     ("quadratic", {"noise": -0.5}, "'noise' is -0.5"),
@@ -159,6 +175,45 @@ def test_pydoc_validates_on_the_last_tenth() -> None:
     total = sum(len(topics[name]) + 1 for name in topics) - 1
     assert len(train) == total - total // 10
     assert 0 <= total // 10 - valid_x.numel() <= 33
+
+
+# --- the standard library --------------------------------------------------------------------------------------------
+
+
+def test_stdlib_is_whole_modules_in_a_row_without_the_help_texts() -> None:
+    text, folder = stdlib._text("data set stdlib"), Path(json.__file__).parents[1]
+    sources = [file.read_text("utf-8") for file in folder.glob("*.py") if file.stem in sys.stdlib_module_names]
+    inside = [source for source in sources if source and source in text]
+    assert len(text) == 500_000
+    assert sum(map(len, inside)) > 400_000, "all but the last module is there as it is"
+    assert topics["assert"] not in text
+    assert len(load_dataset("stdlib").content[0]) == 450_000
+
+
+def test_without_sources_of_the_library_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
+    (tmp_path / "json.py").write_text("not much\n")
+    with pytest.raises(InputError, match="has 9 characters of sources, 500,000 are needed; install") as caught:
+        stdlib.load_stdlib()
+    assert "\n" not in str(caught.value)
+
+
+def test_digest_tells_masked_text_from_text_and_shares_apart() -> None:
+    digests = {load_dataset(name).digest for name in ("stdlib", "masked_stdlib")}
+    assert load_dataset("masked_stdlib", args(share=0.5)).digest not in digests and len(digests) == 2
+
+
+def test_transfer_digits_are_two_halves_of_the_classes() -> None:
+    data, every = load_dataset("transfer_digits"), load_dataset("digits")
+    source = data.source
+    assert source is not None and data.classes == source.classes == 5
+    images = [rows_of(x) for x in (data.train_x, data.valid_x, source.train_x, source.valid_x)]
+    assert sum(map(len, images)) == 1797 and set().union(*images) == rows_of(torch.cat((every.train_x, every.valid_x)))
+    labels = {x.numpy().tobytes(): int(y) for x, y in zip(every.train_x, every.train_y, strict=True)}
+    for part, first in ((data, 5), (source, 0)):
+        known = [(labels.get(x.numpy().tobytes()), int(y)) for x, y in zip(part.train_x, part.train_y, strict=True)]
+        assert all(label in (None, first + y) for label, y in known) and any(label is not None for label, _ in known)
+    assert replace(data, source=None).digest != data.digest
 
 
 def test_digest_tells_contexts_apart() -> None:

@@ -46,7 +46,7 @@ def rows_of(model: Model, replicas: int) -> Tensor:
 
 def minibatch(case: Case, replicas: int, size: int = 6) -> tuple[Tensor, Tensor]:
     index = torch.randint(0, 64, (replicas, size), generator=torch.Generator().manual_seed(1))
-    return case[2].train_x[index], case[2].train_y[index]
+    return case[2].minibatch(index, torch.arange(replicas))
 
 
 def losses_and_gradients(model: Model, rows: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,8 +22,8 @@ from programs.errors import InputError
 from proxy_tasks import Hurdle, Outcome, Replica, Resources, Task, configured_process, train
 from proxy_tasks.backend import Cpu
 from proxy_tasks.datasets import Dataset
+from proxy_tasks.draws import Draws
 from proxy_tasks.models import module_model
-from proxy_tasks.models.draws import Draws
 from proxy_tasks.models.module import BREAK_EVEN
 from proxy_tasks.torch_optimizers import TorchOptimizer, TorchReplica, train_torch_optimizer
 from proxy_tasks.trainer import TrainingCohorts

@@ -21,7 +21,7 @@ from proxy_tasks.torch_optimizers import Weight, hidden_matrices, muon, train_to
 
 from tests.support.trainings import short_task
 
-TASKS = ("digits_cnn", "digits_autoencoder", "mnist1d_cnn", "pydoc_transformer", "noisy_quadratic")
+TASKS = ("digits_diffusion", "digits_cnn", "digits_autoencoder", "mnist1d_cnn", "pydoc_transformer", "noisy_quadratic")
 
 
 @pytest.fixture(autouse=True)

@@ -34,6 +34,8 @@ from proxy_tasks.trainer import TrainingCohorts
 TASKS = (
     "digits_mlp", "digits_autoencoder", "digits_cnn", "mnist1d_cnn", "markov_transformer", "noisy_quadratic",
     "clicks_deepfm", "communities_gcn", "poisson_pinn",
+    "digits_diffusion", "digits_contrastive", "stdlib_masked", "stdlib_gru", "digits_finetune", "digits_lora",
+    "digits_subspace",
 )  # fmt: skip
 backend_registration._setup_privateuseone_for_python_backend("pretended")
 

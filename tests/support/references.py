@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from torch.func import jacrev, vmap
 
 from proxy_tasks.datasets import Dataset, load_dataset
+from proxy_tasks.datasets.masking import masked
+from proxy_tasks.draws import Draws
 from proxy_tasks.models import MODELS, Model
 from proxy_tasks.named import args
 
@@ -38,20 +41,42 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    def __init__(self, vocabulary: int, tokens: int, layers: int = 2, width: int = 32, heads: int = 4) -> None:
+    def __init__(
+        self, vocabulary: int, tokens: int, layers: int = 2, width: int = 32, heads: int = 4, is_causal: bool = True
+    ) -> None:
         super().__init__()
-        self.tokens = nn.Embedding(vocabulary, width)
+        self.is_causal = is_causal
+        self.tokens = nn.Embedding(vocabulary + (not is_causal), width)  # one more stands for masked tokens
         self.positions = nn.Embedding(tokens, width)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width, bias=False)
         self.output = nn.Linear(width, vocabulary, bias=False)
 
-    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+    def encoded(self, x: Tensor) -> Tensor:
         h = self.tokens(x) + self.positions.weight
         for block in self.blocks:
-            h = block(h, True)
-        logits = self.output(self.norm(h))[:, -y.shape[1] :]
-        return nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(0, 1))
+            h = block(h, self.is_causal)
+        return self.norm(h)  # type: ignore[no-any-return]
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        h = self.encoded(x)
+        if self.is_causal:
+            logits = self.output(h)[:, -y.shape[1] :]
+            return nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(0, 1))
+        logits = self.output(h.gather(1, y[:, 0].unsqueeze(2).expand(-1, -1, h.shape[2])))
+        return nn.functional.cross_entropy(logits.flatten(0, 1), y[:, 1].flatten())
+
+
+class Gru(nn.Module):
+    def __init__(self, vocabulary: int, width: int = 32, embedding: int = 16) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(vocabulary, embedding)
+        self.gru = nn.GRU(embedding, width, batch_first=True)
+        self.output = nn.Linear(width, vocabulary)
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        h, _ = self.gru(self.tokens(x))
+        return nn.functional.cross_entropy(self.output(h).flatten(0, 1), y.flatten())
 
 
 class Vit(nn.Module):
@@ -103,10 +128,63 @@ class Mlp(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
 
-    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         h = x.flatten(1)
         for i, layer in enumerate(self.layers):
             h = layer(torch.relu(h) if i else h)
+        return h
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        return nn.functional.mse_loss(self(x), y) if y.is_floating_point() else nn.functional.cross_entropy(self(x), y)
+
+
+class Contrastive(Mlp):
+    """The loss of SimCLR, written down view by view."""
+
+    def __init__(self, widths: Sequence[int], temperature: float = 0.2) -> None:
+        super().__init__(widths)
+        self.temperature = temperature
+
+    def loss(self, x: Tensor, _: Tensor) -> Tensor:
+        first, second = (nn.functional.normalize(self(x[:, view]), dim=1) for view in (0, 1))
+        views, others = torch.cat((first, second)), torch.cat((second, first))
+        similar = (views @ views.T / self.temperature).exp()
+        negatives = similar.sum(1) - similar.diagonal()
+        return -((views * others).sum(1) / self.temperature - negatives.log()).mean()
+
+
+class Lora(nn.Module):
+    """An MLP whose hidden layers are frozen, with a low-rank update beside each."""
+
+    def __init__(self, hidden: Sequence[Tensor], rank: int, classes: int) -> None:
+        super().__init__()
+        self.hidden = list(zip(hidden[::2], hidden[1::2], strict=True))  # [I, O], [O]
+        self.updates = nn.ModuleList()
+        for weight, _ in self.hidden:
+            self.updates += [nn.Linear(len(weight), rank, bias=False), nn.Linear(rank, weight.shape[1], bias=False)]
+        self.output = nn.Linear(hidden[-1].numel(), classes)
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        h, layers = x.flatten(1), iter(self.updates)
+        for weight, bias in self.hidden:
+            down, up = next(layers), next(layers)
+            h = torch.relu(h @ weight + bias + up(down(h)))
+        return nn.functional.cross_entropy(self.output(h), y)
+
+
+class Subspace(nn.Module):
+    """An MLP whose weights all follow from coordinates in a subspace of them."""
+
+    def __init__(self, origin: Tensor, directions: Tensor, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.origin, self.directions, self.widths = origin, directions, widths
+        self.coordinates = nn.Parameter(torch.zeros(len(directions)))
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        weights, h = self.origin + self.coordinates @ self.directions, x.flatten(1)
+        for i, (n_in, n_out) in enumerate(pairwise(self.widths)):
+            weight, bias, weights = weights.split((n_in * n_out, n_out, len(weights) - (n_in + 1) * n_out))
+            h = (torch.relu(h) if i else h) @ weight.view(n_in, n_out) + bias
         return nn.functional.cross_entropy(h, y)
 
 
@@ -207,6 +285,12 @@ def classification(*shape: int, classes: int = 10, samples: int = 64) -> Dataset
     return Dataset(x, y, x, y, classes=classes)
 
 
+def regression() -> Dataset:
+    """Noise with three numbers as targets."""
+    x = torch.randn(64, 9, generator=torch.Generator().manual_seed(5))
+    return Dataset(x[:, :6], x[:, 6:], x[:, :6], x[:, 6:])
+
+
 def language(tokens: int, vocabulary: int, targets: int | None = None, soft: bool = False) -> Dataset:
     """Random tokens, with next tokens or probabilities for the last `targets` positions."""
     generator = torch.Generator().manual_seed(4)
@@ -232,6 +316,35 @@ def _cnn(dataset: Dataset, channels: Sequence[int], image: Sequence[int]) -> Cas
 def _vit(dataset: Dataset, **sizes: int) -> Case:
     module = Vit(dataset.train_x.shape[1:], dataset.classes, **sizes)
     return MODELS["vit"](dataset, **sizes), module, dataset
+
+
+def _gru(dataset: Dataset, **sizes: int) -> Case:
+    return MODELS["gru"](dataset, **sizes), Gru(dataset.classes, **sizes), dataset
+
+
+def _masked(dataset: Dataset, **sizes: int) -> Case:
+    module = Transformer(dataset.classes, dataset.train_x.shape[1], **sizes, is_causal=False)
+    data = masked(dataset, share=0.2)
+    return MODELS["masked_transformer"](data, **sizes), module, data
+
+
+def _contrastive(dataset: Dataset) -> Case:
+    def pairs(draws: Draws, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.stack((x, x + draws.normal(x.shape)), dim=1), y
+
+    data = dataset.transformed(pairs)
+    return MODELS["contrastive"](data, hidden=(8, 5), temperature=0.5), Contrastive([6, 8, 5], 0.5), data
+
+
+def _finetuned(name: str, **arguments: int) -> Case:
+    data = replace(classification(6, classes=3), source=classification(6, classes=4))
+    model, widths = MODELS[name](data, hidden=(9, 5), **arguments), [6, 9, 5, 3]
+    modules: dict[str, Callable[[], nn.Module]] = {
+        "finetuned": lambda: Mlp(widths),
+        "lora": lambda: Lora(model.constants, arguments["rank"], classes=3),
+        "subspace": lambda: Subspace(*model.constants, widths),
+    }
+    return model, modules[name](), data
 
 
 def _dense(dataset: Dataset, name: str, module: nn.Module, hidden: Sequence[int]) -> Case:
@@ -285,6 +398,13 @@ CASES: dict[str, Callable[[], Case]] = {
     "pinn": lambda: _pinn(Pinn, 8, 7),
     "pinn, one layer": lambda: _pinn(FunctionalPinn, 9),
     "pinn, three layers": lambda: _pinn(FunctionalPinn, 6, 5, 4),
+    "contrastive": lambda: _contrastive(classification(6)),
+    "finetuned": lambda: _finetuned("finetuned"),
+    "gru": lambda: _gru(language(9, 17), width=32, embedding=5),
+    "lora": lambda: _finetuned("lora", rank=3),
+    "masked_transformer": lambda: _masked(language(16, 30), layers=2, width=12, heads=2),
+    "mlp on numbers": lambda: _dense(regression(), "mlp", Mlp([6, 9, 3]), (9,)),
+    "subspace": lambda: _finetuned("subspace", dimensions=7),
     "transformer": lambda: _transformer(language(16, 50)),
     "transformer, odd": lambda: _transformer(language(7, 13), layers=1, width=9, heads=3),
     "transformer, last positions": lambda: _transformer(language(8, 11, targets=5), layers=1, width=12, heads=2),

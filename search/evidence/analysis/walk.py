@@ -49,10 +49,11 @@ def walk(task: Task, programs: Sequence[Program], seed: int) -> Iterator[Moment]
     rules = UpdateRules(skeletons, tree, model.layout, rows, task.update_scale, task.steps)
     parameters = [p.detach().requires_grad_() for p in model.parameters(w)]
     order = np.argsort(tree.programs)
-    minibatches, total = torch.from_numpy(task.minibatches(seed)), model.layout.total
+    minibatches, keys = torch.from_numpy(task.minibatches(seed)), torch.from_numpy(task.keys(seed))
+    total = model.layout.total
     for step, rate in enumerate(task.schedule()):
-        index = minibatches[step][None]
-        found = gradients(model.losses(parameters, data.train_x[index], data.train_y[index]), parameters)
+        minibatch = data.minibatch(minibatches[step][None], keys[step][None])
+        found = gradients(model.losses(parameters, *minibatch), parameters)
         rows.g[:, :total] = torch.cat([g.reshape(len(g), -1) for g in found], dim=1)
         with torch.no_grad():
             rules.step(torch.tensor([rate]), torch.tensor([step]))
@@ -68,7 +69,9 @@ def trained(task: Task, programs: Sequence[Program], seed: int) -> np.ndarray:
 def training_losses(task: Task, weights: np.ndarray) -> np.ndarray:
     """Return the mean losses over training samples of weights `[N, P]`."""
     data, model = task.load()
-    train = replace(data, valid_x=data.train_x[:MOST_SAMPLES], valid_y=data.train_y[:MOST_SAMPLES])
+    index = torch.arange(min(len(data.train_x), MOST_SAMPLES))[None]
+    (x,), (y,) = data.minibatch(index, torch.zeros(1, dtype=torch.int64))
+    train = replace(data, valid_x=x, valid_y=y)
     found = [validation_losses(train, model.losses, model.parameters(_row(part))) for part in weights.astype("float32")]
     return np.array(found).ravel()
 

@@ -1,7 +1,7 @@
-"""Random numbers of a module's forward pass, as a function of a key and nothing else.
+"""Random numbers of a step of training, as a function of a key and nothing else.
 
-A mask is a hash of (key, number of the draw, index of the element), SplitMix64 (Steele, Lea & Flood, 2014) evaluated at
-any place of its sequence by elementwise operations. So it is the same on the replica axis and in a loop, beside
+A number is a hash of (key, number of the draw, index of the element), SplitMix64 (Steele, Lea & Flood, 2014) evaluated
+at any place of its sequence by elementwise operations. So it is the same on the replica axis and in a loop, beside
 whatever other replicas, on every device, and in a recorded step.
 """
 
@@ -19,7 +19,7 @@ _BITS = 24  # of a float32 in [0, 1)
 
 
 class Draws:
-    """The random numbers of one forward pass.
+    """The random numbers of one forward pass, or of one minibatch.
 
     Args:
         key: `[]`, a 64-bit number for each replica and step.
