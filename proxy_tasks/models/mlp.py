@@ -13,7 +13,7 @@ from programs.errors import InputError
 
 from proxy_tasks.checks import wholes
 from proxy_tasks.datasets.dataset import Dataset
-from proxy_tasks.models.losses import cross_entropy
+from proxy_tasks.models.classifier import classifier
 from proxy_tasks.models.model import Leaf, Model
 
 
@@ -33,15 +33,15 @@ def mlp(dataset: Dataset, hidden: Sequence[int] = (32,)) -> Model:
             Leaf(f"weight{i}", (n_in, n_out), std=math.sqrt(2 / n_in), transposed=True),
             Leaf(f"bias{i}", (n_out,)),
         ]
-    return Model(tuple(leaves), _losses)
+    return classifier(leaves, _logits)
 
 
-def _losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
-    """Losses of `params`: weights [R, I, O], biases [R, O] in turn; `x`: [1 or R, B, ...]; `y`: [1 or R, B] -> [R]."""
+def _logits(params: Sequence[Tensor], x: Tensor) -> Tensor:
+    """`params`: weights [R, I, O], biases [R, O] in turn; `x`: [1 or R, B, ...] -> [R, B, C]."""
     replicas = len(params[0])
     h = x.flatten(2).expand(replicas, -1, -1)  # [R, B, I]
     for i in range(0, len(params), 2):
         if i > 0:
             h = torch.relu_(h)
         h = torch.baddbmm(params[i + 1].unsqueeze(1), h, params[i])  # [R, B, O]
-    return cross_entropy(h, y)
+    return h

@@ -11,7 +11,7 @@ from programs.errors import InputError
 
 from proxy_tasks.datasets.dataset import Dataset
 from proxy_tasks.models.blocks import block_leaves, blocks, normed_linear
-from proxy_tasks.models.losses import cross_entropy
+from proxy_tasks.models.classifier import classifier
 from proxy_tasks.models.model import Leaf, Model
 
 # Replicas at a time. Of 1, 2, 4, 8 and 64, 2 and 4 were fastest at width 32, context 32, batch 32; 64 a third slower.
@@ -29,7 +29,7 @@ def transformer(dataset: Dataset, layers: int = 2, width: int = 32, heads: int =
     """
     if dataset.classes < 1 or dataset.train_x.is_floating_point() or dataset.train_x.dim() != 2:
         raise InputError("the transformer needs a data set of tokens [N, T] with a vocabulary, such as a text")
-    tokens, vocabulary = dataset.train_x.shape[1], dataset.classes
+    tokens, predicted, vocabulary = dataset.train_x.shape[1], dataset.train_y.shape[1], dataset.classes
     mask = torch.full((tokens, tokens), -torch.inf, device=dataset.train_x.device).triu(1)
     leaves = [
         Leaf("tokens", (vocabulary, width), std=0.02),
@@ -39,16 +39,15 @@ def transformer(dataset: Dataset, layers: int = 2, width: int = 32, heads: int =
         Leaf("output", (width, vocabulary), std=width**-0.5, transposed=True),
     ]
 
-    def losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
+    def logits(params: Sequence[Tensor], x: Tensor) -> Tensor:
         embedding, positions, *middle, gain, output = params
         h = _embed(embedding, x).add_(positions.unsqueeze(1))  # [R, B, T, D]
         h = blocks(h.flatten(1, 2), middle, heads, mask)
-        if y.shape[2] < tokens:
-            h = h.view(len(h), -1, tokens, width)[:, :, -y.shape[2] :].flatten(1, 2)
-        logits = normed_linear(h, gain, output)
-        return cross_entropy(logits.view(len(h), *y.shape[1:3], vocabulary), y)
+        if predicted < tokens:
+            h = h.view(len(h), -1, tokens, width)[:, :, -predicted:].flatten(1, 2)
+        return normed_linear(h, gain, output).view(len(h), x.shape[1], predicted, vocabulary)
 
-    return Model(tuple(leaves), losses, chunk=CHUNK)
+    return classifier(leaves, logits, CHUNK)
 
 
 def _embed(embedding: Tensor, x: Tensor) -> Tensor:

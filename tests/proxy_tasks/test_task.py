@@ -31,12 +31,12 @@ def test_schedule_rises_linearly_and_falls_along_a_cosine(steps: int, warmup: fl
         (t + 1) / warm if t < warm else (1 + math.cos(math.pi * (t - warm) / (steps - warm))) / 2
         for t in range(steps)
     ]  # fmt: skip
-    assert task.schedule().dtype == np.float32
-    np.testing.assert_allclose(task.schedule(), expected, rtol=1e-6, atol=1e-7)
+    assert task.learning_rates().dtype == np.float32
+    np.testing.assert_allclose(task.learning_rates(), expected, rtol=1e-6, atol=1e-7)
 
 
 def test_default_warmup_is_a_twentieth_and_the_peak_is_one() -> None:
-    schedule = short_task(100).schedule()
+    schedule = short_task(100).learning_rates()
     np.testing.assert_allclose(schedule[:6], [0.2, 0.4, 0.6, 0.8, 1.0, 1.0], rtol=1e-6)
     assert np.all(np.diff(schedule[5:]) < 0)
     assert schedule[-1] < 1e-3

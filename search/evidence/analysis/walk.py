@@ -50,7 +50,7 @@ def walk(task: Task, programs: Sequence[Program], seed: int) -> Iterator[Moment]
     parameters = [p.detach().requires_grad_() for p in model.parameters(w)]
     order = np.argsort(tree.programs)
     minibatches, total = torch.from_numpy(task.minibatches(seed)), model.layout.total
-    for step, rate in enumerate(task.schedule()):
+    for step, rate in enumerate(task.learning_rates()):
         index = minibatches[step][None]
         found = gradients(model.losses(parameters, data.train_x[index], data.train_y[index]), parameters)
         rows.g[:, :total] = torch.cat([g.reshape(len(g), -1) for g in found], dim=1)
