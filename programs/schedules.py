@@ -24,8 +24,9 @@ class Shape(NamedTuple):
     """What a schedule does after its warm-up.
 
     `values(done, total, falling, points)` gives the factors after `done` of the `total` steps that follow the warm-up;
-    the decay of `wsd` takes the last `falling` of them. `code` says the same of `step`, `warm`, `total_steps`, `decay`
-    and `points` in Python. `words` describe it, `optax` is what optax has for it.
+    the decay of `wsd` takes the last `falling` of them. `code` says the same of `step`, `warm`, `total_steps` and
+    `decay` in Python; of points, the share of the way along them. `words` describe it, `optax` is what optax has for
+    it.
     """
 
     values: Callable[[np.ndarray, int, int, Sequence[float]], np.ndarray]
@@ -89,7 +90,7 @@ SHAPES = {
     ),
     POINTS: Shape(
         _along_points,
-        "_between(points, (step - warm) / max(1, total_steps - warm - 1))",
+        "(step - warm) / max(1, total_steps - warm - 1)",
         "goes along {points} points, from {first:.3g} to {last:.3g}",
         "optax.join_schedules of optax.linear_schedule and optax.piecewise_interpolate_schedule",
     ),
@@ -162,3 +163,6 @@ class Schedule(NamedTuple):
 
 def _is_factor(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+DEFAULT_SCHEDULE = Schedule()

@@ -397,7 +397,8 @@ def gradient_norms(task: Task, gradients: Tensor) -> Tensor:
     They are summed in float64, so that the order of summation, which may depend on R, hardly ever shows.
     """
     order = 1 if task.gradient_norm == "l1" else 2
-    return gradients.double().norm(order, dim=1).float()
+    norms: Tensor = torch.linalg.vector_norm(gradients, order, dim=1, dtype=torch.float64)
+    return norms.float()
 
 
 @torch.no_grad()

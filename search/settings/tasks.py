@@ -46,7 +46,7 @@ Form = Annotated[str | tuple[float, ...], BeforeValidator(_form)]
 
 
 class Anchors(NamedTuple):
-    """Two losses, or error rates, on a task: of a tuned baseline, which scores 0, and of the best known, which scores 1."""
+    """Two losses, or error rates, on a task: that of a tuned baseline scores 0, that of the best known scores 1."""
 
     baseline: float
     best: float
