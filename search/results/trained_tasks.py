@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from programs.errors import InputError
@@ -11,6 +11,7 @@ from programs.schedules import DECAY, DEFAULT_SCHEDULE, WARMUP, Schedule
 from proxy_tasks.task import ERRORS
 from proxy_tasks.tasks import TASKS
 
+from search.results.text import printable
 from search.store.views import SearchEntry
 
 SCORE = "score"
@@ -50,6 +51,13 @@ def error_of(search: SearchEntry) -> str:
     """Return what the fitness of a search is minus, such as the validation loss; `SCORE` for several tasks."""
     errors = [ERRORS.get(meant.get("fitness", "loss"), SCORE) for meant in _meanings(search)]
     return errors[0] if len(errors) == 1 else SCORE
+
+
+def remarks_on_fitness(searches: Iterable[SearchEntry]) -> list[str]:
+    """Return a sentence for each search whose fitness is something else than minus the validation loss, or a score."""
+    errors = {search.search: error_of(search) for search in searches}
+    usual = (ERRORS["loss"], SCORE)
+    return [f"fitness of {printable(n)} is minus the {error}" for n, error in errors.items() if error not in usual]
 
 
 def _meanings(search: SearchEntry) -> Iterator[Mapping[str, Any]]:
