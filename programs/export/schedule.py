@@ -50,17 +50,18 @@ def in_optax(schedule: Schedule) -> str:
 
 def _body(schedule: Schedule) -> list[str]:
     code = SHAPES[schedule.name].code
+    start, end = ("points[0] * ", "points[-1]") if schedule.name == POINTS else ("", "0.0")
+    lines = ["if step >= total_steps:", f"    return {end}"] * (schedule.name != "constant")
+    lines += ["if step < warm:", f"    return {start}(step + 1) / warm"]
     if schedule.name == POINTS:
-        return [
-            "        if step < warm:",
-            "            return points[0] * (step + 1) / warm",
-            f"        place = min(1.0, {code}) * (len(points) - 1)",
-            "        before = min(int(place), len(points) - 2)",
-            "        return points[before] + (place - before) * (points[before + 1] - points[before])",
+        lines += [
+            f"place = {code} * (len(points) - 1)",
+            "before = min(int(place), len(points) - 2)",
+            "return points[before] + (place - before) * (points[before + 1] - points[before])",
         ]
-    rising = ["        if step < warm:", "            return (step + 1) / warm", f"        return {code}"]
-    falls = schedule.name != "constant"
-    return ["        if step >= total_steps:", "            return 0.0", *rising] if falls else rising
+    else:
+        lines.append(f"return {code}")
+    return [f"        {line}" for line in lines]
 
 
 def _points(schedule: Schedule) -> str:
