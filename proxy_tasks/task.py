@@ -16,6 +16,7 @@ from programs.errors import InputError
 from programs.schedules import DECAY, WARMUP, Schedule
 
 from proxy_tasks.checks import real, whole
+from proxy_tasks.fitness import ERRORS, Fitness
 from proxy_tasks.named import Args, is_users, source_meaning
 from proxy_tasks.user_task import made_by
 
@@ -27,11 +28,8 @@ if TYPE_CHECKING:
     from proxy_tasks.models import Model
 
 Matmul = Literal["float32", "tf32", "bf16"]
-Fitness = Literal["loss", "accuracy"]
 Norm = Literal["l1", "l2"]
 MOST_STEPS = 10**9  # of a training, and samples of a step
-ERRORS: dict[Fitness, str] = {"loss": "validation loss", "accuracy": "validation error rate"}
-"""What each kind of fitness is minus."""
 TRAINER_VERSION = 2  # increased with every change that alters what training computes
 
 # Left out of meanings, as before these settings existed.

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from programs.errors import InputError
 
+from proxy_tasks.fitness import Fitness
 from proxy_tasks.named import Args, call
 
 if TYPE_CHECKING:  # who only asks which tasks there are does not wait for torch
     from torch import Tensor, nn
 
     from proxy_tasks.datasets.dataset import Dataset
-    from proxy_tasks.task import Fitness
 
 _OF_TASK = ("steps", "batch_size", "warmup", "loss_bound", "schedule", "decay", "average", "fitness")
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,10 +13,8 @@ from torch import Tensor
 
 from programs.layout import Layout
 
+from proxy_tasks.fitness import Fitness
 from proxy_tasks.models.chunks import Losses, in_chunks
-
-if TYPE_CHECKING:
-    from proxy_tasks.task import Fitness
 
 
 def no_buffers(seed: int) -> Sequence[Tensor]:  # noqa: ARG001 - of the interface

@@ -8,7 +8,7 @@ from typing import Any
 from programs.errors import InputError
 from programs.schedules import DECAY, DEFAULT_SCHEDULE, WARMUP, Schedule
 
-from proxy_tasks.task import ERRORS
+from proxy_tasks.fitness import ERRORS
 from proxy_tasks.tasks import TASKS
 
 from search.results.text import printable

@@ -14,10 +14,11 @@ from programs.schedules import NAMES as SCHEDULES
 from programs.schedules import Schedule
 
 from proxy_tasks import Task, get_task
+from proxy_tasks.fitness import Fitness
 from proxy_tasks.named import frozen, is_users, name_of
 from proxy_tasks.preflight import check_task
 from proxy_tasks.references import reference
-from proxy_tasks.task import Fitness, Matmul
+from proxy_tasks.task import Matmul
 
 from search.settings import limits
 from search.settings.fields import Arguments, Immutable, Number, ShortText, Within
