@@ -27,8 +27,11 @@ def transformer(dataset: Dataset, layers: int = 2, width: int = 32, heads: int =
     Raises:
         InputError: the data set has no vocabulary, or an argument is out of range.
     """
-    if dataset.classes < 1 or dataset.train_x.is_floating_point() or dataset.train_x.dim() != 2:
-        raise InputError("the transformer needs a data set of tokens [N, T] with a vocabulary, such as a text")
+    is_text = dataset.train_x.dim() == 2 <= dataset.train_y.dim() and not dataset.train_x.is_floating_point()
+    if dataset.classes < 1 or not is_text:
+        raise InputError(
+            "the transformer needs a data set of tokens [N, T] with targets [N, T'] and a vocabulary, such as a text"
+        )
     tokens, predicted, vocabulary = dataset.train_x.shape[1], dataset.train_y.shape[1], dataset.classes
     mask = torch.full((tokens, tokens), -torch.inf, device=dataset.train_x.device).triu(1)
     leaves = [
