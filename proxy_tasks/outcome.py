@@ -7,9 +7,12 @@ import math
 from collections.abc import Sequence
 from enum import StrEnum
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from programs.program import Program
+
+if TYPE_CHECKING:
+    from proxy_tasks.task import Task
 
 CURVE_POINTS = 20
 TORCH_OPTIMIZERS_VERSION = 1  # increased with every change that alters what these optimizers do
@@ -64,10 +67,12 @@ class TorchReplica(NamedTuple):
 class Outcome(NamedTuple):
     """What became of a replica.
 
-    `fitness` is minus the final validation loss, None unless `status` is ok. `curve` holds mean training losses over
-    twentieths of the steps, as far as they are finite. `seconds` is the replica's share of the time of its batch,
-    `device` what it was trained on, `host` and `pid` the machine and the process; None where no worker can say.
-    `metric` is that of the task on the validation samples, if it has one.
+    `fitness` is minus the validation loss or error rate at the end, None unless `status` is ok. `curve` holds mean
+    training losses over twentieths of the steps, as far as they are finite. `seconds` is the replica's share of the
+    time of its batch, `device` what it was trained on, `host` and `pid` the machine and the process; None where no
+    worker can say.
+    `metric` is that of the task on the validation samples, if it has one, and the accuracy where fitness is by it.
+    `gradient_norms` are those of all steps where the task asks for them and training was ok.
     """
 
     status: Status
@@ -80,6 +85,7 @@ class Outcome(NamedTuple):
     host: str | None = None
     pid: int | None = None
     metric: float | None = None
+    gradient_norms: Sequence[float] | None = None
 
 
 class Hurdle(NamedTuple):
@@ -106,11 +112,23 @@ def diverged_outcome(loss: float, bound: float, step: int) -> Outcome | None:
     return Outcome(Status.DIVERGED, None, [], step, 0.0, f"training loss {problem} by step {step}")
 
 
-def validated(loss: float, bound: float, steps: int, metric: float | None) -> Outcome:
-    """Return the outcome of a replica trained to the end, by its validation loss; its curve is still to be added."""
-    if loss <= bound:
-        return Outcome(Status.OK, -loss, [], steps, 0.0, metric=metric)
-    return Outcome(Status.DIVERGED, None, [], steps, 0.0, "validation loss is not finite or exceeds the bound")
+def validated(task: Task, loss: float, metric: float | None, norms: Sequence[float] | None) -> Outcome:
+    """Return the outcome of a replica trained to the end; its curve is still to be added.
+
+    Args:
+        task: what it was trained on.
+        loss: on the validation samples.
+        metric: there, the accuracy where fitness is by it.
+        norms: of the gradients of all steps, where the task asks for them.
+    """
+    if not loss <= task.loss_bound:
+        reason = "validation loss is not finite or exceeds the bound"
+        return Outcome(Status.DIVERGED, None, [], task.steps, 0.0, reason)
+    if task.fitness == "loss":
+        return Outcome(Status.OK, -loss, [], task.steps, 0.0, metric=metric, gradient_norms=norms)
+    if metric is None or not 0 <= metric <= 1:
+        return Outcome(Status.DIVERGED, None, [], task.steps, 0.0, f"validation accuracy is {metric}, not 0 to 1")
+    return Outcome(Status.OK, metric - 1, [], task.steps, 0.0, metric=metric, gradient_norms=norms)
 
 
 def failed_hurdle(curve: Sequence[float], hurdles: Sequence[Hurdle]) -> Hurdle | None:

@@ -36,9 +36,15 @@ def check_task(task: Task) -> str:
     Raises:
         InputError: data or model cannot be loaded, or one step with them is not as it must be.
     """
-    task.load()
+    _, model = task.load()
+    if task.fitness == "accuracy" and model.accuracy is None:
+        raise InputError(
+            f"task '{task.name}': fitness is by accuracy, and its model '{task.model}' predicts no labels; leave"
+            " fitness out, or give the task a metric, the share predicted right"
+        )
     if is_users(task.dataset) or is_users(task.model):
-        return _check(replace(task, name="", steps=1, warmup=0.0, update_scale=1.0, matmul="float32"))
+        usual = {"warmup": 0.0, "update_scale": 1.0, "matmul": "float32", "schedule": "cosine", "average": 0.0}
+        return _check(replace(task, name="", steps=1, gradient_norm=None, **usual))  # type: ignore[arg-type]
     return ""
 
 
@@ -51,6 +57,8 @@ def _check(task: Task) -> str:
     try:
         with configured_process():
             _check_steps(what, task, data, model)
+            if task.fitness == "accuracy":
+                _check_accuracy(what, data, model)
             return f"{model.remark}: {_cost(what, task, data, model)}" if model.remark else ""
     except InputError:
         raise
@@ -110,6 +118,20 @@ def _step(what: str, task: Task, data: Dataset, model: Model, rows: Tensor) -> l
     inputs = model.inputs([p.detach() for p in parameters], buffers, keys[1:].expand(len(rows)))
     validation = validation_losses(some, model.validation_in_chunks, inputs)
     return [losses.detach(), *found, *(b.double() for b in buffers), torch.tensor(validation)]
+
+
+def _check_accuracy(what: str, data: Dataset, model: Model) -> None:
+    """Check that what is to be the accuracy is a share."""
+    assert model.accuracy is not None, "as `check_task` has found"
+    some = replace(data, valid_x=data.valid_x[:VALIDATED], valid_y=data.valid_y[:VALIDATED])
+    keys = torch.zeros(1, dtype=torch.int64)
+    inputs = model.inputs(model.parameters(model.initial_row(0)[None]), model.initial_buffers([0]), keys)
+    (share,) = validation_losses(some, model.accuracy, inputs)
+    if not 0 <= share <= 1:
+        raise InputError(
+            f"{what}: fitness is by accuracy, and its metric is {share:g} at the start; an accuracy is the share"
+            " predicted right, from 0 to 1"
+        )
 
 
 def _check_first(what: str, task: Task, losses: Tensor, found: Sequence[Tensor]) -> None:

@@ -10,11 +10,13 @@ import math
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from programs.errors import InputError
+from programs.schedules import DECAY, WARMUP, Schedule
 
 from proxy_tasks.checks import real, whole
+from proxy_tasks.fitness import ERRORS, Fitness
 from proxy_tasks.named import Args, is_users, source_meaning
 from proxy_tasks.user_task import made_by
 
@@ -26,8 +28,15 @@ if TYPE_CHECKING:
     from proxy_tasks.models import Model
 
 Matmul = Literal["float32", "tf32", "bf16"]
+Norm = Literal["l1", "l2"]
 MOST_STEPS = 10**9  # of a training, and samples of a step
 TRAINER_VERSION = 2  # increased with every change that alters what training computes
+
+# Left out of meanings, as before these settings existed.
+_USUAL = {
+    "update_scale": 1.0, "matmul": "float32", "schedule": "cosine", "decay": DECAY, "average": 0.0, "fitness": "loss",
+    "gradient_norm": None,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,8 +44,16 @@ class Task:
     """What to train, on what, for how long.
 
     The learning-rate schedule that programs see as `lr` rises linearly to 1 over the first `warmup` share of the steps
-    and falls to 0 along a cosine. A replica whose mean training loss over one twentieth of the steps is not finite or
-    above `loss_bound` (nats, or the loss's own unit) has diverged. Fitness is minus the validation loss at the end.
+    and then does what `schedule` says: `cosine` and `linear` fall to 0, `wsd` stays and falls over the last `decay`
+    share of the steps, `constant` stays, and a list of factors at equal distances is followed (`programs.schedules`).
+    A replica whose mean training loss over one twentieth of the steps is not finite or above `loss_bound` (nats, or the
+    loss's own unit) has diverged.
+
+    `fitness` is minus the validation loss at the end, or with `accuracy` minus the share of validation labels that are
+    predicted wrong. With `average` b above 0, what is validated are not the last weights but the mean of those after
+    each step since the warm-up ended, each b times as heavy as the next.
+
+    `gradient_norm` has the norms of the gradients of each step reported, of the kind `l1` or `l2`.
 
     `update_scale` multiplies the update of every program: where one program is trained on several tasks, each of which
     needs another learning rate, programs can be compared only if the task sets this scale.
@@ -54,10 +71,15 @@ class Task:
     model_args: Args = ()
     steps: int = 500
     batch_size: int = 128
-    warmup: float = 0.05
+    warmup: float = WARMUP
     loss_bound: float = 100.0
     update_scale: float = 1.0
     matmul: Matmul = "float32"
+    schedule: str | tuple[float, ...] = "cosine"
+    decay: float = DECAY
+    average: float = 0.0
+    fitness: Fitness = "loss"
+    gradient_norm: Norm | None = None
 
     def __post_init__(self) -> None:
         what = f"task '{self.name}'"
@@ -72,6 +94,24 @@ class Task:
         real(what, "warmup", self.warmup, 0, 1)
         real(what, "loss_bound", self.loss_bound, 1e-30, 1e30)
         real(what, "update_scale", self.update_scale, 1e-30, 1e30)
+        real(what, "decay", self.decay, 0, 1)
+        if real(what, "average", self.average, 0, 1) == 1:
+            raise InputError(f"{what}: 'average' is 1, with which no step would count; give less, such as 0.99")
+        if self.fitness not in get_args(Fitness):
+            raise InputError(f"{what}: 'fitness' is {self.fitness!r}; give one of {', '.join(get_args(Fitness))}")
+        if isinstance(self.schedule, list):
+            object.__setattr__(self, "schedule", tuple(self.schedule))
+        self.lr_schedule.check(what)
+
+    @property
+    def lr_schedule(self) -> Schedule:
+        """The schedule of the learning rate."""
+        return Schedule(self.schedule, self.warmup, self.decay)
+
+    @property
+    def error(self) -> str:
+        """What fitness is minus: the validation loss, or the validation error rate."""
+        return ERRORS[self.fitness]
 
     @property
     def meaning(self) -> dict[str, Any]:
@@ -87,14 +127,21 @@ class Task:
         """Equal for two tasks on which every program has the same outcomes; 32 hex digits."""
         return _fingerprint(self)
 
-    def schedule(self) -> np.ndarray:
+    def learning_rates(self) -> np.ndarray:
         """Return [steps] values of `lr` in 0..1."""
+        return self.lr_schedule.values(self.steps)
+
+    def averaging(self) -> np.ndarray:
+        """Return [steps] shares of the newest weights in their average: 1 up to the end of the warm-up.
+
+        Of the k-th weights since then it is (1 - b) / (1 - b^k), so that in their average each are b times as heavy as
+        the next: the corrected average of Kingma and Ba (arXiv 1412.6980, section 3).
+        """
         import numpy as np
 
-        warm = max(1, round(self.warmup * self.steps))
-        step = np.arange(self.steps)
-        cosine = 0.5 * (1 + np.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
-        return np.where(step < warm, (step + 1) / warm, cosine).astype(np.float32)
+        b = self.average
+        counted = np.maximum(1, np.arange(self.steps) - self.lr_schedule.warm_steps(self.steps) + 2)
+        return ((1 - b) / (1 - b**counted)).astype(np.float32)
 
     def minibatches(self, seed: int) -> np.ndarray:
         """Return [steps, batch] indices into the training samples: shuffled epochs, a function of the seed alone."""
@@ -157,7 +204,7 @@ def _meaning(task: Task) -> dict[str, Any]:
     del meaning["name"], meaning["dataset"]  # names do not matter, only data
     if task.model != task.dataset:  # otherwise loss and model may follow from them too
         del meaning["dataset_args"]
-    for key, usual in (("update_scale", 1.0), ("matmul", "float32")):  # left out, as before these settings existed
-        if meaning[key] == usual:
+    for key, usual in _USUAL.items():
+        if meaning[key] == usual or (key == "decay" and task.schedule != "wsd"):
             del meaning[key]
     return meaning

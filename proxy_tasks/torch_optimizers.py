@@ -28,7 +28,7 @@ from proxy_tasks.outcome import (
 )
 from proxy_tasks.runtime import precision
 from proxy_tasks.task import Task
-from proxy_tasks.trainer import validation_losses, validation_metrics
+from proxy_tasks.trainer import gradient_norms, validation_losses
 
 EMBEDDINGS = ("token", "position", "embed", "patch")  # parts of the names of leaves that embed inputs
 
@@ -85,8 +85,11 @@ class _OptimizerTraining:
         self.optimizers = optimizers([Weight(n, p) for n, p in zip(names, self.values, strict=True)])
         self.groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
         self.peaks = [group["lr"] * task.update_scale for group in self.groups]
-        self.schedule = task.schedule().tolist()
+        self.schedule = task.learning_rates().tolist()
         self.indices = torch.from_numpy(task.minibatches(seed)).to(backend.device)
+        self.averaging = task.averaging().tolist()
+        self.average = [p.detach().clone() for p in self.values] if task.average else []
+        self.norms: list[Tensor] = []
 
     def run(self) -> Outcome:
         """Return the outcome without its curve."""
@@ -100,14 +103,15 @@ class _OptimizerTraining:
             if diverged is not None:
                 return diverged
             self.curve.append(loss)
-        inputs = self._inputs(steps)
+        inputs = self._inputs(steps, self.average or self.values)
         (loss,) = validation_losses(self.dataset, self.model.validation, inputs)
-        (metric,) = validation_metrics(self.dataset, self.model, inputs)
-        return validated(loss, bound, steps, metric)
+        measure = self.model.measure(self.task.fitness)
+        metric = None if measure is None else validation_losses(self.dataset, measure, inputs)[0]
+        return validated(self.task, loss, metric, torch.cat(self.norms).tolist() if self.norms else None)
 
-    def _inputs(self, step: int) -> list[Tensor]:
+    def _inputs(self, step: int, values: Sequence[Tensor]) -> list[Tensor]:
         """Return what the losses of a step are computed from besides the minibatch."""
-        parameters = [p.view(shape) for p, shape in zip(self.values, self.shapes, strict=True)]
+        parameters = [p.view(shape) for p, shape in zip(values, self.shapes, strict=True)]
         return self.model.inputs(parameters, self.buffers, self.keys[step : step + 1])
 
     def _segment(self, start: int, stop: int) -> float:
@@ -117,11 +121,15 @@ class _OptimizerTraining:
                 group["lr"] = peak * self.schedule[step]
             x, y = self.dataset.minibatch(self.indices[step][None], self.keys[step : step + 1])
             with precision(self.task.matmul, x.device):
-                (loss,) = self.model.losses(self._inputs(step), x, y)
+                (loss,) = self.model.losses(self._inputs(step, self.values), x, y)
                 found = gradients(loss, self.values)
             for p, gradient in zip(self.values, found, strict=True):
                 p.grad = gradient
+            if self.task.gradient_norm is not None:
+                self.norms.append(gradient_norms(self.task, torch.cat([g.flatten() for g in found])[None]))
             self._update()
+            for mean, p in zip(self.average, self.values, strict=bool(self.average)):
+                mean.lerp_(p.detach(), self.averaging[step])
             total += loss.detach()
         return float(total / (stop - start))
 

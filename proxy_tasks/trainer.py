@@ -14,7 +14,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -47,6 +48,7 @@ from proxy_tasks.task import Task
 log = logging.getLogger("optsearch.trainer")
 
 VALIDATION_SAMPLES = 512  # in one pass; not a function of R, since the order of summation shows in the last bit
+AVERAGE, NORMS = "average", "norms"
 SCRATCH_ROWS = 10  # the most rows of values that update rules usually keep for each replica
 
 
@@ -145,7 +147,8 @@ def _bytes_of_replica(task: Task) -> int:
     keys = index[0, :1]
     with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
         model.losses(model.inputs(parameters, buffers, keys), *data.minibatch(index, keys))
-    return (5 + SCRATCH_ROWS) * rows.nbytes + 2 * sum(kept.values()) + 2 * sum(b.nbytes for b in buffers)
+    kept_rows = 5 + SCRATCH_ROWS + (task.average > 0)
+    return kept_rows * rows.nbytes + 2 * sum(kept.values()) + 2 * sum(b.nbytes for b in buffers)
 
 
 class TrainingCohorts:
@@ -165,7 +168,8 @@ class TrainingCohorts:
         self.minibatches = torch.stack(minibatches, dim=1).to(backend.device)  # [steps, S, B]
         keys = [torch.from_numpy(task.keys(seed)) for seed in self.streams]
         self.keys = torch.stack(keys, dim=1).to(backend.device)  # [steps + 1, S]
-        self.schedule = torch.from_numpy(task.schedule()).to(backend.device)  # [steps]
+        self.schedule = torch.from_numpy(task.learning_rates()).to(backend.device)  # [steps]
+        self.averaging = torch.from_numpy(task.averaging()).to(backend.device)  # [steps]
         factors = self.model.lr_multipliers
         self.lr_multipliers = None if factors is None else factors.to(backend.device)  # [W]
         self.curves: list[list[float]] = [[] for _ in replicas]
@@ -189,7 +193,7 @@ class TrainingCohorts:
         widths = (self.skeletons.state_width(slot, self.model.layout) for slot in (M, V))
         states = (w.new_zeros(len(w), width) for width in widths)
         buffers = [b.to(self.backend.device) for b in self.model.initial_buffers([self.seeds[i] for i in numbers])]
-        return _Cohort(self, list(numbers), Kept(Rows(w, torch.zeros_like(w), *states), buffers))
+        return _Cohort(self, list(numbers), Kept.begun(self.task, Rows(w, torch.zeros_like(w), *states), buffers))
 
     def _regrouped(self, cohorts: list[_Cohort], most: int) -> list[_Cohort]:
         """Return the replicas left, in as few cohorts as possible."""
@@ -226,10 +230,25 @@ def _parts(numbers: Sequence[int], most: int) -> Iterable[Sequence[int]]:
 
 
 class Kept(NamedTuple):
-    """What is kept of R replicas from step to step: their rows, and the buffers of their modules, `[R, *shape]`."""
+    """What is kept of R replicas from step to step, first axis R.
+
+    Attributes:
+        rows: their weights, gradients and states.
+        buffers: of their modules.
+        noted: by name what the task asks for: AVERAGE, of their weights `[R, W]`, and NORMS, of gradients `[R, steps]`.
+    """
 
     rows: Rows
     buffers: Sequence[Tensor]
+    noted: Mapping[str, Tensor]
+
+    @staticmethod
+    def begun(task: Task, rows: Rows, buffers: Sequence[Tensor]) -> Kept:
+        """Return what is kept of replicas that have taken no step."""
+        noted = {AVERAGE: rows.w.clone()} if task.average else {}
+        if task.gradient_norm is not None:
+            noted[NORMS] = rows.w.new_zeros(len(rows.w), task.steps)
+        return Kept(rows, buffers, noted)
 
     def picked(self, which: Sequence[int]) -> Kept:
         """Return copies of some replicas, in this order."""
@@ -237,13 +256,15 @@ class Kept(NamedTuple):
         return Kept(
             Rows(*(row.index_select(0, index) for row in self.rows)),
             [buffer.index_select(0, index) for buffer in self.buffers],
+            {name: value.index_select(0, index) for name, value in self.noted.items()},
         )
 
     @staticmethod
     def joined(parts: Sequence[Kept]) -> Kept:
         """Return all replicas of several parts."""
         rows = Rows(*(torch.cat(some) for some in zip(*(part.rows for part in parts), strict=True)))
-        return Kept(rows, [torch.cat(some) for some in zip(*(part.buffers for part in parts), strict=True)])
+        buffers = [torch.cat(some) for some in zip(*(part.buffers for part in parts), strict=True)]
+        return Kept(rows, buffers, {name: torch.cat([part.noted[name] for part in parts]) for name in parts[0].noted})
 
 
 class _Cohort:
@@ -329,7 +350,17 @@ class _Cohort:
             self.rules.step(training.schedule.index_select(0, self.now), self.now)
             if factors is not None:
                 torch.lerp(before, self.rows.w, factors, out=self.rows.w)
+            if self.kept.noted:
+                self._note(self.kept.noted)
             self.now += 1
+
+    def _note(self, noted: Mapping[str, Tensor]) -> None:
+        """Note what the task asks for of this step."""
+        if AVERAGE in noted:
+            noted[AVERAGE].lerp_(self.rows.w, self.training.averaging.index_select(0, self.now))
+        if NORMS in noted:
+            norms = gradient_norms(self.task, self.gradient)
+            noted[NORMS].index_copy_(1, self.now, norms[:, None])
 
     def validate(self) -> None:
         """Finish the replicas left with their validation losses."""
@@ -337,18 +368,36 @@ class _Cohort:
             return
         left = self.survivors()
         keys = self.training.keys[-1].index_select(0, self.streams).expand(len(self.numbers))[self.left]
-        inputs = self.model.inputs(self.model.parameters(left.rows.w), left.buffers, keys)
+        weights = left.noted.get(AVERAGE, left.rows.w)
+        inputs = self.model.inputs(self.model.parameters(weights), left.buffers, keys)
+        losses = self._validated(self.model, inputs)
+        measure = self.model.measure(self.task.fitness)
+        metrics: Sequence[float | None] = [None] * len(losses)
+        if measure is not None:
+            metrics = self._validated(replace(self.model, evaluation=measure), inputs)
+        norms = left.noted[NORMS].tolist() if NORMS in left.noted else [None] * len(losses)
+        for row, *found in zip(self.left, losses, metrics, norms, strict=True):
+            self.training.finish(self.numbers[row], validated(self.task, *found))
+
+    def _validated(self, model: Model, inputs: Sequence[Tensor]) -> list[float]:
         in_training = len(self.numbers) * self.task.batch_size
-        compute = self.training.backend.losses_without_gradient(self.model, in_training, VALIDATION_SAMPLES)
-        losses = validation_losses(self.dataset, compute, inputs)
-        metrics = validation_metrics(self.dataset, self.model, inputs)
-        for row, loss, metric in zip(self.left, losses, metrics, strict=True):
-            self.training.finish(self.numbers[row], validated(loss, self.task.loss_bound, self.task.steps, metric))
+        compute = self.training.backend.losses_without_gradient(model, in_training, VALIDATION_SAMPLES)
+        return validation_losses(self.dataset, compute, inputs)
+
+
+def gradient_norms(task: Task, gradients: Tensor) -> Tensor:
+    """Return the norms of gradients `[R, P]` that a task asks for, over all weights -> [R].
+
+    They are summed in float64, so that the order of summation, which may depend on R, hardly ever shows.
+    """
+    order = 1 if task.gradient_norm == "l1" else 2
+    norms: Tensor = torch.linalg.vector_norm(gradients, order, dim=1, dtype=torch.float64)
+    return norms.float()
 
 
 @torch.no_grad()
 def validation_losses(dataset: Dataset, losses: Losses, inputs: Sequence[Tensor]) -> list[float]:
-    """Return mean losses over all validation samples, one for each replica of the inputs `[R, *shape]`."""
+    """Return mean losses, or metrics, over all validation samples for each replica of the inputs `[R, *shape]`."""
     x, y = dataset.valid_x, dataset.valid_y
     total = torch.zeros(len(inputs[0]), dtype=torch.float64, device=x.device)
     for start in range(0, len(x), VALIDATION_SAMPLES):
@@ -356,10 +405,3 @@ def validation_losses(dataset: Dataset, losses: Losses, inputs: Sequence[Tensor]
         with precision("float32", x.device):
             total += losses(inputs, chunk_x[None], chunk_y[None]).double() * len(chunk_x)
     return (total / len(x)).tolist()
-
-
-def validation_metrics(dataset: Dataset, model: Model, inputs: Sequence[Tensor]) -> Sequence[float | None]:
-    """Return the mean of the model's metric over parts of the validation samples for each replica, None without one."""
-    if model.metrics is None:
-        return [None] * len(inputs[0])
-    return validation_losses(dataset, model.metrics, inputs)

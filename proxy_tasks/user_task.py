@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from programs.errors import InputError
 
+from proxy_tasks.fitness import Fitness
 from proxy_tasks.named import Args, call
 
 if TYPE_CHECKING:  # who only asks which tasks there are does not wait for torch
     from torch import Tensor, nn
 
     from proxy_tasks.datasets.dataset import Dataset
+
+_OF_TASK = ("steps", "batch_size", "warmup", "loss_bound", "schedule", "decay", "average", "fitness")
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +28,8 @@ class UserTask:
     `valid` are pairs (x, y) of tensors or arrays, map-style data sets of torch, or data loaders; they are read once, as
     tensors `data`. `loss(output, y)` returns a scalar; without it the loss is what a method `loss(x, y)` of the
     module's class returns if there is one, otherwise the cross-entropy for whole numbers and the mean squared error for
-    others. `metric(output, y)` returns a number about validation samples, for people alone. What else is not given is
-    as in `Task`.
+    others. `metric(output, y)` returns a number about validation samples, for people alone; with
+    `fitness="accuracy"` it is the share predicted right, and decides. What else is not given is as in `Task`.
 
     Raises:
         InputError: one of these is something else; says which, and what to give.
@@ -43,6 +46,10 @@ class UserTask:
     batch_size: int | None = None
     warmup: float | None = None
     loss_bound: float | None = None
+    schedule: str | Sequence[float] | None = None
+    decay: float | None = None
+    average: float | None = None
+    fitness: Fitness | None = None
     data: Dataset = field(init=False)
 
     def __post_init__(self, train: Any, valid: Any) -> None:
@@ -70,7 +77,7 @@ class UserTask:
     @property
     def settings(self) -> dict[str, Any]:
         """What is given of the settings that a `Task` has too."""
-        known = {name: getattr(self, name) for name in ("steps", "batch_size", "warmup", "loss_bound")}
+        known = {name: getattr(self, name) for name in _OF_TASK}
         return {name: value for name, value in known.items() if value is not None}
 
 

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 
 from programs.export.parts import Parts, default, number
+from programs.export.schedule import helper_name, in_optax
 from programs.function_words import arguments, written
 from programs.graph import INPUTS
 from programs.liveness import live_functions
@@ -38,10 +39,7 @@ _SHARDED = (
 )
 _ZERO = ", and so is ZeroRedundancyOptimizer, which gives each process only some of the parameters"
 _NO_MOMENTUM = "Schedulers that cycle the momentum too (OneCycleLR, CyclicLR) need cycle_momentum=False here."
-_TRAINED_WITH = (
-    "Searches train with a learning rate that rises over the first 5 % of the steps and then falls along a cosine to 0;"
-    " without such a schedule the rule may do worse"
-)
+_TRAINED_WITH = "Searches train with a learning rate that {}; without such a schedule the rule may do worse"
 _OVER_TREE = f"{_SUMMING_FUNCTIONS} the whole tree, as one long vector."
 _NORM = "The function norm gives one number for each parameter tensor."
 _MATRICES = (
@@ -90,7 +88,7 @@ def optax_docstring(parts: Parts) -> str:
     arguments = "\n".join(["Args:", *(_wrap(f"{head}: {text}", "    ", "        ") for head, text in rows)])
     returns = "Returns:\n    The transformation. Its updates are negative: optax.apply_updates adds them."
     over_all = _wrap(_OVER_TREE) if parts.rule.is_global else ""
-    schedule = _wrap(f"{_TRAINED_WITH}: optax.warmup_cosine_decay_schedule.") if parts.reads_lr else ""
+    schedule = _wrap(f"{_trained_with(parts)}: {in_optax(parts.schedule)}.") if parts.reads_lr else ""
     notes = [_meanings(parts), *_small_states(parts), over_all, schedule]
     sections = [f'r"""{_summary(parts)}', _equations(parts), *notes, arguments, returns]
     return "\n\n".join(section for section in [*sections, _provenance(parts)] if section) + '\n"""'
@@ -172,9 +170,14 @@ def _schedule(parts: Parts) -> str:
         return ""
     lines = [
         f"optimizer = {parts.name}({', '.join(['model.parameters()', *(f'{h.name}=...' for h in parts.required)])})",
-        "scheduler = warmup_cosine(optimizer, total_steps)  # then optimizer.step() and scheduler.step() each time",
+        f"scheduler = {helper_name(parts.schedule)}(optimizer, total_steps)"
+        "  # then optimizer.step() and scheduler.step() each time",
     ]
-    return "\n".join([_wrap(f"{_TRAINED_WITH}. The same here::"), "", *(f"    {line}" for line in lines)])
+    return "\n".join([_wrap(f"{_trained_with(parts)}. The same here::"), "", *(f"    {line}" for line in lines)])
+
+
+def _trained_with(parts: Parts) -> str:
+    return _TRAINED_WITH.format(parts.schedule.words)
 
 
 def _lr_meaning(parts: Parts) -> str:

@@ -14,6 +14,7 @@ from programs.export.variables import Scope
 from programs.graph import INPUTS, LR, G, M, V, W
 from programs.phases import COLUMN, LEAF, ROW, SUM, TREE, Value
 from programs.program import Program
+from programs.schedules import DEFAULT_SCHEDULE, Schedule
 
 # The templates of torch that jax.numpy has no function of the same name for.
 _JAX = (
@@ -33,6 +34,7 @@ def optax_source(
     name: str,
     provenance: Mapping[str, str] | None = None,
     total_steps: int | None = None,
+    schedule: Schedule = DEFAULT_SCHEDULE,
 ) -> str:
     """Return the text of the file; it defines the function `name`, which makes the transformation.
 
@@ -41,12 +43,13 @@ def optax_source(
         name: of the function.
         provenance: lines `key: value` for the docstring.
         total_steps: default of the length of the training, for programs that read it; without one it must be given.
+        schedule: that it was trained with, for the docstring.
 
     Raises:
         InputError: `name` cannot be the name of a function.
     """
     check_name(name, "function", "my_optimizer", (*_OWN_NAMES, "Any", "NamedTuple"))
-    parts = Parts.of(program, name, provenance, total_steps)
+    parts = Parts.of(program, name, provenance, total_steps, schedule)
     sections = [_head(parts), _state(parts), *jax_helpers(parts.rule.helpers), _function(parts)]
     return "\n\n\n".join(section.strip("\n") for section in sections) + "\n"
 

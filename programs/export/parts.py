@@ -14,22 +14,26 @@ from programs.graph import INPUTS, LR
 from programs.liveness import live
 from programs.lowering import LoweredRule, lower
 from programs.program import Program, Statement
+from programs.schedules import Schedule
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A program, its lowered rule, the name of the class, hyperparameters by value, and the program's provenance."""
+    """A program, its lowered rule, the name of the class, hyperparameters by value, provenance and schedule."""
 
     program: Program
     rule: LoweredRule
     name: str
     hyperparameters: dict[int, NamedConstant]
     provenance: Mapping[str, str]
+    schedule: Schedule
 
     @staticmethod
-    def of(program: Program, name: str, provenance: Mapping[str, str] | None, total_steps: int | None) -> Parts:
+    def of(
+        program: Program, name: str, provenance: Mapping[str, str] | None, total_steps: int | None, schedule: Schedule
+    ) -> Parts:
         rule = lower(program, total_steps)
-        return Parts(program, rule, name, named_constants(rule), provenance or {})
+        return Parts(program, rule, name, named_constants(rule), provenance or {}, schedule)
 
     @property
     def snake_name(self) -> str:

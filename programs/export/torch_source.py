@@ -11,11 +11,13 @@ from programs.export.helpers import torch_helpers
 from programs.export.multi_tensor import multi_tensor
 from programs.export.named_constants import NamedConstant
 from programs.export.parts import Parts, check_name, default, number
+from programs.export.schedule import helper, helper_name
 from programs.export.single_tensor import kept_by_autograd, single_tensor
 from programs.export.variables import RESERVED
 from programs.graph import INPUTS, G, W
 from programs.phases import COLUMN, ROW
 from programs.program import Program
+from programs.schedules import DEFAULT_SCHEDULE, Schedule
 
 
 def torch_source(
@@ -23,6 +25,7 @@ def torch_source(
     class_name: str,
     provenance: Mapping[str, str] | None = None,
     total_steps: int | None = None,
+    schedule: Schedule = DEFAULT_SCHEDULE,
 ) -> str:
     """Return the text of the file.
 
@@ -32,12 +35,13 @@ def torch_source(
         provenance: lines `key: value` for the docstring, such as the hash, the task and the fitness.
         total_steps: default of the length of the training, for programs that read it; without one it must be given to
             the class.
+        schedule: that it was trained with, which the file brings as a function.
 
     Raises:
         InputError: `class_name` cannot be the name of a class.
     """
     check_name(class_name, "class", "MyOptimizer", RESERVED)
-    parts = Parts.of(program, class_name, provenance, total_steps)
+    parts = Parts.of(program, class_name, provenance, total_steps, schedule)
     body = "\n\n\n".join(section.strip("\n") for section in [_class(parts), *_functions(parts)])
     return f"{_head(parts, body)}\n\n\n{body}\n"
 
@@ -70,7 +74,7 @@ def _head(parts: Parts, body: str) -> str:
             "from torch.optim.lr_scheduler import LambdaLR",
             "from torch.optim.optimizer import Optimizer, ParamsT, _use_grad_for_differentiable",
             "",
-            f'__all__ = ["{parts.name}", "warmup_cosine"]',
+            f'__all__ = ["{parts.name}", "{helper_name(parts.schedule)}"]',
         ]
     )
 
@@ -401,27 +405,8 @@ def _refuse_parts() -> None:
 '''
 
 
-_WARMUP_COSINE = '''
-def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05) -> LambdaLR:
-    """The schedule with which searches train: up to ``lr`` over the first 5 % of the steps, along a cosine to 0 then.
-
-    Call ``step()`` of what it returns after each step of the optimizer.
-    """
-    warm = max(1, round(warmup * total_steps))
-
-    def factor(step: int) -> float:
-        if step >= total_steps:
-            return 0.0
-        if step < warm:
-            return (step + 1) / warm
-        return 0.5 * (1 + math.cos(math.pi * (step - warm) / (total_steps - warm)))
-
-    return LambdaLR(optimizer, factor)
-'''
-
-
 def _functions(parts: Parts) -> Iterator[str]:
-    yield _WARMUP_COSINE
+    yield helper(parts.schedule)
     if parts.rule.is_global:
         yield _refuse_parts(parts)
     if parts.reduces:

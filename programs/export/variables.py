@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import count
 
+from programs.export.schedule import helper_names
+
 # What generated code calls by name.
 RESERVED = frozenset(
     {"torch", "math", "Tensor", "Any", "Callable", "Optimizer", "Parameter", "ParamsT", "annotations", "defaultdict"}
-    | {"Iterator", "chain", "traceback", "LambdaLR", "warmup_cosine"}
+    | {"Iterator", "chain", "traceback", "LambdaLR", *helper_names()}
     | {"param", "params", "weights", "grads", "ms", "vs", "lr", "m_in", "v_in", "x", "y", "z"}
     | {"self", "group", "entries", "device", "i", "differentiable", "maximize", "foreach", "capturable", "state_dtype"}
 )

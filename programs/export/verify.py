@@ -19,6 +19,7 @@ from programs.layout import Layout
 from programs.liveness import live_functions
 from programs.program import Program
 from programs.run.reference import Recording, State, initial_state, numpy_step
+from programs.schedules import DEFAULT_SCHEDULE, Schedule
 
 STEPS = 60
 SHAPES = ((4, 3), (5,), (), (2, 3, 2), (1,))
@@ -35,6 +36,7 @@ def export_torch(
     class_name: str,
     provenance: Mapping[str, str] | None = None,
     total_steps: int | None = None,
+    schedule: Schedule = DEFAULT_SCHEDULE,
 ) -> str:
     """Return the source of the optimizer, checked against the program; its docstring states the difference.
 
@@ -43,7 +45,7 @@ def export_torch(
     Raises:
         InputError: the class name is no identifier, or the source does not move weights as the program does.
     """
-    source = torch_source(program, class_name, provenance, total_steps)
+    source = torch_source(program, class_name, provenance, total_steps, schedule)
     difference = verify_torch(source, class_name, program)
     if not difference <= TOLERANCE:
         raise InputError(
@@ -51,7 +53,7 @@ def export_torch(
             f" {TOLERANCE:g}) and was not written; the program may amplify rounding or overflow"
         )
     verified = f"{STEPS} steps in float64 against the program; largest relative difference of movement {difference:.1e}"
-    return torch_source(program, class_name, {**(provenance or {}), "verified": verified}, total_steps)
+    return torch_source(program, class_name, {**(provenance or {}), "verified": verified}, total_steps, schedule)
 
 
 def verify_torch(source: str, class_name: str, program: Program) -> float:

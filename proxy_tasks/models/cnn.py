@@ -15,7 +15,7 @@ from programs.errors import InputError
 
 from proxy_tasks.checks import wholes
 from proxy_tasks.datasets.dataset import Dataset
-from proxy_tasks.models.losses import cross_entropy
+from proxy_tasks.models.classifier import classifier
 from proxy_tasks.models.model import Leaf, Model
 
 CHUNK = 8  # replicas at a time: of 4, 8, 16 and 64, 8 and 16 were fastest on signals of 40 values, batch 128
@@ -53,14 +53,14 @@ def cnn(dataset: Dataset, channels: Sequence[int] = (8, 16, 32), image: Sequence
         Leaf("bias", (dataset.classes,)),
     ]
 
-    def losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
+    def logits(params: Sequence[Tensor], x: Tensor) -> Tensor:
         *convolutions, weight, bias = params
         h = x.view(*x.shape[:2], *shape).movedim(2, -1)  # [1 or R, B, places, C]
         for i in range(0, len(convolutions), 2):
             h = torch.relu_(_convolve(h, convolutions[i], convolutions[i + 1]))
-        return cross_entropy(torch.baddbmm(bias.unsqueeze(1), h.flatten(2), weight), y)
+        return torch.baddbmm(bias.unsqueeze(1), h.flatten(2), weight)
 
-    return Model(tuple(leaves), losses, chunk=CHUNK)
+    return classifier(leaves, logits, CHUNK)
 
 
 def _convolve(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:

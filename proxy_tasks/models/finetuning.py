@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from programs.errors import InputError
 
 from proxy_tasks.checks import whole
 from proxy_tasks.datasets.dataset import Dataset
+from proxy_tasks.models.chunks import Losses
 from proxy_tasks.models.cnn import cnn
 from proxy_tasks.models.mlp import mlp
 from proxy_tasks.models.model import Leaf, Model
@@ -45,7 +47,7 @@ def finetuned(dataset: Dataset, network: str = "mlp", **sizes: Any) -> Model:
     def initial(seed: int) -> Sequence[Tensor]:
         return [*body, *_new_head(model, seed)]
 
-    return Model(model.leaves, model.losses, initial, chunk=model.chunk)
+    return replace(model, initial=initial)
 
 
 def lora(dataset: Dataset, rank: int = 4, network: str = "mlp", **sizes: Any) -> Model:
@@ -76,13 +78,13 @@ def lora(dataset: Dataset, rank: int = 4, network: str = "mlp", **sizes: Any) ->
                 Leaf(f"{leaf.name}_up", (rank, n_out), transposed=True),
             ]
 
-    def losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
+    def weights(params: Sequence[Tensor]) -> Sequence[Tensor]:
         replicas, factors = len(params[0]), iter(params[:-HEAD])
-        weights = [w.expand(replicas, *w.shape) for w in frozen_weights]
-        updated = [torch.baddbmm(w, next(factors), next(factors)) if w.dim() == 3 else w for w in weights]
-        return model.losses([*updated, *params[-HEAD:]], x, y)
+        kept = [w.expand(replicas, *w.shape) for w in frozen_weights]
+        updated = [torch.baddbmm(w, next(factors), next(factors)) if w.dim() == 3 else w for w in kept]
+        return [*updated, *params[-HEAD:]]
 
-    return Model((*leaves, *model.leaves[-HEAD:]), losses, chunk=model.chunk, constants=tuple(body))
+    return _of_weights(model, (*leaves, *model.leaves[-HEAD:]), weights, tuple(body))
 
 
 def subspace(dataset: Dataset, dimensions: int = 50, network: str = "mlp", **sizes: Any) -> Model:
@@ -110,11 +112,26 @@ def subspace(dataset: Dataset, dimensions: int = 50, network: str = "mlp", **siz
     constants = start, torch.from_numpy(basis)
     origin, directions = (constant.to(device) for constant in constants)
 
-    def losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
+    def weights(params: Sequence[Tensor]) -> Sequence[Tensor]:
         (z,) = params  # [R, D]
-        return model.losses(model.parameters(torch.addmm(origin, z, directions)), x, y)
+        return model.parameters(torch.addmm(origin, z, directions))
 
-    return Model((Leaf("coordinates", (dimensions,)),), losses, chunk=model.chunk, constants=constants)
+    return _of_weights(model, (Leaf("coordinates", (dimensions,)),), weights, constants)
+
+
+def _of_weights(
+    model: Model,
+    leaves: tuple[Leaf, ...],
+    weights: Callable[[Sequence[Tensor]], Sequence[Tensor]],
+    constants: tuple[Tensor, ...],
+) -> Model:
+    """Return a model with these parameters, of which the weights of another follow."""
+
+    def of(compute: Losses) -> Losses:
+        return lambda params, x, y: compute(weights(params), x, y)
+
+    accuracy = None if model.accuracy is None else of(model.accuracy)
+    return Model(leaves, of(model.losses), chunk=model.chunk, constants=constants, accuracy=accuracy)
 
 
 def _pretrained(what: str, dataset: Dataset, network: str, sizes: dict[str, Any]) -> tuple[Model, list[Tensor]]:

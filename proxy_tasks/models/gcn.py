@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,8 +12,8 @@ from programs.errors import InputError
 
 from proxy_tasks.checks import whole
 from proxy_tasks.datasets.dataset import Dataset
+from proxy_tasks.models.classifier import classifier
 from proxy_tasks.models.dense import dense, dense_leaves
-from proxy_tasks.models.losses import cross_entropy
 from proxy_tasks.models.model import Model
 
 
@@ -33,12 +34,13 @@ def gcn(dataset: Dataset, hidden: int = 32) -> Model:
     mixed = (p @ features.double()).float().unsqueeze(0)  # [1, N, F]
     p = p.float()
 
-    def losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
-        """Return losses. `params`: W1 [R, F, H], b1, W2 [R, H, C], b2; `x`, `y`: [1 or R, B] -> [R]."""
+    def logits(params: Sequence[Tensor], x: Tensor) -> Tensor:
+        """`params`: W1 [R, F, H], b1, W2 [R, H, C], b2; `x`: [1 or R, B] -> [R, B, C]."""
         h = torch.relu_(dense(mixed, params[:2]))  # [R, N, H]
-        return cross_entropy(dense(torch.bmm(p[x].expand(len(h), -1, -1), h), params[2:]), y)
+        return dense(torch.bmm(p[x].expand(len(h), -1, -1), h), params[2:])
 
-    return Model(tuple(dense_leaves([features.shape[1], hidden, dataset.classes])), losses, constants=(p, mixed))
+    model = classifier(dense_leaves([features.shape[1], hidden, dataset.classes]), logits)
+    return replace(model, constants=(p, mixed))
 
 
 def propagation(edges: Tensor, nodes: int) -> Tensor:

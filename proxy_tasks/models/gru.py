@@ -11,8 +11,8 @@ from programs.errors import InputError
 
 from proxy_tasks.checks import whole
 from proxy_tasks.datasets.dataset import Dataset
+from proxy_tasks.models.classifier import predictor
 from proxy_tasks.models.embedding import embed
-from proxy_tasks.models.losses import cross_entropy
 from proxy_tasks.models.model import Leaf, Model
 from proxy_tasks.models.recurrent import CELLS
 from proxy_tasks.models.transformer import tokens_of
@@ -43,11 +43,11 @@ def gru(dataset: Dataset, width: int = 32, embedding: int = 16) -> Model:
         Leaf("output", (width, vocabulary), std=std, transposed=True),
         Leaf("output_bias", (vocabulary,)),
     )
-    return Model(leaves, _losses, chunk=CHUNK)
+    return predictor(leaves, _predictions, CHUNK)
 
 
-def _losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
-    """Return losses. `x`, `y`: [1 or R, B, T] -> [R]."""
+def _predictions(params: Sequence[Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return logits and labels, time step by time step. `x`, `y`: [1 or R, B, T] -> [R, T B, V], [1 or R, T B]."""
     tokens, w_x, w_h, b_x, b_h, output, output_bias = params
     step = CELLS["gru"]
     # What a token adds to the gates is the same wherever it stands.
@@ -58,4 +58,4 @@ def _losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
         (h,) = step(now, torch.baddbmm(b_h.unsqueeze(1), h, w_h), (h,))
         states.append(h)
     logits = torch.baddbmm(output_bias.unsqueeze(1), torch.stack(states, 1).flatten(1, 2), output)
-    return cross_entropy(logits, y.mT.flatten(1))
+    return logits, y.mT.flatten(1)

@@ -10,8 +10,8 @@ from programs.errors import InputError
 
 from proxy_tasks.checks import wholes
 from proxy_tasks.datasets.dataset import Dataset
+from proxy_tasks.models.classifier import classifier
 from proxy_tasks.models.dense import dense, dense_leaves
-from proxy_tasks.models.losses import cross_entropy
 from proxy_tasks.models.model import Model
 
 
@@ -30,14 +30,14 @@ def mlp(dataset: Dataset, hidden: Sequence[int] = (32,)) -> Model:
     if not x.is_floating_point() or (dataset.classes < 2 and not is_regression):
         raise InputError("model mlp: the data set has no numeric samples with labels, or with numbers as targets")
     leaves = dense_leaves([x[0].numel(), *hidden, y.shape[1] if is_regression else dataset.classes])
-    return Model(tuple(leaves), _squared_errors if is_regression else _cross_entropies)
+    return Model(tuple(leaves), _squared_errors) if is_regression else classifier(leaves, _outputs)
 
 
-def _cross_entropies(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
-    """Losses of `params`: weights [R, I, O], biases [R, O] in turn; `x`: [1 or R, B, ...]; `y`: [1 or R, B] -> [R]."""
-    return cross_entropy(dense(x.flatten(2), params), y)
+def _outputs(params: Sequence[Tensor], x: Tensor) -> Tensor:
+    """`params`: weights [R, I, O], biases [R, O] in turn; `x`: [1 or R, B, ...] -> [R, B, C]."""
+    return dense(x.flatten(2), params)
 
 
 def _squared_errors(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
-    """The same for `y`: [1 or R, B, D]."""
-    return (dense(x.flatten(2), params) - y).square().mean((1, 2))
+    """Losses for `y`: [1 or R, B, D] -> [R]."""
+    return (_outputs(params, x) - y).square().mean((1, 2))

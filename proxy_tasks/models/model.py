@@ -13,6 +13,7 @@ from torch import Tensor
 
 from programs.layout import Layout
 
+from proxy_tasks.fitness import Fitness
 from proxy_tasks.models.chunks import Losses, in_chunks
 
 
@@ -46,7 +47,8 @@ class Model:
     weights in the order of `leaves` where these are not simply drawn as the leaves say. `chunk` is how many replicas
     are best computed at a time on a CPU, None for all. `is_traceable` says that torch.compile takes `losses` for any R.
     `constants` are tensors that the losses depend on and that are not trained. `metrics` takes the same as
-    `evaluation`, and gives what else people want to know of each replica, `[R]`.
+    `evaluation`, and gives what else people want to know of each replica, `[R]`. So does `accuracy`, the share of
+    labels that are predicted right, for tasks whose fitness is by it; None where nothing is predicted.
 
     What else a module of a user's may be:
 
@@ -71,6 +73,7 @@ class Model:
     is_recordable: bool = True
     remark: str = ""
     metrics: Losses | None = None
+    accuracy: Losses | None = None
 
     @cached_property
     def losses_in_chunks(self) -> Losses:
@@ -85,7 +88,11 @@ class Model:
     @property
     def validation_in_chunks(self) -> Losses:
         """The same, computed for a few replicas at a time."""
-        return self.evaluation or self.losses_in_chunks
+        return self.validation if self.chunk is None else in_chunks(self.validation, self.chunk)
+
+    def measure(self, fitness: Fitness) -> Losses | None:
+        """Return what is computed at validation besides the losses, if anything: fitness may be by accuracy."""
+        return self.metrics if fitness == "loss" else self.accuracy
 
     def inputs(self, parameters: Sequence[Tensor], buffers: Sequence[Tensor], keys: Tensor) -> list[Tensor]:
         """Return what losses are computed from besides the minibatch; `keys` are int64, `[1 or R]`."""

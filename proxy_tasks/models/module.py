@@ -28,7 +28,7 @@ from proxy_tasks.models.module_checks import (
 )
 from proxy_tasks.models.module_replicas import Alone, Fit, Together, fit, trained
 from proxy_tasks.models.module_state import slots
-from proxy_tasks.models.objective import Kind, Measured, Metric, Objective
+from proxy_tasks.models.objective import Kind, Measured, Metric, Objective, accuracy_of_labels
 from proxy_tasks.named import reason_of
 from proxy_tasks.randomness import seeded
 
@@ -45,7 +45,7 @@ def module_model(name: str, build: Callable[[], nn.Module], dataset: Dataset, me
     Initial weights, and buffers that a step changes, are those of a module built under the seed of the replica; other
     buffers, and parameters that require no gradient, are those of seed 0. Where the loss comes from: see `Kind`.
     Training is in `train()` mode, validation in `eval()` mode; `metric` is a number of the output there and the
-    targets.
+    targets. It is the accuracy too, for tasks whose fitness is by that; without it that of the largest outputs is.
 
     Raises:
         InputError: the module cannot be trained as replicas on this data set: it has no parameters to train, or some
@@ -57,10 +57,18 @@ def module_model(name: str, build: Callable[[], nn.Module], dataset: Dataset, me
         _check_output(name, third.module, dataset)
     nature = _explored(name, objective, another, dataset)
     model = model_of(name, build, dataset, [objective, another], nature)
-    if metric is None:
+    if metric is None and dataset.train_y.is_floating_point():
         return model
-    measured = Measured(_built(build, 0).to(dataset.train_x.device), metric)
-    return replace(model, metrics=Alone(measured, nature).evaluation)
+
+    @lru_cache(maxsize=1)
+    def measured() -> Alone:
+        module = _built(build, 0).to(dataset.train_x.device)
+        return Alone(Measured(module, metric or accuracy_of_labels), nature)
+
+    def measure(inputs: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
+        return measured().evaluation(inputs, x, y)
+
+    return replace(model, accuracy=measure, metrics=None if metric is None else measure)
 
 
 def model_of(

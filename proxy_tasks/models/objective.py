@@ -11,6 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from programs.errors import InputError
+
+from proxy_tasks.models.classifier import share_right
+
 Metric = Callable[[Any, Tensor], Any]
 
 
@@ -71,6 +75,21 @@ class Measured(Objective):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         output = self.module(**{self._name_of(x): x}) if self.kind is Kind.LABELS else self.module(x)
         return torch.tensor(float(self._metric(output, y)), device=y.device)
+
+
+def accuracy_of_labels(output: Any, y: Tensor) -> Tensor:
+    """Return the share of labels for which the output along the last axis is the largest.
+
+    Raises:
+        InputError: outputs are not one number for each class.
+    """
+    logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", output)
+    if not isinstance(logits, Tensor) or logits.shape[:-1] != y.shape:
+        raise InputError(
+            "fitness is by accuracy, and the model's outputs are not one number for each class; give the task a metric,"
+            " the share predicted right"
+        )
+    return share_right(logits[None], y[None])[0]
 
 
 def _loss_of(output: Any) -> Any:

@@ -11,8 +11,8 @@ from programs.errors import InputError
 
 from proxy_tasks.datasets.dataset import Dataset
 from proxy_tasks.models.blocks import block_leaves, blocks, normed_linear
+from proxy_tasks.models.classifier import classifier, predictor
 from proxy_tasks.models.embedding import embed
-from proxy_tasks.models.losses import cross_entropy
 from proxy_tasks.models.model import Leaf, Model
 
 # Replicas at a time. Of 1, 2, 4, 8 and 64, 2 and 4 were fastest at width 32, context 32, batch 32; 64 a third slower.
@@ -33,13 +33,14 @@ def transformer(dataset: Dataset, layers: int = 2, width: int = 32, heads: int =
     leaves = _leaves("model transformer", (vocabulary, tokens, vocabulary), layers, width, heads)
     mask = torch.full((tokens, tokens), -torch.inf, device=dataset.train_x.device).triu(1)
 
-    def losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
-        h = _encoded(params, x, heads, mask)
-        h = h if y.shape[2] == tokens else h[:, :, -y.shape[2] :]
-        logits = normed_linear(h.flatten(1, 2), *params[-2:])
-        return cross_entropy(logits.view(len(h), *y.shape[1:3], vocabulary), y)
+    predicted = dataset.valid_y.shape[1]
 
-    return Model(leaves, losses, chunk=CHUNK)
+    def logits(params: Sequence[Tensor], x: Tensor) -> Tensor:
+        h = _encoded(params, x, heads, mask)
+        h = h if predicted == tokens else h[:, :, -predicted:]
+        return normed_linear(h.flatten(1, 2), *params[-2:]).view(len(h), x.shape[1], predicted, vocabulary)
+
+    return classifier(leaves, logits, CHUNK)
 
 
 def masked_transformer(dataset: Dataset, layers: int = 2, width: int = 32, heads: int = 4) -> Model:
@@ -56,14 +57,14 @@ def masked_transformer(dataset: Dataset, layers: int = 2, width: int = 32, heads
     leaves = _leaves("model masked_transformer", (vocabulary + 1, tokens, vocabulary), layers, width, heads)
     mask = torch.zeros(tokens, tokens, device=dataset.train_x.device)
 
-    def losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
+    def predictions(params: Sequence[Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and labels of the masked positions, [R, B K, V] and [1 or R, B K]."""
         h = _encoded(params, x, heads, mask)
         positions, targets = y.unbind(2)  # [1 or R, B, K]
         index = positions.unsqueeze(3).expand(len(h), -1, -1, width)
-        logits = normed_linear(h.gather(2, index).flatten(1, 2), *params[-2:])
-        return cross_entropy(logits, targets.flatten(1))
+        return normed_linear(h.gather(2, index).flatten(1, 2), *params[-2:]), targets.flatten(1)
 
-    return Model(leaves, losses, chunk=MASKED_CHUNK)
+    return predictor(leaves, predictions, MASKED_CHUNK)
 
 
 def tokens_of(what: str, dataset: Dataset, is_masked: bool = False) -> tuple[int, int]:

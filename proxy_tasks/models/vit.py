@@ -13,7 +13,7 @@ from programs.errors import InputError
 from proxy_tasks.checks import whole
 from proxy_tasks.datasets.dataset import Dataset
 from proxy_tasks.models.blocks import block_leaves, blocks
-from proxy_tasks.models.losses import cross_entropy
+from proxy_tasks.models.classifier import classifier
 from proxy_tasks.models.model import Leaf, Model
 
 CHUNK = 2  # replicas at a time: 1 to 8 are equally fast at the default size, and memory is needed for these only
@@ -43,16 +43,16 @@ def vit(dataset: Dataset, layers: int = 3, width: int = 96, heads: int = 3, patc
         Leaf("output_bias", (dataset.classes,)),
     ]
 
-    def losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
+    def logits(params: Sequence[Tensor], x: Tensor) -> Tensor:
         embedding, positions, *middle, gain, output, bias = params
         replicas, images = len(embedding), x.shape[1]
         flat = _patches(x, patch).expand(replicas, -1, -1)
         start = positions.unsqueeze(1).expand(-1, images, -1, -1).flatten(1, 2)
         h = blocks(torch.baddbmm(start, flat, embedding), middle, heads, mask)
         h = torch.layer_norm(h, h.shape[-1:]).view(replicas, images, tokens, width).mean(2)
-        return cross_entropy(torch.baddbmm(bias.unsqueeze(1), h * gain.unsqueeze(1), output), y)
+        return torch.baddbmm(bias.unsqueeze(1), h * gain.unsqueeze(1), output)
 
-    return Model(tuple(leaves), losses, chunk=CHUNK)
+    return classifier(leaves, logits, CHUNK)
 
 
 def _patches(x: Tensor, patch: int) -> Tensor:

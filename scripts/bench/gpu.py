@@ -126,7 +126,7 @@ def alone(task: Task, program: Program, module: nn.Module, device: torch.device,
     optimizer = exported_class(program)(module.parameters())
     peak = optimizer.param_groups[0]["lr"]
     minibatches = torch.from_numpy(task.minibatches(SEED)[: steps + 5]).to(device)
-    rates = iter(task.schedule().tolist())
+    rates = iter(task.learning_rates().tolist())
 
     def step(index: Tensor) -> None:
         optimizer.param_groups[0]["lr"] = peak * next(rates)

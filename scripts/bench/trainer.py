@@ -131,7 +131,7 @@ def train_ordinary(task: Task, optimizer: torch.optim.Optimizer, module: nn.Modu
     """Train one candidate in an ordinary torch loop."""
     data, _ = task.load()
     peak = optimizer.param_groups[0]["lr"]
-    for index, lr in zip(torch.from_numpy(task.minibatches(SEED)), task.schedule().tolist(), strict=True):
+    for index, lr in zip(torch.from_numpy(task.minibatches(SEED)), task.learning_rates().tolist(), strict=True):
         optimizer.param_groups[0]["lr"] = peak * lr
         optimizer.zero_grad()
         x, y = data.train_x[index], data.train_y[index]

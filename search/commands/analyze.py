@@ -67,7 +67,7 @@ def command(
     names = chosen_sections(sections)
     with named_program(program, store) as (found, results):
         on, *_ = chosen_tasks(found, results, [task] if task else [], config, DEFAULT_TASK)
-        on = on if steps is None else replace(on, steps=steps)
+        on = replace(on, steps=on.steps if steps is None else steps, fitness="loss")  # of which a sheet speaks
         with closing(open_store(store, create=True)) as database:
             made = data_sheet(found, on, seeds, names, database)
         if as_json:

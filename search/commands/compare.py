@@ -234,4 +234,6 @@ class _Running:
         ]  # fmt: skip
         entries = [entry for arms, _ in self._in_order() for entry in arms]
         names = [arm.name for arm in self._comparison.arms]
-        draw(self._comparison.base.name, names, entries, curves, self._output)
+        tasks = [choice.task for choice in self._comparison.base.tasks]
+        what = f"negative {tasks[0].error}" if len(tasks) == 1 else "score"
+        draw(self._comparison.base.name, names, entries, curves, self._output, what)

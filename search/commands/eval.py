@@ -104,6 +104,7 @@ def evaluate_beside_baselines(
     with counting_trainings(service):
         trainings = service.train(list(programs.values()), [fresh])
     console.print(f"{name}: {describe(program)}; {task.name}: {task.steps} steps of batch {task.batch_size}")
+    console.print(f"fitness is minus the {task.error}")
     show_baselines([t.row for t in known])
     if is_tuned:
         best = tuned[-1].best

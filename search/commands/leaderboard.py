@@ -19,6 +19,7 @@ from search.commands.terminal import console, make_table, number
 from search.commands.watch import seconds_of, watch
 from search.results.results import Results, open_results
 from search.results.text import in_states, printable, states, verdict_line
+from search.results.trained_tasks import remarks_on_fitness
 from search.settings import limits
 from search.store.views import LeaderboardEntry, ProgramEntry
 
@@ -142,7 +143,15 @@ def leaderboard(results: Results, wanted: Wanted, limit: int) -> RenderableType:
         return Group(_title(wanted), f"{nothing}; `optsearch failures` says what became of those that were born")
     more = ["there are more; --limit says how many are listed"] if len(rows) > limit else []
     is_one = wanted.search is not None or len(results.names()) == 1
-    return Group(_title(wanted), *_verdicts(results, wanted), _table(rows[:limit], is_one), *more)
+    return Group(
+        _title(wanted), *_remarks(results, wanted), *_verdicts(results, wanted), _table(rows[:limit], is_one), *more
+    )
+
+
+def _remarks(results: Results, wanted: Wanted) -> list[Text]:
+    """Return what the fitness is where it is not minus a loss."""
+    searches = (row for row in results.searches() if wanted.search in (None, row.search))
+    return [Text(remark, overflow="fold") for remark in remarks_on_fitness(searches)]
 
 
 def _verdicts(results: Results, wanted: Wanted) -> list[Text]:
@@ -167,7 +176,8 @@ def watch_leaderboard(location: str, wanted: Wanted, limit: int | None, seconds:
 def show_best(results: Results, search: str, limit: int) -> list[LeaderboardEntry]:
     """Print the best programs of a search, and return them."""
     rows = results.leaderboard(search, limit)
-    console.print(_title(_of_objectives(results, Wanted(search))), _table(rows, of_one_search=True), "", sep="\n")
+    wanted = _of_objectives(results, Wanted(search))
+    console.print(_title(wanted), *_remarks(results, wanted), _table(rows, of_one_search=True), "", sep="\n")
     return rows
 
 

@@ -20,6 +20,7 @@ from search.commands.terminal import console, describe, estimate, number, show_p
 from search.results.queries import Duplicates
 from search.results.results import Results, open_results
 from search.results.text import change, interrupted_proof, printable
+from search.results.trained_tasks import remarks_on_fitness
 from search.settings.baselines import adamw_among
 from search.store.evidence_views import FunnelEntry, OpeningEntry, ProofEntry
 from search.store.keys import Answer
@@ -154,7 +155,8 @@ def _facts(results: Results, found: Found) -> list[tuple[str, str]]:
         outcome = f"{row.status}: {printable(row.reason or 'no reason noted')}"
     else:
         over = f", {number(found.over_adamw, True)} over tuned AdamW" if found.over_adamw is not None else ""
-        outcome = f"{estimate(row.fitness, row.standard_error, row.trainings)}{over}"
+        remarks = "".join(f"; {remark}" for remark in remarks_on_fitness([results.search(row.search)]))
+        outcome = f"{estimate(row.fitness, row.standard_error, row.trainings)}{over}{remarks}"
     return [
         ("fitness" if row.fitness is not None else "outcome", outcome),
         ("score from", _score(row, found.trained, found.races)),

@@ -198,8 +198,8 @@ def _show(
     for found in fresh:
         if found.difference.bound > tolerance:
             console.print(
-                f"On fresh seeds of {found.on.task.name} the loss grows by more than the tolerance of {tolerance:g}"
-                " standard deviations: try more --seeds, or a smaller --tolerance."
+                f"On fresh seeds of {found.on.task.name} the {found.on.task.error} grows by more than the tolerance of"
+                f" {tolerance:g} standard deviations: try more --seeds, or a smaller --tolerance."
             )
     console.print("simplified:")
     show_program(result.program)
@@ -255,7 +255,8 @@ def _slots(program: Program) -> int:
 
 
 def _loss_row(found: _Losses) -> list[str]:
-    title = f"loss on {found.on.task.name}, {len(found.before)} fresh seeds, updates x {found.on.update_scale:g}"
+    task, seeds = found.on.task, len(found.before)
+    title = f"{task.error} on {task.name}, {seeds} fresh seeds, updates x {found.on.update_scale:g}"
     return [title, _with_error(found.before), _with_error(found.after), _sd(*found.difference[1:])]
 
 

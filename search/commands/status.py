@@ -10,6 +10,7 @@ from search.commands.terminal import console, estimate, number, show_table
 from search.results.queries import AskedOutside
 from search.results.results import Results, SearchDriver, open_results
 from search.results.text import printable, verdict_line
+from search.results.trained_tasks import remarks_on_fitness
 from search.store.evidence_views import MetaValidationEntry, VerdictEntry
 from search.store.keys import SearchState
 from search.store.rows import Row, columns_of
@@ -123,6 +124,8 @@ def _show(results: Results, searches: Sequence[SearchStatus]) -> None:
     for search in searches:
         if search.programs:
             console.print(_best(search), overflow="fold")
+            for remark in remarks_on_fitness([results.search(search.search)]):
+                console.print(remark, overflow="fold")
             if search.search in verdicts:
                 console.print(verdict_line(verdicts[search.search], search.programs), overflow="fold")
             _show_progress(results, search.search)

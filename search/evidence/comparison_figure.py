@@ -51,7 +51,9 @@ def check_format(path: Path) -> None:
         raise InputError(f"{path}: expected a name that ends in {', '.join(FORMATS)}")
 
 
-def draw(title: str, arms: Sequence[str], entries: Sequence[ArmEntry], curves: Sequence[Curves], path: Path) -> None:
+def draw(
+    title: str, arms: Sequence[str], entries: Sequence[ArmEntry], curves: Sequence[Curves], path: Path, what: str
+) -> None:
     """Draw all panels to a file.
 
     Args:
@@ -60,6 +62,7 @@ def draw(title: str, arms: Sequence[str], entries: Sequence[ArmEntry], curves: S
         entries: how they stand, on every contest.
         curves: of the arms, for the panels of the paper; or none.
         path: the file.
+        what: the fitness of the curves is, for their axis.
     """
     contests = list(dict.fromkeys(entry.task for entry in entries))
     panels = len(contests) + 2 * bool(curves)
@@ -71,7 +74,7 @@ def draw(title: str, arms: Sequence[str], entries: Sequence[ArmEntry], curves: S
         for unused in axes[panels:]:
             unused.remove()
         if curves:
-            _draw_fitness(axes[0], arms, curves)
+            _draw_fitness(axes[0], arms, curves, what)
             _draw_answers(axes[1], arms, curves)
         for place, contest in enumerate(contests, start=2 * bool(curves)):
             _draw_leads(axes[place], arms, [entry for entry in entries if entry.task == contest])
@@ -138,7 +141,7 @@ def _leads(entry: ArmEntry) -> Iterator[tuple[float, float, float | None]]:
 # --- as in the paper -------------------------------------------------------------------------------------------------
 
 
-def _draw_fitness(axes: Any, arms: Sequence[str], curves: Sequence[Curves]) -> None:
+def _draw_fitness(axes: Any, arms: Sequence[str], curves: Sequence[Curves], what: str) -> None:
     lowest = []
     for arm, populations, _ in curves:
         last = populations[0].trained[-1]
@@ -156,7 +159,7 @@ def _draw_fitness(axes: Any, arms: Sequence[str], curves: Sequence[Curves]) -> N
     axes.set_xscale("log")
     axes.set_ylim(bottom=min(lowest, default=None))
     axes.set_xlabel("programs trained for each population")
-    axes.set_ylabel("best fitness so far (negative validation loss)")
+    axes.set_ylabel(f"best fitness so far ({what})")
     axes.set_title("mean over populations, band: standard error", fontsize=10)
 
 

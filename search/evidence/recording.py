@@ -23,7 +23,7 @@ def record(program: Program, on: ScaledTask, seed: int) -> Recording:
     """Train with the NumPy reference in float64 at the task's scale and keep every gradient; stops when not finite."""
     task = replace(on.task, steps=min(on.task.steps, STEPS))
     data, model = task.load()
-    rates, indices = task.schedule().astype(float), torch.from_numpy(task.minibatches(seed))
+    rates, indices = task.learning_rates().astype(float), torch.from_numpy(task.minibatches(seed))
     step, state = numpy_step(program, model.layout, steps=task.steps), initial_state(program, model.layout)
     start = w = model.initial_row(seed).numpy()[: model.layout.total].astype(float)
     buffers, keys = model.initial_buffers([seed]), torch.from_numpy(task.keys(seed))

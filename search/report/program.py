@@ -12,8 +12,7 @@ from search.report.section import NOTHING_TRAINED, Block, CodeBlock, CodeLine, F
 from search.report.source import ReportedSearch
 from search.report.text import estimate, plural
 from search.report.winner import Winner
-from search.results.export import NamedProgram, export_source
-from search.results.results import steps_of
+from search.results.export import export_source
 from search.results.text import in_states, in_trainings
 
 MOST_STEPS = 1000  # of a simplification
@@ -73,10 +72,8 @@ def _formulas(program: Program, is_simplified: bool) -> Formulas:
 
 def _exported(source: ReportedSearch, winner: Winner) -> CodeBlock | Note:
     """Return the source that `optsearch export ID` writes."""
-    entry = source.results.program(winner.row.id)
-    steps = steps_of(source.results.search(entry.search))
     try:
-        text = export_source(NamedProgram(winner.name, winner.program, entry, tuple(source.tasks), steps), "torch")
+        text = export_source(source.results.named_program(winner.row.id), "torch")
     except InputError as error:
         return Note(f"It cannot be exported: {error}")
     title = f"as an optimizer for PyTorch: optsearch export {winner.row.id} --to torch -o optimizer.py"

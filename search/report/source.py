@@ -8,7 +8,8 @@ from programs.errors import InputError
 from programs.program import Program, parse
 
 from search.results.pareto import wants_small
-from search.results.results import Results, tasks_of
+from search.results.results import Results
+from search.results.trained_tasks import SCORE, error_of, tasks_of
 from search.store.evidence_views import FunnelEntry, OpeningEntry, ProofEntry, VerdictEntry
 from search.store.views import BaselineEntry, LeaderboardEntry, PaceEntry, ProgressEntry
 
@@ -41,7 +42,12 @@ class ReportedSearch:
     @property
     def meaning_of_fitness(self) -> str:
         """What the fitness is, for axes."""
-        return "score (0 tuned AdamW, 1 best known)" if len(self.tasks) > 1 else "negative validation loss"
+        return "score (0 tuned AdamW, 1 best known)" if self.error == SCORE else f"negative {self.error}"
+
+    @property
+    def error(self) -> str:
+        """What the fitness is minus, such as the validation loss; `SCORE` for several tasks."""
+        return error_of(self.row)
 
     def parse(self, genome: str, name: str) -> Program:
         """Return a program from its text in the database.

@@ -13,6 +13,7 @@ from search.report.text import capitalized, estimate, figures, plural, share
 from search.report.verdict import verdict_sentence
 from search.report.winner import Winner
 from search.results.text import STRATEGIES, in_trainings
+from search.results.trained_tasks import remarks_on_fitness
 
 
 class Tile(NamedTuple):
@@ -77,7 +78,8 @@ def _found(source: ReportedSearch, winner: Winner | None) -> str:
     ahead = ahead_of_baselines(source, winner.row)
     fitness = estimate(winner.row.fitness, winner.row.standard_error)
     text = f"{winner.name.capitalize()} has fitness {fitness} over {in_trainings(winner.row.trainings)}"
-    return f"{text}: {ahead}, on the seeds that the search trains on." if ahead else f"{text}; no baseline was tuned."
+    text += f": {ahead}, on the seeds that the search trains on." if ahead else "; no baseline was tuned."
+    return " ".join([text, *(f"{capitalized(remark)}." for remark in remarks_on_fitness([source.row]))])
 
 
 def _confirmed(source: ReportedSearch, winner: Winner | None) -> str:

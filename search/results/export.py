@@ -8,6 +8,7 @@ from typing import NamedTuple
 from programs.errors import InputError
 from programs.hashing import dataflow_hash
 from programs.program import Program
+from programs.schedules import DEFAULT_SCHEDULE, Schedule
 from programs.user_functions import as_text
 
 from search.results.text import in_trainings
@@ -17,7 +18,7 @@ TARGETS = ("torch", "optax", "dsl")
 
 
 class NamedProgram(NamedTuple):
-    """A program, what to call it, its row in the store if it has one, and the tasks and steps of its search."""
+    """A program, what to call it, its row in the store if it has one, and tasks, steps and schedule of its search."""
 
     name: str
     program: Program
@@ -25,6 +26,7 @@ class NamedProgram(NamedTuple):
     tasks: tuple[str, ...] = ()
     steps: int | None = None
     search: str | None = None
+    schedule: Schedule = DEFAULT_SCHEDULE
 
 
 def class_name_of(name: str) -> str:
@@ -50,7 +52,9 @@ def export_source(found: NamedProgram, target: str, class_name: str | None = Non
     from programs.export import export_torch, optax_source  # here: results are read without torch, which checks exports
 
     write = export_torch if target == "torch" else optax_source
-    return write(found.program, class_name or class_name_of(found.name), _provenance(found), found.steps)
+    return write(
+        found.program, class_name or class_name_of(found.name), _provenance(found), found.steps, found.schedule
+    )
 
 
 def _provenance(found: NamedProgram) -> dict[str, str]:

@@ -12,7 +12,6 @@ from programs.errors import InputError
 from programs.program import parse
 
 from proxy_tasks.outcome import Status
-from proxy_tasks.tasks import TASKS
 
 from search.results.export import NamedProgram, export_source
 from search.results.notebook import frame_of, html_of, plot_of
@@ -30,6 +29,7 @@ from search.results.queries import (
     SearchName,
     Size,
 )
+from search.results.trained_tasks import schedule_of, steps_of, tasks_of
 from search.settings.baselines import is_program
 from search.store import Store, open_store
 from search.store.encoding import ForeignDataError
@@ -310,7 +310,7 @@ class Results:
         if not is_program(name):
             raise InputError(f"{search}:{name}: is torch's own optimizer and no program of the language")
         program = parse(rows[name].genome, f"{name} of search '{search}'")
-        return NamedProgram(f"{search}:{name}", program, search=search)
+        return NamedProgram(f"{search}:{name}", program, search=search, schedule=schedule_of(self.search(search)))
 
     def races(self, program: ProgramEntry) -> list[ProgramEntry]:
         """Return the births that trained a program of a search on further seeds, in order."""
@@ -396,8 +396,9 @@ class Results:
         program = parse(entry.genome, f"program {program_id} in {self.location}")
         search = self.search(entry.search)
         return NamedProgram(
-            f"program {program_id}", program, entry, tuple(tasks_of(search)), steps_of(search), entry.search
-        )
+            f"program {program_id}", program, entry, tuple(tasks_of(search)), steps_of(search), entry.search,
+            schedule_of(search),
+        )  # fmt: skip
 
     # --- evidence ----------------------------------------------------------------------------------------------------
 
@@ -480,20 +481,6 @@ def open_results(location: str, create: bool = False) -> Results:
         InputError: it is missing, foreign, damaged, of another version, or cannot be opened.
     """
     return Results(open_store(location, create=create))
-
-
-def tasks_of(search: SearchEntry) -> list[str]:
-    """Return the names of the tasks that a search trains on."""
-    return [task["name"] for task in search.settings.get("tasks", [])]
-
-
-def steps_of(search: SearchEntry) -> int | None:
-    """Return how long a search trains; None if its tasks differ in that, or only the user's code knows."""
-    lengths = set[int | None]()
-    for task in search.settings.get("tasks", []):
-        own = TASKS[task["name"]].steps if task["name"] in TASKS else None
-        lengths.add(task.get("steps") or own)
-    return lengths.pop() if len(lengths) == 1 else None
 
 
 def _listed(names: Sequence[str]) -> str:

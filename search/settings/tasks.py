@@ -10,8 +10,11 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from programs.errors import InputError
+from programs.schedules import NAMES as SCHEDULES
+from programs.schedules import Schedule
 
 from proxy_tasks import Task, get_task
+from proxy_tasks.fitness import Fitness
 from proxy_tasks.named import frozen, is_users, name_of
 from proxy_tasks.preflight import check_task
 from proxy_tasks.references import reference
@@ -21,12 +24,30 @@ from search.settings import limits
 from search.settings.fields import Arguments, Immutable, Number, ShortText, Within
 from search.settings.seeds import MOST_SEARCH_SEEDS, tuning_seeds
 
-Loss = Annotated[Number, Within(limits.LOSS)]
+_CHANGES = ("steps", "batch_size", "schedule", "decay", "average", "fitness")  # of a task, where they are given
+_MOST_POINTS = 1_000  # of a schedule: its text is kept with every search
 _LEAST_DISTANCE = 1e-9  # of two anchors, or scores would not be finite
 
 
+def _form(value: Any) -> Any:
+    """Return the form of a schedule, lists as they are kept."""
+    form = tuple(value) if isinstance(value, list | tuple) else value
+    if not isinstance(form, str | tuple) or len(form) > _MOST_POINTS:
+        raise ValueError(f"expected {', '.join(SCHEDULES)}, or a list of 2 to {_MOST_POINTS} factors from 0 to 1")
+    try:
+        Schedule(form, decay=0.0).check("schedule")
+    except InputError as error:
+        raise ValueError(str(error).removeprefix("schedule: ")) from None
+    return form
+
+
+Loss = Annotated[Number, Within(limits.LOSS)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Form = Annotated[str | tuple[float, ...], BeforeValidator(_form)]
+
+
 class Anchors(NamedTuple):
-    """Two losses on a task: that of a tuned baseline, which scores 0, and that of the best known, which scores 1."""
+    """Two losses, or error rates, on a task: that of a tuned baseline scores 0, that of the best known scores 1."""
 
     baseline: float
     best: float
@@ -99,13 +120,25 @@ class TaskChoice(Immutable):
     """Factor on the updates of all programs on this task, such as its best learning rate over the mean of all tasks."""
     matmul: Matmul = "float32"
     """Precision of matrix products in training; tf32 is for GPUs, bf16 for all devices. Everything else is float32."""
+    schedule: Form | None = None
+    """Schedule of the learning rate after the warm-up instead of the task's own, as a rule `cosine`: `linear` falls to
+    0, `wsd` stays and falls over the last steps, `constant` stays; or factors from 0 to 1 at equal distances, such as
+    `optsearch refine` finds."""
+    decay: Share | None = None
+    """Share of the steps over which `schedule: wsd` falls; 0.2 if not given."""
+    average: Annotated[Share, Field(lt=1)] | None = None
+    """Validate a moving average of the weights, such as 0.99, in which each step's are so many times as heavy as the
+    next; it starts when the warm-up ends. 0 validates the last weights, as without it."""
+    fitness: Fitness | None = None
+    """What decides instead of the task's own, as a rule `loss`: with `accuracy` fitness is minus the validation error
+    rate."""
     data: Arguments = Field(default={})
     """Arguments of the data set, such as `path`, or of the function of a user-defined task."""
     model: Arguments = Field(default={})
     """Arguments of the model, such as `hidden`."""
     anchors: tuple[Loss, Loss] | None = None
-    """Losses between which scores lie where there are several tasks: of a tuned baseline (0) and of the best known (1).
-    Built-in tasks have recorded ones."""
+    """Losses, or error rates where fitness is by accuracy, between which scores lie where there are several tasks: of
+    a tuned baseline (0) and of the best known (1). Built-in tasks have recorded losses."""
 
     @field_validator("name")
     @classmethod
@@ -125,7 +158,9 @@ class TaskChoice(Immutable):
     def task(self) -> Task:
         """The task with these changes."""
         task = get_task(self.name, frozen(self.data), frozen(self.model))
-        changes = {key: value for key in ("steps", "batch_size") if (value := getattr(self, key)) is not None}
+        changes = {key: value for key in _CHANGES if (value := getattr(self, key)) is not None}
+        if self.decay is not None and changes.get("schedule", task.schedule) != "wsd":
+            raise InputError(f"tasks: '{self.name}': decay is that of schedule: wsd; set that too, or leave decay out")
         return replace(
             task,
             update_scale=task.update_scale * self.update_scale,
@@ -198,7 +233,7 @@ def _anchors(choice: TaskChoice) -> Anchors:
     known = reference(choice.task)
     if known is None or known.best is None:
         raise InputError(
-            f"tasks: '{choice.name}' as set here has no recorded anchors; give it anchors: [loss of tuned AdamW, lower"
-            " loss of the best known], or leave its settings as they are"
+            f"tasks: '{choice.name}' as set here has no recorded anchors; give it anchors: [{choice.task.error} of"
+            " tuned AdamW, a lower one of the best known], or leave its settings as they are"
         )
     return Anchors(known.baseline, known.best)

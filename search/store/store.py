@@ -257,7 +257,7 @@ class Store:
                 for row in map(reader.row, connection.execute(query)):
                     known[TrainingKey(row.key, task_fingerprint, row.seed)] = Outcome(
                         Status(row.status), row.fitness, list(row.curve), row.steps, row.seconds, row.reason,
-                        row.device, row.host, row.pid, row.metric,
+                        row.device, row.host, row.pid, row.metric, row.gradient_norms,
                     )  # fmt: skip
         return known
 
@@ -278,7 +278,7 @@ class Store:
         rows = [
             TrainingRow(
                 *key, name, o.status, clean_number(o.fitness), o.curve, o.steps, o.seconds, o.device[:LONGEST_DEVICE],
-                o.host and o.host[:LONGEST_HOST], o.pid, o.reason, clean_number(o.metric),
+                o.host and o.host[:LONGEST_HOST], o.pid, o.reason, clean_number(o.metric), o.gradient_norms,
             )
             for key, o in outcomes
         ]  # fmt: skip

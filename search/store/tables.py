@@ -77,7 +77,8 @@ class ProgramColumns(Row):
     status: Annotated[str, Status]
     """ok, diverged, dropped, rejected, timeout, error or lost."""
     fitness: float | None
-    """Minus the validation loss, or a score where there are several tasks: the higher, the better; if it is ok."""
+    """Minus the validation loss or error rate, or a score where there are several tasks: the higher, the better; if it
+    is ok."""
     reason: str | None
     """Why it is not ok."""
     trainings: int
@@ -129,7 +130,7 @@ class TrainingRow(Row):
     status: Annotated[str, Status]
     """ok, diverged, dropped, timeout, error or lost."""
     fitness: float | None
-    """Minus the validation loss, if it is ok."""
+    """Minus the validation loss, or minus the validation error rate where the task says so, if it is ok."""
     curve: Sequence[float]
     """The mean training loss over each twentieth of the steps."""
     steps: int
@@ -145,7 +146,10 @@ class TrainingRow(Row):
     reason: str | None
     """Why it is not ok."""
     metric: float | None
-    """The metric of a user-defined task on the validation samples, if it has one and the training is ok."""
+    """The metric of the task on the validation samples, or the accuracy where fitness is by it; if it has one and the
+    training is ok."""
+    gradient_norms: Sequence[float] | None
+    """The norms of the gradients of all steps, of trainings that `optsearch refine` has recorded."""
 
 
 @table("baseline", UniqueConstraint("search_id", "name"), of="search")

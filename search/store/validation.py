@@ -37,6 +37,11 @@ def _is_trained_long_enough(row: TrainingRow) -> bool:
     return points <= CURVE_POINTS
 
 
+def _are_norms(norms: Sequence[Any], steps: int) -> bool:
+    """Return whether these are norms, one for each step."""
+    return len(norms) == steps and all(type(norm) in (float, int) and norm >= 0 for norm in norms)
+
+
 def _is_settings(settings: Mapping[str, Any]) -> bool:
     """Return whether settings can be looked into before they are validated."""
     tasks = settings.get("tasks", [])
@@ -68,6 +73,10 @@ RULES: dict[type[Row], tuple[RowRule, ...]] = {
     TrainingRow: (
         RowRule("the fitness of a training", lambda row: (row.fitness is None) is not (row.status == Status.OK)),
         RowRule("the curve of a training", _is_trained_long_enough),
+        RowRule(
+            "the gradient norms of a training",
+            lambda row: row.gradient_norms is None or _are_norms(row.gradient_norms, row.steps),
+        ),
     ),
     ProposalRow: (
         RowRule("the place of a proposal", lambda row: min(row.birth, row.population, row.number) >= 0),

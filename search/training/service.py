@@ -108,13 +108,15 @@ class Score(NamedTuple):
 class Trainings(NamedTuple):
     """How a program fared on several seeds of one task: fitness by seed where training was ok, and what failed.
 
-    `metrics` are those of the trainings that were ok, where the task has one.
+    `metrics` are those of the trainings that were ok, where the task has one, `gradient_norms` theirs of each step,
+    where it asks for them.
     """
 
     task: str
     by_seed: dict[int, float]
     failures: list[str]
     metrics: Sequence[float] = ()
+    gradient_norms: Sequence[Sequence[float]] = ()
 
     @property
     def fitness(self) -> list[float]:
@@ -298,7 +300,8 @@ def _trainings_of(candidate: Candidate, on: TaskSeeds, request: Request) -> Trai
     fitness = {seed: outcome.fitness for seed, outcome in outcomes.items() if outcome.fitness is not None}
     failures = [f"{outcome.status}: {outcome.reason}" for outcome in outcomes.values() if outcome.fitness is None]
     metrics = [outcome.metric for outcome in outcomes.values() if outcome.metric is not None]
-    return Trainings(on.task.name, fitness, failures, metrics)
+    norms = [outcome.gradient_norms for outcome in outcomes.values() if outcome.gradient_norms is not None]
+    return Trainings(on.task.name, fitness, failures, metrics, norms)
 
 
 # --- scores ----------------------------------------------------------------------------------------------------------

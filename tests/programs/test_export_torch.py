@@ -483,7 +483,7 @@ def test_the_schedule_in_the_file_is_that_of_the_tasks(steps: int) -> None:
         rates.append(optimizer.param_groups[0]["lr"] / 0.3)
         optimizer.step()
         scheduler.step()
-    expected = replace(TASKS["digits_mlp"], steps=steps).schedule()
+    expected = replace(TASKS["digits_mlp"], steps=steps).learning_rates()
     assert rates == pytest.approx(expected.tolist(), abs=1e-6)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-12)
 

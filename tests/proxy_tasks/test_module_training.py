@@ -95,7 +95,7 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, _: None, dropout_p: float, __: b
 def ordinary(task: Task, module: nn.Module, seed: int) -> float:
     """Train a module as people do, and return its validation loss."""
     data, _ = task.load()
-    schedule, keys = task.schedule().tolist(), task.keys(seed)
+    schedule, keys = task.learning_rates().tolist(), task.keys(seed)
     parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
     module.train()
     for step, index in enumerate(task.minibatches(seed)):

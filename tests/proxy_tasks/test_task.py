@@ -31,12 +31,12 @@ def test_schedule_rises_linearly_and_falls_along_a_cosine(steps: int, warmup: fl
         (t + 1) / warm if t < warm else (1 + math.cos(math.pi * (t - warm) / (steps - warm))) / 2
         for t in range(steps)
     ]  # fmt: skip
-    assert task.schedule().dtype == np.float32
-    np.testing.assert_allclose(task.schedule(), expected, rtol=1e-6, atol=1e-7)
+    assert task.learning_rates().dtype == np.float32
+    np.testing.assert_allclose(task.learning_rates(), expected, rtol=1e-6, atol=1e-7)
 
 
 def test_default_warmup_is_a_twentieth_and_the_peak_is_one() -> None:
-    schedule = short_task(100).schedule()
+    schedule = short_task(100).learning_rates()
     np.testing.assert_allclose(schedule[:6], [0.2, 0.4, 0.6, 0.8, 1.0, 1.0], rtol=1e-6)
     assert np.all(np.diff(schedule[5:]) < 0)
     assert schedule[-1] < 1e-3
@@ -80,6 +80,10 @@ CHANGES: dict[str, Any] = {
     "loss_bound": 50.0,
     "update_scale": 2.0,
     "matmul": "bf16",
+    "schedule": "linear",
+    "average": 0.9,
+    "fitness": "accuracy",
+    "gradient_norm": "l1",
 }
 
 
@@ -90,7 +94,7 @@ def _tiny_dataset(value: float) -> Dataset:
 
 
 def test_every_field_but_the_name_is_tried() -> None:
-    assert CHANGES.keys() | {"name"} == {field.name for field in fields(Task)}
+    assert CHANGES.keys() | {"name", "decay"} == {field.name for field in fields(Task)}
 
 
 @pytest.mark.parametrize("field", CHANGES)
@@ -99,6 +103,41 @@ def test_fingerprint_changes_with_the_field(field: str, monkeypatch: pytest.Monk
     load_dataset.cache_clear()
     task = short_task()
     assert replace(task, **{field: CHANGES[field]}).fingerprint != task.fingerprint
+
+
+def test_the_decay_counts_for_the_schedule_that_has_one() -> None:
+    task = short_task()
+    assert replace(task, decay=0.4).fingerprint == task.fingerprint
+    falling = replace(task, schedule="wsd")
+    assert len({task.fingerprint, falling.fingerprint, replace(falling, decay=0.4).fingerprint}) == 3
+
+
+def test_every_point_of_a_schedule_counts() -> None:
+    points = [replace(short_task(), schedule=form) for form in ([1, 0.5, 0], (1, 0.5, 0), (1, 0.5, 0.1), (1, 0))]
+    assert points[0].schedule == (1, 0.5, 0) and points[0].fingerprint == points[1].fingerprint
+    assert len({task.fingerprint for task in points}) == 3
+
+
+def test_what_tasks_meant_before_they_had_these_settings_they_still_mean() -> None:
+    """Stored trainings are found by it."""
+    assert short_task().meaning.keys() == {
+        "model", "model_args", "steps", "batch_size", "warmup", "loss_bound", "data", "source", "trainer", "torch",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"schedule": "cosin"}, "task 'digits_mlp': unknown schedule 'cosin'"),
+        ({"decay": 1.5}, "'decay' is 1.5; give a number from 0 to 1"),
+        ({"average": 1.0}, "'average' is 1, with which no step would count"),
+        ({"average": "0.9"}, "'average' is '0.9'"),
+        ({"fitness": "error"}, "'fitness' is 'error'; give one of loss, accuracy"),
+    ],
+)
+def test_settings_that_are_none_are_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        replace(short_task(), **changes)
 
 
 def test_fingerprint_leaves_the_name_out() -> None:

@@ -140,7 +140,7 @@ def plain_loop(task: Task, seed: int, optimizer_of: Callable[[Iterable[Tensor]],
     module.load_state_dict({n: p.T if p.ndim == 2 else p for n, p in zip(names, start, strict=True)})
     optimizer = optimizer_of(module.parameters())
     peak = [group["lr"] for group in optimizer.param_groups]
-    for lr, index in zip(task.schedule().tolist(), torch.from_numpy(task.minibatches(seed)), strict=True):
+    for lr, index in zip(task.learning_rates().tolist(), torch.from_numpy(task.minibatches(seed)), strict=True):
         for group, highest in zip(optimizer.param_groups, peak, strict=True):
             group["lr"] = highest * lr
         optimizer.zero_grad()

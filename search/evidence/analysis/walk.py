@@ -51,7 +51,7 @@ def walk(task: Task, programs: Sequence[Program], seed: int) -> Iterator[Moment]
     order = np.argsort(tree.programs)
     minibatches, keys = torch.from_numpy(task.minibatches(seed)), torch.from_numpy(task.keys(seed))
     total = model.layout.total
-    for step, rate in enumerate(task.schedule()):
+    for step, rate in enumerate(task.learning_rates()):
         minibatch = data.minibatch(minibatches[step][None], keys[step][None])
         found = gradients(model.losses(parameters, *minibatch), parameters)
         rows.g[:, :total] = torch.cat([g.reshape(len(g), -1) for g in found], dim=1)

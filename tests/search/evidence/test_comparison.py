@@ -288,7 +288,7 @@ def test_every_arm_has_its_colour_in_every_panel_and_one_entry_of_the_legend(tmp
         if not adamw:
             entries = [BestEntry(**{**e.as_columns(), "adamw": None}) for e in entries]
         found += [one for one in arm_entries(tried, entries, "first") if (one.task, one.arm) != ("t", "first")]
-    draw("x", ["first", "unrun", "second", "third"], found, [], tmp_path / "x.svg")
+    draw("x", ["first", "unrun", "second", "third"], found, [], tmp_path / "x.svg", "score")
     svg = (tmp_path / "x.svg").read_text()
     assert [svg.count(f"<!-- {name} -->") for name in ("first", "unrun", "second", "third")] == [1, 0, 1, 1]
     used = [svg.count(colour.lower()) for colour in COLOURS[:4]]
