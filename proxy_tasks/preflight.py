@@ -38,7 +38,7 @@ def check_task(task: Task) -> str:
     """
     task.load()
     if is_users(task.dataset) or is_users(task.model):
-        return _check(replace(task, name="", steps=1, warmup=0.0, update_scale=1.0, matmul="float32"))
+        return _check(replace(task, name="", steps=1, warmup=0.0, update_scale=1.0, matmul="float32", states="float32"))
     return ""
 
 

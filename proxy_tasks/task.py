@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from proxy_tasks.models import Model
 
 Matmul = Literal["float32", "tf32", "bf16"]
+StateForm = Literal["float32", "bf16", "8bit", "low_rank"]
 MOST_STEPS = 10**9  # of a training, and samples of a step
 TRAINER_VERSION = 2  # increased with every change that alters what training computes
 
@@ -45,6 +46,8 @@ class Task:
 
     `matmul` is the precision of matrix products in training: weights, states, update rules and validation are always
     float32. `tf32` is for GPUs and changes nothing elsewhere.
+
+    `states` is how the states of programs are kept from step to step (`proxy_tasks.state_forms`).
     """
 
     name: str
@@ -58,6 +61,7 @@ class Task:
     loss_bound: float = 100.0
     update_scale: float = 1.0
     matmul: Matmul = "float32"
+    states: StateForm = "float32"
 
     def __post_init__(self) -> None:
         what = f"task '{self.name}'"
@@ -156,7 +160,8 @@ def _meaning(task: Task) -> dict[str, Any]:
     del meaning["name"], meaning["dataset"]  # names do not matter, only data
     if task.model != task.dataset:  # otherwise loss and model may follow from them too
         del meaning["dataset_args"]
-    for key, usual in (("update_scale", 1.0), ("matmul", "float32")):  # left out, as before these settings existed
+    usual_values = (("update_scale", 1.0), ("matmul", "float32"), ("states", "float32"))
+    for key, usual in usual_values:  # left out, as before these settings existed
         if meaning[key] == usual:
             del meaning[key]
     return meaning
