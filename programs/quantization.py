@@ -30,7 +30,7 @@ def dynamic_levels(unsigned: bool, device: torch.device) -> Tensor:
 def quantize(x: Tensor, unsigned: bool) -> tuple[Tensor, Tensor]:
     """Return codes of numbers `[..., n]`, a byte each, and the scales of their blocks, `[..., blocks]`."""
     size = min(BLOCK, x.shape[-1])
-    blocks = torch.nn.functional.pad(x.float(), (0, -x.shape[-1] % size)).unflatten(-1, (-1, size))
+    blocks = torch.nn.functional.pad(x.float(), (0, -x.shape[-1] % size)).reshape(*x.shape[:-1], -1, size)
     scales = blocks.abs().amax(-1)
     levels = dynamic_levels(unsigned, x.device)
     shares = blocks / torch.where(scales > 0, scales, 1.0).unsqueeze(-1)
@@ -41,7 +41,7 @@ def quantize(x: Tensor, unsigned: bool) -> tuple[Tensor, Tensor]:
 def dequantize(codes: Tensor, scales: Tensor, unsigned: bool) -> Tensor:
     """Return the numbers `[..., n]` that codes stand for, in float32."""
     size = min(BLOCK, codes.shape[-1])
-    blocks = torch.nn.functional.pad(codes, (0, -codes.shape[-1] % size)).unflatten(-1, (-1, size))
+    blocks = torch.nn.functional.pad(codes, (0, -codes.shape[-1] % size)).reshape(*codes.shape[:-1], -1, size)
     numbers = dynamic_levels(unsigned, codes.device)[blocks.int()] * scales.unsqueeze(-1)
     return numbers.flatten(-2)[..., : codes.shape[-1]]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from itertools import chain
 from typing import Annotated, Any
 
 import typer
@@ -110,15 +112,24 @@ def _show(made: dict[str, SheetSection]) -> None:
     for section in made.values():
         for sentence in section.sentences:
             console.print(sentence)
-        for table in map(_shown, section.tables):
+        for table in chain.from_iterable(map(_shown, section.tables)):
             rows = [[_text(row.get(column)) for column in table.columns] for row in table.rows]
             show_table(table.title, table.columns, rows, table.left)
 
 
-def _shown(table: SheetTable) -> SheetTable:
+def _shown(table: SheetTable) -> Iterator[SheetTable]:
+    """Yield the tables that one is shown as: of each facet, with a column for each value of what is shown across."""
+    if not table.facet:
+        yield _across(table) if table.across else table
+        return
+    for value in dict.fromkeys(row[table.facet] for row in table.rows):
+        rows = [row for row in table.rows if row[table.facet] == value]
+        title = table.title if value is None else f"{table.facet} {_text(value)}: {table.title}"
+        yield _across(table._replace(title=title, columns=table.columns[1:], rows=rows))
+
+
+def _across(table: SheetTable) -> SheetTable:
     """Return a table with a column for each value of what is shown across; rows that are not complete are left out."""
-    if not table.across:
-        return table
     first, across, value = table.columns
     heads = {row[across]: f"{across} {_text(row[across])}" for row in table.rows}
     rows: dict[Any, dict[str, Any]] = {}

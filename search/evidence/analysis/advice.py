@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from programs.analysis.lion_k import SQUARE
 
 from search.evidence.analysis.family import found_family
+from search.evidence.analysis.maps import ROOM
 from search.evidence.analysis.properties import all_properties
 from search.evidence.analysis.sheet import Analysis, SheetSection, SheetTable
-from search.evidence.analysis.stability import ROOM, stability
+from search.evidence.analysis.stability import stability
 
 LEVEL = 0.02  # of the loss: a smaller difference to AdamW is none
 

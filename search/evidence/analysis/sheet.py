@@ -19,7 +19,8 @@ Found = TypeVar("Found")
 class SheetTable(NamedTuple):
     """Rows, plain and unrounded; columns named in `left` are texts, the others numbers, None where there is none.
 
-    Of three columns, the second may be shown `across`: a column for each of its values, filled from the third.
+    The last column but one may be shown `across`: a column for each of its values, filled from the last. Rows may be
+    shown as a table for each value of the column `facet`, the first.
     """
 
     name: str
@@ -28,6 +29,7 @@ class SheetTable(NamedTuple):
     rows: Sequence[Mapping[str, Any]]
     left: Sequence[str] = ()
     across: str = ""
+    facet: str = ""
 
 
 class SheetSection(NamedTuple):

@@ -24,12 +24,13 @@ from proxy_tasks.trainer import validation_losses
 from search.commands import analyze, terminal
 from search.commands.analyze import data_sheet
 from search.commands.output import Form, write
-from search.evidence.analysis import family, properties, stability
+from search.evidence.analysis import family, maps, properties, stability
 from search.evidence.analysis.advice import section as advice
 from search.evidence.analysis.family import ConstraintRun, constraint_runs
+from search.evidence.analysis.maps import Cell, StabilityMap
 from search.evidence.analysis.sections import SECTIONS, chosen_sections
 from search.evidence.analysis.sheet import Analysis, SheetSection
-from search.evidence.analysis.stability import Cell, Stability, StabilityMap
+from search.evidence.analysis.stability import Stability
 from search.evidence.analysis.walk import start, trained, walk
 from search.results.export import NamedProgram
 from search.settings.settings import Dedup
@@ -88,7 +89,7 @@ def test_a_map_grows_to_the_best_and_to_the_edge(store: Store, monkeypatch: pyte
     highest = found.highest_stable(found.best.weight_decay)
     assert highest is not None and 2.0 / 10 ** (1 / 16) < highest <= 2.0
     assert 0.0 in found.decays
-    assert found.with_room.learning_rate * stability.ROOM <= highest and found.with_room.loss < 0.1
+    assert found.with_room.learning_rate * maps.ROOM <= highest and found.with_room.loss < 0.1
 
 
 def test_where_nothing_trains_the_map_ends_and_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +139,7 @@ def runs(store: Store, monkeypatch: pytest.MonkeyPatch, program: Program, decay:
     best = StabilityMap(
         "one", [Cell(0.03, decay, 0.1, with_decay(program, decay) if decay_of(program) else program)], 2.3
     )
-    monkeypatch.setattr(family, "stability", lambda _: Stability(best, best, {}))
+    monkeypatch.setattr(family, "stability", lambda _: Stability(best, best, {}, {}))
     return analysis.of(constraint_runs)
 
 
@@ -202,7 +203,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SheetSection]:
     with pytest.MonkeyPatch.context() as patch, opened(tmp_path_factory.mktemp("sheet") / "sheet.db") as store:
         patch.setattr(properties, "step_times", lambda _: [0.5])
         for name in ("LOWEST", "HIGHEST", "MOST_DECAY"):
-            patch.setattr(stability, name, 0)
+            patch.setattr(maps, name, 0)
         return data_sheet(NamedProgram("lion", LION), on, 1, list(SECTIONS), store)
 
 
