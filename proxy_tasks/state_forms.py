@@ -114,7 +114,8 @@ def _of_sums(x: Tensor) -> Tensor:
 
 def _nearest(x: Tensor, rank: int) -> Tensor:
     u, s, vh = torch.linalg.svd(x, full_matrices=False)
-    return (u[..., :rank] * s[:, None, :rank]) @ vh[:, :rank]
+    nearest: Tensor = (u[..., :rank] * s[:, None, :rank]) @ vh[:, :rank]
+    return nearest
 
 
 FORMS: dict[StateForm, Form] = {"bf16": _bf16, "8bit": _8bit, "low_rank": _low_rank}

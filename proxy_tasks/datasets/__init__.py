@@ -8,6 +8,7 @@ from typing import Any
 
 from programs.errors import InputError
 
+from proxy_tasks.datasets.changed import changed
 from proxy_tasks.datasets.dataset import Dataset
 from proxy_tasks.datasets.digits import load_digits
 from proxy_tasks.datasets.images import load_images
@@ -19,7 +20,15 @@ from proxy_tasks.datasets.tokens import load_tokens
 from proxy_tasks.named import Args, call, is_users
 from proxy_tasks.user_task import UserTask, made_again, made_by
 
+
+def _load_changed(
+    dataset: str, arguments: Args = (), label_noise: float = 0.0, split: int = 0, share: float = 1.0
+) -> Dataset:
+    return changed(load_dataset(dataset, arguments), label_noise, split, share)
+
+
 DATASETS: dict[str, Callable[..., Dataset]] = {
+    "changed": _load_changed,
     "digits": load_digits,
     "images": load_images,
     "markov": load_markov,

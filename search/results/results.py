@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from programs.errors import InputError
-from programs.program import parse
+from programs.hashing import dataflow_hash
+from programs.program import Program, parse
 
 from proxy_tasks.outcome import Status
 from proxy_tasks.tasks import TASKS
@@ -47,6 +48,7 @@ from search.store.lease import Holder, is_held
 from search.store.proofs import find_opening
 from search.store.rows import RowType
 from search.store.store import StoredSearch
+from search.store.tables import DataSheetRow
 from search.store.views import (
     KNOWN,
     BaselineEntry,
@@ -388,7 +390,17 @@ class Results:
             to: `torch`, `optax`, or `dsl` for the program's own text.
             name: of the class; `Program` and the ID without it.
         """
-        return export_source(self.named_program(program_id), to, name)
+        found = self.named_program(program_id)
+        return export_source(found, to, name, self.data_sheet(found.program))
+
+    def data_sheet(self, program: Program) -> DataSheetRow | None:
+        """Return the last data sheet of a program that `optsearch analyze` has made, of whatever task."""
+        where = "dataflow_hash = :hash"
+        return self.store.first(DataSheetRow, where, order="id DESC", hash=dataflow_hash(program))
+
+    def data_sheets(self, limit: int | None = None) -> list[DataSheetRow]:
+        """Return the data sheets of all programs, the last first."""
+        return self.store.select(DataSheetRow, order="id DESC", limit=limit)
 
     def named_program(self, program_id: int) -> NamedProgram:
         """Return a program by its ID, with what an export says about it."""

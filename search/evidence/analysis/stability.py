@@ -19,9 +19,10 @@ from programs.program import Program
 from proxy_tasks import configured_process
 
 from search.evidence.analysis.maps import StabilityMap, grown
-from search.evidence.analysis.sheet import Analysis, SheetSection, SheetTable, finite
+from search.evidence.analysis.sheet import Analysis
 from search.evidence.analysis.walk import start, trained, training_losses
 from search.settings.baselines import TORCH_ADAMW
+from search.store.data_sheets import SheetSection, SheetTable, finite
 
 LENGTHS = (0.25, 4.0)  # of averages, over their own
 DIRECTIONS = 16  # random perturbations of the result
@@ -105,7 +106,7 @@ def _map(found: Stability) -> SheetTable:
     columns = ("momentum", "learning rate", "decay", "loss")
     rows = [
         dict(zip(columns, (momentum, cell.learning_rate, cell.weight_decay, finite(cell.loss)), strict=True))
-        for momentum, one in (found.momenta or {None: found.ours}).items()
+        for momentum, one in (found.momenta.items() or [(None, found.ours)])
         for cell in sorted(one.cells, key=lambda cell: (cell.learning_rate, cell.weight_decay or 0.0))
     ]
     title = f"loss over learning rate and decay, {found.ours.untrained:.4f} before training; - where training fails"

@@ -29,12 +29,13 @@ from search.evidence.analysis.advice import section as advice
 from search.evidence.analysis.family import ConstraintRun, constraint_runs
 from search.evidence.analysis.maps import Cell, StabilityMap
 from search.evidence.analysis.sections import SECTIONS, chosen_sections
-from search.evidence.analysis.sheet import Analysis, SheetSection
+from search.evidence.analysis.sheet import Analysis
 from search.evidence.analysis.stability import Stability
 from search.evidence.analysis.walk import start, trained, walk
 from search.results.export import NamedProgram
 from search.settings.settings import Dedup
 from search.store import Store
+from search.store.data_sheets import SheetSection
 from search.training.jobs import FinishedJob, Job
 from search.training.service import TrainingService
 
