@@ -1,4 +1,4 @@
-"""Data sheets that `optsearch analyze` has made, drawn: stability maps, transfer of the learning rate, regrets, states."""
+"""Data sheets that `optsearch analyze` has made, drawn: stability, transfer of the learning rate, regrets, states."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from search.report.source import ReportedSearch
 from search.report.style import FOURTH, GROUND, MUTED, OURS, REFERENCE, THIRD
 from search.report.text import figures, label, number, words
 from search.store.data_sheets import SheetSection, decoded
+from search.store.encoding import ForeignDataError
 from search.store.tables import DataSheetRow
 
 MOST_SHEETS = 3
@@ -24,7 +25,11 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def data_sheet(source: ReportedSearch) -> Section:
-    """Return the section about the data sheets in the database, those of the search's own programs first."""
+    """Return the section about the data sheets in the database, the last first.
+
+    Raises:
+        InputError: optsearch did not write them.
+    """
     title = "Data sheets"
     sheets = source.results.data_sheets(MOST_SHEETS)
     if not sheets:
@@ -33,7 +38,10 @@ def data_sheet(source: ReportedSearch) -> Section:
             " how its learning rate goes with batch size and steps, and what cheaper states cost."
         )
         return missing("data-sheet", title, why)
-    blocks = [block for place, sheet in enumerate(sheets) for block in _blocks(sheet, place)]
+    try:
+        blocks = [block for place, sheet in enumerate(sheets) for block in _blocks(sheet, place)]
+    except (KeyError, TypeError, ValueError):
+        raise ForeignDataError(source.results.location, "the tables of a data sheet") from None
     names = "; ".join(f"{sheet.program} on {sheet.task}" for sheet in sheets)
     lead = f"What kind of rule a program is, and how it behaves, by `optsearch analyze`. Made last: {names}."
     return Section("data-sheet", title, blocks, lead, columns=True)
@@ -66,7 +74,7 @@ def _tables(sections: Mapping[str, SheetSection], section: str, name: str, of: s
 
 
 def _cell(value: Any, is_text: bool) -> Cell:
-    return words(str(value)) if is_text and value is not None else number(None if is_text else value)
+    return words(str(value)) if is_text and value is not None else number(value)
 
 
 # --- stability: small multiples, one for each momentum ----------------------------------------------------------------
@@ -105,9 +113,7 @@ def _map(cells: Rows, scale: tuple[float, float], title: str, name: str) -> Figu
         "showscale": False,
         "hovertemplate": "loss %{text}<br>learning rate %{x}, decay %{y}<extra></extra>",
     }  # fmt: skip
-    caption = (
-        "Loss over learning rate and weight decay: the stronger the colour, the lower; gaps are trainings that fail."
-    )
+    caption = "Loss over learning rate and weight decay: the stronger the colour, the lower; gaps are failures."
     axes = (Axis("learning rate", "category"), Axis("weight decay", "category"))
     return Figure(name, caption, [trace], *axes, title=title, height=300, legend=False)
 

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from search.store.data_sheets import SheetSection, decoded
+from search.store.encoding import ForeignDataError
 from search.store.tables import DataSheetRow
 
 _EIGHT_BITS = "8 bits"  # the row of the table of states
 
 
 def short_form(sheet: DataSheetRow) -> dict[str, str]:
-    """Return the lines of the short form by what they are about: family, what is proved, stability, states, advice."""
-    return {f"data sheet, {what}": text for what, text in _lines(decoded(sheet.sections), sheet.task)}
+    """Return the lines of the short form by what they are about: family, what is proved, stability, states, advice.
+
+    Raises:
+        InputError: optsearch did not write the sheet.
+    """
+    try:
+        return {f"data sheet, {what}": text for what, text in _lines(decoded(sheet.sections), sheet.task)}
+    except (IndexError, KeyError, TypeError, ValueError):
+        raise ForeignDataError(f"the data sheet of {sheet.program}", "its tables") from None
 
 
 def _lines(sections: dict[str, SheetSection], task: str) -> Iterator[tuple[str, str]]:

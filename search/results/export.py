@@ -46,7 +46,8 @@ def export_source(
         sheet: the data sheet of the program, whose short form goes into the docstring.
 
     Raises:
-        InputError: unknown target, or an export that does not move weights as the program does.
+        InputError: unknown target, an export that does not move weights as the program does, or a data sheet that
+            optsearch did not write.
     """
     if target not in TARGETS:
         raise InputError(f"--to {target}: unknown target; there are {', '.join(TARGETS)}")

@@ -28,8 +28,8 @@ SETTINGS = settings_of(
     meta_validation={"tasks": [{"name": "noisy_quadratic_short"}], "every": 20},
     evaluator={"workers": 2},
 )
-SECTIONS = ("progress", "curves", "program", "family", "data-sheet", "leaderboard", "pareto", "verdict", "meta-validation", "funnel",
-            "proof", "cache", "failures", "workers", "settings")  # fmt: skip
+SECTIONS = ("progress", "curves", "program", "family", "data-sheet", "leaderboard", "pareto", "verdict",
+            "meta-validation", "funnel", "proof", "cache", "failures", "workers", "settings")  # fmt: skip
 VOID = {"meta", "link", "img", "br", "input", "hr"}
 
 
