@@ -34,8 +34,8 @@ def data_sheet(source: ReportedSearch) -> Section:
     sheets = source.results.data_sheets(MOST_SHEETS)
     if not sheets:
         why = (
-            "No data sheet was made yet: `optsearch analyze ID` says what kind of rule a program is, where it is stable,"
-            " how its learning rate goes with batch size and steps, and what cheaper states cost."
+            "No data sheet was made yet: `optsearch analyze ID` says what kind of rule a program is, where it is"
+            " stable, how its learning rate goes with batch size and steps, and what cheaper states cost."
         )
         return missing("data-sheet", title, why)
     try:

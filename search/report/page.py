@@ -69,8 +69,9 @@ def page_of(source: ReportedSearch) -> Page:
     winner = winner_of(source)
     sections = [
         best_over_births(source, winner), program(source, winner), family(source, winner), data_sheet(source),
-        leaderboard(source), pareto(source), loss_curves(source, winner), verdict(source), meta_validation(source), funnel(source),
-        proof(source), answers(source), failures(source), workers(source), settings_and_versions(source),
+        leaderboard(source), pareto(source), loss_curves(source, winner), verdict(source), meta_validation(source),
+        funnel(source), proof(source), answers(source), failures(source), workers(source),
+        settings_and_versions(source),
     ]  # fmt: skip
     summary = summary_of(source, winner)
     return Page(source.name, source.row.state, source.results.location, summary, sections, datetime.now(UTC))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import statistics
 from typing import NamedTuple, get_args
 
-from programs.liveness import states_in_words
-
 from proxy_tasks.state_forms import bytes_per_weight, per_weight_states
 from proxy_tasks.task import StateForm
 
@@ -68,8 +66,9 @@ def section(analysis: Analysis) -> SheetSection:
     """Return the section."""
     found = analysis.of(cheap_states)
     if not found:
-        why = f"{states_in_words(analysis.program)} states" if per_weight_states(analysis.program) == {} else "no rate"
-        return SheetSection([f"{analysis.name} has no state for each weight that could be kept cheaper, or {why}"])
+        return SheetSection(
+            [f"{analysis.name} has no state for each weight that could be kept cheaper, or it trains nowhere"]
+        )
     columns = ("states", "bytes per weight", "loss", "over float32", "error", "z")
     rows = []
     for one in found:

@@ -1,18 +1,23 @@
 """How the best learning rate goes with something else: refined bests, powers, and the curve of the surge.
 
 Losses are means over seeds; how sure a number is, is told by drawing the seeds again, with replacement (the bootstrap:
-Efron and Tibshirani, 1993). A draw takes the same seeds at all values, since what a seed decides is common to them.
+Efron and Tibshirani, 1993). A draw takes the same seeds at all values, since what a seed decides is common to them. As
+draws of few seeds vary too little, intervals are wider than theirs, by Student's t with one degree less than seeds.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-DRAWS = 400
+from search.training.statistics import Difference
+
+DRAWS = 300
 LEVEL = 0.95
+LEAST_VALUES = 3  # for an exponent
 LEAST_ERROR = 0.02  # of a best rate, in decades: a parabola through three points knows no better
 
 
@@ -87,8 +92,11 @@ def refined(rates: np.ndarray, losses: np.ndarray) -> Best | None:
     x, y = np.log10(rates[k - 1 : k + 2]), losses[k - 1 : k + 2]
     if not np.isfinite(y).all():
         return Best(float(rates[k]), False)
-    a, b, _ = np.polyfit(x - x[1], y - y[1], 2)
-    return Best(float(10 ** (x[1] - b / (2 * a))) if a > 0 else float(rates[k]), False)
+    left, right = (x[1] - x[0]) * (y[2] - y[1]), (x[2] - x[1]) * (y[0] - y[1])
+    if left + right == 0:  # all three alike
+        return Best(float(rates[k]), False)
+    moved = ((x[2] - x[1]) * right - (x[1] - x[0]) * left) / (2 * (left + right))
+    return Best(float(10 ** (x[1] + moved)), False)
 
 
 def fit_power(curves: Mapping[float, RateCurve]) -> Power | None:
@@ -96,25 +104,24 @@ def fit_power(curves: Mapping[float, RateCurve]) -> Power | None:
 
     By least squares over logarithms, weighted by how sure each best is; values whose best is at an edge are left out.
     """
-    found = _logarithms(curves)
-    if found is None:
+    seen = _bests(curves)
+    if seen is None:
         return None
-    x, y, draws = found
-    weights = 1 / np.maximum(draws.std(axis=0), LEAST_ERROR) ** 2
+    x, y, draws, weights = seen.values, seen.rates, seen.draws, seen.weights
     slope, intercept = _line(x, y, weights)
-    slopes = [_line(x, drawn, weights)[0] for drawn in draws]
-    low, high = np.quantile(slopes, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    slopes = np.array([_line(x, drawn, weights)[0] for drawn in draws])
+    reach = seen.widening * _student(curves) * (np.quantile(slopes, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - slope)
+    low, high = slope + reach
     misfit = float(weights @ (y - slope * x - intercept) ** 2)
     return Power(slope, float(low), float(high), intercept, misfit)
 
 
 def fit_surge(curves: Mapping[float, RateCurve]) -> Surge | None:
     """Return the curve of the surge through the same bests, with the same weights."""
-    found = _logarithms(curves)
-    if found is None:
+    seen = _bests(curves)
+    if seen is None:
         return None
-    x, y, draws = found
-    weights = 1 / np.maximum(draws.std(axis=0), LEAST_ERROR) ** 2
+    x, y, weights = seen.values, seen.rates, seen.weights
     best = None
     for peak in np.linspace(x.min() - 2, x.max() + 2, 601):
         shape = -np.log10(np.cosh((x - peak) * np.log(10) / 2))
@@ -127,23 +134,51 @@ def fit_surge(curves: Mapping[float, RateCurve]) -> Surge | None:
 
 def error_of_best(curve: RateCurve) -> float:
     """Return the standard error of the best rate of a curve, in decades."""
-    bests = [curve.drawn(seeds) for seeds in _draws(curve.losses.shape[1])]
+    seeds = curve.losses.shape[1]
+    bests = [curve.drawn(drawn) for drawn in _draws(seeds)]
     rates = [best.rate for best in bests if best is not None]
-    return float(np.std(np.log10(rates))) if rates else float("nan")
+    return _widening(seeds) * float(np.std(np.log10(rates))) if rates else float("nan")
 
 
-def _logarithms(curves: Mapping[float, RateCurve]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Return decimal logarithms: of values [V], of their best rates [V], and of those of each draw of seeds [D, V]."""
+class _Bests(NamedTuple):
+    """Decimal logarithms of values [V], of their best rates [V], and of those of each draw of seeds [D, V].
+
+    `widening` is for what is told by draws: of n seeds they vary less than new seeds would, by the root of n / (n - 1).
+    """
+
+    values: np.ndarray
+    rates: np.ndarray
+    draws: np.ndarray
+    widening: float
+
+    @property
+    def weights(self) -> np.ndarray:
+        """One over the square of the error of each best rate."""
+        return np.asarray(1 / np.maximum(self.widening * self.draws.std(axis=0), LEAST_ERROR) ** 2)
+
+
+def _bests(curves: Mapping[float, RateCurve]) -> _Bests | None:
     bests = {value: best for value, curve in curves.items() if (best := curve.best) is not None and not best.is_edge}
-    if len(bests) < 3:
+    if len(bests) < LEAST_VALUES:
         return None
-    x, y = np.log10(list(bests)), np.log10([best.rate for best in bests.values()])
+    rates = np.log10([best.rate for best in bests.values()])
     seeds = next(iter(curves.values())).losses.shape[1]
     draws = []
     for drawn in _draws(seeds):
         found = [curves[value].drawn(drawn) for value in bests]
-        draws.append([np.log10(one.rate) if one is not None else own for one, own in zip(found, y, strict=True)])
-    return x, y, np.array(draws)
+        draws.append([own if one is None else np.log10(one.rate) for one, own in zip(found, rates, strict=True)])
+    return _Bests(np.log10(list(bests)), rates, np.array(draws), _widening(seeds))
+
+
+def _student(curves: Mapping[float, RateCurve]) -> float:
+    """Return the reach of Student's t over that of the normal distribution: few seeds know little of their spread."""
+    seeds = next(iter(curves.values())).losses.shape[1]
+    few, many = (Difference(0.0, 1.0, degrees, True).interval(LEVEL)[1] for degrees in (max(1, seeds - 1), math.inf))
+    return few / many
+
+
+def _widening(seeds: int) -> float:
+    return float(np.sqrt(seeds / (seeds - 1))) if seeds > 1 else 1.0
 
 
 def _draws(seeds: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from programs.errors import InputError
 
 from proxy_tasks import Task
-from proxy_tasks.named import frozen
+from proxy_tasks.named import frozen, is_users
 from proxy_tasks.preflight import check_task
 from proxy_tasks.task import StateForm
 
@@ -54,7 +54,7 @@ def changed_tasks(task: Task) -> tuple[dict[str, Task], str]:
         arguments = {"dataset": task.dataset, "arguments": task.dataset_args, **change}
         other = replace(task, dataset="changed", dataset_args=frozen(arguments))
         try:
-            if task.dataset == task.model:
+            if is_users(task.dataset) and task.dataset == task.model:
                 raise InputError("one function gives its data and its model")
             check_task(other)
         except InputError as error:

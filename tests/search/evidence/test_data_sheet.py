@@ -24,7 +24,7 @@ from proxy_tasks.trainer import validation_losses
 from search.commands import analyze, terminal
 from search.commands.analyze import data_sheet
 from search.commands.output import Form, write
-from search.evidence.analysis import family, maps, properties, stability
+from search.evidence.analysis import family, maps, properties, stability, transfer
 from search.evidence.analysis.advice import section as advice
 from search.evidence.analysis.family import ConstraintRun, constraint_runs
 from search.evidence.analysis.maps import Cell, StabilityMap
@@ -180,7 +180,9 @@ def test_the_walk_starts_where_trainings_do() -> None:
 
 
 def test_sections_are_chosen_in_their_order() -> None:
-    assert chosen_sections("all") == list(SECTIONS) == ["properties", "family", "stability", "advice"]
+    assert chosen_sections("all") == list(SECTIONS) == [
+        "properties", "family", "stability", "transfer", "states", "advice",
+    ]  # fmt: skip
     assert chosen_sections("advice, properties") == ["properties", "advice"]
     with pytest.raises(InputError, match="--sections: no section 'plots'; there are properties, family"):
         chosen_sections("family,plots")
@@ -205,6 +207,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SheetSection]:
         patch.setattr(properties, "step_times", lambda _: [0.5])
         for name in ("LOWEST", "HIGHEST", "MOST_DECAY"):
             patch.setattr(maps, name, 0)
+        patch.setattr(transfer, "GRID", range(-1, 2))
+        patch.setattr(transfer, "MOST", 1)
+        patch.setattr(transfer, "LEAST", -1)
         return data_sheet(NamedProgram("lion", LION), on, 1, list(SECTIONS), store)
 
 
@@ -225,7 +230,8 @@ def test_the_same_as_json(made: dict[str, SheetSection], capsys: pytest.CaptureF
     write(Form.JSON, "analyze", "x.db", analyze._tables(made))
     tables = json.loads(capsys.readouterr().out)["tables"]
     assert list(tables) == [
-        "sentences", "properties", "neighbours", "constraint", "stability", "edges", "sharpness", "advice",
+        "sentences", "properties", "neighbours", "constraint", "stability", "edges", "sharpness", "transfer",
+        "transfer losses", "exponents", "recommended", "regret", "states", "advice",
     ]  # fmt: skip
     for table in tables.values():
         assert table and len({tuple(row) for row in table}) == 1
