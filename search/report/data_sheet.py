@@ -155,7 +155,8 @@ def _transfer(rows: Rows, axis: str, power: Mapping[str, Any] | None, of: str, n
         centre = math.exp(sum(math.log(value) for value in values) / len(values))
         line = [middle * (value / centre) ** power["exponent"] for value in values]
         traces.append({
-            "type": "scatter", "mode": "lines", "name": "power", "x": values, "y": line, "hoverinfo": "skip",
+            "type": "scatter", "mode": "lines", "name": "power", "x": values, "y": line,
+            "hovertemplate": "%{y:.3g} at %{x:g} by the power<extra></extra>",
             "line": {"color": MUTED, "dash": "dash"},
         })  # fmt: skip
     x = axis_of(axis, min(values), max(values))._replace(scale="log")

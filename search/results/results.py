@@ -35,6 +35,7 @@ from search.settings.baselines import is_program
 from search.store import Store, open_store
 from search.store.encoding import ForeignDataError
 from search.store.evidence_views import (
+    DataSheetEntry,
     FunnelEntry,
     MetaValidationEntry,
     NoiseEntry,
@@ -48,7 +49,6 @@ from search.store.lease import Holder, is_held
 from search.store.proofs import find_opening
 from search.store.rows import RowType
 from search.store.store import StoredSearch
-from search.store.tables import DataSheetRow
 from search.store.views import (
     KNOWN,
     BaselineEntry,
@@ -393,14 +393,13 @@ class Results:
         found = self.named_program(program_id)
         return export_source(found, to, name, self.data_sheet(found.program))
 
-    def data_sheet(self, program: Program) -> DataSheetRow | None:
+    def data_sheet(self, program: Program) -> DataSheetEntry | None:
         """Return the last data sheet of a program that `optsearch analyze` has made, of whatever task."""
-        where = "dataflow_hash = :hash"
-        return self.store.first(DataSheetRow, where, order="id DESC", hash=dataflow_hash(program))
+        return self.store.first(DataSheetEntry, "dataflow_hash = :hash", hash=dataflow_hash(program))
 
-    def data_sheets(self, limit: int | None = None) -> list[DataSheetRow]:
+    def data_sheets(self, limit: int | None = None) -> list[DataSheetEntry]:
         """Return the data sheets of all programs, the last first."""
-        return self.store.select(DataSheetRow, order="id DESC", limit=limit)
+        return self.store.select(DataSheetEntry, limit=limit)
 
     def named_program(self, program_id: int) -> NamedProgram:
         """Return a program by its ID, with what an export says about it."""

@@ -231,7 +231,7 @@ def test_the_same_as_json(made: dict[str, SheetSection], capsys: pytest.CaptureF
     tables = json.loads(capsys.readouterr().out)["tables"]
     assert list(tables) == [
         "sentences", "properties", "neighbours", "constraint", "stability", "edges", "sharpness", "transfer",
-        "transfer losses", "exponents", "recommended", "regret", "states", "advice",
+        "transfer losses", "recommended", "regret", "states", "advice",
     ]  # fmt: skip
     for table in tables.values():
         assert table and len({tuple(row) for row in table}) == 1
