@@ -14,7 +14,7 @@ from search.store.tables import DataSheetRow
 
 RATES, DECAYS, MOMENTA = (1e-4, 1e-3, 1e-2, 1e-1), (0.0, 0.1, 1.0), (0.6, 0.9, 0.975)
 TRANSFER = ("axis", "value", "best rate", "error in decades", "loss", "at the edge")
-REGRET = ("rule", "change of the data", "loss as tuned before", "loss tuned anew", "regret", "error")
+REGRET = ("rule", "change of the data", "setting kept", "tuned anew", "regret", "error")
 
 
 def table(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], left: Sequence[str] = ()) -> SheetTable:

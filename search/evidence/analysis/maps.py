@@ -23,6 +23,7 @@ from search.settings.tasks import TaskSeeds
 RATES, DECAYS = range(-2, 4), range(-1, 2)  # exponents: half decades of the learning rate, decades of the decay
 LOWEST, HIGHEST, MOST_DECAY = -10, 16, 5
 NO_DECAY = -99  # in place of an exponent
+OWN_DECAY = 0.1  # of programs whose decay is zero
 HALVINGS = 3  # of the half decade in which the edge of divergence lies
 ROOM = 3.0  # from a learning rate to the edge of divergence, where people begin
 
@@ -73,7 +74,7 @@ def stable_loss(best: float, untrained: float) -> float:
 
 
 def grown(
-    analysis: Analysis, programs: Mapping[str, Program], halvings: int = HALVINGS, narrow: Sequence[str] = ()
+    analysis: Analysis, programs: Mapping[str, Program], halvings: int = HALVINGS, decays: range | None = None
 ) -> list[StabilityMap]:
     """Return maps of programs by what they are called, with trainings on all seeds of the analysis.
 
@@ -81,13 +82,11 @@ def grown(
         analysis: the task, the seeds, and what trains.
         programs: by name.
         halvings: of the half decade in which the edge of divergence lies.
-        narrow: names of programs whose maps do not grow to higher decays.
+        decays: exponents of the decay over that of the programs; without them maps grow to where the best lies.
     """
     untrained = _untrained_loss(analysis)
-    growing = [
-        _Growing(name, program, untrained, DECAYS[-1] if name in narrow else MOST_DECAY)
-        for name, program in programs.items()
-    ]
+    first, most = (DECAYS, MOST_DECAY) if decays is None else (decays, decays[-1])
+    growing = [_Growing(name, program, untrained, first, most) for name, program in programs.items()]
     while any(one.wanted() for one in growing):
         _train(analysis, growing, [one.wanted() for one in growing])
     for _ in range(halvings):
@@ -103,7 +102,7 @@ def cell_program(program: Program, factor: float, decay: float | None) -> Progra
 class _Growing:
     """A map that grows; cells by the exponents of learning rate and decay."""
 
-    def __init__(self, name: str, program: Program, untrained: float, most_decay: int) -> None:
+    def __init__(self, name: str, program: Program, untrained: float, decays: range, most_decay: int) -> None:
         self.name = name
         self._most_decay = most_decay
         self._untrained = untrained
@@ -111,7 +110,7 @@ class _Growing:
         self._program = program
         self._decay = decay_of(program)
         self._rates: Sequence[int] = RATES
-        self._decays = [NO_DECAY] if self._decay is None else [NO_DECAY, *DECAYS]
+        self._decays = [NO_DECAY] if self._decay is None else [NO_DECAY, *decays]
 
     def program(self, rate: float, decay: int) -> tuple[float, float | None, Program]:
         """Return the learning rate, the decay, and the program of a cell."""
@@ -119,7 +118,7 @@ class _Growing:
         own = learning_rate_of(self._program) or 1.0
         size = None
         if self._decay is not None:
-            size = 0.0 if decay == NO_DECAY else float(f"{(self._decay or 0.1) * 10.0**decay:.6g}")
+            size = 0.0 if decay == NO_DECAY else float(f"{(self._decay or OWN_DECAY) * 10.0**decay:.6g}")
         return own * factor, size, cell_program(self._program, factor, size)
 
     def wanted(self) -> list[tuple[float, int]]:

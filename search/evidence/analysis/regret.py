@@ -108,12 +108,12 @@ def _regret(rule: str, change: str, trained: Sequence[Trainings], seeds: Sequenc
 
 def regret_table(found: Regrets) -> SheetTable:
     """Return the table."""
-    columns = ("rule", "change of the data", "loss as tuned before", "loss tuned anew", "regret", "error")
+    columns = ("rule", "change of the data", "setting kept", "tuned anew", "regret", "error")
     rows = [
         _row(columns, (r.rule, r.change, finite(r.kept), finite(r.best), finite(r.regret), finite(r.error)))
         for r in found.rows
     ]
-    title = "regret of keeping tuned settings when the data change"
+    title = "loss with tuned settings kept when the data change, and tuned anew"
     return SheetTable("regret", title, columns, rows, ("rule", "change of the data"))
 
 

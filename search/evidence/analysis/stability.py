@@ -1,7 +1,7 @@
 """Stability: the loss over learning rate, decay and momentum, where training diverges, and how sharp the result is.
 
 torch's AdamW, as the language has it, gets a map of its own beside. A program with a momentum (`momentum_of`) gets maps
-for averages of a quarter and of four times the length, too; these do not grow to higher decays, which bounds the cost.
+for averages of a quarter and of four times the length, too, without decay, and at its best decay and those beside.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from programs import zoo
-from programs.hyperparameters import momentum_of, with_momentum
+from programs.hyperparameters import decay_of, momentum_of, with_momentum
 from programs.program import Program
 
 from proxy_tasks import configured_process
 
-from search.evidence.analysis.maps import StabilityMap, grown
+from search.evidence.analysis.maps import DECAYS, OWN_DECAY, StabilityMap, grown
 from search.evidence.analysis.sheet import Analysis
 from search.evidence.analysis.walk import start, trained, training_losses
 from search.settings.baselines import TORCH_ADAMW
@@ -43,12 +43,12 @@ class Stability(NamedTuple):
 
 def stability(analysis: Analysis) -> Stability:
     """Return the maps, with trainings on all seeds of the analysis."""
-    others = {f"momentum {value:g}": (value, program) for value, program in _other_momenta(analysis.program).items()}
     programs = {analysis.name: analysis.program, f"{TORCH_ADAMW} beside": zoo.load(TORCH_ADAMW)}
-    programs |= {name: program for name, (_, program) in others.items()}
-    ours, adamw, *rest = grown(analysis, programs, narrow=list(others))
-    own = momentum_of(analysis.program)
-    momenta = {} if own is None else {own: ours} | {others[one.name][0]: one for one in rest}
+    ours, adamw = grown(analysis, programs)
+    own, others = momentum_of(analysis.program), _other_momenta(analysis.program)
+    named = {f"momentum {value:g}": program for value, program in others.items()}
+    rest = grown(analysis, named, decays=_decays_beside(analysis.program, ours.best.weight_decay))
+    momenta = {} if own is None else {own: ours} | dict(zip(others, rest, strict=True))
     return Stability(ours, adamw, _sharpness(analysis, [ours, adamw]), dict(sorted(momenta.items())))
 
 
@@ -59,6 +59,12 @@ def _other_momenta(program: Program) -> dict[float, Program]:
         return {}
     values = [float(f"{1 - (1 - own) / length:.6g}") for length in LENGTHS]
     return {value: with_momentum(program, value) for value in values if 0 < value < 1}
+
+
+def _decays_beside(program: Program, best: float | None) -> range:
+    """Return the exponents of a decay and of those beside it, over the program's own; of no decay, the first ones."""
+    middle = round(math.log10(best / (decay_of(program) or OWN_DECAY))) if best else DECAYS[0] + 1
+    return range(middle - 1, middle + 2)
 
 
 def _sharpness(analysis: Analysis, maps: Iterable[StabilityMap]) -> dict[str, dict[float, float]]:

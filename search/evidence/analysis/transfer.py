@@ -67,6 +67,13 @@ class Transfer(NamedTuple):
     axes: list[Scaling]
     left_out: list[str]
 
+    @property
+    def own_best(self) -> float:
+        """The best rate of the task itself, refined where it is inside its grid."""
+        batch = self.axis(BATCH)
+        best = None if batch is None else batch.curves[batch.own].best
+        return self.start.learning_rate if best is None or best.is_edge else best.rate
+
     def axis(self, name: str) -> Scaling | None:
         """Return an axis by its name."""
         return next((axis for axis in self.axes if axis.name == name), None)
@@ -217,17 +224,18 @@ def _exponents(found: Transfer) -> SheetTable:
 def _recommended(found: Transfer) -> SheetTable:
     """Return the rates for a larger batch and a longer training: by the exponents, and as measured where they were."""
     columns = ("change", "by the exponents", "measured")
+    own = found.own_best
     wanted = {BATCH: BATCH_FACTOR, LENGTH: STEPS_FACTOR}
     known = {axis.name: axis for axis in found.axes if axis.name in wanted}
     rows, both = [], 1.0
     for name, axis in known.items():
         value = axis.own * wanted[name]
         both *= axis.moved(value)
-        rate = found.start.learning_rate * axis.moved(value)
-        rows.append(_recommendation(columns, f"{wanted[name]} times the {name}", rate, _measured(axis.curves, value)))
+        measured = _measured(axis.curves, value)
+        rows.append(_recommendation(columns, f"{wanted[name]} times the {name}", own * axis.moved(value), measured))
     if len(known) == len(wanted):
-        rows.append(_recommendation(columns, "both", found.start.learning_rate * both, None))
-    title = f"learning rates recommended, from {found.start.learning_rate:.3g} of the task itself"
+        rows.append(_recommendation(columns, "both", own * both, None))
+    title = f"learning rates recommended, from {own:.3g} of the task itself"
     return SheetTable("recommended", title, columns, rows, ("change",))
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from programs import InputError, Program, zoo
 from programs.analysis.lion_k import LionK, lion_k
 from programs.analysis.properties import Subject
-from programs.hyperparameters import decay_of, learning_rate_of, with_decay, with_learning_rate
+from programs.hyperparameters import decay_of, learning_rate_of, momentum_of, with_decay, with_learning_rate
 
 from proxy_tasks import Outcome, Replica, configured_process, get_task, train
 from proxy_tasks.outcome import Status
@@ -48,16 +48,18 @@ LION = with_decay(with_learning_rate(zoo.load("lion"), 0.03), 1.0)
 class Judge(PretendingEvaluator):
     """The loss of a training is what a function says of learning rate and decay; infinite is diverged."""
 
-    def __init__(self, loss: Callable[[float, float], float]) -> None:
+    def __init__(self, loss: Callable[[float, float], float], edge: Callable[[float], float] | None = None) -> None:
         super().__init__()
-        self._loss = loss
+        self._loss, self._edge = loss, edge
 
     def collect(self, timeout: float) -> list[FinishedJob]:
         job: Job = self.jobs.pop()
         return [FinishedJob(job.number, [self._outcome(r.program) for r in job.replicas if isinstance(r, Replica)])]
 
     def _outcome(self, program: Program) -> Outcome:
-        loss = self._loss(learning_rate_of(program) or 0.0, decay_of(program) or 0.0)
+        loss = self._loss(rate := learning_rate_of(program) or 0.0, decay_of(program) or 0.0)
+        if self._edge is not None and rate > self._edge(momentum_of(program) or 0.0):
+            loss = math.inf
         status = Status.DIVERGED if math.isinf(loss) else Status.OK
         return Outcome(status, None if math.isinf(loss) else -loss, [], SHORT.steps, 0.0)
 
@@ -74,10 +76,11 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
-def judged(store: Store, name: str, loss: Callable[[float, float], float]) -> Analysis:
-    return Analysis(
-        name, zoo.load(name), SHORT, (0,), TrainingService(store, Judge(loss), 256, Dedup(fingerprint=False))
-    )
+def judged(
+    store: Store, name: str, loss: Callable[[float, float], float], edge: Callable[[float], float] | None = None
+) -> Analysis:
+    service = TrainingService(store, Judge(loss, edge), 256, Dedup(fingerprint=False))
+    return Analysis(name, zoo.load(name), SHORT, (0,), service)
 
 
 # --- stability -------------------------------------------------------------------------------------------------------
@@ -105,6 +108,29 @@ def test_a_program_without_decay_has_a_map_of_rates_alone(store: Store, monkeypa
     monkeypatch.setattr(stability, "_sharpness", lambda *_: {})
     found = judged(store, "sgd", bowl).of(stability.stability)
     assert found.ours.decays == [None] and len(found.adamw.decays) > 3
+
+
+def test_each_momentum_has_its_own_edge(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which falls as averages get longer; their maps look at the decays beside the best one, and at none."""
+    monkeypatch.setattr(stability, "_sharpness", lambda *_: {})
+    found = judged(store, "lion", bowl, edge=lambda momentum: 10 * (1 - momentum)).of(stability.stability)
+    assert list(found.momenta) == [0.6, 0.9, 0.975] and found.momenta[0.9] is found.ours
+    highest = [one.highest_stable(one.best.weight_decay) for one in found.momenta.values()]
+    assert all(rate is not None for rate in highest)
+    for rate, edge in zip(highest, (2.0, 1.0, 0.25), strict=True):  # a bowl ends at 2
+        assert edge / 1.2 < (rate or 0.0) <= edge
+    assert found.momenta[0.6].decays == [0.0, 0.01, 0.1, 1.0]
+    (table, *_) = stability.section(judged(store, "lion", bowl)).tables
+    shown = list(analyze._shown(table))
+    assert len(shown) == 3 and [one.title.split(":")[0] for one in shown] == [f"momentum {m}" for m in found.momenta]
+
+
+def test_a_program_without_momentum_has_one_map(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stability, "_sharpness", lambda *_: {})
+    analysis = judged(store, "sgd", bowl)
+    assert analysis.of(stability.stability).momenta == {}
+    (shown,) = analyze._shown(stability.section(analysis).tables[0])
+    assert shown.title.startswith("loss over") and "momentum" not in shown.columns
 
 
 def test_sharpness_is_that_of_the_result(store: Store) -> None:
