@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
-from search.report.section import Axis, Block, Cell, DataTable, Figure, Note, Section, axis_of, missing
+from search.report.section import Axis, Block, Cell, DataTable, Figure, Note, Section, missing
 from search.report.source import ReportedSearch
 from search.report.style import FOURTH, GROUND, MUTED, OURS, REFERENCE, THIRD
-from search.report.text import figures, label, number, words
+from search.report.text import capitalized, figures, label, number, words
 from search.store.data_sheets import SheetSection, decoded
 from search.store.encoding import ForeignDataError
 from search.store.tables import DataSheetRow
 
 MOST_SHEETS = 3
+_BELOW, _ABOVE = 110.0, 40.0  # of the best rate: what a map shows
 _RULES = (OURS, REFERENCE, THIRD, FOURTH)
 _AS_TABLES = {
     "properties": "properties", "exponents": "transfer", "recommended": "transfer", "regret": "transfer",
@@ -51,8 +53,10 @@ def _blocks(sheet: DataSheetRow, place: int) -> Iterator[Block]:
     """Yield what is shown of a sheet; `place` tells its figures from those of others."""
     sections = decoded(sheet.sections)
     of = f"{sheet.program} on {sheet.task}"
-    sentences = [s for name in ("family", "stability", "transfer", "states") for s in _sentences(sections, name)]
-    yield Note(f"{of}: {'. '.join(sentences)}." if sentences else f"{of}: {', '.join(sections)}.")
+    yield Note(f"{of}, from here on: {', '.join(sections)}.")
+    for name, section in sections.items():
+        if section.sentences:
+            yield Note(f"{capitalized(name)}: {'. '.join(map(capitalized, section.sentences))}.")
     if "stability" in sections:
         yield from _maps(sections["stability"].table("stability"), of, f"sheet-{place}-map")
     if "transfer" in sections:
@@ -60,10 +64,6 @@ def _blocks(sheet: DataSheetRow, place: int) -> Iterator[Block]:
         yield from _regrets(sections["transfer"].table("regret"), of, f"sheet-{place}-regret")
     for name, section in _AS_TABLES.items():
         yield from _tables(sections, section, name, of, f"sheet-{place}-{name}")
-
-
-def _sentences(sections: Mapping[str, SheetSection], name: str) -> Sequence[str]:
-    return sections[name].sentences if name in sections else ()
 
 
 def _tables(sections: Mapping[str, SheetSection], section: str, name: str, of: str, id_: str) -> Iterator[DataTable]:
@@ -91,6 +91,10 @@ def _maps(rows: Rows, of: str, name: str) -> Iterator[Figure]:
         yield _map(cells, scale, _title(of, momentum), f"{name}-{place}")
 
 
+def _is_full(rate: float, decays: Sequence[float | None], by_place: Mapping[tuple[float, float | None], Any]) -> bool:
+    return all((rate, decay) in by_place for decay in decays)
+
+
 def _title(of: str, momentum: float | None) -> str:
     return f"Stability of {of}" + ("" if momentum is None else f", momentum {momentum:g}")
 
@@ -98,7 +102,9 @@ def _title(of: str, momentum: float | None) -> str:
 def _map(cells: Rows, scale: tuple[float, float], title: str, name: str) -> Figure:
     decays = sorted({row["decay"] for row in cells}, key=lambda decay: decay or 0.0)
     by_place = {(row["learning rate"], row["decay"]): row["loss"] for row in cells}
-    rates = [r for r in sorted({rate for rate, _ in by_place}) if all((r, decay) in by_place for decay in decays)]
+    best = min((row for row in cells if row["loss"] is not None), key=lambda row: row["loss"], default=cells[0])
+    low, high = best["learning rate"] / _BELOW, best["learning rate"] * _ABOVE
+    rates = [r for r in sorted({rate for rate, _ in by_place}) if low <= r <= high and _is_full(r, decays, by_place)]
     losses = [[by_place[rate, decay] for rate in rates] for decay in decays]
     trace = {
         "type": "heatmap",
@@ -159,8 +165,11 @@ def _transfer(rows: Rows, axis: str, power: Mapping[str, Any] | None, of: str, n
             "hovertemplate": "%{y:.3g} at %{x:g} by the power<extra></extra>",
             "line": {"color": MUTED, "dash": "dash"},
         })  # fmt: skip
-    x = axis_of(axis, min(values), max(values))._replace(scale="log")
-    y = Axis("best learning rate", "log")
+    middle_rate = math.sqrt(min(rates) * max(rates))
+    x = Axis(axis, "log", ticks=values)
+    y = Axis(
+        "best learning rate", "log", ticks=[float(f"{rate:.2g}") for rate in (min(rates), middle_rate, max(rates))]
+    )
     return Figure(name, caption, traces, x, y, title=f"{of}: best learning rate and {axis}", height=320, legend=False)
 
 
@@ -175,8 +184,9 @@ def _regrets(rows: Rows, of: str, name: str) -> Iterator[Figure]:
     traces = []
     for colour, rule in zip(_RULES, dict.fromkeys(row["rule"] for row in rows), strict=False):
         of_rule = [row for row in rows if row["rule"] == rule and row["regret"] is not None]
+        changes = ["<br>".join(wrap(label(row["change of the data"]), 10)) for row in of_rule]
         traces.append({
-            "type": "bar", "name": label(rule), "x": [label(row["change of the data"]) for row in of_rule],
+            "type": "bar", "name": label(rule), "x": changes,
             "y": [row["regret"] for row in of_rule], "marker": {"color": colour},
             "error_y": {"type": "data", "array": [row["error"] or 0.0 for row in of_rule], "thickness": 1, "width": 3},
             "hovertemplate": "%{y:.3g} for %{x}<extra>" + label(rule) + "</extra>",
