@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from programs import Program, parse, zoo
+from programs import InputError, Program, parse, zoo
 from programs.graph import M, V
 from programs.layout import Layout
 from programs.quantization import dequantize, quantize
 from programs.run.batched import Rows
 
 from proxy_tasks import Replica, configured_process, get_task, train
+from proxy_tasks.outcome import TorchOptimizer, TorchReplica
 from proxy_tasks.state_forms import bytes_per_weight, keep_states, per_weight_states
 from proxy_tasks.task import StateForm
+from proxy_tasks.torch_optimizers import train_torch_optimizer
 
 LAYOUT = Layout.of_shapes([(12, 8), (8,)])
 SHORT = replace(get_task("digits_mlp_short"), steps=40)
@@ -117,6 +119,12 @@ def by_hand() -> float:
                 state[name].copy_(state[name].bfloat16().float())
     with torch.no_grad():
         return -float(model.losses(parameters, data.valid_x[None], data.valid_y[None]))
+
+
+def test_optimizers_of_torch_keep_their_states_as_they_are() -> None:
+    adamw = TorchReplica(TorchOptimizer("torch_adamw", 0.001, 0.0), 0)
+    with pytest.raises(InputError, match="states in 8bit are for programs"):
+        train_torch_optimizer(replace(SHORT, states="8bit"), adamw)
 
 
 def test_the_form_is_part_of_what_a_task_means_unless_it_is_float32() -> None:
