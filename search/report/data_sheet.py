@@ -62,8 +62,8 @@ def _blocks(sheet: DataSheetRow, place: int) -> Iterator[Block]:
     if "transfer" in sections:
         yield from _transfers(sections["transfer"], of, f"sheet-{place}-transfer")
         yield from _regrets(sections["transfer"].table("regret"), of, f"sheet-{place}-regret")
-    for name, section in _AS_TABLES.items():
-        yield from _tables(sections, section, name, of, f"sheet-{place}-{name}")
+    for name, holder in _AS_TABLES.items():
+        yield from _tables(sections, holder, name, of, f"sheet-{place}-{name}")
 
 
 def _tables(sections: Mapping[str, SheetSection], section: str, name: str, of: str, id_: str) -> Iterator[DataTable]:
@@ -166,7 +166,7 @@ def _transfer(rows: Rows, axis: str, power: Mapping[str, Any] | None, of: str, n
             "line": {"color": MUTED, "dash": "dash"},
         })  # fmt: skip
     middle_rate = math.sqrt(min(rates) * max(rates))
-    x = Axis(axis, "log", ticks=values)
+    x = Axis(label(axis), "log", ticks=values)
     y = Axis(
         "best learning rate", "log", ticks=[float(f"{rate:.2g}") for rate in (min(rates), middle_rate, max(rates))]
     )
