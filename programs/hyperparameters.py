@@ -1,4 +1,4 @@
-"""The two numbers that people tune, found in any program from its dataflow: a factor on the update, and weight decay.
+"""The numbers that people tune, found in any program from its dataflow: a factor on the update, decay, and momentum.
 
 The *learning rate* is the constant that the whole update is multiplied with; not every program has one, but every
 program can be `scaled`.
@@ -9,6 +9,10 @@ place, at once or through a state; what only enters norms, dot products and the 
 counts (added to the update), coupled decay (added to the gradient), and an interpolation with the weights. The
 *decay* of a program is the size of the constant coefficient of its first decay term; setting it multiplies all of
 them alike.
+
+The *momentum* of a program is the coefficient of its first average: of an `interp` with a state, or a number below 1
+that a state is multiplied with. States that are never negative, such as averages of squares, do not count. Constants of
+the same value go with it, as in a correction of bias, unless they belong to such a state, are added, or scale w.
 """
 
 from __future__ import annotations
@@ -18,7 +22,8 @@ from collections.abc import Iterable
 from itertools import count
 from typing import NamedTuple
 
-from programs.constants import with_nodes
+from programs.analysis.bounds import never_negative_states
+from programs.constants import COEFFICIENTS, Constant, live_constants, with_nodes
 from programs.errors import InputError
 from programs.graph import INPUTS, Node, W
 from programs.kinds import WEIGHTS
@@ -93,6 +98,38 @@ def with_decay(program: Program, value: float) -> Program:
     if not decay.reference:
         raise InputError("the program has no weight decay to set: no multiple of the weights is added to anything")
     return program if value == decay_of(program) else decay.with_size(value)
+
+
+def momentum_of(program: Program) -> float | None:
+    """Return the momentum of a program, None if it has no average of which a state is a part."""
+    nodes, numbers = program.dataflow.nodes, program.dataflow.statements
+    signed = live(program.dataflow).states.keys() - never_negative_states(program.dataflow)
+
+    def is_average(constant: Constant) -> bool:
+        function, args, _, _ = nodes[numbers[constant.statement]]
+        is_coefficient = constant.argument == COEFFICIENTS.get(function) or function == "mul"
+        return is_coefficient and 0 < constant.value < 1 and not signed.isdisjoint(args)
+
+    return next((constant.value for constant in live_constants(program) if is_average(constant)), None)
+
+
+def with_momentum(program: Program, value: float) -> Program:
+    """Return the program with its momentum set.
+
+    Raises:
+        InputError: the program has no momentum.
+    """
+    momentum = momentum_of(program)
+    if momentum is None:
+        raise InputError("the program has no momentum to set: no average has a state as a part")
+    nodes, numbers = program.dataflow.nodes, program.dataflow.statements
+    others = {W, *never_negative_states(program.dataflow)}
+    places = {}
+    for constant in live_constants(program):
+        function, args, _, _ = nodes[numbers[constant.statement]]
+        if constant.value == momentum and function not in ("add", "sub") and others.isdisjoint(args):
+            places[args[constant.argument]] = value
+    return with_nodes(program, places)
 
 
 class _Values:

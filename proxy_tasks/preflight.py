@@ -43,7 +43,8 @@ def check_task(task: Task) -> str:
             " fitness out, or give the task a metric, the share predicted right"
         )
     if is_users(task.dataset) or is_users(task.model):
-        usual = {"warmup": 0.0, "update_scale": 1.0, "matmul": "float32", "schedule": "cosine", "average": 0.0}
+        usual = {"warmup": 0.0, "update_scale": 1.0, "matmul": "float32", "schedule": "cosine", "average": 0.0,
+                 "states": "float32"}  # fmt: skip
         return _check(replace(task, name="", steps=1, gradient_norm=None, **usual))  # type: ignore[arg-type]
     return ""
 

@@ -29,13 +29,14 @@ if TYPE_CHECKING:
 
 Matmul = Literal["float32", "tf32", "bf16"]
 Norm = Literal["l1", "l2"]
+StateForm = Literal["float32", "bf16", "8bit", "low_rank"]
 MOST_STEPS = 10**9  # of a training, and samples of a step
 TRAINER_VERSION = 2  # increased with every change that alters what training computes
 
 # Left out of meanings, as before these settings existed.
 _USUAL = {
     "update_scale": 1.0, "matmul": "float32", "schedule": "cosine", "decay": DECAY, "average": 0.0, "fitness": "loss",
-    "gradient_norm": None,
+    "gradient_norm": None, "states": "float32",
 }  # fmt: skip
 
 
@@ -62,6 +63,8 @@ class Task:
 
     `matmul` is the precision of matrix products in training: weights, states, update rules and validation are always
     float32. `tf32` is for GPUs and changes nothing elsewhere.
+
+    `states` is how the states of programs are kept from step to step (`proxy_tasks.state_forms`).
     """
 
     name: str
@@ -80,6 +83,7 @@ class Task:
     average: float = 0.0
     fitness: Fitness = "loss"
     gradient_norm: Norm | None = None
+    states: StateForm = "float32"
 
     def __post_init__(self) -> None:
         what = f"task '{self.name}'"

@@ -103,9 +103,15 @@ _SUITE = (
         Task("poisson_pinn", "poisson", "pinn", model_args=args(hidden=(16, 16)), steps=600, batch_size=64),
         args(hidden=(54, 54)),
     ),
-    (Task("digits_label_noise", "digits", "mlp", args(label_noise=0.3), args(hidden=(32,))), args(hidden=(320,))),
     (
-        Task("digits_long_tail", "digits", "mlp", args(imbalance=20, train=1_200), args(hidden=(32,))),
+        Task("digits_label_noise", "changed", "mlp", args(dataset="digits", label_noise=0.3), args(hidden=(32,))),
+        args(hidden=(320,)),
+    ),
+    (
+        Task(
+            "digits_long_tail", "changed", "mlp", args(dataset="digits", arguments=args(train=1_200), imbalance=20),
+            args(hidden=(32,)),
+        ),
         args(hidden=(320,)),
     ),
 )  # fmt: skip

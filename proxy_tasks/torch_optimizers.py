@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
 
+from programs.errors import InputError
+
 from proxy_tasks.backend import Backend
 from proxy_tasks.devices import open_backend
 from proxy_tasks.models.chunks import gradients
@@ -60,8 +62,10 @@ def train_with(task: Task, seed: int, optimizers: Optimizers, device: str = "cpu
     """Train one replica with the optimizers that `optimizers` makes; each weight belongs to one of them.
 
     Raises:
-        InputError: the device is missing.
+        InputError: the device is missing, or the task keeps states in less memory, which is for programs.
     """
+    if task.states != "float32":
+        raise InputError(f"task '{task.name}': states in {task.states} are for programs, not for optimizers of torch")
     started = time.perf_counter()
     backend = open_backend(device)
     training = _OptimizerTraining(task, seed, optimizers, backend)

@@ -43,6 +43,7 @@ from proxy_tasks.outcome import (
     validated,
 )
 from proxy_tasks.runtime import precision
+from proxy_tasks.state_forms import keep_states
 from proxy_tasks.task import Task
 
 log = logging.getLogger("optsearch.trainer")
@@ -160,7 +161,8 @@ class TrainingCohorts:
         self.dataset, self.model = task.load(backend.device)
         self.losses = backend.losses(self.model)
         self.hurdles = {hurdle.point: hurdle for hurdle in hurdles}
-        self.skeletons = Skeletons([replica.program for replica in replicas])
+        self.programs = [replica.program for replica in replicas]
+        self.skeletons = Skeletons(self.programs)
         self.bind_rules = backend.compiled(self.skeletons)
         self.seeds = [replica.seed for replica in replicas]
         self.streams = {seed: number for number, seed in enumerate(dict.fromkeys(self.seeds))}
@@ -294,6 +296,8 @@ class _Cohort:
         self.parameters = [p.detach().requires_grad_() for p in self.model.parameters(self.rows.w)]
         self.total = torch.zeros(len(self.numbers), device=device)
         self.rules = training.bind_rules(tree, self.model.layout, self.rows, self.total, self.task)
+        programs = [training.programs[number] for number in self.numbers]
+        self.keep_states = keep_states(self.task.states, programs, self.model.layout, self.rows)
         streams = [training.streams[training.seeds[number]] for number in self.numbers]
         # Replicas of one seed share their minibatches.
         self.streams = torch.tensor(streams[:1] if len(set(streams)) == 1 else streams).to(device)
@@ -348,6 +352,7 @@ class _Cohort:
             factors = training.lr_multipliers
             before = self.rows.w if factors is None else self.rows.w.clone()
             self.rules.step(training.schedule.index_select(0, self.now), self.now)
+            self.keep_states()
             if factors is not None:
                 torch.lerp(before, self.rows.w, factors, out=self.rows.w)
             if self.kept.noted:

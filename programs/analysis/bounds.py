@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from programs.analysis.interpretation import interpret
 from programs.graph import LR, Dataflow, Node
+from programs.liveness import live
 from programs.ops import OPS
 
 
@@ -49,6 +50,12 @@ _EXTRAPOLATED = 3  # how often a state is seen before its limit is guessed
 def bound_of_update(flow: Dataflow) -> float:
     """Return what no update of a weight exceeds at a schedule in 0..1, whatever the gradients; infinite if unknown."""
     return interpret(flow, Intervals())[flow.update].largest
+
+
+def never_negative_states(flow: Dataflow) -> set[int]:
+    """Return the state slots in use whose numbers are known never to be negative, such as averages of squares."""
+    found = interpret(flow, Intervals())
+    return {slot for slot in live(flow).states if found[slot].low >= 0}
 
 
 class Intervals:

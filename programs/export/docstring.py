@@ -12,12 +12,16 @@ from programs.graph import INPUTS
 from programs.liveness import live_functions
 from programs.ops import OPS, USER
 from programs.phases import COLUMN, ROW
+from programs.quantization import BLOCK, bytes_per_number
 
 WIDTH = 108
 
 _ARGUMENTS = {
     "state_dtype": "dtype of the states and of the arithmetic, kept when a checkpoint is loaded; None means the dtype"
     " of the parameter. Prefer torch.float32 for parameters in half precision (default: None)",
+    "state_bits": "8 to keep {states} in 8 bits a number, in blocks of 2,048 with a scale each (Dettmers et al., arXiv"
+    " 2110.02861): {bytes} instead of 4 for each state, in checkpoints too. Tensors with fewer than 4,096 numbers keep"
+    " theirs as they are. Not for sharded parameters (default: None)",
     "foreach": "whether all tensors of a group are updated at once with torch._foreach functions, which gives the same"
     " numbers; None means where all of them are on CUDA; DTensors are updated one by one (default: None)",
     "maximize": "maximize the objective with respect to the params, instead of minimizing (default: False)",
@@ -159,9 +163,19 @@ def _arguments(parts: Parts) -> str:
         kind = "int" if h.is_count else "float"
         rows.append((f"{h.name} ({kind}, optional)", f"{h.meaning} (default: {default(h)})"))
     rows += [(f"{h.name} (int)", h.meaning) for h in parts.required]
-    kinds = {"state_dtype": "torch.dtype, optional"}
-    rows += [(f"{name} ({kinds.get(name, 'bool, optional')})", meaning) for name, meaning in _ARGUMENTS.items()]
+    kinds = {"state_dtype": "torch.dtype, optional", "state_bits": "int, optional"}
+    meanings = _ARGUMENTS | {"state_bits": _state_bits(parts)}
+    rows += [
+        (f"{name} ({kinds.get(name, 'bool, optional')})", meaning) for name, meaning in meanings.items() if meaning
+    ]
     return "\n".join(["Args:", *(_wrap(f"{head}: {text}", "    ", "        ") for head, text in rows)])
+
+
+def _state_bits(parts: Parts) -> str:
+    """Return what the argument means, nothing where no state can be kept so."""
+    states = " and ".join(f"``{INPUTS[slot]}``" for slot in parts.packable)
+    size = f"{bytes_per_number(10 * BLOCK):.4g} bytes"
+    return _ARGUMENTS["state_bits"].format(states=states, bytes=size) if states else ""
 
 
 def _schedule(parts: Parts) -> str:

@@ -10,6 +10,13 @@ from programs.export.function import input_lists, inputs
 from programs.export.helpers import torch_helpers
 from programs.export.multi_tensor import multi_tensor
 from programs.export.named_constants import NamedConstant
+from programs.export.packed_states import (
+    pack_new_states,
+    packing_checks,
+    packing_functions,
+    read_state,
+    refuse_shards,
+)
 from programs.export.parts import Parts, check_name, default, number
 from programs.export.schedule import helper, helper_name
 from programs.export.single_tensor import kept_by_autograd, single_tensor
@@ -102,12 +109,20 @@ def _init(parts: Parts) -> str:
         "    *,",
         *(f"    {h.name}: {_type(h)}," for h in parts.required),
         "    state_dtype: torch.dtype | None = None,",
+        *["    state_bits: int | None = None,"] * bool(parts.packable),
         "    foreach: bool | None = None,",
     ]
     lines += [f"    {flag}: bool = False," for flag in ("maximize", "capturable", "differentiable")]
     lines += [") -> None:", *(f"    {line}" for line in _checks(parts)), "    defaults = {"]
     names = ["lr", *["betas"] * bool(parts.betas), *(h.name for h in [*parts.settings, *parts.required])]
-    names += ["state_dtype", "foreach", "maximize", "capturable", "differentiable"]
+    names += [
+        "state_dtype",
+        *["state_bits"] * bool(parts.packable),
+        "foreach",
+        "maximize",
+        "capturable",
+        "differentiable",
+    ]
     return "\n".join(
         [*lines, *(f'        "{n}": {n},' for n in names), "    }", "    super().__init__(params, defaults)"]
     )
@@ -131,13 +146,14 @@ def _checks(parts: Parts) -> Iterator[str]:
         yield f'    raise ValueError(f"Invalid {what}: {{{name}}}")'
     yield "if state_dtype is not None and not state_dtype.is_floating_point:"
     yield '    raise ValueError(f"Invalid state_dtype value: {state_dtype}")'
+    yield from packing_checks(parts)
     yield "if foreach and differentiable:"
     yield '    raise ValueError("foreach and differentiable cannot both be True")'
 
 
 _LOAD_STATE_DICT = '''
 def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-    """Load the optimizer state. Where a group has a state_dtype, states stay as they were saved."""
+    """Load the optimizer state. Where a group has a {kept}, states stay as they were saved."""
     loaded: dict[str, Any] = {}
     handle = self.register_load_state_dict_pre_hook(lambda _, final: loaded.update(final))
     try:
@@ -147,7 +163,7 @@ def load_state_dict(self, state_dict: dict[str, Any]) -> None:
     saved = chain.from_iterable(group["params"] for group in loaded["param_groups"])
     for group in self.param_groups:
         for p, key in zip(group["params"], saved, strict=False):
-            if group["state_dtype"] is not None and key in loaded["state"]:
+            if {is_kept} and key in loaded["state"]:
                 self.state[p] = {name: value.to(p.device) for name, value in loaded["state"][key].items()}
 '''
 
@@ -160,15 +176,18 @@ _CAST_BUT_STEP = """step = self.state[p]["step"]
 
 def _load_state_dict(parts: Parts) -> str:
     """Return the method. A counter of steps is left as torch has loaded it, on the device where it belongs."""
-    return _LOAD_STATE_DICT if parts.rule.step is None else _LOAD_STATE_DICT.replace(_CAST, _CAST_BUT_STEP)
+    text = _LOAD_STATE_DICT if parts.rule.step is None else _LOAD_STATE_DICT.replace(_CAST, _CAST_BUT_STEP)
+    is_kept, kept = 'group["state_dtype"] is not None', "state_dtype"
+    if parts.packable:
+        is_kept, kept = f'({is_kept} or group["state_bits"])', "state_dtype or state_bits"
+    return text.replace("{is_kept}", is_kept).replace("{kept}", kept)
 
 
 def _tensors(parts: Parts) -> str:
     lists = input_lists(parts.rule)
-    states = [INPUTS[s] for s in parts.rule.states]
     counts = parts.rule.step is not None
     lines = [
-        f"def _tensors(self, group: dict[str, Any]{', is_idle: bool' * counts}) -> tuple[list[Tensor], ...]:",
+        f"def _tensors(self, {_parameters_of_tensors(parts)}) -> tuple[list[Tensor], ...]:",
         f'    """For the parameters that have a gradient: {_what(parts)}."""',
         *(f"    {name}: list[{'Any' if name == 'steps' else 'Tensor'}] = []" for name in ("params", *lists.values())),
         '    for p in group["params"]:',
@@ -177,6 +196,7 @@ def _tensors(parts: Parts) -> str:
         "        if p.grad.is_sparse:",
         f'            raise RuntimeError("{parts.name} does not support sparse gradients")',
         *["        _refuse_pieces(p)"] * parts.reduces,
+        *(f"        {line}" for line in refuse_shards(parts)),
     ]
     lines += [f"        {line}" for line in _new_states(parts)]
     lines += [
@@ -193,7 +213,7 @@ def _tensors(parts: Parts) -> str:
             "        grad = _vector(grad).to(dtype)",
             '        grads.append(-grad if group["maximize"] else grad)',
         ]
-    lines += [f'        {s}s.append(_vector(state["{s}"]))' for s in states]
+    lines += [f"        {read_state(parts, slot)}" for slot in parts.rule.states]
     if counts:
         lines += [
             "        if not is_idle:",
@@ -220,6 +240,17 @@ def _new_states(parts: Parts) -> Iterator[str]:
         small = sums.get(parts.rule.values[slot].rank)
         like = f"{small}, dtype=dtype" if small else "like, dtype=dtype, memory_format=torch.preserve_format"
         yield f'    state["{INPUTS[slot]}"] = torch.zeros_like({like})'
+    yield from (f"    {line}" for line in pack_new_states(parts))
+
+
+def _parameters_of_tensors(parts: Parts) -> str:
+    """Return what the method is given besides the optimizer."""
+    counts, packs = parts.rule.step is not None, bool(parts.packable)
+    return f"group: dict[str, Any]{', is_idle: bool' * counts}{', opened: list[tuple[Any, ...]]' * packs}"
+
+
+def _arguments_of_tensors(parts: Parts) -> str:
+    return f"group{', is_idle' * (parts.rule.step is not None)}{', opened' * bool(parts.packable)}"
 
 
 def _what(parts: Parts) -> str:
@@ -252,19 +283,22 @@ def _closure(parts: Parts) -> str:
     return _CLOSURE.replace("    loss = None\n", f"{check}    loss = None\n")
 
 
+_OPENED = "    opened: list[tuple[Any, ...]] = []\n"
+
+
 def _step(parts: Parts) -> str:
     keywords = ["lr=_rate(group)"] * parts.reads_lr
     keywords += [f"{name}={code}" for name, code in parts.of_group().items()]
     keywords += ['differentiable=group["differentiable"]'] * _takes_differentiable(parts)
     arguments = "".join(f"                {k},\n" for k in keywords)
-    counts = parts.rule.step is not None
+    packs = bool(parts.packable)
     return (
         _closure(parts)
         + f"""
     is_idle = _is_idle(self.param_groups)
     for group in self.param_groups:
         foreach = _uses_foreach(group)
-        lists = self._tensors(group{", is_idle" * counts})
+{_OPENED.replace("    ", "        ", 1) * packs}        lists = self._tensors({_arguments_of_tensors(parts)})
         if is_idle:
             continue
         rule = _multi_tensor_{parts.snake_name} if foreach else _single_tensor_{parts.snake_name}
@@ -272,27 +306,27 @@ def _step(parts: Parts) -> str:
             rule(
                 *tensors,
 {arguments}            )
-    return loss
+{f"        _close(opened){chr(10)}" * packs}    return loss
 """.lstrip("\n")
     )
 
 
 def _global_step(parts: Parts) -> str:
-    counts = parts.rule.step is not None
+    counts, packs = parts.rule.step is not None, bool(parts.packable)
     is_idle = "_is_idle(self.param_groups)"
     return (
         _closure(parts)
         + f"""
 {f"    is_idle = {is_idle}{chr(10)}" * counts}    foreach = all(_uses_foreach(group) for group in self.param_groups)
-    entries: list[tuple[Any, ...]] = []
+{_OPENED * packs}    entries: list[tuple[Any, ...]] = []
     for group in self.param_groups:
-        lists = self._tensors(group{", is_idle" * counts})
+        lists = self._tensors({_arguments_of_tensors(parts)})
         rows = _alike(lists) if foreach else zip(*lists, strict=True)
         entries += [(group, *row) for row in rows]
     if entries and not {"is_idle" if counts else is_idle}:
         rule = _multi_tensor_{parts.snake_name} if foreach else _single_tensor_{parts.snake_name}
         rule(entries)
-    return loss
+{f"        _close(opened){chr(10)}" * packs}    return loss
 """.lstrip("\n")
     )
 
@@ -420,6 +454,7 @@ def _functions(parts: Parts) -> Iterator[str]:
     yield _IS_IDLE
     yield _USES_FOREACH
     yield _ALIKE
+    yield from packing_functions(parts)
     yield from torch_helpers(parts.rule.helpers)
     if parts.rule.is_global:
         yield _TOTALS

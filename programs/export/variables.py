@@ -16,6 +16,7 @@ RESERVED = frozenset(
     | {"Iterator", "chain", "traceback", "LambdaLR", *helper_names()}
     | {"param", "params", "weights", "grads", "ms", "vs", "lr", "m_in", "v_in", "x", "y", "z"}
     | {"self", "group", "entries", "device", "i", "differentiable", "maximize", "foreach", "capturable", "state_dtype"}
+    | {"state_bits", "opened"}
 )
 
 

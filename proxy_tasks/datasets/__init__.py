@@ -8,6 +8,7 @@ from typing import Any
 
 from programs.errors import InputError
 
+from proxy_tasks.datasets.changed import changed
 from proxy_tasks.datasets.clicks import load_clicks
 from proxy_tasks.datasets.communities import load_communities
 from proxy_tasks.datasets.dataset import Dataset
@@ -24,7 +25,20 @@ from proxy_tasks.datasets.tokens import load_tokens
 from proxy_tasks.named import Args, call, is_users
 from proxy_tasks.user_task import UserTask, made_again, made_by
 
+
+def _load_changed(
+    dataset: str,
+    arguments: Args = (),
+    label_noise: float = 0.0,
+    imbalance: float = 1.0,
+    split: int = 0,
+    share: float = 1.0,
+) -> Dataset:
+    return changed(load_dataset(dataset, arguments), label_noise, imbalance, split, share)
+
+
 DATASETS: dict[str, Callable[..., Dataset]] = {
+    "changed": _load_changed,
     "clicks": load_clicks,
     "communities": load_communities,
     "digits": load_digits,

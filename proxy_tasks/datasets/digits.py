@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from proxy_tasks.checks import whole
-from proxy_tasks.datasets.corruption import check_corruption, corrupted
 from proxy_tasks.datasets.dataset import Dataset
 from proxy_tasks.draws import Draws
 
@@ -20,20 +19,16 @@ ERASED = 3  # the side of the square that is erased in a view
 NOISE = 0.1  # the standard deviation of a view's pixels
 
 
-def load_digits(train: int = 1000, label_noise: float = 0.0, imbalance: float = 1.0) -> Dataset:
+def load_digits(train: int = 1000) -> Dataset:
     """Return pixels scaled to 0..1, `[N, 64]`, in a fixed shuffled split, since the file is ordered by writer.
 
     Args:
         train: images for training; the rest of the 1,797 are for validation.
-        label_noise: share of them that get a wrong label, see `corrupted`.
-        imbalance: of their classes, see there.
 
     Raises:
-        InputError: `train` leaves nothing for training or for validation, or another argument is out of range.
+        InputError: `train` leaves nothing for training or for validation.
     """
-    what = "data set digits"
-    check_corruption(what, label_noise, imbalance)
-    return corrupted(what, _load(what, train), label_noise, imbalance)
+    return _load("data set digits", train)
 
 
 def load_noisy_digits(train: int = 1000) -> Dataset:

@@ -11,13 +11,12 @@ import numpy as np
 import torch
 
 from proxy_tasks.checks import whole
-from proxy_tasks.datasets.corruption import check_corruption, corrupted
 from proxy_tasks.datasets.dataset import Dataset
 
 SAMPLES = 14_000
 
 
-def load_mnist1d(train: int = 4_000, label_noise: float = 0.0, imbalance: float = 1.0) -> Dataset:
+def load_mnist1d(train: int = 4_000) -> Dataset:
     """Return signals of 40 values with mean 0 and deviation 1 over the whole set, `[N, 1, 40]`, within a few seconds.
 
     The published set has 4,000 samples for training too, but 1,000 for testing; here the rest of 14,000 are for
@@ -25,19 +24,15 @@ def load_mnist1d(train: int = 4_000, label_noise: float = 0.0, imbalance: float 
 
     Args:
         train: signals for training.
-        label_noise: share of them that get a wrong label, see `corrupted`.
-        imbalance: of their classes, see there.
 
     Raises:
-        InputError: `train` leaves nothing for training or for validation, or another argument is out of range.
+        InputError: `train` leaves nothing for training or for validation.
     """
     whole("data set mnist1d", "train", train, 1, SAMPLES - 1)
-    check_corruption("data set mnist1d", label_noise, imbalance)
     made = _generate()
     x = torch.from_numpy(np.concatenate([made["x"], made["x_test"]]).astype(np.float32)).unsqueeze(1)
     y = torch.from_numpy(np.concatenate([made["y"], made["y_test"]]).astype(np.int64))
-    data = Dataset(x[:train], y[:train], x[train:], y[train:], classes=10)
-    return corrupted("data set mnist1d", data, label_noise, imbalance)
+    return Dataset(x[:train], y[:train], x[train:], y[train:], classes=10)
 
 
 def _generate() -> dict[str, Any]:

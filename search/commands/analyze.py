@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from itertools import chain
 from typing import Annotated, Any
 
 import typer
+
+from programs.hashing import dataflow_hash
 
 from proxy_tasks import Task
 
@@ -24,13 +28,16 @@ from search.commands.output import Form, Table, write
 from search.commands.progress import counting_trainings
 from search.commands.terminal import console, describe, show_table
 from search.evidence.analysis.sections import SECTIONS, chosen_sections
-from search.evidence.analysis.sheet import Analysis, SheetSection, SheetTable
+from search.evidence.analysis.sheet import Analysis
 from search.results.export import NamedProgram
 from search.results.programs import named_program
 from search.settings import limits
 from search.settings.seeds import tuning_seeds
 from search.settings.settings import Dedup
 from search.store import Store, open_store
+from search.store.data_sheets import SheetSection, SheetTable, encoded
+from search.store.store import LONGEST_NAME
+from search.store.tables import DataSheetRow
 from search.training.inline import InlineEvaluator
 from search.training.service import TrainingService
 
@@ -50,7 +57,10 @@ def command(
     ] = None,
     sections: Annotated[
         str,
-        typer.Option(metavar="NAMES|all", help="Of properties, family, stability, advice, with commas between them."),
+        typer.Option(
+            metavar="NAMES|all",
+            help="Of properties, family, stability, transfer, states, advice, with commas between them.",
+        ),
     ] = "all",
     seeds: Annotated[
         int, typer.Option(**numeric(limits.SEEDS), help="Number of seeds, those that searches train on.")
@@ -62,7 +72,7 @@ def command(
     store: StoreOption = RESULTS,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the data sheet of an optimizer: what kind of rule it is, and how it behaves. Trainings are kept."""
+    """Make the data sheet of an optimizer: what kind of rule it is, and how it behaves. It is kept, with trainings."""
     allow_user_modules()
     names = chosen_sections(sections)
     with named_program(program, store) as (found, results):
@@ -70,6 +80,7 @@ def command(
         on = replace(on, steps=on.steps if steps is None else steps, fitness="loss")  # of which a sheet speaks
         with closing(open_store(store, create=True)) as database:
             made = data_sheet(found, on, seeds, names, database)
+            database.keep_data_sheet(_row(found, on, made))
         if as_json:
             write(Form.JSON, "analyze", store, _tables(made))
         else:
@@ -95,6 +106,11 @@ def data_sheet(
         return {name: SECTIONS[name](analysis) for name in sections}
 
 
+def _row(found: NamedProgram, on: Task, made: dict[str, SheetSection]) -> DataSheetRow:
+    digest, name = dataflow_hash(found.program), found.name[:LONGEST_NAME]
+    return DataSheetRow(name, digest, str(found.program), on.name, on.fingerprint, encoded(made))
+
+
 # --- what is printed -------------------------------------------------------------------------------------------------
 
 
@@ -110,15 +126,26 @@ def _show(made: dict[str, SheetSection]) -> None:
     for section in made.values():
         for sentence in section.sentences:
             console.print(sentence)
-        for table in map(_shown, section.tables):
+        for table in chain.from_iterable(map(_shown, section.tables)):
             rows = [[_text(row.get(column)) for column in table.columns] for row in table.rows]
             show_table(table.title, table.columns, rows, table.left)
 
 
-def _shown(table: SheetTable) -> SheetTable:
+def _shown(table: SheetTable) -> Iterator[SheetTable]:
+    """Yield the tables that one is shown as: of each facet, with a column for each value of what is shown across."""
+    if table.is_detail:
+        return
+    if not table.facet:
+        yield _across(table) if table.across else table
+        return
+    for value in dict.fromkeys(row[table.facet] for row in table.rows):
+        rows = [row for row in table.rows if row[table.facet] == value]
+        title = table.title if value is None else f"{table.facet} {_text(value)}: {table.title}"
+        yield _across(table._replace(title=title, columns=table.columns[1:], rows=rows))
+
+
+def _across(table: SheetTable) -> SheetTable:
     """Return a table with a column for each value of what is shown across; rows that are not complete are left out."""
-    if not table.across:
-        return table
     first, across, value = table.columns
     heads = {row[across]: f"{across} {_text(row[across])}" for row in table.rows}
     rows: dict[Any, dict[str, Any]] = {}

@@ -9,12 +9,14 @@ from typing import Annotated
 import typer
 
 from programs.errors import InputError
+from programs.program import Program
 
 from search.commands.options import RESULTS, ProgramArgument, StoreOption
 from search.results.export import class_name_of, export_source
 from search.results.programs import named_program
+from search.results.results import open_results
 from search.store.errors import NotWritable
-from search.store.tables import ExportRow
+from search.store.tables import DataSheetRow, ExportRow
 
 
 def command(
@@ -32,7 +34,8 @@ def command(
     """Write a program as a self-contained optimizer for PyTorch or optax."""
     with named_program(program, store) as (found, results):
         class_name = name or class_name_of(found.name)
-        source = export_source(found, to, class_name)
+        sheet = data_sheet_of(found.program, store) if results is None else results.data_sheet(found.program)
+        source = export_source(found, to, class_name, sheet)
         if output is None:
             print(source, end="")
         else:
@@ -40,6 +43,14 @@ def command(
         if results is not None and found.entry is not None:
             with suppress(NotWritable):  # the export is written all the same, without a note of it
                 results.store.add_export(found.entry.id, ExportRow(to, class_name, source))
+
+
+def data_sheet_of(program: Program, location: str) -> DataSheetRow | None:
+    """Return the data sheet of a program that is none of the store's, if there is a store that has one."""
+    if not Path(location).is_file():
+        return None
+    with open_results(location) as results:
+        return results.data_sheet(program)
 
 
 def write_text(text: str, output: Path) -> None:

@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from search.report.answers import answers
 from search.report.curves import loss_curves
+from search.report.data_sheet import data_sheet
 from search.report.failures import failures
 from search.report.family import family
 from search.report.funnel import funnel
@@ -40,7 +41,7 @@ from search.store.encoding import to_json
 
 # The sections by the question that they answer: the menu of the page, and the order of its sections.
 GROUPS = {
-    "What was found": ("progress", "curves", "program", "family", "leaderboard", "pareto"),
+    "What was found": ("progress", "curves", "program", "family", "data-sheet", "leaderboard", "pareto"),
     "Does it hold": ("verdict", "meta-validation", "funnel", "proof"),
     "How it went": ("cache", "failures", "workers", "settings"),
 }
@@ -67,9 +68,10 @@ def page_of(source: ReportedSearch) -> Page:
     """
     winner = winner_of(source)
     sections = [
-        best_over_births(source, winner), program(source, winner), family(source, winner), leaderboard(source),
-        pareto(source), loss_curves(source, winner), verdict(source), meta_validation(source), funnel(source),
-        proof(source), answers(source), failures(source), workers(source), settings_and_versions(source),
+        best_over_births(source, winner), program(source, winner), family(source, winner), data_sheet(source),
+        leaderboard(source), pareto(source), loss_curves(source, winner), verdict(source), meta_validation(source),
+        funnel(source), proof(source), answers(source), failures(source), workers(source),
+        settings_and_versions(source),
     ]  # fmt: skip
     summary = summary_of(source, winner)
     return Page(source.name, source.row.state, source.results.location, summary, sections, datetime.now(UTC))

@@ -66,6 +66,8 @@ class Figure:
 def _axis(axis: Axis, line: int) -> dict[str, Any]:
     title = "<br>".join(wrap(axis.title, line))
     described: dict[str, Any] = {"title": {"text": title}, "type": axis.scale}
+    if axis.scale == "category" or axis.ticks:
+        described["title"]["standoff"] = 8  # labels of any length stay clear of it
     if axis.range is not None:
         described["range"] = list(axis.range)
     if axis.percent:

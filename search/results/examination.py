@@ -27,7 +27,7 @@ MOST_ALIKE = 20  # findings of one kind that are told one by one
 KINDS: tuple[type[Row], ...] = (
     tables.SearchRow, tables.TrainingRow, tables.BaselineRow, tables.MetaValidationRow, tables.ProposalRow,
     tables.SelectionRow, tables.OpeningRow, tables.ProofRow, tables.NoiseRow, tables.SimplificationRow,
-    tables.ExportRow, tables.VerdictRow,
+    tables.ExportRow, tables.VerdictRow, tables.DataSheetRow,
 )  # fmt: skip
 """The tables of which each row is read by itself; programs are read search by search."""
 ALL: tuple[type[Row], ...] = (*KINDS, tables.ProgramRow)

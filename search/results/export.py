@@ -11,7 +11,9 @@ from programs.program import Program
 from programs.schedules import DEFAULT_SCHEDULE, Schedule
 from programs.user_functions import as_text
 
+from search.results.data_sheets import short_form
 from search.results.text import in_trainings
+from search.store.tables import DataSheetRow
 from search.store.views import ProgramEntry
 
 TARGETS = ("torch", "optax", "dsl")
@@ -34,16 +36,20 @@ def class_name_of(name: str) -> str:
     return "".join(part.capitalize() for part in re.findall(r"[A-Za-z0-9]+", name))
 
 
-def export_source(found: NamedProgram, target: str, class_name: str | None = None) -> str:
+def export_source(
+    found: NamedProgram, target: str, class_name: str | None = None, sheet: DataSheetRow | None = None
+) -> str:
     """Return the text of an export; that of a program of the store names its search, tasks and fitness.
 
     Args:
         found: the program.
         target: one of `TARGETS`.
         class_name: of the optimizer; that of `class_name_of` without it.
+        sheet: the data sheet of the program, whose short form goes into the docstring.
 
     Raises:
-        InputError: unknown target, or an export that does not move weights as the program does.
+        InputError: unknown target, an export that does not move weights as the program does, or a data sheet that
+            optsearch did not write.
     """
     if target not in TARGETS:
         raise InputError(f"--to {target}: unknown target; there are {', '.join(TARGETS)}")
@@ -52,9 +58,8 @@ def export_source(found: NamedProgram, target: str, class_name: str | None = Non
     from programs.export import export_torch, optax_source  # here: results are read without torch, which checks exports
 
     write = export_torch if target == "torch" else optax_source
-    return write(
-        found.program, class_name or class_name_of(found.name), _provenance(found), found.steps, found.schedule
-    )
+    provenance = _provenance(found) | ({} if sheet is None else short_form(sheet))
+    return write(found.program, class_name or class_name_of(found.name), provenance, found.steps, found.schedule)
 
 
 def _provenance(found: NamedProgram) -> dict[str, str]:

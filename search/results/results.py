@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from programs.errors import InputError
-from programs.program import parse
+from programs.hashing import dataflow_hash
+from programs.program import Program, parse
 
 from proxy_tasks.outcome import Status
 
@@ -34,6 +35,7 @@ from search.settings.baselines import is_program
 from search.store import Store, open_store
 from search.store.encoding import ForeignDataError
 from search.store.evidence_views import (
+    DataSheetEntry,
     FunnelEntry,
     MetaValidationEntry,
     NoiseEntry,
@@ -388,7 +390,16 @@ class Results:
             to: `torch`, `optax`, or `dsl` for the program's own text.
             name: of the class; `Program` and the ID without it.
         """
-        return export_source(self.named_program(program_id), to, name)
+        found = self.named_program(program_id)
+        return export_source(found, to, name, self.data_sheet(found.program))
+
+    def data_sheet(self, program: Program) -> DataSheetEntry | None:
+        """Return the last data sheet of a program that `optsearch analyze` has made, of whatever task."""
+        return self.store.first(DataSheetEntry, "dataflow_hash = :hash", hash=dataflow_hash(program))
+
+    def data_sheets(self, limit: int | None = None) -> list[DataSheetEntry]:
+        """Return the data sheets of all programs, the last first."""
+        return self.store.select(DataSheetEntry, limit=limit)
 
     def named_program(self, program_id: int) -> NamedProgram:
         """Return a program by its ID, with what an export says about it."""

@@ -6,6 +6,7 @@ from proxy_tasks.locked import LOCKED
 
 from search.store.rows import Name, columns, view
 from search.store.tables import (
+    DataSheetRow,
     MetaValidationRow,
     NoiseRow,
     OpeningRow,
@@ -102,6 +103,11 @@ class ProofEntry(ProofRow):
 @view("v_noise", f"SELECT {columns(NoiseRow, 'n')} FROM task_noise n ORDER BY n.id")
 class NoiseEntry(NoiseRow):
     """How much one training of a task says."""
+
+
+@view("v_data_sheets", f"SELECT {columns(DataSheetRow, 'd')} FROM data_sheet d ORDER BY d.id DESC")
+class DataSheetEntry(DataSheetRow):
+    """Data sheets of optimizers, the last first, with their sections as JSON."""
 
 
 @view(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ from search.store.keys import CIRCUMSTANCES, SearchState, TrainingKey
 from search.store.rows import Name, Row, RowType, query, selected
 from search.store.tables import (
     BaselineRow,
+    DataSheetRow,
     ExportRow,
     FunnelRow,
     ProgramRow,
@@ -330,6 +332,17 @@ class Store:
         with self.writing() as connection:
             connection.execute(table.delete().where(table.c.search_id == found.id))
             self.insert(connection, [verdict], search_id=found.id)
+
+    def keep_data_sheet(self, sheet: DataSheetRow) -> None:
+        """Keep a data sheet; sections that were made before and not now stay."""
+        where = "dataflow_hash = :hash AND task_fingerprint = :task"
+        known = self.first(DataSheetRow, where, hash=sheet.dataflow_hash, task=sheet.task_fingerprint)
+        sections = {**(known.sections if known else {}), **sheet.sections}
+        t = table_of(DataSheetRow).c
+        with self.writing() as connection:
+            condition = and_(t.dataflow_hash == sheet.dataflow_hash, t.task_fingerprint == sheet.task_fingerprint)
+            connection.execute(table_of(DataSheetRow).delete().where(condition))
+            self.insert(connection, [replace(sheet, sections=sections)])
 
     def add_export(self, program_id: int, export: ExportRow) -> None:
         """Keep an exported program."""

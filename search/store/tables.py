@@ -410,3 +410,21 @@ class ExportRow(Row):
     """The name of the optimizer."""
     source: str
     """The file as it was written."""
+
+
+@table("data_sheet", UniqueConstraint("dataflow_hash", "task_fingerprint"), created=True)
+class DataSheetRow(Row):
+    """A data sheet of an optimizer on a task, as `optsearch analyze` made it last."""
+
+    program: Title
+    """What the program was called: program 42, the name of a file, or one of the zoo."""
+    dataflow_hash: Digest
+    """What the program computes."""
+    genome: str
+    """The text of the program."""
+    task: TaskName
+    """The task."""
+    task_fingerprint: Digest
+    """The task with its data and settings."""
+    sections: dict[str, Any]
+    """Its sections by name, each with sentences and tables."""

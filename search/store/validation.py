@@ -14,9 +14,10 @@ from typing import Any, Generic, NamedTuple
 
 from proxy_tasks.outcome import CURVE_POINTS, Status
 
+from search.store.data_sheets import are_sections
 from search.store.encoding import ForeignDataError, from_json
 from search.store.rows import Kind, Row, RowType
-from search.store.tables import ProgramColumns, ProposalRow, SearchRow, TrainingRow
+from search.store.tables import DataSheetRow, ProgramColumns, ProposalRow, SearchRow, TrainingRow
 from search.store.views import SearchEntry
 
 _TASK_NAME = re.compile(r"[\w.:-]{1,500}")
@@ -82,6 +83,7 @@ RULES: dict[type[Row], tuple[RowRule, ...]] = {
         RowRule("the place of a proposal", lambda row: min(row.birth, row.population, row.number) >= 0),
         RowRule("a proposal without text", lambda row: row.text is not None or row.problem is not None),
     ),
+    DataSheetRow: (RowRule("the sections of a data sheet", lambda row: are_sections(row.sections)),),
 }
 """What must hold between the values of a row, for its class and all that have its columns."""
 

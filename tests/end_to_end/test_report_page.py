@@ -28,6 +28,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.support.forked import ForkServer
 from tests.support.patience import OPTSEARCH, PATIENCE, Command
+from tests.support.searches import opened
+from tests.support.sheets import sheet_of_lion
 
 CONFIG = """\
 name: found
@@ -39,8 +41,8 @@ evaluator: {kind: inline, batch: 8, lookahead: 1}
 meta_validation: {tasks: [{name: noisy_quadratic_short, steps: 20}], every: 40}
 baselines: [adamw, lion]
 """
-SECTIONS = ["summary", "progress", "curves", "program", "family", "leaderboard", "pareto", "verdict", "meta-validation",
-            "funnel", "proof", "cache", "failures", "workers", "settings"]  # fmt: skip
+SECTIONS = ["summary", "progress", "curves", "program", "family", "data-sheet", "leaderboard", "pareto", "verdict",
+            "meta-validation", "funnel", "proof", "cache", "failures", "workers", "settings"]  # fmt: skip
 HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>"
 
 
@@ -52,6 +54,8 @@ def folder(server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Path
     for words in (["run", "found.yaml"], ["report"]):
         done = server.optsearch(folder, *words)
         assert done.code == 0, done.err
+        with opened(folder / "results.db") as store:
+            store.keep_data_sheet(sheet_of_lion())
     return folder
 
 
@@ -129,7 +133,12 @@ def test_it_is_drawn_without_errors(look: Look) -> None:
     assert [section.get_attribute("id") for section in shown] == SECTIONS
     assert all(len(section.text.split()) > 10 for section in shown)
     plots = page.find_elements(By.CLASS_NAME, "plot")
-    assert len(plots) >= 8 and all(plot.find_elements(By.CSS_SELECTOR, "svg .xtick") for plot in plots)
+    assert {plot.get_attribute("id") for plot in plots} >= {
+        *(f"plot-sheet-0-map-{place}" for place in range(3)),
+        *(f"plot-sheet-0-transfer-{place}" for place in range(2)),
+        "plot-sheet-0-regret",
+    }
+    assert len(plots) >= 14 and all(plot.find_elements(By.CSS_SELECTOR, "svg .xtick") for plot in plots)
     assert not page.find_element(By.ID, "trouble").is_displayed()
     assert len(page.find_elements(By.TAG_NAME, "math")) >= 1
 

@@ -83,10 +83,13 @@ KNOWN = [
     ("zero gradients", "only_up", "moves from the start, keeps its speed once they end", "sampled"),
     ("an infinite gradient", "sgd", "its weight is lost", "sampled"),
     ("an infinite gradient", "muon", "its tensor is lost, updates stay broken", "sampled"),
+    ("an infinite gradient", "sign_alone", "no weight is lost", "sampled"),
+    ("states in bf16", "lion", "updates are off by 0.094 of their RMS", "sampled"),
     ("states in bf16", "sgd", "updates are off by 0 of their RMS", "sampled"),
 ]
 OURS = {
     "only_up": "a = abs(g)\nb = a + 1.0\nupdate = b * lr",
+    "sign_alone": "u = sign(g)\nupdate = u * lr",
     "tensor_norm": "n = norm(g)\nu = g / n\nupdate = u * lr",
 }
 

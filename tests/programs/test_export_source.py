@@ -26,7 +26,7 @@ from tests.support.strategies import mutated_program, random_program
 def defaults(text: str) -> dict[str, Any]:
     """The hyperparameters of an exported program and their defaults."""
     settings = load(parse(text))(parameters()).defaults
-    flags = ("state_dtype", "foreach", "maximize", "capturable", "differentiable")
+    flags = ("state_dtype", "state_bits", "foreach", "maximize", "capturable", "differentiable")
     return {name: value for name, value in settings.items() if name not in flags}
 
 

@@ -7,11 +7,21 @@ from random import Random
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from programs import InputError, Program, live_program, parse, zoo
-from programs.hyperparameters import decay_of, learning_rate_of, scaled, with_decay, with_learning_rate
+from programs.hyperparameters import (
+    decay_of,
+    learning_rate_of,
+    momentum_of,
+    scaled,
+    with_decay,
+    with_learning_rate,
+    with_momentum,
+)
+from programs.layout import Layout
 from programs.mutation import random_program
 from programs.run.reference import initial_state, numpy_step
 
@@ -294,3 +304,51 @@ def test_coupled_decay_is_that_of_torch() -> None:
         np.testing.assert_allclose(update, 0.1 * rate * m, rtol=1e-12)
         w = w - update
     assert math.isfinite(w.sum())
+
+
+# --- momentum ---------------------------------------------------------------------------------------------------------
+
+MOMENTA = {
+    "lion": 0.9,
+    "torch_adamw": 0.9,
+    "muon": 0.95,
+    "nesterov": 0.9,
+    "raw_lion": 0.899,
+    "laprop": 0.9,  # after its average of squares
+    "rmsprop": None,  # an average of squares alone
+    "sgd": None,
+}
+
+
+@pytest.mark.parametrize(("name", "momentum"), MOMENTA.items())
+def test_momentum_is_that_of_the_first_average_with_a_sign(name: str, momentum: float | None) -> None:
+    program = zoo.load(name)
+    assert momentum_of(program) == momentum
+    if momentum is None:
+        with pytest.raises(InputError, match="no momentum to set"):
+            with_momentum(program, 0.5)
+    else:
+        assert momentum_of(with_momentum(program, 0.5)) == 0.5
+        assert with_momentum(program, momentum) == program
+
+
+def test_adamw_with_another_momentum_is_that_of_torch() -> None:
+    """Its correction of bias goes with the average, and nothing else does."""
+    rule = with_learning_rate(with_momentum(zoo.load("torch_adamw"), 0.6), 0.01)
+    rng = np.random.default_rng(0)
+    w, gradients = rng.normal(size=4), rng.normal(size=(5, 4))
+    param = torch.nn.Parameter(torch.tensor(w))
+    reference = torch.optim.AdamW([param], lr=0.01, betas=(0.6, 0.999), eps=1e-8, weight_decay=0.01)
+    layout = Layout.of_shapes([(4,)])
+    step, state = numpy_step(rule, layout, steps=5), initial_state(rule, layout)
+    for g in gradients:
+        update, state = step(w, g, state, 1.0)
+        w = w - update
+        param.grad = torch.tensor(g)
+        reference.step()
+    np.testing.assert_allclose(w, param.detach().numpy(), rtol=1e-6)
+
+
+def test_constants_that_only_look_like_the_momentum_stay() -> None:
+    program = parse("m = interp(g, m, 0.9)\nd = w * 0.9\nu = m + 0.9\nu = u + d\nupdate = u * lr")
+    assert str(with_momentum(program, 0.5)).count("0.9") == 2

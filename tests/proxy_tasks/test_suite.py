@@ -194,7 +194,7 @@ def users_net(_dataset: object) -> torch.nn.Module:
         (replace(TASKS["digits_finetune"], model_args=args(network="vit")), "unknown model finetuned: network 'vit'"),
         (replace(TASKS["digits_finetune"], model_args=args(width=3)), "it takes hidden"),
         (replace(TASKS["noisy_quadratic"], model="mlp", model_args=()), "mlp"),
-        (replace(TASKS["digits_label_noise"], dataset_args=args(label_noise=-1)), "label_noise"),
+        (replace(TASKS["digits_label_noise"], dataset_args=args(dataset="digits", label_noise=-1)), "label_noise"),
         (replace(TASKS["communities_gcn"], model_args=args(layers=3)), "it takes hidden"),
     ],
 )

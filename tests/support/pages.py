@@ -19,6 +19,7 @@ from search.store.tables import SimplificationRow, VerdictRow
 from search.store.views import LeaderboardEntry
 
 from tests.support.searches import CurvedEvaluator, opened, rows_of_query, run, settings_of
+from tests.support.sheets import sheet_of_lion
 
 SETTINGS = settings_of(
     baselines=["adamw", "lion"],
@@ -28,13 +29,13 @@ SETTINGS = settings_of(
     meta_validation={"tasks": [{"name": "noisy_quadratic_short"}], "every": 20},
     evaluator={"workers": 2},
 )
-SECTIONS = ("progress", "curves", "program", "family", "leaderboard", "pareto", "verdict", "meta-validation", "funnel",
-            "proof", "cache", "failures", "workers", "settings")  # fmt: skip
+SECTIONS = ("progress", "curves", "program", "family", "data-sheet", "leaderboard", "pareto", "verdict",
+            "meta-validation", "funnel", "proof", "cache", "failures", "workers", "settings")  # fmt: skip
 VOID = {"meta", "link", "img", "br", "input", "hr"}
 
 
 def fill(path: Path) -> None:
-    """Write a search of 200 births in four minutes, judged, simplified, through a funnel of two stages, and proven."""
+    """Write a search of 200 births in four minutes, judged, simplified, through a funnel, proven; and a data sheet."""
     with opened(path) as store:
         run(SETTINGS, store, CurvedEvaluator())
         _set_times(store)
@@ -43,6 +44,7 @@ def fill(path: Path) -> None:
         _simplify(store, best)
         store.set_verdict("small", VerdictRow(200, "ahead", best.id, "lion", 8, 0, -0.25, -0.5, 0.25, 0.0625, 4.0))
         _compare(store, best)
+        store.keep_data_sheet(sheet_of_lion())
 
 
 def _set_times(store: Store) -> None:

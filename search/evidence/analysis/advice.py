@@ -7,10 +7,14 @@ from collections.abc import Mapping
 
 from programs.analysis.lion_k import SQUARE
 
+from search.evidence.analysis.cheap_state import FLOAT32, cheap_states
 from search.evidence.analysis.family import found_family
+from search.evidence.analysis.maps import ROOM
 from search.evidence.analysis.properties import all_properties
-from search.evidence.analysis.sheet import Analysis, SheetSection, SheetTable
-from search.evidence.analysis.stability import ROOM, stability
+from search.evidence.analysis.sheet import Analysis
+from search.evidence.analysis.stability import stability
+from search.evidence.analysis.transfer import BATCH, transfer
+from search.store.data_sheets import SheetSection, SheetTable
 
 LEVEL = 0.02  # of the loss: a smaller difference to AdamW is none
 
@@ -22,7 +26,7 @@ def section(analysis: Analysis) -> SheetSection:
         "use it": _when(analysis),
         "begin at": _begin(analysis),
         "batch size": _batch(analysis, known),
-        "memory": _memory(known),
+        "memory": _memory(analysis, known),
         "not when": _not(analysis, known),
     }
     rows = [{"": what, "advice": text} for what, text in lines.items()]
@@ -63,11 +67,25 @@ def _batch(analysis: Analysis, known: Mapping[str, str]) -> str:
         rule = "multiply the learning rate by the root of its factor; far above, the best rate falls again (2405.14578)"
     else:
         rule = "updates depend on the size of gradients in their own way: tune the learning rate anew"
-    return f"looked at with {batch}; for others, {rule}"
+    measured = _measured(analysis)
+    return f"{measured}; in theory, {rule}" if measured else f"looked at with {batch}; for others, in theory, {rule}"
 
 
-def _memory(known: Mapping[str, str]) -> str:
-    return f"{known['state']} of 4 bytes a number in float32; with states in bfloat16, {known['states in bf16']}"
+def _measured(analysis: Analysis) -> str:
+    """Return what the section on transfer has found of batch sizes, nothing if it was not asked for."""
+    found = analysis.known(transfer)
+    axis = None if found is None else found.axis(BATCH)
+    if axis is None or axis.power is None:
+        return ""
+    sizes = f"from {min(axis.curves):g} to {max(axis.curves):g}"
+    if not axis.power.is_sure:
+        return f"{sizes} the best rate was seen to stay about the same"
+    return f"{sizes} the best rate was seen to go as the power {axis.power.exponent:.2f} of the batch size"
+
+
+def _memory(analysis: Analysis, known: Mapping[str, str]) -> str:
+    text = f"{known['state']} of 4 bytes a number in float32; with states in bfloat16, {known['states in bf16']}"
+    return "; ".join([text, *(one.in_words for one in analysis.known(cheap_states) or () if one.form != FLOAT32)])
 
 
 def _not(analysis: Analysis, known: Mapping[str, str]) -> str:

@@ -23,9 +23,10 @@ from programs.layout import Layout
 
 from proxy_tasks import Task, configured_process
 
-from search.evidence.analysis.sheet import Analysis, SheetSection, SheetTable
+from search.evidence.analysis.sheet import Analysis
 from search.evidence.analysis.stability import stability
 from search.evidence.analysis.walk import start, trained, training_losses, walk
+from search.store.data_sheets import SheetSection, SheetTable
 
 NEIGHBOURS = 4  # of the zoo that are shown
 POINTS = 40  # of a training, at which the Lyapunov function is computed

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from programs.analysis.properties import Property, properties
 
-from search.evidence.analysis.sheet import Analysis, SheetSection, SheetTable
+from search.evidence.analysis.sheet import Analysis
 from search.evidence.step_time import step_times
+from search.store.data_sheets import SheetSection, SheetTable
 
 
 def all_properties(analysis: Analysis) -> list[Property]:

@@ -6,13 +6,16 @@ from collections.abc import Callable
 
 from programs.errors import InputError
 
-from search.evidence.analysis import advice, family, properties, stability
-from search.evidence.analysis.sheet import Analysis, SheetSection
+from search.evidence.analysis import advice, cheap_state, family, properties, stability, transfer
+from search.evidence.analysis.sheet import Analysis
+from search.store.data_sheets import SheetSection
 
 SECTIONS: dict[str, Callable[[Analysis], SheetSection]] = {
     "properties": properties.section,
     "family": family.section,
     "stability": stability.section,
+    "transfer": transfer.section,
+    "states": cheap_state.section,
     "advice": advice.section,
 }
 

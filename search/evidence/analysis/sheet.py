@@ -1,10 +1,9 @@
-"""What sections of a data sheet are made of, and what they are about."""
+"""What the sections of a data sheet are about, and what they have found so far."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from programs.analysis.properties import Subject
 from programs.program import Program
@@ -14,32 +13,6 @@ from proxy_tasks import Task
 from search.training.service import TrainingService
 
 Found = TypeVar("Found")
-
-
-class SheetTable(NamedTuple):
-    """Rows, plain and unrounded; columns named in `left` are texts, the others numbers, None where there is none.
-
-    Of three columns, the second may be shown `across`: a column for each of its values, filled from the third.
-    """
-
-    name: str
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Mapping[str, Any]]
-    left: Sequence[str] = ()
-    across: str = ""
-
-
-class SheetSection(NamedTuple):
-    """Sentences, then tables."""
-
-    sentences: Sequence[str]
-    tables: Sequence[SheetTable] = ()
-
-
-def finite(value: float) -> float | None:
-    """Return a number as tables have it, None for what is not finite."""
-    return value if math.isfinite(value) else None
 
 
 class Analysis:
@@ -69,3 +42,7 @@ class Analysis:
             self._found[measure] = measure(self)
         found: Found = self._found[measure]
         return found
+
+    def known(self, measure: Callable[[Analysis], Found]) -> Found | None:
+        """Return what a function has found of this analysis, None if nothing has asked for it."""
+        return self._found.get(measure)

@@ -1,176 +1,70 @@
-"""Stability: the loss over learning rate and decay, where training diverges, and how sharp the result is.
+"""Stability: the loss over learning rate, decay and momentum, where training diverges, and how sharp the result is.
 
-All cells of a map are trained at once, as replicas. A map begins around the program's own constants; where the best
-lies at an edge it grows, and upwards until nothing trains any more. A cell is stable if it gains at least half of what
-the best cell gains on the untrained model. torch's AdamW, as the language has it, gets a map of its own beside.
+torch's AdamW, as the language has it, gets a map of its own beside. A program with a momentum (`momentum_of`) gets maps
+for averages of a quarter and of four times the length, too, without decay, and at its best decay and those beside.
 """
 
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
 from programs import zoo
-from programs.hyperparameters import decay_of, learning_rate_of, scaled, with_decay
+from programs.hyperparameters import decay_of, momentum_of, with_momentum
 from programs.program import Program
 
 from proxy_tasks import configured_process
-from proxy_tasks.trainer import validation_losses
 
-from search.evidence.analysis.sheet import Analysis, SheetSection, SheetTable, finite
+from search.evidence.analysis.maps import DECAYS, OWN_DECAY, StabilityMap, grown
+from search.evidence.analysis.sheet import Analysis
 from search.evidence.analysis.walk import start, trained, training_losses
 from search.settings.baselines import TORCH_ADAMW
-from search.settings.tasks import TaskSeeds
+from search.store.data_sheets import SheetSection, SheetTable, finite
 
-RATES, DECAYS = range(-2, 4), range(-1, 2)  # exponents: half decades of the learning rate, decades of the decay
-LOWEST, HIGHEST, MOST_DECAY = -10, 16, 5
-NO_DECAY = -99  # in place of an exponent
-HALVINGS = 3  # of the half decade in which the edge of divergence lies
-ROOM = 3.0  # from a learning rate to the edge of divergence, where people begin
+LENGTHS = (0.25, 4.0)  # of averages, over their own
 DIRECTIONS = 16  # random perturbations of the result
 PERTURBATIONS = (0.05, 0.2)  # their length over that of the weights at the start
 
 
-class Cell(NamedTuple):
-    """A setting and what came of it: the mean loss over seeds, infinite where a training failed."""
-
-    learning_rate: float
-    weight_decay: float | None
-    loss: float
-    program: Program
-
-
-class StabilityMap(NamedTuple):
-    """All cells of a program, those at the edge of divergence among them, and the loss of the untrained model."""
-
-    name: str
-    cells: list[Cell]
-    untrained: float
-
-    @property
-    def best(self) -> Cell:
-        """The cell of the lowest loss."""
-        return min(self.cells, key=lambda cell: cell.loss)
-
-    def highest_stable(self, decay: float | None) -> float | None:
-        """Return the highest stable learning rate at a decay, None where nothing trains."""
-        most = stable_loss(self.best.loss, self.untrained)
-        rates = (c.learning_rate for c in self.cells if c.weight_decay == decay and c.loss < most)
-        return max(rates, default=None)
-
-    @property
-    def with_room(self) -> Cell:
-        """The cell of the lowest loss among those far below the edge, `ROOM` times at least; the best without any."""
-        edges = {decay: self.highest_stable(decay) or 0.0 for decay in self.decays}
-        cells = (c for c in self.cells if c.learning_rate * ROOM <= edges[c.weight_decay])
-        return min(cells, key=lambda cell: cell.loss, default=self.best)
-
-    @property
-    def decays(self) -> list[float | None]:
-        """The decays of all cells, in order."""
-        return sorted({cell.weight_decay for cell in self.cells}, key=lambda decay: decay or 0.0)
-
-
 class Stability(NamedTuple):
-    """The maps of the program and of AdamW, and how much random perturbations add to their loss, by their length."""
+    """The maps of the program and of AdamW, and how much random perturbations add to their loss, by their length.
+
+    `momenta` are the maps of the program with its own momentum and with others, in order; none without a momentum.
+    """
 
     ours: StabilityMap
     adamw: StabilityMap
     sharpness: dict[str, dict[float, float]]
-
-
-def stable_loss(best: float, untrained: float) -> float:
-    """Return the loss below which a setting is stable."""
-    return min(untrained, (best + untrained) / 2)
+    momenta: dict[float, StabilityMap]
 
 
 def stability(analysis: Analysis) -> Stability:
     """Return the maps, with trainings on all seeds of the analysis."""
-    untrained = _untrained_loss(analysis)
     programs = {analysis.name: analysis.program, f"{TORCH_ADAMW} beside": zoo.load(TORCH_ADAMW)}
-    growing = [_Growing(name, program, untrained) for name, program in programs.items()]
-    while any(one.wanted() for one in growing):
-        _train(analysis, growing, [one.wanted() for one in growing])
-    for _ in range(HALVINGS):
-        _train(analysis, growing, [one.edges() for one in growing])
-    ours, adamw = (StabilityMap(one.name, list(one.cells.values()), untrained) for one in growing)
-    return Stability(ours, adamw, _sharpness(analysis, [ours, adamw]))
+    ours, adamw = grown(analysis, programs)
+    own, others = momentum_of(analysis.program), _other_momenta(analysis.program)
+    named = {f"momentum {value:g}": program for value, program in others.items()}
+    rest = grown(analysis, named, decays=_decays_beside(analysis.program, ours.best.weight_decay))
+    momenta = {} if own is None else {own: ours} | dict(zip(others, rest, strict=True))
+    return Stability(ours, adamw, _sharpness(analysis, [ours, adamw]), dict(sorted(momenta.items())))
 
 
-class _Growing:
-    """A map that grows; cells by the exponents of learning rate and decay."""
-
-    def __init__(self, name: str, program: Program, untrained: float) -> None:
-        self.name = name
-        self._untrained = untrained
-        self.cells: dict[tuple[float, int], Cell] = {}
-        self._program = program
-        self._decay = decay_of(program)
-        self._rates: Sequence[int] = RATES
-        self._decays = [NO_DECAY] if self._decay is None else [NO_DECAY, *DECAYS]
-
-    def program(self, rate: float, decay: int) -> tuple[float, float | None, Program]:
-        """Return the learning rate, the decay, and the program of a cell."""
-        factor = float(f"{10 ** (rate / 2):.6g}")
-        own = learning_rate_of(self._program) or 1.0
-        if self._decay is None:
-            return own * factor, None, scaled(self._program, factor)
-        size = 0.0 if decay == NO_DECAY else float(f"{(self._decay or 0.1) * 10.0**decay:.6g}")
-        return own * factor, size, scaled(with_decay(self._program, size), factor)
-
-    def wanted(self) -> list[tuple[float, int]]:
-        """Return the cells that are wanted next; none when the map is complete."""
-        new = self._missing()
-        if not new:
-            self._grow()
-            new = self._missing()
-        return new
-
-    def _missing(self) -> list[tuple[float, int]]:
-        return [(r, d) for r in self._rates for d in self._decays if (r, d) not in self.cells]
-
-    def _grow(self) -> None:
-        (rate, decay), _ = min(self.cells.items(), key=lambda item: item[1].loss)
-        top, bottom = self._rates[-1], self._rates[0]
-        if any((top, d) in self._stable() for d in self._decays) and top < HIGHEST:
-            self._rates = range(bottom, top + 3)
-        elif (rate == bottom or math.isinf(self.cells[rate, decay].loss)) and bottom > LOWEST:
-            self._rates = range(bottom - 2, top + 1)
-        elif decay == self._decays[-1] != NO_DECAY and decay < MOST_DECAY:
-            self._decays.append(decay + 1)
-
-    def _stable(self) -> set[tuple[float, int]]:
-        most = stable_loss(min(cell.loss for cell in self.cells.values()), self._untrained)
-        return {place for place, cell in self.cells.items() if cell.loss < most}
-
-    def edges(self) -> list[tuple[float, int]]:
-        """Return the cells half way between the highest stable rate of each decay and the next that is not."""
-        found = []
-        for decay in self._decays:
-            stable = max((rate for rate, d in self._stable() if d == decay), default=math.inf)
-            above = [rate for rate, d in self.cells if d == decay and rate > stable]
-            found += [((stable + min(above)) / 2, decay)] if above else []
-        return found
+def _other_momenta(program: Program) -> dict[float, Program]:
+    """Return a program with other momenta: averages of other lengths, 1 / (1 - momentum)."""
+    own = momentum_of(program)
+    if own is None:
+        return {}
+    values = [float(f"{1 - (1 - own) / length:.6g}") for length in LENGTHS]
+    return {value: with_momentum(program, value) for value in values if 0 < value < 1}
 
 
-def _train(analysis: Analysis, maps: Sequence[_Growing], wanted: Sequence[Sequence[tuple[float, int]]]) -> None:
-    """Train cells of all maps at once."""
-    settings = [(one, place, one.program(*place)) for one, of in zip(maps, wanted, strict=True) for place in of]
-    trained = analysis.service.train([p for _, _, (_, _, p) in settings], [TaskSeeds(analysis.task, analysis.seeds)])
-    for (one, place, (rate, decay, program)), (found,) in zip(settings, trained, strict=True):
-        one.cells[place] = Cell(rate, decay, statistics.fmean(found.losses(analysis.seeds)), program)
-
-
-def _untrained_loss(analysis: Analysis) -> float:
-    """Return the loss of the model before training, the mean over seeds."""
-    data, model = analysis.task.load()
-    with configured_process():
-        rows = [model.parameters(model.initial_row(seed)[None]) for seed in analysis.seeds]
-        return statistics.fmean(validation_losses(data, model.validation, row)[0] for row in rows)
+def _decays_beside(program: Program, best: float | None) -> range:
+    """Return the exponents of a decay and of those beside it, over the program's own; of no decay, the first ones."""
+    middle = round(math.log10(best / (decay_of(program) or OWN_DECAY))) if best else DECAYS[0] + 1
+    return range(middle - 1, middle + 2)
 
 
 def _sharpness(analysis: Analysis, maps: Iterable[StabilityMap]) -> dict[str, dict[float, float]]:
@@ -198,7 +92,8 @@ def section(analysis: Analysis) -> SheetSection:
     """Return the section."""
     found = analysis.of(stability)
     sentences = [_best(one) for one in (found.ours, found.adamw)]
-    return SheetSection(sentences, [_map(found.ours), _edges(found), _sharp(found)])
+    sentences += [_best(one) for one in found.momenta.values() if one is not found.ours]
+    return SheetSection(sentences, [_map(found), _edges(found), _sharp(found)])
 
 
 def _best(one: StabilityMap) -> str:
@@ -213,23 +108,26 @@ def _best(one: StabilityMap) -> str:
     )
 
 
-def _map(one: StabilityMap) -> SheetTable:
-    columns = ("learning rate", "decay", "loss")
+def _map(found: Stability) -> SheetTable:
+    columns = ("momentum", "learning rate", "decay", "loss")
     rows = [
-        dict(zip(columns, (cell.learning_rate, cell.weight_decay, finite(cell.loss)), strict=True))
+        dict(zip(columns, (momentum, cell.learning_rate, cell.weight_decay, finite(cell.loss)), strict=True))
+        for momentum, one in (found.momenta.items() or [(None, found.ours)])
         for cell in sorted(one.cells, key=lambda cell: (cell.learning_rate, cell.weight_decay or 0.0))
     ]
-    title = f"loss over learning rate and decay, {one.untrained:.4f} before training; - where training fails"
-    return SheetTable("stability", title, columns, rows, across="decay")
+    title = f"loss over learning rate and decay, {found.ours.untrained:.4f} before training; - where training fails"
+    return SheetTable("stability", title, columns, rows, across="decay", facet="momentum")
 
 
 def _edges(found: Stability) -> SheetTable:
+    columns = ("program", "decay", "highest stable rate")
+    maps = [found.ours, found.adamw, *(one for one in found.momenta.values() if one is not found.ours)]
     rows = [
-        {"program": one.name, "decay": decay, "highest stable rate": one.highest_stable(decay)}
-        for one in (found.ours, found.adamw)
+        dict(zip(columns, (one.name, decay, one.highest_stable(decay)), strict=True))
+        for one in maps
         for decay in one.decays
     ]
-    return SheetTable("edges", "edge of divergence", ("program", "decay", "highest stable rate"), rows, ("program",))
+    return SheetTable("edges", "edge of divergence", columns, rows, ("program",))
 
 
 def _sharp(found: Stability) -> SheetTable:

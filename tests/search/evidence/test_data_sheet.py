@@ -15,7 +15,7 @@ from rich.console import Console
 from programs import InputError, Program, parse, zoo
 from programs.analysis.lion_k import LionK, lion_k
 from programs.analysis.properties import Subject
-from programs.hyperparameters import decay_of, learning_rate_of, with_decay, with_learning_rate
+from programs.hyperparameters import decay_of, learning_rate_of, momentum_of, with_decay, with_learning_rate
 
 from proxy_tasks import Outcome, Replica, configured_process, get_task, train
 from proxy_tasks.outcome import Status
@@ -24,16 +24,18 @@ from proxy_tasks.trainer import validation_losses
 from search.commands import analyze, terminal
 from search.commands.analyze import data_sheet
 from search.commands.output import Form, write
-from search.evidence.analysis import family, properties, stability
+from search.evidence.analysis import family, maps, properties, stability, transfer
 from search.evidence.analysis.advice import section as advice
 from search.evidence.analysis.family import ConstraintRun, constraint_runs
+from search.evidence.analysis.maps import Cell, StabilityMap
 from search.evidence.analysis.sections import SECTIONS, chosen_sections
-from search.evidence.analysis.sheet import Analysis, SheetSection
-from search.evidence.analysis.stability import Cell, Stability, StabilityMap
+from search.evidence.analysis.sheet import Analysis
+from search.evidence.analysis.stability import Stability
 from search.evidence.analysis.walk import start, trained, walk
 from search.results.export import NamedProgram
 from search.settings.settings import Dedup
 from search.store import Store
+from search.store.data_sheets import SheetSection
 from search.training.jobs import FinishedJob, Job
 from search.training.service import TrainingService
 
@@ -46,16 +48,18 @@ LION = with_decay(with_learning_rate(zoo.load("lion"), 0.03), 1.0)
 class Judge(PretendingEvaluator):
     """The loss of a training is what a function says of learning rate and decay; infinite is diverged."""
 
-    def __init__(self, loss: Callable[[float, float], float]) -> None:
+    def __init__(self, loss: Callable[[float, float], float], edge: Callable[[float], float] | None = None) -> None:
         super().__init__()
-        self._loss = loss
+        self._loss, self._edge = loss, edge
 
     def collect(self, timeout: float) -> list[FinishedJob]:
         job: Job = self.jobs.pop()
         return [FinishedJob(job.number, [self._outcome(r.program) for r in job.replicas if isinstance(r, Replica)])]
 
     def _outcome(self, program: Program) -> Outcome:
-        loss = self._loss(learning_rate_of(program) or 0.0, decay_of(program) or 0.0)
+        loss = self._loss(rate := learning_rate_of(program) or 0.0, decay_of(program) or 0.0)
+        if self._edge is not None and rate > self._edge(momentum_of(program) or 0.0):
+            loss = math.inf
         status = Status.DIVERGED if math.isinf(loss) else Status.OK
         return Outcome(status, None if math.isinf(loss) else -loss, [], SHORT.steps, 0.0)
 
@@ -72,10 +76,11 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
-def judged(store: Store, name: str, loss: Callable[[float, float], float]) -> Analysis:
-    return Analysis(
-        name, zoo.load(name), SHORT, (0,), TrainingService(store, Judge(loss), 256, Dedup(fingerprint=False))
-    )
+def judged(
+    store: Store, name: str, loss: Callable[[float, float], float], edge: Callable[[float], float] | None = None
+) -> Analysis:
+    service = TrainingService(store, Judge(loss, edge), 256, Dedup(fingerprint=False))
+    return Analysis(name, zoo.load(name), SHORT, (0,), service)
 
 
 # --- stability -------------------------------------------------------------------------------------------------------
@@ -88,7 +93,7 @@ def test_a_map_grows_to_the_best_and_to_the_edge(store: Store, monkeypatch: pyte
     highest = found.highest_stable(found.best.weight_decay)
     assert highest is not None and 2.0 / 10 ** (1 / 16) < highest <= 2.0
     assert 0.0 in found.decays
-    assert found.with_room.learning_rate * stability.ROOM <= highest and found.with_room.loss < 0.1
+    assert found.with_room.learning_rate * maps.ROOM <= highest and found.with_room.loss < 0.1
 
 
 def test_where_nothing_trains_the_map_ends_and_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,6 +108,29 @@ def test_a_program_without_decay_has_a_map_of_rates_alone(store: Store, monkeypa
     monkeypatch.setattr(stability, "_sharpness", lambda *_: {})
     found = judged(store, "sgd", bowl).of(stability.stability)
     assert found.ours.decays == [None] and len(found.adamw.decays) > 3
+
+
+def test_each_momentum_has_its_own_edge(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which falls as averages get longer; their maps look at the decays beside the best one, and at none."""
+    monkeypatch.setattr(stability, "_sharpness", lambda *_: {})
+    found = judged(store, "lion", bowl, edge=lambda momentum: 10 * (1 - momentum)).of(stability.stability)
+    assert list(found.momenta) == [0.6, 0.9, 0.975] and found.momenta[0.9] is found.ours
+    highest = [one.highest_stable(one.best.weight_decay) for one in found.momenta.values()]
+    assert all(rate is not None for rate in highest)
+    for rate, edge in zip(highest, (2.0, 1.0, 0.25), strict=True):  # a bowl ends at 2
+        assert edge / 1.2 < (rate or 0.0) <= edge
+    assert found.momenta[0.6].decays == [0.0, 0.01, 0.1, 1.0]
+    (table, *_) = stability.section(judged(store, "lion", bowl)).tables
+    shown = list(analyze._shown(table))
+    assert len(shown) == 3 and [one.title.split(":")[0] for one in shown] == [f"momentum {m}" for m in found.momenta]
+
+
+def test_a_program_without_momentum_has_one_map(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stability, "_sharpness", lambda *_: {})
+    analysis = judged(store, "sgd", bowl)
+    assert analysis.of(stability.stability).momenta == {}
+    (shown,) = analyze._shown(stability.section(analysis).tables[0])
+    assert shown.title.startswith("loss over") and "momentum" not in shown.columns
 
 
 def test_sharpness_is_that_of_the_result(store: Store) -> None:
@@ -148,7 +176,7 @@ def runs(store: Store, monkeypatch: pytest.MonkeyPatch, program: Program, decay:
     best = StabilityMap(
         "one", [Cell(0.03, decay, 0.1, with_decay(program, decay) if decay_of(program) else program)], 2.3
     )
-    monkeypatch.setattr(family, "stability", lambda _: Stability(best, best, {}))
+    monkeypatch.setattr(family, "stability", lambda _: Stability(best, best, {}, {}))
     return analysis.of(constraint_runs)
 
 
@@ -188,7 +216,9 @@ def test_the_walk_starts_where_trainings_do() -> None:
 
 
 def test_sections_are_chosen_in_their_order() -> None:
-    assert chosen_sections("all") == list(SECTIONS) == ["properties", "family", "stability", "advice"]
+    assert chosen_sections("all") == list(SECTIONS) == [
+        "properties", "family", "stability", "transfer", "states", "advice",
+    ]  # fmt: skip
     assert chosen_sections("advice, properties") == ["properties", "advice"]
     with pytest.raises(InputError, match="--sections: no section 'plots'; there are properties, family"):
         chosen_sections("family,plots")
@@ -212,7 +242,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SheetSection]:
     with pytest.MonkeyPatch.context() as patch, opened(tmp_path_factory.mktemp("sheet") / "sheet.db") as store:
         patch.setattr(properties, "step_times", lambda _: [0.5])
         for name in ("LOWEST", "HIGHEST", "MOST_DECAY"):
-            patch.setattr(stability, name, 0)
+            patch.setattr(maps, name, 0)
+        patch.setattr(transfer, "GRID", range(-1, 2))
+        patch.setattr(transfer, "MOST", 1)
+        patch.setattr(transfer, "LEAST", -1)
         return data_sheet(NamedProgram("lion", LION), on, 1, list(SECTIONS), store)
 
 
@@ -233,7 +266,8 @@ def test_the_same_as_json(made: dict[str, SheetSection], capsys: pytest.CaptureF
     write(Form.JSON, "analyze", "x.db", analyze._tables(made))
     tables = json.loads(capsys.readouterr().out)["tables"]
     assert list(tables) == [
-        "sentences", "properties", "neighbours", "constraint", "stability", "edges", "sharpness", "advice",
+        "sentences", "properties", "neighbours", "constraint", "stability", "edges", "sharpness", "transfer",
+        "transfer losses", "recommended", "regret", "states", "advice",
     ]  # fmt: skip
     for table in tables.values():
         assert table and len({tuple(row) for row in table}) == 1

@@ -191,6 +191,7 @@ def test_the_views_are_there(store: Store) -> None:
             "v_proof",
             "v_proposals",
             "v_noise",
+            "v_data_sheets",
             "v_searches",
             "v_baselines",
             "v_trainings",
