@@ -18,8 +18,13 @@ from proxy_tasks.references import reference
 
 from tests.support.trainings import train_all, train_each
 
-UNRECORDED = ("stdlib_masked", "stdlib_gru")  # optimizers have not been tuned on these yet
+# Optimizers have not been tuned on these yet.
+UNRECORDED = (
+    "digits_diffusion", "digits_contrastive", "stdlib_masked", "stdlib_gru", "digits_subspace", "digits_diffusion_short",
+    "digits_contrastive_short", "stdlib_masked_short", "stdlib_gru_short", "digits_subspace_short",
+)  # fmt: skip
 RECORDED = [name for name in SUITE if name not in UNRECORDED]
+LIKE_OTHERS = ("digits_finetune", "digits_subspace", "stdlib_gru")  # in a batch; their models have tests of their own
 SIGMAS = 5  # that a training may lie from what is recorded
 FRESH = 2000  # a seed that nothing was tuned or recorded on
 
@@ -98,7 +103,7 @@ def test_tasks_without_references_are_known() -> None:
     assert all(reference(TASKS[name]) is None for name in UNRECORDED)
 
 
-@pytest.mark.parametrize("name", [*RECORDED, *(f"{name}_short" for name in RECORDED)])
+@pytest.mark.parametrize("name", {*SUITE, *(f"{name}_short" for name in SUITE)} - {*UNRECORDED})
 def test_base_tasks_and_their_short_variants_have_references(name: str) -> None:
     known = reference(TASKS[name])
     assert known is not None
@@ -125,7 +130,7 @@ KNOWN = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [name for name in SUITE if name not in ("digits_finetune", "digits_subspace")])
+@pytest.mark.parametrize("name", [name for name in SUITE if name not in LIKE_OTHERS])
 def test_known_optimizers_in_one_batch_equal_one_by_one_on_every_task(name: str) -> None:
     """Beside replicas that diverge at once, later, or are dropped: rows are compacted, and the others feel nothing."""
     task = tiny(name)
