@@ -1,4 +1,4 @@
-"""The SQL views of evidence: verdicts, meta-validation, funnels, proofs, noise, simplification."""
+"""The SQL views of evidence: verdicts, meta-validation, funnels, proofs, noise, proxy tasks, simplification."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from search.store.tables import (
     NoiseRow,
     OpeningRow,
     ProofRow,
+    ProxyMeasurementRow,
     SelectionRow,
     SimplificationRow,
     VerdictRow,
@@ -102,6 +103,14 @@ class ProofEntry(ProofRow):
 @view("v_noise", f"SELECT {columns(NoiseRow, 'n')} FROM task_noise n ORDER BY n.id")
 class NoiseEntry(NoiseRow):
     """How much one training of a task says."""
+
+
+@view("v_proxies", with_search(ProxyMeasurementRow))
+class ProxyEntry(ProxyMeasurementRow):
+    """Programs on tasks, tuned alike on each, from which `optsearch proxies` says what one task tells of another."""
+
+    search: Name
+    """The search that found the programs."""
 
 
 @view(
