@@ -67,7 +67,8 @@ def command(
     if tasks is not None:
         chosen = list({one.name: one for one in map(proxy_task, tasks.split(","))}.values())
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
-            measure_programs(search, chosen, programs, Protocol(trials, TUNING_SEEDS, FRESH_SEEDS), store, workers)
+            protocol = Protocol(trials, TUNING_SEEDS, FRESH_SEEDS)
+            measure_programs(search, chosen, programs, protocol, store, EvaluatorSettings(workers=workers or "auto"))
     with open_results(store) as results:
         rows = results.proxies(search)
     if not rows:
@@ -97,7 +98,12 @@ def _known(target: str, measured: Sequence[MeasuredTask], location: str) -> str:
 
 
 def measure_programs(
-    search: str, tasks: Sequence[ProxyTask], programs: int, protocol: Protocol, location: str, workers: int | None
+    search: str,
+    tasks: Sequence[ProxyTask],
+    programs: int,
+    protocol: Protocol,
+    location: str,
+    evaluator_settings: EvaluatorSettings,
 ) -> None:
     """Measure programs of a search on tasks, one task after another; what the store knows is not trained again.
 
@@ -107,13 +113,12 @@ def measure_programs(
         programs: how many, evenly over the better half of the search.
         protocol: how they are tuned.
         location: of the database.
-        workers: processes that train; None for as many as there is room for.
+        evaluator_settings: where programs are trained.
 
     Raises:
         InputError: there is no such search, or it has too few programs.
         StoreError: the store can no longer be written.
     """
-    evaluator_settings = EvaluatorSettings(workers=workers or "auto")
     with closing(open_store(location)) as store, on_signals(interrupt):
         results = Results(store)
         entrants = _entrants(results, search, programs)

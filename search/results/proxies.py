@@ -86,7 +86,10 @@ def spread(rows: Sequence[LeaderboardEntry], number: int) -> list[LeaderboardEnt
         rows: of the leaderboard, best first.
         number: of programs; fewer if there are no more.
     """
-    distinct = list({structure_hash(row.program): row for row in reversed(rows)}.values())[::-1]
+    first: dict[str, LeaderboardEntry] = {}
+    for row in rows:
+        first.setdefault(structure_hash(row.program), row)
+    distinct = list(first.values())
     better = distinct[: max(number, round(len(distinct) * BETTER_PART))]
     if len(better) <= number:
         return better

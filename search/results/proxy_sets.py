@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from search.results.proxies import LEAST_PROGRAMS, MeasuredTask
-from search.results.rank_correlation import UNKNOWN, Numbers, Pairs, Tau, estimate, pairs_of, ranked
+from search.results.rank_correlation import UNKNOWN, Numbers, Pairs, Tau, estimate, pairs_of, ranked, tau_of
 
 MOST_TASKS = 3  # of a set
 PARTS = 4  # into which programs are dealt
@@ -76,11 +76,12 @@ class _Data(NamedTuple):
 
 
 class _Tried(NamedTuple):
-    """A set of columns, and how well it predicts."""
+    """A set of columns, and how it compares with the target: pair by pair, and its tau."""
 
     columns: tuple[int, ...]
     steps: int
-    tau: Tau
+    pairs: Pairs
+    tau: float
 
 
 def select(tasks: Sequence[MeasuredTask], target: str) -> Selection:
@@ -97,7 +98,7 @@ def select(tasks: Sequence[MeasuredTask], target: str) -> Selection:
         return Selection(target, aim.steps, len(programs), [], [], None, UNKNOWN)
     values = np.stack([standardized(task.fitness(programs)).values for task in proxies], axis=1)
     data = _Data(values, [task.steps for task in proxies], ranked(aim.fitness(programs)))
-    singles, grown = _tried(data)
+    singles, grown = _tried(data, DEALS)
     names = [task.name for task in proxies]
     chosen = _chosen([*singles, *grown])
     return Selection(
@@ -117,7 +118,8 @@ def standardized(fitness: Sequence[float | None]) -> Standard:
         return Standard(0.0, 1.0, np.full(len(fitness), -REACH))
     middle = float(np.median(known))
     deviation = float(np.median(np.abs(known - middle))) * _PER_DEVIATION or float(np.std(known)) or 1.0
-    return Standard(middle, deviation, REACH * np.tanh((ranked(fitness) - middle) / deviation / REACH))
+    with np.errstate(over="ignore"):  # what lies infinitely far out lies at the end
+        return Standard(middle, deviation, REACH * np.tanh((ranked(fitness) - middle) / deviation / REACH))
 
 
 def as_settings(chosen: ProxySet, tasks: Sequence[MeasuredTask]) -> list[dict[str, Any]]:
@@ -158,15 +160,15 @@ def _digits(value: float) -> float:
 # --- which sets ------------------------------------------------------------------------------------------------------
 
 
-def _tried(data: _Data) -> tuple[list[_Tried], list[_Tried]]:
+def _tried(data: _Data, deals: int) -> tuple[list[_Tried], list[_Tried]]:
     """Return all proxies by themselves, best first, and the sets that grow from the best, as long as each is better."""
     every = range(data.values.shape[1])
-    singles = sorted((_try((column,), data) for column in every), key=_best_first)
+    singles = sorted((_try((column,), data, deals) for column in every), key=_best_first)
     grown, last = [], singles[0]
     while len(last.columns) < min(MOST_TASKS, len(every)):
         left = [column for column in every if column not in last.columns]
-        best = min((_try((*last.columns, column), data) for column in left), key=_best_first)
-        if not best.tau.tau > last.tau.tau:
+        best = min((_try((*last.columns, column), data, deals) for column in left), key=_best_first)
+        if not best.tau > last.tau:
             break
         grown.append(best)
         last = best
@@ -174,35 +176,32 @@ def _tried(data: _Data) -> tuple[list[_Tried], list[_Tried]]:
 
 
 def _best_first(one: _Tried) -> tuple[float, int]:
-    return (math.inf if math.isnan(one.tau.tau) else -one.tau.tau), one.steps
+    return (math.inf if math.isnan(one.tau) else -one.tau), one.steps
 
 
 def _chosen(tried: Sequence[_Tried]) -> _Tried:
     """Return the cheapest set within a standard error of the best (Breiman et al., Classification and Regression
     Trees, 1984)."""
     best = min(tried, key=_best_first)
-    enough = best.tau.tau - best.tau.standard_error
-    good = [one for one in tried if one is best or one.tau.tau >= enough]
+    enough = best.tau - estimate(best.pairs).standard_error
+    good = [one for one in tried if one is best or one.tau >= enough]
     return min(good, key=lambda one: (one.steps, *_best_first(one)))
 
 
-def _try(columns: tuple[int, ...], data: _Data) -> _Tried:
+def _try(columns: tuple[int, ...], data: _Data, deals: int) -> _Tried:
     values = data.values[:, columns]
-    steps = sum(data.steps[column] for column in columns)
     if len(columns) == 1:  # there is nothing to fit: all pairs count
-        return _Tried(columns, steps, estimate(pairs_of(values[:, 0], data.target)))
-    return _Tried(columns, steps, estimate(_left_out(data._replace(values=values), _fitted, DEALS)))
-
-
-def _fitted(data: _Data) -> Numbers:
-    return _weights(data.values, data.target)
+        pairs = pairs_of(values[:, 0], data.target)
+    else:
+        pairs = _left_out(data._replace(values=values), lambda rest: _weights(rest.values, rest.target), deals)
+    return _Tried(columns, sum(data.steps[column] for column in columns), pairs, float(tau_of(pairs)[0]))
 
 
 def _judged(data: _Data) -> Tau:
     """Return how well a set that others have chosen predicts programs."""
 
     def learned(rest: _Data) -> Numbers:
-        columns = list(_chosen([one for kind in _tried(rest) for one in kind]).columns)
+        columns = list(_chosen([one for kind in _tried(rest, OUTER_DEALS) for one in kind]).columns)
         weights = np.zeros(rest.values.shape[1])
         weights[columns] = _weights(rest.values[:, columns], rest.target)
         return weights
@@ -242,4 +241,4 @@ def _named(one: _Tried, names: Sequence[str], data: _Data) -> ProxySet:
     weights = _weights(data.values[:, one.columns], data.target) if len(one.columns) > 1 else np.ones(1)
     useful = [(names[c], float(w), data.steps[c]) for c, w in zip(one.columns, weights, strict=True) if w > 0]
     used, shares, steps = zip(*useful, strict=True)
-    return ProxySet(used, shares, sum(steps), one.tau)
+    return ProxySet(used, shares, sum(steps), estimate(one.pairs))

@@ -16,7 +16,7 @@ from proxy_tasks.outcome import CURVE_POINTS, Status
 
 from search.store.encoding import ForeignDataError, from_json
 from search.store.rows import Kind, Row, RowType
-from search.store.tables import ProgramColumns, ProposalRow, SearchRow, TrainingRow
+from search.store.tables import ProgramColumns, ProposalRow, ProxyMeasurementRow, SearchRow, TrainingRow
 from search.store.views import SearchEntry
 
 _TASK_NAME = re.compile(r"[\w.:-]{1,500}")
@@ -68,6 +68,10 @@ RULES: dict[type[Row], tuple[RowRule, ...]] = {
     TrainingRow: (
         RowRule("the fitness of a training", lambda row: (row.fitness is None) is not (row.status == Status.OK)),
         RowRule("the curve of a training", _is_trained_long_enough),
+    ),
+    ProxyMeasurementRow: (
+        RowRule("the steps of a measurement", lambda row: row.steps > 0),
+        RowRule("the factor of a measurement", lambda row: row.learning_rate > 0),
     ),
     ProposalRow: (
         RowRule("the place of a proposal", lambda row: min(row.birth, row.population, row.number) >= 0),
