@@ -55,7 +55,7 @@ def command(
         str | None, typer.Option(metavar="NAME", help="The task to predict: the cheapest set of proxies for it.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(**numeric(limits.WORKERS), help="Processes that train; as many as there is room for.")
+        int | None, typer.Option(**numeric(limits.WORKERS), help="Processes that train; without it, this one does.")
     ] = None,
     store: StoreOption = RESULTS,
     as_json: JsonOption = False,
@@ -68,7 +68,8 @@ def command(
         chosen = list({one.name: one for one in map(proxy_task, tasks.split(","))}.values())
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
             protocol = Protocol(trials, TUNING_SEEDS, FRESH_SEEDS)
-            measure_programs(search, chosen, programs, protocol, store, EvaluatorSettings(workers=workers or "auto"))
+            evaluator = EvaluatorSettings(kind="inline") if workers is None else EvaluatorSettings(workers=workers)
+            measure_programs(search, chosen, programs, protocol, store, evaluator)
     with open_results(store) as results:
         rows = results.proxies(search)
     if not rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from search.evidence.proxy_measurement import Protocol, proxy_task
 from search.results.results import Results
 from search.settings.settings import EvaluatorSettings, Settings
 
-from tests.support.commands import changed, refused, said
+from tests.support.commands import changed, command, refused, said
 from tests.support.searches import filled, opened, rows_of_query
 
 TASKS = ("digits_mlp@4", "digits_mlp@8", "noisy_quadratic@6", "digits_mlp@20")
@@ -53,11 +54,18 @@ def test_programs_are_tuned_alike_and_measured_on_fresh_seeds(store_path: Path) 
     assert best in {row["program_id"] for row in rows}
 
 
-def test_what_is_measured_is_not_trained_again(store_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    measured(store_path, "digits_mlp@4")
-    said_ = capsys.readouterr().out
-    assert "8 programs on digits_mlp@4, 3 trials each: at most 40 trainings" in said_
-    assert "0 trainings in this run" in said_
+def test_the_cost_is_said_and_what_is_measured_is_not_trained_again(store_path: Path, tmp_path: Path) -> None:
+    copy = changed(store_path, tmp_path)
+    line = "proxies small --tasks digits_mlp@4,digits_mlp@9 --programs 3 --trials 2"
+    code, out, _ = command(copy, line)
+    assert code == 0 and "3 programs on digits_mlp@4, digits_mlp@9, 2 trials each: at most" in out
+    most = int(re.findall(r"at most (\d+) trainings", out)[0])
+    assert 0 < int(re.findall(r"(\d+) trainings in this run", out)[0]) <= most
+    assert "what proxies say of digits_mlp@9" in out
+    code, out, _ = command(copy, f"{line} --json")
+    assert code == 0 and {row["seeds"] for row in json.loads(out)["tables"]["measurements"]} == {8}
+    _, out, _ = command(copy, line)
+    assert "0 trainings in this run" in out
 
 
 def test_tables_fit_a_terminal(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
