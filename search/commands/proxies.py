@@ -19,7 +19,7 @@ from search.commands.terminal import console, show_table
 from search.evidence.funnel import Entrant
 from search.evidence.proxy_measurement import Protocol, ProxyTask, measure, proxy_task, refuse_locked_task
 from search.results.proxies import LEAST_PROGRAMS, Correlation, MeasuredTask, correlations, measured_tasks, spread
-from search.results.proxy_sets import Selection, as_settings, select
+from search.results.proxy_sets import ChosenProxies, as_settings, choose_proxies
 from search.results.rank_correlation import Tau
 from search.results.results import Results, open_results
 from search.settings import limits
@@ -62,37 +62,49 @@ def command(
 ) -> None:
     """Say what proxy tasks are worth: how alike they and larger tasks rank programs that are tuned on each."""
     allow_user_modules()
-    if target is not None:
-        refuse_locked_task(target.partition("@")[0])
-    if tasks is not None:
-        chosen = list({one.name: one for one in map(proxy_task, tasks.split(","))}.values())
+    chosen = [] if tasks is None else list({one.name: one for one in map(proxy_task, tasks.split(","))}.values())
+    _check_target(target, [one.name for one in chosen], search, store)
+    if chosen:
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
             protocol = Protocol(trials, TUNING_SEEDS, FRESH_SEEDS)
             evaluator = EvaluatorSettings(kind="inline") if workers is None else EvaluatorSettings(workers=workers)
             measure_programs(search, chosen, programs, protocol, store, evaluator)
     with open_results(store) as results:
         rows = results.proxies(search)
-    if not rows:
-        raise InputError(
-            f"{results.location}: search '{search}' has no measurements on proxy tasks; name tasks to train its"
-            " programs on with --tasks, the proxies and larger ones"
-        )
     measured = measured_tasks(rows)
-    selection = None if target is None else select(measured, _known(target, measured, results.location))
+    choice = None if target is None else choose_proxies(measured, target)
     if as_json:
-        write(Form.JSON, "proxies", store, _tables(rows, measured, selection))
+        write(Form.JSON, "proxies", store, _tables(rows, measured, choice))
     else:
-        _show(measured, selection)
+        _show(measured, choice)
 
 
-def _known(target: str, measured: Sequence[MeasuredTask], location: str) -> str:
-    names = [task.name for task in measured]
-    if target not in names:
+def _check_target(target: str | None, chosen: Sequence[str], search: str, location: str) -> None:
+    """Refuse what there will be nothing to say of, before anything is trained.
+
+    Args:
+        target: the task to predict.
+        chosen: the tasks that are to be measured.
+        search: the name of the search.
+        location: of the database.
+
+    Raises:
+        InputError: the target is locked, or it is not measured and will not be, or nothing is.
+    """
+    if target is not None:
+        refuse_locked_task(target.partition("@")[0])
+    with open_results(location) as results:
+        names = list(dict.fromkeys([*chosen, *(row.task for row in results.proxies(search))]))
+    if not names:
+        raise InputError(
+            f"{location}: search '{search}' has no measurements on proxy tasks; name tasks to train its programs on"
+            " with --tasks, the proxies and larger ones"
+        )
+    if target is not None and target not in names:
         raise InputError(
             f"{location}: --target {target}: nothing was measured there; there are {', '.join(names)}, and --tasks"
             " measures more"
         )
-    return target
 
 
 # --- measuring --------------------------------------------------------------------------------------------------------
@@ -160,16 +172,16 @@ def _say_cost(entrants: Sequence[Entrant], tasks: Sequence[ProxyTask], protocol:
 # --- what is printed -------------------------------------------------------------------------------------------------
 
 
-def _show(measured: Sequence[MeasuredTask], selection: Selection | None) -> None:
+def _show(measured: Sequence[MeasuredTask], choice: ChosenProxies | None) -> None:
     found = correlations(measured)
     if not found:
         names = ", ".join(task.name for task in measured)
         console.print(f"measured so far: {names}; a proxy and a task with more steps are needed to compare them")
     for target in dict.fromkeys(one.target for one in found):
-        if selection is None or target == selection.target:
+        if choice is None or target == choice.target:
             _show_target(target, [one for one in found if one.target == target])
-    if selection is not None:
-        _show_selection(selection, measured)
+    if choice is not None:
+        _show_choice(choice, measured)
 
 
 def _show_target(target: str, found: Sequence[Correlation]) -> None:
@@ -185,28 +197,28 @@ def _show_target(target: str, found: Sequence[Correlation]) -> None:
     )  # fmt: skip
 
 
-def _show_selection(selection: Selection, measured: Sequence[MeasuredTask]) -> None:
-    chosen = selection.chosen
+def _show_choice(choice: ChosenProxies, measured: Sequence[MeasuredTask]) -> None:
+    chosen = choice.chosen
     if chosen is None:
         console.print(
-            f"no set of proxies for {selection.target}: {selection.programs} programs were measured on it and on every"
+            f"no set of proxies for {choice.target}: {choice.programs} programs were measured on it and on every"
             f" task with fewer steps; {LEAST_PROGRAMS} are needed, and a task to predict it from"
         )
         return
     show_table(
-        f"sets of proxies for {selection.target}, judged on programs that weights were not fitted to",
+        f"sets of proxies for {choice.target}, judged on programs that weights were not fitted to",
         ["set", "weights", "steps", "tau", "+-"],
         [
             [" + ".join(one.tasks), " ".join(f"{weight:.2f}" for weight in one.weights), f"{one.steps:,}",
              _signed(one.tau.tau), _plain(one.tau.standard_error)]
-            for one in (*selection.singles, *selection.grown)
+            for one in (*choice.singles, *choice.grown)
         ],
         left=["set", "weights"],
     )  # fmt: skip
     console.print(
         f"the cheapest within a standard error of the best: {' + '.join(chosen.tasks)},"
-        f" {chosen.steps / selection.steps:.0%} of the steps of {selection.target}; a set chosen like this has tau"
-        f" {_signed(selection.judged.tau)} +- {_plain(selection.judged.standard_error)} on programs that had no part in"
+        f" {chosen.steps / choice.steps:.0%} of the steps of {choice.target}; a set chosen like this has tau"
+        f" {_signed(choice.judged.tau)} +- {_plain(choice.judged.standard_error)} on programs that had no part in"
         " the choice. To search on it:\n"
     )
     print(write_yaml({"tasks": as_settings(chosen, measured)}), end="")  # to be copied: not broken to fit the width
@@ -220,23 +232,23 @@ def _plain(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.2f}"
 
 
-def _tables(rows: Sequence[ProxyEntry], measured: Sequence[MeasuredTask], selection: Selection | None) -> list[Table]:
+def _tables(rows: Sequence[ProxyEntry], measured: Sequence[MeasuredTask], choice: ChosenProxies | None) -> list[Table]:
     """Return what was found, and all that it rests on."""
     columns = ("target", "proxy", "programs", "failed", "steps", "share", *Tau._fields)
     found = [one._asdict() | _numbers(one.tau) for one in correlations(measured)]
     tables = [Table("correlations", columns, found)]
-    if selection is not None:
-        tables += _tables_of_selection(selection, measured)
+    if choice is not None:
+        tables += _tables_of_choice(choice, measured)
     return [*tables, table_of("measurements", ProxyEntry, rows)]
 
 
-def _tables_of_selection(selection: Selection, measured: Sequence[MeasuredTask]) -> list[Table]:
+def _tables_of_choice(choice: ChosenProxies, measured: Sequence[MeasuredTask]) -> list[Table]:
     sets = [
-        {"tasks": " + ".join(one.tasks), "steps": one.steps, "chosen": one == selection.chosen, **_numbers(one.tau)}
-        for one in (*selection.singles, *selection.grown)
+        {"tasks": " + ".join(one.tasks), "steps": one.steps, "chosen": one == choice.chosen, **_numbers(one.tau)}
+        for one in (*choice.singles, *choice.grown)
     ]
-    judged = {"target": selection.target, "programs": selection.programs, **_numbers(selection.judged)}
-    chosen = selection.chosen
+    judged = {"target": choice.target, "programs": choice.programs, **_numbers(choice.judged)}
+    chosen = choice.chosen
     weights = [] if chosen is None else [
         {"task": name, "weight": weight} for name, weight in zip(chosen.tasks, chosen.weights, strict=True)
     ]  # fmt: skip
@@ -244,7 +256,7 @@ def _tables_of_selection(selection: Selection, measured: Sequence[MeasuredTask])
     return [
         Table("sets", ("tasks", "steps", "chosen", *Tau._fields), sets),
         Table("weights", ("task", "weight"), weights),
-        Table("selection", ("target", "programs", *Tau._fields, "yaml"), [judged | {"yaml": yaml}]),
+        Table("choice", ("target", "programs", *Tau._fields, "yaml"), [judged | {"yaml": yaml}]),
     ]
 
 

@@ -46,7 +46,7 @@ class ProxySet(NamedTuple):
     tau: Tau
 
 
-class Selection(NamedTuple):
+class ChosenProxies(NamedTuple):
     """The sets that were tried for a target, on how many programs, and the one that was chosen.
 
     `singles` are all proxies by themselves, best first; `grown` the sets that come of adding the task that helps most;
@@ -84,7 +84,7 @@ class _Tried(NamedTuple):
     tau: float
 
 
-def select(tasks: Sequence[MeasuredTask], target: str) -> Selection:
+def choose_proxies(tasks: Sequence[MeasuredTask], target: str) -> ChosenProxies:
     """Return the set of proxies for a target.
 
     Args:
@@ -95,13 +95,13 @@ def select(tasks: Sequence[MeasuredTask], target: str) -> Selection:
     proxies = [task for task in tasks if task.steps < aim.steps]
     programs = sorted(set(aim.by_program).intersection(*(task.by_program for task in proxies)))
     if not proxies or len(programs) < LEAST_PROGRAMS:
-        return Selection(target, aim.steps, len(programs), [], [], None, UNKNOWN)
+        return ChosenProxies(target, aim.steps, len(programs), [], [], None, UNKNOWN)
     values = np.stack([standardized(task.fitness(programs)).values for task in proxies], axis=1)
     data = _Data(values, [task.steps for task in proxies], ranked(aim.fitness(programs)))
     singles, grown = _tried(data, DEALS)
     names = [task.name for task in proxies]
     chosen = _chosen([*singles, *grown])
-    return Selection(
+    return ChosenProxies(
         target, aim.steps, len(programs), [_named(one, names, data) for one in singles],
         [_named(one, names, data) for one in grown], _named(chosen, names, data), _judged(data),
     )  # fmt: skip
@@ -114,7 +114,7 @@ def standardized(fitness: Sequence[float | None]) -> Standard:
     `REACH`), so that no program decides alone, in an order that stays; what failed lies at the lower end.
     """
     known = np.array([one for one in fitness if one is not None])
-    if not len(known):
+    if not len(known):  # all failed
         return Standard(0.0, 1.0, np.full(len(fitness), -REACH))
     middle = float(np.median(known))
     deviation = float(np.median(np.abs(known - middle))) * _PER_DEVIATION or float(np.std(known)) or 1.0
@@ -138,8 +138,8 @@ def as_settings(chosen: ProxySet, tasks: Sequence[MeasuredTask]) -> list[dict[st
     for name, weight, factor in zip(chosen.tasks, chosen.weights, factors, strict=True):
         entries = by_name[name].by_program
         standard = standardized(by_name[name].fitness(list(entries)))
-        anchors = [_digits(-standard.middle), _digits(-standard.middle - standard.deviation / weight)]
-        found.append(_named_task(name) | {"update_scale": _digits(factor / mean), "anchors": anchors})
+        scale = {"update_scale": float(f"{factor / mean:.4g}")}
+        found.append(_named_task(name) | scale | {"anchors": _anchors(-standard.middle, standard.deviation / weight)})
     return found
 
 
@@ -153,8 +153,10 @@ def _best_factor(task: MeasuredTask) -> float:
     return math.exp(math.fsum(math.log(row.learning_rate) for row in task.by_program.values()) / len(task.by_program))
 
 
-def _digits(value: float) -> float:
-    return float(f"{value:.5g}")
+def _anchors(baseline: float, distance: float) -> list[float]:
+    """Return two losses at this distance, with as many decimals as tell it to four digits."""
+    decimals = 3 - math.floor(math.log10(distance))
+    return [round(baseline, decimals), round(baseline - distance, decimals)]
 
 
 # --- which sets ------------------------------------------------------------------------------------------------------
@@ -239,6 +241,7 @@ def _parts(programs: int, deals: int) -> Iterator[Places]:
 def _named(one: _Tried, names: Sequence[str], data: _Data) -> ProxySet:
     """Return a set with its weights on all programs; without what is of no use beside the others."""
     weights = _weights(data.values[:, one.columns], data.target) if len(one.columns) > 1 else np.ones(1)
-    useful = [(names[c], float(w), data.steps[c]) for c, w in zip(one.columns, weights, strict=True) if w > 0]
-    used, shares, steps = zip(*useful, strict=True)
-    return ProxySet(used, shares, sum(steps), estimate(one.pairs))
+    used = [(c, float(weight)) for c, weight in zip(one.columns, weights, strict=True) if weight > 0]
+    used = used or [(c, 1 / len(one.columns)) for c in one.columns]  # none is of use: all alike
+    tasks, shares = tuple(names[c] for c, _ in used), tuple(weight for _, weight in used)
+    return ProxySet(tasks, shares, sum(data.steps[c] for c, _ in used), estimate(one.pairs))

@@ -83,7 +83,7 @@ def test_the_set_can_be_searched_on(store_path: Path) -> None:
     tasks = yaml.safe_load(out[out.index("tasks:") :])["tasks"]
     Settings.model_validate({"name": "next", "budget": {"programs": 9}, "tasks": tasks})
     found = tables(store_path, "--target digits_mlp@20")
-    assert yaml.safe_load(found["selection"][0]["yaml"])["tasks"] == tasks
+    assert yaml.safe_load(found["choice"][0]["yaml"])["tasks"] == tasks
     (chosen,) = [one for one in found["sets"] if one["chosen"]]
     assert len(tasks) == len(found["weights"]) == len(chosen["tasks"].split(" + "))
     assert sum(one["weight"] for one in found["weights"]) == pytest.approx(1)
@@ -119,6 +119,7 @@ def test_another_way_to_tune_replaces_what_cannot_be_compared(store_path: Path, 
         ("small --tasks digits_mlp@0", "expected NAME@STEPS with 1 to 10000000 steps, such as digits_mlp@500"),
         ("small --tasks digits", "unknown task 'digits'"),
         ("small --target digits_cnn", "--target digits_cnn: nothing was measured there; there are digits_mlp@4"),
+        ("small --tasks digits_mlp@3 --target digits_mlp", "--target digits_mlp: nothing was measured there"),
         ("smal", "no search 'smal'; there are: small"),
         ("smal --tasks digits_mlp@4", "no search 'smal'; there are: small"),
     ],

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
 from search.results.proxies import MeasuredTask, correlations, measured_tasks, spread
-from search.results.proxy_sets import as_settings, select, standardized
+from search.results.proxy_sets import as_settings, choose_proxies, standardized
 from search.results.results import Results
 from search.settings.settings import Settings
 from search.settings.tasks import Anchors
@@ -71,7 +71,7 @@ def test_tasks_that_complement_each_other_are_found_with_their_weights() -> None
     first, second = drawn(1), drawn(2)
     tasks = [task("first", 10, first), task("second", 10, 5 * second - 7), task("noise", 5, drawn(3)),
              task("aim", 40, 0.7 * first + 0.3 * second)]  # fmt: skip
-    found = select(tasks, "aim")
+    found = choose_proxies(tasks, "aim")
     assert found.chosen is not None and found.programs == 40
     assert found.chosen.tasks == ("first", "second") and found.chosen.steps == 20
     assert found.chosen.weights == pytest.approx((0.7, 0.3), abs=0.05)
@@ -82,7 +82,7 @@ def test_tasks_that_complement_each_other_are_found_with_their_weights() -> None
 def test_of_sets_that_are_as_good_the_cheapest_is_chosen() -> None:
     aim = drawn(0)
     tasks = [task("dear", 30, aim + 0.30 * drawn(1)), task("cheap", 10, aim + 0.31 * drawn(2)), task("aim", 40, aim)]
-    chosen = select(tasks, "aim").chosen
+    chosen = choose_proxies(tasks, "aim").chosen
     assert chosen is not None and chosen.tasks == ("cheap",) and chosen.weights == (1.0,)
 
 
@@ -91,7 +91,7 @@ def test_what_says_nothing_is_not_believed() -> None:
     judged, looks = [], []
     for seed in range(10, 16):
         noise = [task(f"noise{n}", 10, drawn(100 * seed + n, 16)) for n in range(4)]
-        found = select([*noise, task("aim", 40, drawn(100 * seed + 99, 16))], "aim")
+        found = choose_proxies([*noise, task("aim", 40, drawn(100 * seed + 99, 16))], "aim")
         judged.append(found.judged.tau)
         looks.append(max(one.tau.tau for one in (*found.singles, *found.grown)))
     assert np.mean(looks) > 0.15 > np.mean(judged) + 0.05
@@ -100,14 +100,14 @@ def test_what_says_nothing_is_not_believed() -> None:
 def test_a_proxy_that_is_wrong_throughout_gets_no_weight() -> None:
     aim = drawn(0)
     tasks = [task("wrong", 5, -aim + 0.5 * drawn(1)), task("weak", 10, aim + 2 * drawn(2)), task("aim", 40, aim)]
-    chosen = select(tasks, "aim").chosen
+    chosen = choose_proxies(tasks, "aim").chosen
     assert chosen is not None and chosen.tasks == ("weak",)
 
 
 def test_without_programs_or_proxies_there_is_no_set() -> None:
     tasks = [task("proxy", 10, drawn(1, 7)), task("aim", 40, drawn(2, 7))]
-    assert select(tasks, "aim").chosen is None and select(tasks, "aim").programs == 7
-    assert select(tasks, "proxy").chosen is None
+    assert choose_proxies(tasks, "aim").chosen is None and choose_proxies(tasks, "aim").programs == 7
+    assert choose_proxies(tasks, "proxy").chosen is None
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), min_size=1, max_size=20))
@@ -124,7 +124,7 @@ def test_the_settings_score_programs_as_the_set_does() -> None:
     first, second = drawn(1), 5 * drawn(2) - 7
     tasks = [task("digits_mlp@30", 30, first, 4.0), task("digits_mlp_short", 75, second, 0.25),
              task("aim", 300, 0.7 * first + 0.3 * (second + 7) / 5)]  # fmt: skip
-    chosen = select(tasks, "aim").chosen
+    chosen = choose_proxies(tasks, "aim").chosen
     assert chosen is not None and chosen.tasks == ("digits_mlp@30", "digits_mlp_short")
     written = as_settings(chosen, tasks)
     assert [(one["name"], one.get("steps"), one["update_scale"]) for one in written] == [
@@ -139,7 +139,7 @@ def test_the_settings_score_programs_as_the_set_does() -> None:
 
 def test_one_task_needs_no_anchors() -> None:
     tasks = [task("digits_mlp_short", 75, drawn(0)), task("aim", 300, drawn(0))]
-    chosen = select(tasks, "aim").chosen
+    chosen = choose_proxies(tasks, "aim").chosen
     assert chosen is not None and as_settings(chosen, tasks) == [{"name": "digits_mlp_short"}]
 
 
