@@ -35,11 +35,11 @@ from search.errors import RunError
 
 # In the order of the help.
 COMMANDS = (
-    "init", "run", "compare", "select", "prove", "status", "leaderboard", "report", "dashboard", "failures", "show",
-    "lineage", "eval", "refine", "analyze", "verify", "export", "simplify", "check", "tasks", "zoo",
+    "init", "run", "compare", "select", "prove", "proxies", "status", "leaderboard", "report", "dashboard",
+    "failures", "show", "lineage", "eval", "refine", "analyze", "verify", "export", "simplify", "check", "tasks", "zoo",
 )  # fmt: skip
 
-TRAINERS = ("run", "compare", "select", "prove", "eval", "refine", "analyze", "verify", "simplify", "export")
+TRAINERS = ("run", "compare", "select", "prove", "proxies", "eval", "refine", "analyze", "verify", "simplify", "export")
 """Those that need PyTorch, and so say at once that they are loading it."""
 
 # Recent versions of Typer carry a copy of click, older ones use click itself: the base of its errors is right in both.

@@ -85,9 +85,11 @@ def run_stage(
     """
     competitors = [*(BASELINES[name] for name in baselines), *(competitor(e.name, e.program) for e in entrants)]
     columns = []
-    for place, choice in enumerate(stage.tasks):
+    for choice in stage.tasks:
         say(f"stage {number}: {len(competitors)} competitors, {stage.trials} trials each on {choice.name}")
-        columns.append(_on_task(number, stage, place, competitors, service))
+        tuning = TaskSeeds(choice.task, stage_tuning_seeds(number, choice.seeds))
+        deciding = TaskSeeds(choice.task, stage_fresh_seeds(number, stage.fresh_seeds))
+        columns.append(tuned_then_fresh(competitors, tuning, deciding, stage.trials, service))
     of_each = [list(tasks) for tasks in zip(*columns, strict=True)]
     known = [
         StageResult(name, None, tasks, name, [None] * len(tasks), None, None, False)
@@ -117,15 +119,21 @@ def _distinct(results: Iterable[StageResult]) -> list[StageResult]:
     return distinct
 
 
-def _on_task(
-    number: int, stage: Stage, place: int, competitors: Sequence[Competitor], service: TrainingService
+def tuned_then_fresh(
+    competitors: Sequence[Competitor], tuning: TaskSeeds, deciding: TaskSeeds, trials: int, service: TrainingService
 ) -> list[StageOnTask]:
-    choice = stage.tasks[place]
-    tuning = TaskSeeds(choice.task, stage_tuning_seeds(number, choice.seeds))
-    deciding = TaskSeeds(choice.task, stage_fresh_seeds(number, stage.fresh_seeds))
-    tuned = tune(competitors, service, [tuning], trials=stage.trials)
+    """Tune all with the same trials, train the tuned on fresh seeds, and return what came of it.
+
+    Args:
+        competitors: what is tuned.
+        tuning: the task with the seeds to tune on.
+        deciding: the same task with the fresh seeds.
+        trials: for each competitor.
+        service: that trains.
+    """
+    tuned = tune(competitors, service, [tuning], trials=trials)
     trained = [found for (found,) in service.train([one.program for one in tuned], [deciding])]
-    return [StageOnTask(choice.task.fingerprint, one, fresh) for one, fresh in zip(tuned, trained, strict=True)]
+    return [StageOnTask(tuning.task.fingerprint, one, fresh) for one, fresh in zip(tuned, trained, strict=True)]
 
 
 def _result(entrant: Entrant, tasks: list[StageOnTask], baselines: Sequence[StageResult], examined: int) -> StageResult:

@@ -29,6 +29,7 @@ from search.report.pareto import pareto
 from search.report.program import program
 from search.report.progress import best_over_births
 from search.report.proof import proof
+from search.report.proxies import proxies
 from search.report.section import Figure, Section
 from search.report.settings import settings_and_versions
 from search.report.source import ReportedSearch
@@ -42,7 +43,7 @@ from search.store.encoding import to_json
 # The sections by the question that they answer: the menu of the page, and the order of its sections.
 GROUPS = {
     "What was found": ("progress", "curves", "program", "family", "data-sheet", "leaderboard", "pareto"),
-    "Does it hold": ("verdict", "meta-validation", "funnel", "proof"),
+    "Does it hold": ("verdict", "meta-validation", "funnel", "proof", "proxies"),
     "How it went": ("cache", "failures", "workers", "settings"),
 }
 LONGEST_TEXT = 5000  # characters of a sentence or a line
@@ -70,7 +71,7 @@ def page_of(source: ReportedSearch) -> Page:
     sections = [
         best_over_births(source, winner), program(source, winner), family(source, winner), data_sheet(source),
         leaderboard(source), pareto(source), loss_curves(source, winner), verdict(source), meta_validation(source),
-        funnel(source), proof(source), answers(source), failures(source), workers(source),
+        funnel(source), proof(source), *proxies(source), answers(source), failures(source), workers(source),
         settings_and_versions(source),
     ]  # fmt: skip
     summary = summary_of(source, winner)
@@ -89,7 +90,8 @@ def html_of(page: Page, reload_after: float | None = None) -> str:
     }
     by_name = {section.name: section for section in page.sections}
     return _environment().get_template("report.html").render(
-        page=page, groups={title: [by_name[name] for name in names] for title, names in GROUPS.items()},
+        page=page,
+        groups={title: [by_name[name] for name in names if name in by_name] for title, names in GROUPS.items()},
         figures=_as_script_data(figures), plotly=Markup(_plotly()),  # noqa: S704 - letters and digits
         nonce=secrets.token_urlsafe(16), reload_after=reload_after,
     )  # fmt: skip

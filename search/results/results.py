@@ -41,6 +41,7 @@ from search.store.evidence_views import (
     NoiseEntry,
     OpeningEntry,
     ProofEntry,
+    ProxyEntry,
     SimplificationEntry,
     VerdictEntry,
 )
@@ -446,6 +447,10 @@ class Results:
     def noise(self) -> list[NoiseEntry]:
         """Return how much one training of a task says, where it was measured."""
         return self.store.select(NoiseEntry)
+
+    def proxies(self, search: str | None = None) -> list[ProxyEntry]:
+        """Return how programs fared on proxy tasks, tuned alike on each, as `optsearch proxies` has measured it."""
+        return self._of_search(ProxyEntry, search)
 
     # --- in a notebook -----------------------------------------------------------------------------------------------
 

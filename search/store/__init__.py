@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ProgramRow,
         ProofRow,
         ProposalRow,
+        ProxyMeasurementRow,
         SelectionRow,
         VerdictRow,
     )
@@ -35,6 +36,7 @@ __all__ = [
     "ProgramRow",
     "ProofRow",
     "ProposalRow",
+    "ProxyMeasurementRow",
     "SelectionRow",
     "Store",
     "StoreError",
@@ -52,6 +54,7 @@ __getattr__ = names_of(__name__, {
     "ProgramRow": "search.store.tables",
     "ProofRow": "search.store.tables",
     "ProposalRow": "search.store.tables",
+    "ProxyMeasurementRow": "search.store.tables",
     "SelectionRow": "search.store.tables",
     "Store": "search.store.store",
     "StoreError": "search.store.errors",

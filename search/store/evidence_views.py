@@ -1,4 +1,4 @@
-"""The SQL views of evidence: verdicts, meta-validation, funnels, proofs, noise, simplification."""
+"""The SQL views of evidence: verdicts, meta-validation, funnels, proofs, noise, proxy tasks, simplification."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from search.store.tables import (
     NoiseRow,
     OpeningRow,
     ProofRow,
+    ProxyMeasurementRow,
     SelectionRow,
     SimplificationRow,
     VerdictRow,
@@ -108,6 +109,14 @@ class NoiseEntry(NoiseRow):
 @view("v_data_sheets", f"SELECT {columns(DataSheetRow, 'd')} FROM data_sheet d ORDER BY d.id DESC")
 class DataSheetEntry(DataSheetRow):
     """Data sheets of optimizers, the last first, with their sections as JSON."""
+
+
+@view("v_proxies", with_search(ProxyMeasurementRow))
+class ProxyEntry(ProxyMeasurementRow):
+    """Programs on tasks, tuned alike on each, from which `optsearch proxies` says what one task tells of another."""
+
+    search: Name
+    """The search that found the programs."""
 
 
 @view(

@@ -230,6 +230,38 @@ class ProposalRow(Row):
     """Why it is not used."""
 
 
+@table("proxy_measurement", UniqueConstraint("program_id", "task_fingerprint"), of="search", created=True)
+class ProxyMeasurementRow(Row):
+    """A program of a search on a task, tuned there as all others are: what the task says of programs."""
+
+    program_id: ProgramId
+    """The ID of the program."""
+    task: TaskName
+    """The task; NAME@STEPS where it is trained for another number of steps than its own."""
+    task_fingerprint: Digest
+    """The task with its data and settings."""
+    steps: int
+    """The steps of one training."""
+    trials: int
+    """The number of tuning trials."""
+    tuning_seeds: int
+    """The number of seeds that programs are tuned on."""
+    seeds: int
+    """The number of fresh seeds."""
+    seeds_failed: int
+    """The number of fresh seeds on which training failed."""
+    fitness: float | None
+    """The mean fitness on fresh seeds; none where training failed on any."""
+    standard_error: float | None
+    """The standard error of the mean."""
+    learning_rate: float
+    """The factor on the update as tuned."""
+    weight_decay: float
+    """The weight decay as tuned."""
+    genome: str
+    """The program as tuned."""
+
+
 @table("funnel_settings", UniqueConstraint("name"), created=True)
 class FunnelRow(Row):
     """A funnel that has been begun."""

@@ -17,7 +17,7 @@ from proxy_tasks.outcome import CURVE_POINTS, Status
 from search.store.data_sheets import are_sections
 from search.store.encoding import ForeignDataError, from_json
 from search.store.rows import Kind, Row, RowType
-from search.store.tables import DataSheetRow, ProgramColumns, ProposalRow, SearchRow, TrainingRow
+from search.store.tables import DataSheetRow, ProgramColumns, ProposalRow, ProxyMeasurementRow, SearchRow, TrainingRow
 from search.store.views import SearchEntry
 
 _TASK_NAME = re.compile(r"[\w.:-]{1,500}")
@@ -78,6 +78,10 @@ RULES: dict[type[Row], tuple[RowRule, ...]] = {
             "the gradient norms of a training",
             lambda row: row.gradient_norms is None or _are_norms(row.gradient_norms, row.steps),
         ),
+    ),
+    ProxyMeasurementRow: (
+        RowRule("the steps of a measurement", lambda row: row.steps > 0),
+        RowRule("the factor of a measurement", lambda row: row.learning_rate > 0),
     ),
     ProposalRow: (
         RowRule("the place of a proposal", lambda row: min(row.birth, row.population, row.number) >= 0),

@@ -13,8 +13,9 @@ from sqlalchemy import text
 from programs.liveness import live_program
 
 from search.results.results import Results
-from search.store import NoiseRow, ProofRow, SelectionRow, Store
+from search.store import NoiseRow, ProofRow, ProxyMeasurementRow, SelectionRow, Store
 from search.store.proofs import finish_proof, open_locked, set_noise
+from search.store.proxies import set_proxy_measurements
 from search.store.tables import SimplificationRow, VerdictRow
 from search.store.views import LeaderboardEntry
 
@@ -31,11 +32,15 @@ SETTINGS = settings_of(
 )
 SECTIONS = ("progress", "curves", "program", "family", "data-sheet", "leaderboard", "pareto", "verdict",
             "meta-validation", "funnel", "proof", "cache", "failures", "workers", "settings")  # fmt: skip
+WITH_PROXIES = (*SECTIONS[: SECTIONS.index("cache")], "proxies", *SECTIONS[SECTIONS.index("cache") :])
+"""Where `optsearch proxies` has measured programs: the only section that is not always there."""
 VOID = {"meta", "link", "img", "br", "input", "hr"}
 
 
 def fill(path: Path) -> None:
-    """Write a search of 200 births in four minutes, judged, simplified, through a funnel, proven; and a data sheet."""
+    """Write a search of 200 births in four minutes, judged, simplified, through a funnel, proven, and measured as proxies.
+
+    And a data sheet."""
     with opened(path) as store:
         run(SETTINGS, store, CurvedEvaluator())
         _set_times(store)
@@ -45,6 +50,7 @@ def fill(path: Path) -> None:
         store.set_verdict("small", VerdictRow(200, "ahead", best.id, "lion", 8, 0, -0.25, -0.5, 0.25, 0.0625, 4.0))
         _compare(store, best)
         store.keep_data_sheet(sheet_of_lion())
+        _measure(store)
 
 
 def _set_times(store: Store) -> None:
@@ -97,6 +103,24 @@ def _compare(store: Store, best: LeaderboardEntry) -> None:
     store.set_selection([replace(one, stage=2, task="digits_cnn", task_fingerprint="e", z=2.5)])
     finish_proof(store, open_locked(store, best.id, best.dataflow_hash, "final", 9000, {}), rows)
     set_noise(store, [NoiseRow("digits_mlp", "f", "k", genome, 8, 0, -0.1, 0.004)])
+
+
+def _measure(store: Store) -> None:
+    """Let a task with half the steps order six programs as the large one does but for one, and the smallest fail."""
+    found = store.find_search("small")
+    assert found is not None
+    ids = [row.id for row in Results(store).leaderboard("small", 6, pareto=False)]
+    orders = {"digits_mlp@10": (10, [1, 2, 3, 4, 6, 5]), "digits_mlp@20": (20, [1, 2, 3, 4, 5, 6]),
+              "digits_mlp@5": (5, [None] * 6)}  # fmt: skip
+    for task, (steps, places) in orders.items():
+        set_proxy_measurements(store, found.id, [
+            ProxyMeasurementRow(
+                program_id=program_id, task=task, task_fingerprint=task, steps=steps, trials=28, tuning_seeds=3,
+                seeds=8, seeds_failed=0 if place else 8, fitness=place and -0.1 * place, standard_error=place and 0.01,
+                learning_rate=1.0, weight_decay=0.0, genome="update = g * lr",
+            )
+            for program_id, place in zip(ids, places, strict=True)
+        ])  # fmt: skip
 
 
 class ParsedPage(HTMLParser):

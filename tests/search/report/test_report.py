@@ -30,7 +30,7 @@ from search.results.results import open_results
 from search.settings.baselines import BASELINES
 from search.store.rows import VIEWS
 
-from tests.support.pages import SECTIONS, ParsedPage, fill
+from tests.support.pages import SECTIONS, WITH_PROXIES, ParsedPage, fill
 from tests.support.patience import OPTSEARCH, Command
 from tests.support.searches import CurvedEvaluator, opened, rows_of_query, run, settings_of
 
@@ -89,9 +89,9 @@ def command(folder: Path, *words: str) -> tuple[int, str, str]:
 
 
 def test_every_section_is_there_and_linked(page: ParsedPage) -> None:
-    assert set(page.sections) == {"summary", *SECTIONS}
+    assert set(page.sections) == {"summary", *WITH_PROXIES}
     links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
-    assert sorted(links, key=str) == sorted(f"#{name}" for name in SECTIONS)
+    assert sorted(links, key=str) == sorted(f"#{name}" for name in WITH_PROXIES)
     plots = [attributes["id"] for tag, attributes in page.tags if attributes.get("class") == "plot"]
     assert sorted(map(str, plots)) == sorted(f"plot-{name}" for name in page.figures)
     names = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
@@ -129,6 +129,10 @@ def test_every_section_is_there_and_linked(page: ParsedPage) -> None:
                             " program is as good: no sign of overfitting."),
         ("funnel", "1 of 2 programs passed stage 1, over 1 task."),
         ("proof", "Over all tasks it beats 1 of 2 baselines beyond chance (p < 0.05); not shown to beat: lion."),
+        ("proxies", "6 programs from the better half of this search, each tuned with 28 trials on each task and then"
+                    " trained on 8 fresh seeds."),
+        ("proxies", "The order of programs on digits_mlp@10, with 50.0% of the steps, is nearest to that on"
+                    " digits_mlp@20: tau = 0.87."),
         ("cache", "Of 200 births 31.5% were trained; 33.5% were known by their dataflow hash, 6.0% by what they do to"
                   " weights, 10.5% were twins of programs in training, and 18.5% cannot learn and were rejected. Of all"
                   " statements 27% had no effect, 35% at the end."),
@@ -160,6 +164,17 @@ def test_figures_agree_with_the_views(path: Path, page: ParsedPage) -> None:
     (row,) = asked(path, """SELECT curve FROM v_trainings t JOIN v_leaderboard l ON l.key = t.key
                             WHERE l.id = 78 AND task = 'digits_mlp' AND seed = 0""")  # fmt: skip
     assert curve["y"] == pytest.approx(json.loads(row["curve"]), rel=1e-5) and curve["x"] == list(range(1, 21))
+
+
+def test_proxies_are_compared_with_every_larger_task(page: ParsedPage) -> None:
+    """Of 15 pairs of programs one is the other way round; where all failed there is no order, and no point."""
+    heading, *rows = page.tables["table-proxies-table"]
+    assert heading[:3] == ["target", "proxy", "tau"] and [row[:3] for row in rows] == [
+        ["digits_mlp@10", "digits_mlp@5", "–"], ["digits_mlp@20", "digits_mlp@10", "+0.87"],
+        ["digits_mlp@20", "digits_mlp@5", "–"],
+    ]  # fmt: skip
+    (trace,) = page.figures["tau-of-proxies"]["data"]
+    assert trace["x"] == ["digits_mlp@10"] and trace["y"] == [pytest.approx(13 / 15, rel=1e-5)]
 
 
 def test_workers_that_train_are_those_that_the_trainings_took(page: ParsedPage) -> None:
@@ -413,8 +428,9 @@ def test_a_search_in_which_everything_failed(path: Path, tmp_path: Path) -> None
 
 
 def test_without_funnel_and_proof_nothing_is_confirmed(path: Path, tmp_path: Path) -> None:
-    tables = ("proof", "opening", "selection", "simplification", "task_noise", "verdict")
+    tables = ("proof", "opening", "selection", "simplification", "task_noise", "verdict", "proxy_measurement")
     page = made(changed(path, tmp_path, *(f"DELETE FROM {table}" for table in tables)))
+    assert set(page.sections) == {"summary", *SECTIONS}
     assert "Neither a funnel nor the locked tasks have confirmed this yet" in page.sections["summary"]
     assert "because it has the highest fitness in the search" in page.sections["program"]
     assert "It is not simplified yet: `optsearch simplify 78`" in page.sections["program"]
@@ -451,6 +467,7 @@ def hostile(path: Path, tmp_path_factory: pytest.TempPathFactory) -> ParsedPage:
         "UPDATE program SET reason = :text WHERE status <> 'ok'",
         "UPDATE selection SET competitor = :text || id, task = :text, baseline = :text, funnel = :text",
         "UPDATE proof SET competitor = :text || competitor, task = :text || task",
+        "UPDATE proxy_measurement SET task = :text || task",
         "UPDATE task_noise SET task = :text || id", "UPDATE opening SET opened = :text",
         "UPDATE data_sheet SET program = :text, task = :text, sections = replace(sections, 'batch size', :quoted)",
         "UPDATE training SET task = :text, reason = :text, device = :text, host = :text",
@@ -462,7 +479,8 @@ def hostile(path: Path, tmp_path_factory: pytest.TempPathFactory) -> ParsedPage:
 def test_hostile_text_is_shown_and_nothing_else(page: ParsedPage, hostile: ParsedPage) -> None:
     """The same elements as on a page without it, none of them made by text."""
     for name in (
-        "curves", "family", "data-sheet", "leaderboard", "funnel", "proof", "failures", "workers", "settings",
+        "curves", "family", "data-sheet", "leaderboard", "funnel", "proof", "proxies", "failures",
+        "workers", "settings",
     ):  # fmt: skip
         assert "<script>alert(1)" in hostile.sections[name] and "{{7*7}}" in hostile.sections[name], name
     kinds = {tag for tag, _ in hostile.tags}

@@ -190,6 +190,7 @@ def test_the_views_are_there(store: Store) -> None:
             "v_lineage",
             "v_proof",
             "v_proposals",
+            "v_proxies",
             "v_noise",
             "v_data_sheets",
             "v_searches",
