@@ -127,8 +127,8 @@ class TaskChoice(Immutable):
     decay: Share | None = None
     """Share of the steps over which `schedule: wsd` falls; 0.2 if not given."""
     average: Annotated[Share, Field(lt=1)] | None = None
-    """Validate a moving average of the weights, such as 0.99, in which each step's are so many times as heavy as the
-    next; it starts when the warm-up ends. 0 validates the last weights, as without it."""
+    """Validate the moving average of the weights with this coefficient, such as 0.99, instead of the last weights. It
+    begins when the warm-up ends, and is corrected for that; 0 is none."""
     fitness: Fitness | None = None
     """What decides instead of the task's own, as a rule `loss`: with `accuracy` fitness is minus the validation error
     rate."""
