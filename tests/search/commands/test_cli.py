@@ -59,8 +59,7 @@ def test_run_takes_another_store(
 
 
 @pytest.mark.parametrize(
-    ("options", "problem"),
-    [("--port 8001", "--live"), ("--live --store sqlite://", "no other process can read it; name a file")],
+    ("options", "problem"), [("--port 8001", "--live"), ("--live --store sqlite://", "no other process can read it")]
 )
 def test_a_live_report_that_nobody_could_see_is_refused(
     options: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
