@@ -87,8 +87,8 @@ def transfer(analysis: Analysis) -> Transfer:
     found, left_out = axes(analysis.task)
     seeds = tuning_seeds(max(SEEDS, len(analysis.seeds)))
     grids = [_Grid(axis.name, value, TaskSeeds(task, seeds)) for axis in found for value, task in axis.tasks.items()]
-    while any(grid.wanted for grid in grids):
-        for grid in grids:
+    while unfinished := [grid for grid in grids if grid.wanted]:
+        for grid in unfinished:
             grid.train(analysis, start)
     own = {BATCH: analysis.task.batch_size, LENGTH: analysis.task.steps}
     scalings = []
