@@ -154,8 +154,8 @@ def _best_factor(task: MeasuredTask) -> float:
 
 
 def _anchors(baseline: float, distance: float) -> list[float]:
-    """Return two losses at this distance, with as many decimals as tell it to four digits."""
-    decimals = 3 - math.floor(math.log10(distance))
+    """Return two losses at this distance, with as many decimals as tell it to five digits."""
+    decimals = 4 - math.floor(math.log10(distance))
     return [round(baseline, decimals), round(baseline - distance, decimals)]
 
 
