@@ -74,7 +74,7 @@ _SUITE = (
             "digits_lora", "transfer_digits", "lora", model_args=args(hidden=(64, 64), rank=4), steps=200,
             batch_size=64,
         ),
-        args(hidden=(400, 400), rank=8),
+        args(hidden=(250, 250), rank=12),
     ),
     (
         Task(

@@ -85,5 +85,10 @@ def _write(file: Path, weights: Tensor) -> None:
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile(dir=file.parent, delete=False) as opened:
-            opened.write(values + sha256(values).digest())
-        os.replace(opened.name, file)  # noqa: PTH105 - of a name
+            part = Path(opened.name)
+            try:
+                opened.write(values + sha256(values).digest())
+                opened.flush()
+                part.replace(file)
+            finally:
+                part.unlink(missing_ok=True)

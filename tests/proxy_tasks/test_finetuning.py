@@ -116,6 +116,7 @@ def test_a_writer_that_dies_leaves_no_half_file(folder: Path, data: Dataset, mon
     times = counted(monkeypatch)
     pretrained("mlp", BUILD, data)
     assert len(times) == 1, "what was not yet in place is not taken for weights"
+    assert len(list(folder.iterdir())) == 1
 
 
 # --- the models ------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ NOT_RECORDED = {
     f"{name}{variant}"
     for name in (
         "deep_linear", "clicks_deepfm", "communities_gcn", "poisson_pinn", "digits_long_tail",
-        "digits_diffusion", "digits_contrastive", "digits_subspace", "stdlib_masked", "stdlib_gru",
+        "digits_diffusion", "digits_contrastive", "stdlib_masked", "stdlib_gru",
     )
     for variant in ("", "_short")
 }  # fmt: skip
