@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from dataclasses import replace
+from difflib import get_close_matches
 
 from programs.errors import InputError
 
@@ -159,8 +160,9 @@ def get_task(name: str, data: Args = (), model: Args = ()) -> Task:
     """
     if not is_users(name):
         if name not in TASKS:
+            near = ", ".join(get_close_matches(name, TASKS, cutoff=0.5) or [SUITE[0]])
             raise InputError(
-                f"unknown task '{name}'; `optsearch tasks` lists all: {', '.join(SUITE)}; user-defined ones are"
+                f"unknown task '{name}'; `optsearch tasks` lists all, such as {near}; user-defined ones are"
                 " module:function"
             )
         return _with_arguments(TASKS[name], data, model)

@@ -43,7 +43,7 @@ def _form(value: Any) -> Any:
 
 Loss = Annotated[Number, Within(limits.LOSS)]
 Share = Annotated[Number, Field(ge=0, le=1)]
-Form = Annotated[str | tuple[float, ...], BeforeValidator(_form)]
+Form = Annotated[str | tuple[Share, ...], BeforeValidator(_form)]
 
 
 class Anchors(NamedTuple):

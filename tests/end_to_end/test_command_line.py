@@ -321,7 +321,7 @@ BAD = [
         "nothing_of_this_name: neither an ID, nor a file, nor SEARCH:BASELINE, nor in the zoo (adabelief",
     ),
     (("eval", "x" * 300), "neither an ID, nor a file, nor SEARCH:BASELINE, nor in the zoo"),
-    (("eval", "adamw", "--task", "cifar"), "unknown task 'cifar'; `optsearch tasks` lists all: digits_mlp"),
+    (("eval", "adamw", "--task", "cifar"), "unknown task 'cifar'; `optsearch tasks` lists all, such as digits_mlp"),
     (("analyze", "adamw", "--sections", "plots"), "--sections: no section 'plots'; there are properties, family"),
     (("analyze", "nothing_of_this_name"), "neither an ID, nor a file, nor SEARCH:BASELINE, nor in the zoo"),
     (("eval", "adamw", "--seeds", "0"), "--seeds"),

@@ -84,6 +84,7 @@ CHANGES: dict[str, Any] = {
     "average": 0.9,
     "fitness": "accuracy",
     "gradient_norm": "l1",
+    "states": "bf16",
 }
 
 

@@ -38,7 +38,7 @@ VOID = {"meta", "link", "img", "br", "input", "hr"}
 
 
 def fill(path: Path) -> None:
-    """Write a search of 200 births in four minutes, judged, simplified, through a funnel, proven, and measured as proxies.
+    """Write a search of 200 births in four minutes, judged, simplified, through a funnel, proven, measured as proxies.
 
     And a data sheet."""
     with opened(path) as store:

@@ -54,7 +54,9 @@ def test_changed_data_are_named_with_the_first_digits_of_their_digest(
 ) -> None:
     with opened(tmp_path / "r.db") as store:
         go_on(store, budget={"programs": 20})
-        monkeypatch.setattr("proxy_tasks.datasets.load_dataset", lambda *_: SimpleNamespace(digest="0" * 64))
+        monkeypatch.setattr(
+            "proxy_tasks.datasets.load_dataset", lambda *_: SimpleNamespace(digest="0" * 64, source=None)
+        )
         with pytest.raises(InputError, match=r"\(tasks\.digits_mlp\.data: [0-9a-f]{8} -> 00000000\)"):
             go_on(store)
 
