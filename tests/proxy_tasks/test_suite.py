@@ -23,7 +23,7 @@ SIGMAS = 5  # that a training may lie from what is recorded
 NOT_RECORDED = {
     f"{name}{variant}"
     for name in (
-        "deep_linear", "clicks_deepfm", "communities_gcn", "poisson_pinn", "digits_long_tail",
+        "deep_linear", "clicks_deepfm", "communities_gcn", "poisson_pinn",
         "digits_diffusion", "digits_contrastive", "stdlib_masked", "stdlib_gru",
     )
     for variant in ("", "_short")
