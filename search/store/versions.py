@@ -15,7 +15,7 @@ from search.store.encoding import ForeignDataError
 from search.store.rows import VIEWS, definition, metadata
 from search.store.shape import VERSION_TABLE, check_kinds, check_shape, things
 
-CURRENT = "0002"
+CURRENT = "0001"
 MIGRATIONS = Path(__file__).parent / "migrations"
 _UPGRADE_LOCK = 0x6F707473  # any number that other programs on a server will not take
 _MIGRATING = Lock()  # Alembic keeps what it works on in variables of its module

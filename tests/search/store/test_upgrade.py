@@ -31,8 +31,8 @@ NEXT = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0002"
+down_revision = "0001"
 
 
 def upgrade() -> None:
@@ -65,10 +65,10 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
     """The code of the next version: a migration, and the column among those declared; gives the migration's file."""
     folder = tmp_path / "migrations"
     shutil.copytree(versions.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    migration = folder / "versions" / "v0003_trials.py"
+    migration = folder / "versions" / "v0002_trials.py"
     migration.write_text(NEXT.format(more=""))
     monkeypatch.setattr(versions, "MIGRATIONS", folder)
-    monkeypatch.setattr(versions, "CURRENT", "0003")
+    monkeypatch.setattr(versions, "CURRENT", "0002")
     table, column = table_of(BaselineRow), Column("trials_failed", Integer)
     table.append_column(column)
     yield migration
@@ -81,7 +81,7 @@ def version_of(location: str) -> str:
 
 
 def test_an_older_database_is_refused_for_reading_and_upgraded_by_a_run(old: str, next_version: Path) -> None:
-    with pytest.raises(InputError, match="schema 0002, expected 0003; `optsearch run` upgrades it in place"):
+    with pytest.raises(InputError, match="schema 0001, expected 0002; `optsearch run` upgrades it in place"):
         open_store(old)
     with opened(old) as store:
         assert rows_of_query(store, "SELECT trials_failed FROM baseline") == [{"trials_failed": 27}] * 2
@@ -102,7 +102,7 @@ def test_a_search_goes_on_after_the_upgrade_as_if_there_had_been_none(
 def test_a_new_database_begins_at_the_newest_version(next_version: Path, tmp_path: Path) -> None:
     with opened(tmp_path / "new.db") as store:
         assert rows_of_query(store, "SELECT trials_failed FROM baseline") == []
-    assert version_of(str(tmp_path / "new.db")) == "0003"
+    assert version_of(str(tmp_path / "new.db")) == "0002"
 
 
 @pytest.mark.parametrize("more", ["raise ValueError('no such thing')", "op.execute('SELECT * FROM nothing')"])
@@ -116,7 +116,7 @@ def test_an_upgrade_that_fails_leaves_the_file_as_it_was(
     request.getfixturevalue("next_version").write_text(NEXT.format(more=more))
     with pytest.raises(InputError):
         open_store(str(path), create=True)
-    assert version_of(str(path)) == "0002" and path.read_bytes() == content
+    assert version_of(str(path)) == "0001" and path.read_bytes() == content
 
 
 def test_a_trigger_in_an_older_database_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,28 +126,9 @@ def test_a_trigger_in_an_older_database_is_not_run(tmp_path: Path, monkeypatch: 
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TRIGGER t AFTER UPDATE ON baseline BEGIN DELETE FROM program; END")
         connection.commit()
-    monkeypatch.setattr(versions, "CURRENT", "0003")
+    monkeypatch.setattr(versions, "CURRENT", "0002")
     with pytest.raises(InputError, match="a trigger"):
         open_store(str(path), create=True)
-
-
-def test_a_database_of_the_first_version_is_upgraded(tmp_path: Path) -> None:
-    """The first version had no norms of gradients."""
-    old = tmp_path / "results.db"
-    with opened(old) as store:
-        run(SETTINGS, store, PretendingEvaluator(), stop_at(30))
-        before = history_of(store)
-    with closing(sqlite3.connect(old)) as connection:
-        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'view'").fetchall():
-            connection.execute(f"DROP VIEW {name}")
-        connection.execute("ALTER TABLE training DROP COLUMN gradient_norms")
-        connection.execute("UPDATE alembic_version SET version_num = '0001'")
-        connection.commit()
-    with pytest.raises(InputError, match="schema 0001, expected 0002"):
-        open_store(str(old))
-    with opened(old) as store:
-        assert rows_of_query(store, "SELECT DISTINCT gradient_norms FROM training") == [{"gradient_norms": None}]
-        assert history_of(store) == before
 
 
 def test_a_newer_database_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,5 +136,5 @@ def test_a_newer_database_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     open_store(str(path), create=True).close()
     monkeypatch.setattr(versions, "CURRENT", "0000")
     for create in (False, True):
-        with pytest.raises(InputError, match=r"written by a newer optsearch \(schema 0002, this one reads 0000\)"):
+        with pytest.raises(InputError, match=r"written by a newer optsearch \(schema 0001, this one reads 0000\)"):
             open_store(str(path), create=create)
