@@ -113,14 +113,15 @@ def test_a_program_without_decay_has_a_map_of_rates_alone(store: Store, monkeypa
 def test_each_momentum_has_its_own_edge(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which falls as averages get longer; their maps look at the decays beside the best one, and at none."""
     monkeypatch.setattr(stability, "_sharpness", lambda *_: {})
-    found = judged(store, "lion", bowl, edge=lambda momentum: 10 * (1 - momentum)).of(stability.stability)
+    analysis = judged(store, "lion", bowl, edge=lambda momentum: 10 * (1 - momentum))
+    found = analysis.of(stability.stability)
     assert list(found.momenta) == [0.6, 0.9, 0.975] and found.momenta[0.9] is found.ours
     highest = [one.highest_stable(one.best.weight_decay) for one in found.momenta.values()]
     assert all(rate is not None for rate in highest)
     for rate, edge in zip(highest, (2.0, 1.0, 0.25), strict=True):  # a bowl ends at 2
         assert edge / 1.2 < (rate or 0.0) <= edge
     assert found.momenta[0.6].decays == [0.0, 0.01, 0.1, 1.0]
-    (table, *_) = stability.section(judged(store, "lion", bowl)).tables
+    (table, *_) = stability.section(analysis).tables
     shown = list(analyze._shown(table))
     assert len(shown) == 3 and [one.title.split(":")[0] for one in shown] == [f"momentum {m}" for m in found.momenta]
 
