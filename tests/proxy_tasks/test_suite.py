@@ -21,9 +21,7 @@ from tests.support.trainings import train_all, train_each
 SIGMAS = 5  # that a training may lie from what is recorded
 # Base tasks and short variants that `python -m scripts.record.references TASK` has not been run for yet.
 NOT_RECORDED = {
-    f"{name}{variant}"
-    for name in ("deep_linear", "clicks_deepfm", "communities_gcn", "poisson_pinn")
-    for variant in ("", "_short")
+    f"{name}{variant}" for name in ("clicks_deepfm", "communities_gcn", "poisson_pinn") for variant in ("", "_short")
 }
 FRESH = 2000  # a seed that nothing was tuned or recorded on
 
