@@ -24,7 +24,14 @@ NOT_RECORDED = {
     "digits_diffusion",
     *(
         f"{name}{variant}"
-        for name in ("clicks_deepfm", "communities_gcn", "poisson_pinn", "digits_contrastive", "stdlib_masked", "stdlib_gru")
+        for name in (
+            "clicks_deepfm",
+            "communities_gcn",
+            "poisson_pinn",
+            "digits_contrastive",
+            "stdlib_masked",
+            "stdlib_gru",
+        )
         for variant in ("", "_short")
     ),
 }
