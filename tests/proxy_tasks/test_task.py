@@ -80,6 +80,7 @@ CHANGES: dict[str, Any] = {
     "loss_bound": 50.0,
     "update_scale": 2.0,
     "matmul": "bf16",
+    "states": "8bit",
 }
 
 
