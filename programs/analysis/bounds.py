@@ -37,7 +37,6 @@ _RANGES = {
         ("norm", "global_norm", "row_norm", "column_norm", "cosh", "arccosh"),
         Interval(0.0, math.inf),
     ),
-    **dict.fromkeys(("get_step", "get_steps"), Interval(1.0, math.inf)),
 }
 _RISING = (
     "sign", "tanh", "arctan", "sinh", "arcsinh", "cube", "cbrt", "exp", "exp2", "exp10", "expm1", "maximum", "minimum",
@@ -84,6 +83,8 @@ class Intervals:
         function = node.function
         if function in _RANGES:
             return _RANGES[function]
+        if OPS[function].of_training:
+            return Interval(1.0, math.inf)  # numbers of steps
         if function in _EVEN:
             magnitude = Interval(0.0 if args[0].low <= 0 <= args[0].high else min(map(abs, args[0])), args[0].largest)
             return magnitude if function == "rms" else _hull(OPS[function].number([end]) for end in magnitude)
@@ -114,7 +115,7 @@ def _arithmetic(function: str, args: Sequence[Interval]) -> Interval:
         case "power":
             is_share = 0 <= args[0].low and args[0].high <= 1 and args[1].low >= 0
             return Interval(0.0, 1.0) if is_share else ANYTHING
-    return _hull([OPS[function].number([])]) if function in OPS and not OPS[function].arity else ANYTHING
+    return _hull([OPS[function].number([])]) if not OPS[function].arity else ANYTHING
 
 
 def _between(x: Interval, y: Interval, share: Interval) -> Interval:

@@ -155,7 +155,7 @@ class Schedule(NamedTuple):
 
 def schedule_of(task: Task, memory: float) -> Schedule:
     """Return S1 and S2 of arXiv 2408.11029: sums over steps of the rate, and of its decay remembered with `memory`."""
-    rates = task.schedule().astype(float)
+    rates = task.learning_rates().astype(float)
     momentum, decays = 0.0, []
     for before, now in zip([rates[0], *rates], rates, strict=False):
         momentum = memory * momentum + max(0.0, before - now)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -190,9 +191,8 @@ class Store:
 
     def upsert(self, table: Table) -> Any:
         """Return an insertion that can say what to do about rows that are there already."""
-        from sqlalchemy.dialects import postgresql, sqlite  # here: for readers each costs as much as their query
-
-        return (postgresql if self.engine.dialect.name == "postgresql" else sqlite).insert(table)
+        dialect = import_module(f"sqlalchemy.dialects.{self.engine.dialect.name}")  # the engine has loaded it
+        return dialect.insert(table)
 
     # --- searches ----------------------------------------------------------------------------------------------------
 

@@ -187,10 +187,10 @@ def test_help(server: ForkServer, folder: Path) -> None:
 
 
 def test_a_data_sheet_is_about_the_task_of_the_search(server: ForkServer, searched: Path) -> None:
-    sheet = looked(server, searched, "analyze", "1", "--sections", "properties")
-    assert "program 1: " in sheet and "; digits_mlp: 20 steps" in sheet
-    other = looked(server, searched, "analyze", "1", "--sections", "properties", "--task", "digits_mlp_short")
-    assert "; digits_mlp_short: " in other
+    code, sheet, err = server.optsearch(searched, "analyze", "1", "--sections", "properties")
+    assert (code, err) == (0, "") and "program 1: " in sheet and "; digits_mlp: 20 steps" in sheet
+    other = server.optsearch(searched, "analyze", "1", "--sections", "properties", "--task", "digits_mlp_short")
+    assert (other.code, other.err) == (0, "") and "; digits_mlp_short: " in other.out
 
 
 def test_no_command_shows_the_help(server: ForkServer, folder: Path) -> None:

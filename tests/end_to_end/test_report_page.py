@@ -42,7 +42,7 @@ meta_validation: {tasks: [{name: noisy_quadratic_short, steps: 20}], every: 40}
 baselines: [adamw, lion]
 """
 SECTIONS = ["summary", "progress", "curves", "program", "family", "data-sheet", "leaderboard", "pareto", "verdict",
-            "meta-validation", "funnel", "proof", "proxies", "cache", "failures", "workers", "settings"]  # fmt: skip
+            "meta-validation", "funnel", "proof", "cache", "failures", "workers", "settings"]  # fmt: skip
 HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>"
 
 

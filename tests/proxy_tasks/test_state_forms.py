@@ -108,7 +108,7 @@ def by_hand() -> float:
     flat = model.initial_row(3)[None].clone()
     parameters = [p.detach().clone().requires_grad_() for p in model.parameters(flat)]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.01)
-    for step, rate in enumerate(SHORT.schedule()):
+    for step, rate in enumerate(SHORT.learning_rates()):
         index = torch.from_numpy(SHORT.minibatches(3))[step][None]
         optimizer.zero_grad()
         model.losses(parameters, data.train_x[index], data.train_y[index]).sum().backward()

@@ -153,7 +153,7 @@ def test_the_untrained_model_is_judged_as_a_trained_one() -> None:
     with configured_process():
         (unmoved,) = train(task, [Replica(parse("update = w * 0.0"), 0)])
     assert unmoved.fitness is not None
-    assert stability._untrained_loss(Analysis("one", LION, task, (0,), service)) == pytest.approx(-unmoved.fitness)
+    assert maps._untrained_loss(Analysis("one", LION, task, (0,), service)) == pytest.approx(-unmoved.fitness)
 
 
 def test_weights_are_those_of_the_trainer() -> None:

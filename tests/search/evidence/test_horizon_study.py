@@ -39,7 +39,7 @@ def test_a_power_law_is_a_line_on_logarithmic_axes() -> None:
 
 def test_the_areas_are_those_of_the_schedule() -> None:
     """Without memory, the decay adds up to the whole height; with all of it, to the area above the schedule."""
-    rates = TASK.schedule().astype(float)
+    rates = TASK.learning_rates().astype(float)
     assert schedule_of(TASK, 0.0).forward[-1] == pytest.approx(rates.sum())
     assert schedule_of(TASK, 0.0).annealed[-1] == pytest.approx(1 - rates[-1])
     after_peak = rates[int(rates.argmax()) :]

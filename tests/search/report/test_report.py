@@ -1,28 +1,22 @@
-"""`optsearch report`: what the page says, hostile text in it, what it asks the database, watching, mistakes."""
+"""`optsearch report`: what the page says, and what it asks the database."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import sys
-from collections.abc import Callable, Iterator
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from programs import parse
 from programs.liveness import live_program
 
-from search.commands import report
 from search.commands.cli import main
-from search.commands.terminal import console
-from search.report.page import html_of, page_of
+from search.report.page import page_of
 from search.report.section import LINE_OF_X, LINE_OF_Y, Figure, axis_of
 from search.report.source import ReportedSearch
 from search.report.style import OURS, marks_of
@@ -31,59 +25,8 @@ from search.settings.baselines import BASELINES
 from search.store.rows import VIEWS
 
 from tests.support.pages import SECTIONS, WITH_PROXIES, ParsedPage, fill
-from tests.support.patience import OPTSEARCH, Command
-from tests.support.searches import CurvedEvaluator, opened, rows_of_query, run, settings_of
-
-HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'><b>{{7*7}}</b><!--\u2028&lt;a&gt;]]>"
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with something for every section, always the same."""
-    path = tmp_path_factory.mktemp("report") / "results.db"
-    fill(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def page(path: Path) -> ParsedPage:
-    return made(path)
-
-
-def made(location: Path | str, search: str | None = None) -> ParsedPage:
-    """The page about a search."""
-    with open_results(str(location)) as results:
-        return ParsedPage(html_of(page_of(ReportedSearch(results, search))))
-
-
-def asked(path: Path, query: str) -> list[dict[str, Any]]:
-    with opened(path) as store:
-        return rows_of_query(store, query)
-
-
-def changed(path: Path, folder: Path, *statements: str, **values: Any) -> Path:
-    """A copy of the database after these statements."""
-    copy = folder / "changed.db"
-    shutil.copy(path, copy)
-    with opened(copy) as store, store.writing() as connection:
-        for statement in statements:
-            connection.execute(text(statement), {k: v for k, v in values.items() if f":{k}" in statement})
-    return copy
-
-
-def command(folder: Path, *words: str) -> tuple[int, str, str]:
-    """Exit code, output and errors of `optsearch report` in a folder."""
-    out, err = StringIO(), StringIO()
-    with pytest.MonkeyPatch.context() as patched:
-        patched.chdir(folder)
-        patched.setattr(console, "width", 100)
-        patched.setattr(sys, "argv", ["optsearch", "report", *words])
-        patched.setattr(sys, "stdout", out)
-        patched.setattr(sys, "stderr", err)
-        with pytest.raises(SystemExit) as ended:
-            main()
-    return int(ended.value.code or 0), out.getvalue(), err.getvalue()
-
+from tests.support.report_pages import asked, changed, made
+from tests.support.searches import CurvedEvaluator, opened, run, settings_of
 
 # --- what it says ----------------------------------------------------------------------------------------------------
 
@@ -445,91 +388,6 @@ def test_the_search_is_chosen(path: Path, tmp_path: Path) -> None:
     assert "Search 'small'" in made(copy, "small").sections["summary"]
 
 
-# --- hostile text ----------------------------------------------------------------------------------------------------
-
-
-def texts_of(value: Any) -> Iterator[str]:
-    if isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from texts_of(item)
-    elif isinstance(value, str):
-        yield value
-
-
-@pytest.fixture(scope="module")
-def hostile(path: Path, tmp_path_factory: pytest.TempPathFactory) -> ParsedPage:
-    """The page about a database that has hostile text wherever it takes any."""
-    settings = asked(path, "SELECT settings FROM v_searches")[0]["settings"]
-    settings = json.dumps(json.loads(settings) | {HOSTILE: HOSTILE, "versions": {HOSTILE: HOSTILE}})
-    folder = tmp_path_factory.mktemp("hostile<img src=x onerror=alert(3)>")
-    return made(changed(
-        path, folder, "UPDATE program SET mutation = :text",
-        "UPDATE program SET reason = :text WHERE status <> 'ok'",
-        "UPDATE selection SET competitor = :text || id, task = :text, baseline = :text, funnel = :text",
-        "UPDATE proof SET competitor = :text || competitor, task = :text || task",
-        "UPDATE proxy_measurement SET task = :text || task",
-        "UPDATE task_noise SET task = :text || id", "UPDATE opening SET opened = :text",
-        "UPDATE data_sheet SET program = :text, task = :text, sections = replace(sections, 'batch size', :quoted)",
-        "UPDATE training SET task = :text, reason = :text, device = :text, host = :text",
-        "UPDATE search SET settings = :settings",
-        text=HOSTILE, settings=settings, quoted=json.dumps(HOSTILE)[1:-1],
-    ))  # fmt: skip
-
-
-def test_hostile_text_is_shown_and_nothing_else(page: ParsedPage, hostile: ParsedPage) -> None:
-    """The same elements as on a page without it, none of them made by text."""
-    for name in (
-        "curves", "family", "data-sheet", "leaderboard", "funnel", "proof", "proxies", "failures",
-        "workers", "settings",
-    ):  # fmt: skip
-        assert "<script>alert(1)" in hostile.sections[name] and "{{7*7}}" in hostile.sections[name], name
-    kinds = {tag for tag, _ in hostile.tags}
-    assert kinds <= {tag for tag, _ in page.tags} and "img" not in kinds
-    assert sum(tag == "script" for tag, _ in hostile.tags) == 3
-    assert not [name for _, attributes in hostile.tags for name in attributes if name.startswith("on")]
-
-
-def test_hostile_text_is_inert_in_figures(path: Path, hostile: ParsedPage) -> None:
-    """Within its script element it is data, and plotly, which reads some HTML, finds none but ours."""
-    raw = hostile.lines["figures"]
-    assert not re.search("[<>&\u2028\u2029]", raw)
-    assert any("alert(1)" in text for text in texts_of(hostile.figures))
-    for said in texts_of(hostile.figures):
-        assert "<" not in re.sub(r"<br>|</?extra>", "", said), said
-
-
-def test_only_scripts_of_the_page_may_run(path: Path) -> None:
-    with open_results(str(path)) as results:
-        made = page_of(ReportedSearch(results))
-    pages = [ParsedPage(html_of(made)), ParsedPage(html_of(made))]
-    nonces = []
-    for page in pages:
-        (policy,) = (a["content"] or "" for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
-        marks = {a["nonce"] for tag, a in page.tags if tag == "script"}
-        assert len(marks) == 1 and f"script-src 'nonce-{next(iter(marks))}';" in policy
-        assert "default-src 'none'" in policy and "http" not in policy
-        nonces.append(marks)
-        assert not [a for tag, a in page.tags for name in ("src", "href") if (a.get(name) or "#")[0] not in "#d"]
-    assert nonces[0] != nonces[1]
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE program SET genome = :text WHERE fitness IS NOT NULL", "UPDATE search SET name = :text",
-        "UPDATE program SET status = :text", "UPDATE baseline SET name = :text WHERE name = 'lion'",
-        "UPDATE baseline SET genome = :text", "UPDATE simplification SET after = :text",
-        "UPDATE search SET settings = :text", "UPDATE training SET curve = :text",
-        "UPDATE training SET created = '2026-01-01 00:01:99'", "UPDATE search SET state = :text",
-    ],
-)  # fmt: skip
-def test_what_no_run_has_written_is_refused(path: Path, tmp_path: Path, statement: str) -> None:
-    copy = changed(path, tmp_path, statement, text=HOSTILE)
-    code, out, err = command(tmp_path, "--store", str(copy))
-    assert (code, out) == (2, "") and err.startswith("error: ") and err.count("\n") == 1
-    assert not (tmp_path / "report.html").exists()
-
-
 # --- what it asks ----------------------------------------------------------------------------------------------------
 
 
@@ -562,122 +420,3 @@ def test_the_same_on_postgresql(page: ParsedPage, postgres_server: Any) -> None:
         if name not in ("proof", "settings"):  # these name the day and the database
             assert other.sections[name] == page.sections[name], name
     assert other.figures == page.figures
-
-
-# --- files -----------------------------------------------------------------------------------------------------------
-
-
-def test_the_file_that_is_written(path: Path, tmp_path: Path) -> None:
-    code, out, err = command(tmp_path, "-o", "page.html", "--store", str(path))
-    assert (code, err) == (0, "") and re.fullmatch(r"wrote page.html \(2\.\d MiB\); open it in a browser\n", out)
-    page = (tmp_path / "page.html").read_text("utf-8")
-    assert page.startswith("<!doctype html>") and 'http-equiv="refresh"' not in page
-    assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
-    assert command(tmp_path, "--store", str(path))[0] == 0 and (tmp_path / "report.html").exists()
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("--store none.db", "none.db: no such database"),
-        ("--search other --store {path}", "no search 'other'; there are: small"),
-        ("-o none/report.html --store {path}", "no folder none; make it"),
-        ("-o . --store {path}", "is a folder; name a file in it"),
-        ("-o {long} --store {path}", "cannot be written"),
-        ("-o /proc/report.html --store {path}", "/proc/report.html: cannot be written"),
-        ("-o {path}/report.html --store {path}", "no folder"),
-        ("--store empty.db", "holds no search yet; `optsearch run CONFIG` starts one"),
-        ("--store text.db", "text.db"),
-        ("5 --store {path}", "unexpected '5'"),
-        ("--watch never --store {path}", "--watch never: expected seconds"),
-        ("--watch 0 --store {path}", "--watch 0: expected seconds"),
-        ("--watch --store none.db", "none.db: no such database"),
-        ("--watch -o none/report.html --store {path}", "no folder none"),
-    ],
-)
-def test_mistakes_are_told_in_one_line(path: Path, tmp_path: Path, words: str, message: str) -> None:
-    with opened(tmp_path / "empty.db"):
-        pass
-    (tmp_path / "text.db").write_text("no database")
-    before = sorted(tmp_path.iterdir())
-    code, out, err = command(tmp_path, *words.format(path=path, long="x" * 300).split())
-    assert (code, out) == (2, "") and err.startswith("error: ") and err.count("\n") == 1 and message in err, err
-    assert sorted(tmp_path.iterdir()) == before
-
-
-def test_a_page_that_cannot_be_replaced_stays(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "report.html").write_text("before")
-
-    def full(self: Path, target: Path) -> Path:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", full)
-    code, _, err = command(tmp_path, "--store", str(path))
-    assert code == 2 and "report.html: cannot be written (No space left on device)" in err
-    assert [file.read_text() for file in tmp_path.iterdir()] == ["before"], "and nothing else is left"
-
-
-# --- watching --------------------------------------------------------------------------------------------------------
-
-
-def watched(path: Path, output: Path, *steps: Callable[[], None]) -> None:
-    """Watch, with these steps between pages; then Ctrl-C."""
-    left = iter(steps)
-
-    def wait(seconds: float) -> None:
-        assert seconds == 5.0
-        step = next(left, None)
-        if step is None:
-            raise KeyboardInterrupt
-        step()
-
-    report.watch_report(output, str(path), None, 5.0, wait)
-    assert next(left, None) is None
-
-
-def test_watching_writes_the_page_anew_and_whole(path: Path, tmp_path: Path) -> None:
-    """Whoever has the page open keeps the one they opened; another takes its place. The last reloads no more."""
-    copy, output = changed(path, tmp_path), tmp_path / "report.html"
-    with output.open("w") as file:
-        file.write("before")
-    output.chmod(0o640)
-    pages: list[str] = []
-
-    def look() -> None:
-        with reader:
-            assert reader.read() == "before", "a file that is open is not written over"
-        pages.append(output.read_text())
-        with opened(copy) as store, store.writing() as connection:
-            connection.execute(text("UPDATE program SET fitness = -0.0005 WHERE id = 78"))
-
-    def look_again() -> None:
-        pages.append(output.read_text())
-
-    with output.open() as reader:
-        watched(copy, output, look, look_again)
-    for page, fitness in zip(pages, ("−0.001037", "−0.0005"), strict=True):
-        assert '<meta http-equiv="refresh" content="5.0">' in page and page.rstrip().endswith("</html>")
-        assert f"Program 78 has fitness {fitness}" in ParsedPage(page).sections["summary"]
-    last = output.read_text()
-    assert 'http-equiv="refresh"' not in last and "−0.0005" in ParsedPage(last).sections["summary"]
-    assert output.stat().st_mode & 0o777 == 0o640
-    assert {file.name for file in tmp_path.iterdir()} <= {
-        "report.html",
-        "changed.db",
-        "changed.db-wal",
-        "changed.db-shm",
-    }
-
-
-def test_ctrl_c_ends_watching(path: Path, tmp_path: Path) -> None:
-    """The command itself: exit code 0, no traceback, the page is there and whole."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    words = (OPTSEARCH, "report", "--watch", "0.2", "--store", path)
-    with Command(*words, folder=tmp_path, environment=environment) as watching:
-        for _ in range(2):
-            assert re.fullmatch(r"\d\d:\d\d:\d\d UTC: wrote report.html; Ctrl-C ends this", watching.answer())
-        watching.interrupt()
-        code, _, err = watching.result()
-    assert (code, err) == (0, "")
-    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
-    assert (tmp_path / "report.html").read_text().rstrip().endswith("</html>")

@@ -466,7 +466,7 @@ def test_both_kinds_of_database_hold_and_show_the_same(
     assert found[0] == found[1]
     assert any(row["raced"] for row in found[0][2]["v_searches"])
     empty = ("v_funnel", "v_meta_validation", "v_openings", "v_proof", "v_noise", "v_simplification", "v_workers",
-             "v_data_sheets")  # fmt: skip
+             "v_data_sheets", "v_proxies")  # fmt: skip
     assert all(found[0][2][view] for view in VIEWS if view not in empty)
 
 
