@@ -35,7 +35,8 @@ NOT_RECORDED = {
         for variant in ("", "_short")
     ),
 }
-LIKE_OTHERS = ("digits_finetune", "digits_subspace", "stdlib_gru")  # in a batch; their models have tests of their own
+# In a batch: their models have tests of their own, or are those of other tasks.
+LIKE_OTHERS = ("digits_finetune", "digits_subspace", "pydoc_transformer", "stdlib_gru")
 FRESH = 2000  # a seed that nothing was tuned or recorded on
 
 
@@ -121,13 +122,14 @@ def test_base_tasks_and_their_short_variants_have_references(name: str) -> None:
 
 
 def test_the_markov_chain_is_learned_up_to_its_entropy_and_never_beyond() -> None:
-    """Trained long, the loss comes within 5 % of the entropy rate; on no seed and at no time is it below the floor."""
-    task = replace(TASKS["markov_transformer"], steps=2400, batch_size=64)
+    """Trained long, the loss comes within 1 % of the entropy rate; on no seed and at no time is it below the floor."""
+    small = {"dataset_args": args(order=1, vocabulary=8, context=16), "model_args": args(layers=1, width=32, heads=4)}
+    task = replace(TASKS["markov_transformer"], steps=400, batch_size=64, **small)
     floor = task.load()[0].floor
     program = with_decay(with_learning_rate(zoo.load("adamw"), 1e-2), 0.0)
     (outcome,) = train(task, [Replica(program, 0)])
     assert outcome.fitness is not None
-    assert floor < -outcome.fitness < 1.05 * floor
+    assert floor < -outcome.fitness < 1.01 * floor
 
 
 # --- batches -------------------------------------------------------------------------------------------------------
