@@ -20,21 +20,7 @@ from tests.support.trainings import train_all, train_each
 
 SIGMAS = 5  # that a training may lie from what is recorded
 # Base tasks and short variants that `python -m scripts.record.references TASK` has not been run for yet.
-NOT_RECORDED = {
-    "digits_diffusion",
-    *(
-        f"{name}{variant}"
-        for name in (
-            "clicks_deepfm",
-            "communities_gcn",
-            "poisson_pinn",
-            "digits_contrastive",
-            "stdlib_masked",
-            "stdlib_gru",
-        )
-        for variant in ("", "_short")
-    ),
-}
+NOT_RECORDED = {"stdlib_masked"}
 # In a batch: their models have tests of their own, or are those of other tasks.
 LIKE_OTHERS = ("digits_finetune", "digits_subspace", "pydoc_transformer", "stdlib_gru")
 FRESH = 2000  # a seed that nothing was tuned or recorded on
