@@ -56,7 +56,8 @@ def _blocks(sheet: DataSheetRow, place: int) -> Iterator[Block]:
     yield Note(f"{of}, from here on: {', '.join(sections)}.")
     for name, section in sections.items():
         if section.sentences:
-            yield Note(f"{capitalized(name)}: {'. '.join(map(capitalized, section.sentences))}.")
+            said = f"{'. '.join(map(capitalized, section.sentences))}."
+            yield Note(said if said.startswith(capitalized(name)) else f"{capitalized(name)}: {said}")
     if "stability" in sections:
         yield from _maps(sections["stability"].table("stability"), of, f"sheet-{place}-map")
     if "transfer" in sections:
