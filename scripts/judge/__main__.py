@@ -98,7 +98,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--json", type=Path, help="write everything there")
     args = parser.parse_args()
-    rivals: list[Rival] = [torch_adamw(), TorchMuon(), *map(exported, args.files)]
+    try:
+        rivals: list[Rival] = [torch_adamw(), TorchMuon(), *map(exported, args.files)]
+    except ValueError as error:
+        parser.error(str(error))
     told = {}
     for name in args.problems:
         problem = PROBLEMS[name](args.steps)

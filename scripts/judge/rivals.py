@@ -54,10 +54,10 @@ def exported(path: Path) -> Exported:
     """Load an exported file.
 
     Raises:
-        ValueError: there is no optimizer in it.
+        ValueError: there is no such file, or not one optimizer in it.
     """
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
+    if not path.is_file() or spec is None or spec.loader is None:
         raise ValueError(f"{path}: no Python file")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
