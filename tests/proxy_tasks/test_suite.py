@@ -21,8 +21,6 @@ from tests.support.trainings import train_all, train_each
 SIGMAS = 5  # that a training may lie from what is recorded
 # Base tasks and short variants that `python -m scripts.record.references TASK` has not been run for yet.
 NOT_RECORDED = {"stdlib_masked"}
-# In a batch: their models have tests of their own, or are those of other tasks.
-LIKE_OTHERS = ("digits_finetune", "digits_subspace", "pydoc_transformer", "stdlib_gru")
 FRESH = 2000  # a seed that nothing was tuned or recorded on
 
 
@@ -108,14 +106,13 @@ def test_base_tasks_and_their_short_variants_have_references(name: str) -> None:
 
 
 def test_the_markov_chain_is_learned_up_to_its_entropy_and_never_beyond() -> None:
-    """Trained long, the loss comes within 1 % of the entropy rate; on no seed and at no time is it below the floor."""
-    small = {"dataset_args": args(order=1, vocabulary=8, context=16), "model_args": args(layers=1, width=32, heads=4)}
-    task = replace(TASKS["markov_transformer"], steps=400, batch_size=64, **small)
+    """Trained long, the loss comes within 5 % of the entropy rate; on no seed and at no time is it below the floor."""
+    task = replace(TASKS["markov_transformer"], steps=2400, batch_size=64)
     floor = task.load()[0].floor
     program = with_decay(with_learning_rate(zoo.load("adamw"), 1e-2), 0.0)
     (outcome,) = train(task, [Replica(program, 0)])
     assert outcome.fitness is not None
-    assert floor < -outcome.fitness < 1.01 * floor
+    assert floor < -outcome.fitness < 1.05 * floor
 
 
 # --- batches -------------------------------------------------------------------------------------------------------
@@ -127,7 +124,7 @@ KNOWN = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [name for name in SUITE if name not in LIKE_OTHERS])
+@pytest.mark.parametrize("name", SUITE)
 def test_known_optimizers_in_one_batch_equal_one_by_one_on_every_task(name: str) -> None:
     """Beside replicas that diverge at once, later, or are dropped: rows are compacted, and the others feel nothing."""
     task = tiny(name)

@@ -24,7 +24,10 @@ from tests.support.mounts import read_only, small_disk
 from tests.support.searches import CurvedEvaluator, opened, run, settings_of, stop_at
 
 SETTINGS = settings_of(baselines=["adamw"], tasks=[{"name": "digits_mlp", "steps": 20}])
-READING = ("leaderboard", "failures", "show 4", "lineage 4", "export 4 --to dsl")  # nothing of it changes with the time
+READING = (  # nothing of it changes with the time
+    "leaderboard", "leaderboard --csv", "failures", "show 4", "lineage 4", "export 4", "export 4 --to dsl",
+    "export 4 --to optax",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
