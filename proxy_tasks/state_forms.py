@@ -19,12 +19,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from programs.analysis.bounds import never_negative_states
+from programs.analysis.bounds import per_weight_states
 from programs.errors import InputError
 from programs.graph import M
 from programs.kinds import TREE
 from programs.layout import Layout
-from programs.liveness import live, state_kinds
+from programs.liveness import state_kinds
 from programs.program import Program
 from programs.quantization import bytes_per_number, dequantize, quantize
 from programs.run.batched import Rows
@@ -56,7 +56,7 @@ def keep_states(form: StateForm, programs: Sequence[Program], layout: Layout, ro
         raise InputError("states of low rank are for the CPU alone; leave the device out")
     alike: dict[tuple[int, bool], list[int]] = defaultdict(list)
     for row, program in enumerate(programs):
-        for slot, unsigned in per_weight_states(program).items():
+        for slot, unsigned in per_weight_states(program.dataflow).items():
             alike[slot, unsigned].append(row)
     of = {key: torch.tensor(members, device=rows.w.device) for key, members in alike.items()}
 
@@ -71,13 +71,6 @@ def _keep(form: Form, states: Tensor, members: Tensor, layout: Layout, unsigned:
     for start, size, axes in zip(layout.starts.tolist(), layout.sizes, layout.stored, strict=True):
         leaf = states[:, start : start + size]
         leaf.index_copy_(0, members, form(leaf.index_select(0, members), axes, unsigned))
-
-
-def per_weight_states(program: Program) -> dict[int, bool]:
-    """Return the state slots in use that have a number for each weight, each with whether none is ever negative."""
-    flow = program.dataflow
-    unsigned = never_negative_states(flow)
-    return {slot: slot in unsigned for slot in live(flow).states if flow.nodes[slot].kind == TREE}
 
 
 # --- the forms --------------------------------------------------------------------------------------------------------
@@ -126,7 +119,9 @@ def bytes_per_weight(form: StateForm, program: Program, layout: Layout) -> float
     small = sum(4 * layout.shares[kind] for kind in state_kinds(program) if kind != TREE)
     leaves = list(zip(layout.sizes, layout.stored, strict=True))
     trees = (
-        _bytes_of_leaf(form, *leaf, unsigned) for unsigned in per_weight_states(program).values() for leaf in leaves
+        _bytes_of_leaf(form, *leaf, unsigned)
+        for unsigned in per_weight_states(program.dataflow).values()
+        for leaf in leaves
     )
     return small + sum(trees) / layout.total
 

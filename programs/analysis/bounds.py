@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from programs.analysis.interpretation import interpret
 from programs.graph import LR, Dataflow, Node
+from programs.kinds import TREE
 from programs.liveness import live
 from programs.ops import OPS
 
@@ -55,6 +56,12 @@ def never_negative_states(flow: Dataflow) -> set[int]:
     """Return the state slots in use whose numbers are known never to be negative, such as averages of squares."""
     found = interpret(flow, Intervals())
     return {slot for slot in live(flow).states if found[slot].low >= 0}
+
+
+def per_weight_states(flow: Dataflow) -> dict[int, bool]:
+    """Return the state slots in use that have a number for each weight, each with whether none is ever negative."""
+    unsigned = never_negative_states(flow)
+    return {slot: slot in unsigned for slot in live(flow).states if flow.nodes[slot].kind == TREE}
 
 
 class Intervals:

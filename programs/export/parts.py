@@ -9,13 +9,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from programs.analysis.bounds import never_negative_states
+from programs.analysis.bounds import per_weight_states
 from programs.errors import InputError
 from programs.export.named_constants import NamedConstant, named_constants
 from programs.graph import INPUTS, LR
 from programs.liveness import live
 from programs.lowering import LoweredRule, lower
-from programs.phases import TREE
 from programs.program import Program, Statement
 from programs.schedules import Schedule
 
@@ -84,8 +83,7 @@ class Parts:
     @cached_property
     def packable(self) -> dict[int, bool]:
         """The states that may be kept in 8 bits, those with a number for each weight, and if none is ever negative."""
-        unsigned = never_negative_states(self.program.dataflow)
-        return {slot: slot in unsigned for slot in self.rule.states if self.rule.values[slot].rank == TREE}
+        return per_weight_states(self.program.dataflow)
 
     def constants(self) -> dict[int, str]:
         """Return the constants in code: names of hyperparameters, or numbers."""

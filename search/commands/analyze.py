@@ -14,12 +14,14 @@ from programs.hashing import dataflow_hash
 
 from proxy_tasks import Task
 
-from search.commands.chosen_settings import chosen_tasks
+from search.commands.chosen_settings import chosen_task
 from search.commands.options import (
     RESULTS,
     ConfigOption,
     JsonOption,
+    OneTaskOption,
     ProgramArgument,
+    StepsOption,
     StoreOption,
     allow_user_modules,
     numeric,
@@ -43,18 +45,11 @@ from search.training.service import TrainingService
 
 BATCH = 256
 DEDUP = Dedup()
-DEFAULT_TASK = "digits_mlp"
 
 
 def command(
     program: ProgramArgument,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            help="A built-in task (`optsearch tasks` lists them), or your own as module:function. Without it the first"
-            " of the program's search, or digits_mlp."
-        ),
-    ] = None,
+    task: OneTaskOption = None,
     sections: Annotated[
         str,
         typer.Option(
@@ -65,9 +60,7 @@ def command(
     seeds: Annotated[
         int, typer.Option(**numeric(limits.SEEDS), help="Number of seeds, those that searches train on.")
     ] = 2,
-    steps: Annotated[
-        int | None, typer.Option(**numeric(limits.STEPS), help="Training steps instead of the task's own.")
-    ] = None,
+    steps: StepsOption = None,
     config: ConfigOption = None,
     store: StoreOption = RESULTS,
     as_json: JsonOption = False,
@@ -76,8 +69,7 @@ def command(
     allow_user_modules()
     names = chosen_sections(sections)
     with named_program(program, store) as (found, results):
-        on, *_ = chosen_tasks(found, results, [task] if task else [], config, DEFAULT_TASK)
-        on = replace(on, steps=on.steps if steps is None else steps, fitness="loss")  # of which a sheet speaks
+        on = replace(chosen_task(found, results, task, config, steps), fitness="loss")  # of which a sheet speaks
         with closing(open_store(store, create=True)) as database:
             made = data_sheet(found, on, seeds, names, database)
             database.keep_data_sheet(_row(found, on, made))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from programs.errors import InputError
@@ -14,6 +15,8 @@ from search.results.results import Results
 from search.settings.meaning import settings_as_trained
 from search.settings.settings_file import SettingsFile, load_settings
 from search.settings.yaml_text import shortened
+
+DEFAULT_TASK = "digits_mlp"
 
 
 def settings_file(
@@ -58,3 +61,15 @@ def chosen_tasks(
     else:
         return [get_task(default)]
     return [choice.task for choice in settings.tasks]
+
+
+def chosen_task(
+    found: NamedProgram, results: Results | None, name: str | None, config: Path | None, steps: int | None
+) -> Task:
+    """Return the one task that a program is trained on, as `chosen_tasks` does, for `steps` steps if they are given.
+
+    Raises:
+        InputError: the task cannot be loaded, or is not what it was in the search.
+    """
+    on, *_ = chosen_tasks(found, results, [name] if name else [], config, DEFAULT_TASK)
+    return on if steps is None else replace(on, steps=steps)

@@ -13,11 +13,12 @@ from programs.program import Program
 
 from proxy_tasks import Task
 
-from search.commands.chosen_settings import chosen_tasks
+from search.commands.chosen_settings import DEFAULT_TASK, chosen_tasks
 from search.commands.options import (
     RESULTS,
     ConfigOption,
     ProgramArgument,
+    StepsOption,
     StoreOption,
     allow_user_modules,
     numeric,
@@ -39,7 +40,6 @@ from search.training.tuning import tune
 BATCH = 32
 TUNING_SEEDS = tuning_seeds(3)  # a setting that is the best on one seed may diverge on the next
 DEDUP = Dedup()
-DEFAULT_TASK = "digits_mlp"
 
 
 def command(
@@ -54,9 +54,7 @@ def command(
     seeds: Annotated[
         int, typer.Option(**numeric(limits.SEEDS), help="Number of seeds, none of which searches train on.")
     ] = 3,
-    steps: Annotated[
-        int | None, typer.Option(**numeric(limits.STEPS), help="Training steps instead of the task's own.")
-    ] = None,
+    steps: StepsOption = None,
     baselines: Annotated[
         str,
         typer.Option(metavar="NAMES|all", help="Known optimizers to tune and compare with, with commas between them."),

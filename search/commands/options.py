@@ -50,6 +50,17 @@ LimitOption = Annotated[
     int | None,
     typer.Option(**numeric(limits.ROWS_SHOWN), help="Rows at most; without it 20, or all with --json and --csv."),
 ]
+OneTaskOption = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        help="A built-in task (`optsearch tasks` lists them), or your own as module:function. Without it the first of"
+        " the program's search, or digits_mlp.",
+    ),
+]
+StepsOption = Annotated[
+    int | None, typer.Option(**numeric(limits.STEPS), help="Training steps instead of the task's own.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines: everything, unrounded.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="For machines: the first table of --json as CSV.")]
 PortOption = Annotated[int, typer.Option(**numeric(limits.PORT), help="Port on this machine; 0 for any that is free.")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,13 +13,15 @@ from programs.schedules import Schedule
 
 from proxy_tasks import Task
 
-from search.commands.chosen_settings import chosen_tasks
+from search.commands.chosen_settings import chosen_task
 from search.commands.export import write_text
 from search.commands.options import (
     RESULTS,
     ConfigOption,
     JsonOption,
+    OneTaskOption,
     ProgramArgument,
+    StepsOption,
     StoreOption,
     allow_user_modules,
     numeric,
@@ -38,7 +39,6 @@ from search.training.service import TrainingService
 
 BATCH = 32
 DEDUP = Dedup()
-DEFAULT_TASK = "digits_mlp"
 SHARES = tuple(n / 10 for n in range(11))  # of the training, where schedules are shown
 COLUMNS = (
     "schedule", "learning_rate_factor", "is_edge", "fitness", "standard_error", "seeds", "seeds_failed", "ahead",
@@ -48,22 +48,14 @@ COLUMNS = (
 
 def command(
     program: ProgramArgument,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            help="A built-in task (`optsearch tasks` lists them), or your own as module:function. Without it the first"
-            " of the program's search, or digits_mlp."
-        ),
-    ] = None,
+    task: OneTaskOption = None,
     rounds: Annotated[
         int, typer.Option(**numeric(limits.ROUNDS), help="Refinements, each from a training with the one before.")
     ] = 1,
     seeds: Annotated[
         int, typer.Option(**numeric(limits.SIMPLIFY_SEEDS), help="Number of seeds, none of which searches train on.")
     ] = 10,
-    steps: Annotated[
-        int | None, typer.Option(**numeric(limits.STEPS), help="Training steps instead of the task's own.")
-    ] = None,
+    steps: StepsOption = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write the last schedule to, as YAML.")
     ] = None,
@@ -74,8 +66,7 @@ def command(
     """Find the schedule that a program's gradient norms ask for, and compare it with others. Trainings are kept."""
     allow_user_modules()
     with named_program(program, store) as (found, results):
-        on, *_ = chosen_tasks(found, results, [task] if task else [], config, DEFAULT_TASK)
-        on = on if steps is None else replace(on, steps=steps)
+        on = chosen_task(found, results, task, config, steps)
         norm = suitable_norm(found.program)
         with closing(open_store(store, create=True)) as database:
             service = TrainingService(database, InlineEvaluator(), BATCH, DEDUP)

@@ -30,7 +30,8 @@ from search.results.queries import (
     SearchName,
     Size,
 )
-from search.results.trained_tasks import schedule_of, steps_of, tasks_of
+from search.results.text import listed
+from search.results.trained_tasks import schedule_of, searches_on, steps_of, tasks_of
 from search.settings.baselines import is_program
 from search.store import Store, open_store
 from search.store.encoding import ForeignDataError
@@ -128,7 +129,7 @@ class Results:
     def require(self, search: str | None) -> None:
         """Refuse the name of a search that is not there; None stands for all."""
         if search is not None and self.store.first(SearchName, "search = :search", search=search) is None:
-            raise InputError(f"{self.location}: no search '{search}'; there are: {_listed(self.names())}")
+            raise InputError(f"{self.location}: no search '{search}'; there are: {listed(self.names())}")
 
     def search(self, name: str) -> SearchEntry:
         """Return one search."""
@@ -249,7 +250,7 @@ class Results:
             "search = :search": search,
             "state_slots <= :states": states,
             "live_statements <= :statements": statements,
-            "search IN :searches": None if task is None else self._searches_on(task, search),
+            "search IN :searches": None if task is None else searches_on(task, self.searches(), search, self.location),
         }
         values = {"search": search, "states": states, "statements": statements}
         given: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
@@ -309,7 +310,7 @@ class Results:
         """
         rows = {row.name: row for row in self.baselines(search)}
         if name not in rows:
-            raise InputError(f"{self.location}: search '{search}' has no baseline {name}; it has {_listed(list(rows))}")
+            raise InputError(f"{self.location}: search '{search}' has no baseline {name}; it has {listed(list(rows))}")
         if not is_program(name):
             raise InputError(f"{search}:{name}: is torch's own optimizer and no program of the language")
         program = parse(rows[name].genome, f"{name} of search '{search}'")
@@ -471,20 +472,6 @@ class Results:
         self.require(search)
         return self.store.select(kind, "" if search is None else "search = :search", limit=limit, search=search)
 
-    def _searches_on(self, task: str, search: str | None) -> list[str]:
-        """Return the names of the searches that train on a task; of this one alone if it is given.
-
-        Raises:
-            InputError: there is none; says which tasks there are.
-        """
-        searches = [row for row in self.searches() if search in (None, row.search)]
-        found = [row.search for row in searches if task in tasks_of(row)]
-        if not found:
-            who = "no search trains" if search is None else f"search '{search}' does not train"
-            there = _listed([name for row in searches for name in tasks_of(row)])
-            raise InputError(f"{self.location}: --task {task}: {who} on it; there are: {there}")
-        return found
-
 
 def open_results(location: str, create: bool = False) -> Results:
     """Open a database of results.
@@ -497,7 +484,3 @@ def open_results(location: str, create: bool = False) -> Results:
         InputError: it is missing, foreign, damaged, of another version, or cannot be opened.
     """
     return Results(open_store(location, create=create))
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(dict.fromkeys(names)) or "none yet"

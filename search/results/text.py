@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from search.store.keys import Judgement
@@ -35,6 +36,11 @@ KINDS_OF_CHANGE = {
 }
 """What makes births, by the first word of their column `mutation`."""
 _MUTATION = re.compile(r"(?P<kind>\w+)(?: x(?P<factor>[^ +]+))?(?:\+(?P<more>\d+))?")
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names with commas between them, each once."""
+    return ", ".join(dict.fromkeys(names)) or "none yet"
 
 
 def verdict_in_words(verdict: VerdictRow) -> str:

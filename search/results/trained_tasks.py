@@ -11,7 +11,7 @@ from programs.schedules import DECAY, DEFAULT_SCHEDULE, WARMUP, Schedule
 from proxy_tasks.fitness import ERRORS
 from proxy_tasks.tasks import TASKS
 
-from search.results.text import printable
+from search.results.text import listed, printable
 from search.store.views import SearchEntry
 
 SCORE = "score"
@@ -21,6 +21,21 @@ SCORE = "score"
 def tasks_of(search: SearchEntry) -> list[str]:
     """Return the names of the tasks that a search trains on."""
     return [task["name"] for task in search.settings.get("tasks", [])]
+
+
+def searches_on(task: str, searches: Iterable[SearchEntry], name: str | None, location: str) -> list[str]:
+    """Return the names of the searches that train on a task; of this one alone if it is named.
+
+    Raises:
+        InputError: there is none in the database at this location; says which tasks there are.
+    """
+    some = [row for row in searches if name in (None, row.search)]
+    found = [row.search for row in some if task in tasks_of(row)]
+    if not found:
+        who = "no search trains" if name is None else f"search '{name}' does not train"
+        there = listed(of for row in some for of in tasks_of(row))
+        raise InputError(f"{location}: --task {task}: {who} on it; there are: {there}")
+    return found
 
 
 def steps_of(search: SearchEntry) -> int | None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from programs import InputError, Program, parse, zoo
+from programs.analysis.bounds import per_weight_states
 from programs.graph import M, V
 from programs.layout import Layout
 from programs.quantization import dequantize, quantize
@@ -16,7 +17,7 @@ from programs.run.batched import Rows
 
 from proxy_tasks import Replica, configured_process, get_task, train
 from proxy_tasks.outcome import TorchOptimizer, TorchReplica
-from proxy_tasks.state_forms import bytes_per_weight, keep_states, per_weight_states
+from proxy_tasks.state_forms import bytes_per_weight, keep_states
 from proxy_tasks.task import StateForm
 from proxy_tasks.torch_optimizers import train_torch_optimizer
 
@@ -39,10 +40,10 @@ def kept(form: StateForm, programs: list[Program]) -> tuple[Rows, Rows]:
 
 
 def test_states_for_each_weight_are_known_with_their_signs() -> None:
-    assert per_weight_states(zoo.load("torch_adamw")) == {M: False, V: True}
-    assert per_weight_states(zoo.load("lion")) == {M: False}
-    assert per_weight_states(BY_ROWS) == {M: False}
-    assert per_weight_states(zoo.load("sgd")) == {}
+    assert per_weight_states(zoo.load("torch_adamw").dataflow) == {M: False, V: True}
+    assert per_weight_states(zoo.load("lion").dataflow) == {M: False}
+    assert per_weight_states(BY_ROWS.dataflow) == {M: False}
+    assert per_weight_states(zoo.load("sgd").dataflow) == {}
 
 
 def test_only_states_in_use_are_changed() -> None:

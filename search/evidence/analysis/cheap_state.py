@@ -5,7 +5,9 @@ from __future__ import annotations
 import statistics
 from typing import NamedTuple, get_args
 
-from proxy_tasks.state_forms import bytes_per_weight, per_weight_states
+from programs.analysis.bounds import per_weight_states
+
+from proxy_tasks.state_forms import bytes_per_weight
 from proxy_tasks.task import StateForm
 
 from search.evidence.analysis.sheet import Analysis
@@ -41,7 +43,7 @@ class KeptStates(NamedTuple):
 def cheap_states(analysis: Analysis) -> list[KeptStates]:
     """Return all forms, float32 first; nothing for a program without a state for each weight."""
     best = analysis.of(stability).ours.best
-    if not per_weight_states(best.program) or finite(best.loss) is None:
+    if not per_weight_states(best.program.dataflow) or finite(best.loss) is None:
         return []
     forms: tuple[StateForm, ...] = get_args(StateForm)
     seeds = fresh_seeds(SEEDS)
