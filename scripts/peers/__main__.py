@@ -40,9 +40,10 @@ from scripts.peers.peer import Peer
 from scripts.peers.tree import TreePeer
 
 PEERS = {"tree": TreePeer, "genome": GenomePeer}
+FROM_ADAMW = {"start": "torch_adamw", "start_tuned": True}
 OURS: dict[str, tuple[dict[str, Any], Any]] = {
-    "evolution": ({"kind": "evolution"}, {"first": 1, "most": 16}),
-    "regularized": ({"kind": "paper", "population": 100, "tournament": 3}, 2),
+    "evolution": ({"kind": "evolution", **FROM_ADAMW}, {"first": 1, "most": 16}),
+    "regularized": ({"kind": "paper", "population": 100, "tournament": 3, **FROM_ADAMW}, 2),
     "random": ({"kind": "random"}, 2),
 }
 SEEDS = tuple(range(2))  # that peers train on
@@ -62,32 +63,37 @@ class Found(NamedTuple):
 
 def ours(arm: str, task: Task, minutes: float, seed: int, store: Store, evaluator: Evaluator) -> Found:
     """Run one of this project's strategies."""
-    strategy, seeds = OURS[arm]
-    settings = Settings.model_validate(
-        {
-            "name": arm, "seed": seed, "language": "extended", "budget": {"minutes": minutes},
-            "strategy": strategy | {"start": "torch_adamw", "start_tuned": True},
-            "tasks": [{"name": task.name, "seeds": seeds}], "evaluator": {"batch": 64, "lookahead": 2},
-        }
-    )  # fmt: skip
     begun = time.monotonic()
-    progress = Driver(settings, store, evaluator).run()
+    progress = Driver(settings_of(arm, task, minutes, seed), store, evaluator).run()
     best = progress.best
-    assert best is not None
-    assert best.fitness is not None
+    if best is None or best.fitness is None:
+        raise RuntimeError(f"{arm} on {task.name}: nothing was trained in {minutes:g} minutes; give it more")
     return Found(parse(best.genome), best.fitness, progress.trained, time.monotonic() - begun)
 
 
+def settings_of(arm: str, task: Task, minutes: float, seed: int) -> Settings:
+    """Return the settings of one of this project's strategies."""
+    strategy, seeds = OURS[arm]
+    return Settings.model_validate(
+        {
+            "name": arm, "seed": seed, "language": "extended", "budget": {"minutes": minutes}, "strategy": strategy,
+            "tasks": [{"name": task.name, "seeds": seeds}], "evaluator": {"batch": 64, "lookahead": 2},
+        }
+    )  # fmt: skip
+
+
 def peers(peer: Peer, task: Task, minutes: float, store: Store, evaluator: Evaluator) -> Found:
-    """Run a peer until its time is over or it ends."""
+    """Run a peer until its time is over or it ends; what it asks for first is trained in any case."""
     service = TrainingService(store, evaluator, batch_size=64, dedup=Dedup())
     begun = time.monotonic()
     best: tuple[float, str] = (-math.inf, "")
-    while time.monotonic() - begun < 60 * minutes and (texts := peer.ask()):
+    while texts := peer.ask():
         found = service.train([parse(text) for text in texts], [TaskSeeds(task, SEEDS)])
         fitness = [-math.inf if one.failures else one.mean for (one,) in found]
         best = max(best, *zip(fitness, texts, strict=True))
         peer.tell(fitness)
+        if time.monotonic() - begun > 60 * minutes:
+            break
     return Found(parse(best[1]), best[0], peer.evaluated, time.monotonic() - begun)
 
 

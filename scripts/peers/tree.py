@@ -4,7 +4,8 @@ An update is an expression over the gradient, its averages and some operators. E
 root is an open expression, and each edge fills the first opening. The search goes down this tree: expressions below the
 children of the node that it has reached are drawn at random, those that mean nothing or do not descend are thrown out
 without training, the others are trained, each at ten learning rates; after some of them it moves to the child whose
-expressions did best on average. Ends after `BUDGET` evaluations, or at a leaf; then it begins again at the root.
+expressions did best on average. Where nothing new is left below a node, it begins again at the root. It ends after
+`BUDGET` evaluations.
 Written after the paper and its published code. Left out are operators that drop weights at random, schedules, which
 the task sets, and the average of cubed gradients, since programs keep two states.
 """
@@ -20,6 +21,7 @@ import numpy as np
 
 BUDGET, SAMPLES = 128, 32  # evaluations in all, and before each step down
 GROUP = 8  # expressions trained together
+MOST_DRAWS = 4500  # to find them
 DEPTH = 4
 RATES = (0.0006, 0.001, 0.003, 0.006, 0.01, 0.03, 0.06, 0.1, 0.3, 1.0)
 OPEN = "?"
@@ -114,9 +116,17 @@ class TreePeer:
         """Return some expressions from below the node, each at every rate."""
         if self.evaluated >= BUDGET:
             return []
+        self._draw()
+        if not self._drawn and self._node != OPEN:
+            self._go_to(OPEN)
+            self._draw()
+        return [text(leaf, rate) for _, leaf in self._drawn for rate in RATES]
+
+    def _draw(self) -> None:
+        """Draw expressions below the node that have not been evaluated, up to a group of them."""
         below = children(self._node)
         self._drawn = []
-        for _ in range(4500):
+        for _ in range(MOST_DRAWS):
             child = self._random.choice(below)
             leaf = child
             while openings(leaf):
@@ -129,7 +139,11 @@ class TreePeer:
                 self._drawn.append((child, leaf))
             if len(self._drawn) == GROUP:
                 break
-        return [text(leaf, rate) for _, leaf in self._drawn for rate in RATES]
+
+    def _go_to(self, node: Expression | str) -> None:
+        self._node = node
+        self._scores.clear()
+        self._here = 0
 
     def tell(self, fitness: Sequence[float]) -> None:
         """Take the best of the rates, and go down when enough is known."""
@@ -145,9 +159,7 @@ class TreePeer:
                 for child, scores in self._scores.items()
                 if openings(child) and (kept := [score for score in scores if math.isfinite(score)])
             }
-            self._node = max(means, key=means.__getitem__) if means else OPEN
-            self._scores.clear()
-            self._here = 0
+            self._go_to(max(means, key=means.__getitem__) if means else OPEN)
 
     def _key(self, leaf: Expression | str) -> tuple[float, ...] | None:
         """What an expression does in a few cases, equal for equivalent ones; None if it is void or no descent."""

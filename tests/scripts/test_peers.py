@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from programs.run.reference import initial_state, numpy_step
 
 from proxy_tasks import TASKS
 
+from search.settings.settings import Budget, EvaluatorSettings, Settings
 from search.training.inline import InlineEvaluator
 
 from scripts.peers import __main__ as comparison
@@ -157,3 +161,33 @@ def test_a_peer_is_told_how_its_programs_fared_and_its_best_is_kept(tmp_path: Pa
     assert slow < fast and diverged == -math.inf
     assert found.fitness == fast and found.programs == 3
     assert str(found.program) == str(parse(tree.text("g", 0.1)))
+
+
+@pytest.mark.parametrize("arm", [*comparison.OURS, *comparison.PEERS])
+def test_an_arm_runs_until_its_time_is_over(arm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best of each has a finite loss on fresh seeds. The time of peers is over after what they ask for first."""
+
+    def short(*given: Any) -> Settings:
+        return settings_of(*given).model_copy(update={"budget": Budget(programs=20)})
+
+    settings_of = comparison.settings_of
+    monkeypatch.setattr(comparison, "settings_of", short)
+    monkeypatch.setattr(comparison, "EvaluatorSettings", lambda **_: EvaluatorSettings(kind="inline"))
+    options = argparse.Namespace(folder=tmp_path / "peers", seed=0, workers=1, minutes=1e-6)
+    task = replace(TASKS["noisy_quadratic_short"], steps=10)
+    monkeypatch.setitem(TASKS, task.name, task)
+    cells = comparison.row(arm, task, options).strip("| ").split(" | ")
+    assert cells[:2] == [task.name, arm] and int(cells[2]) > 0
+    assert math.isfinite(float(cells[6].split()[0]))
+
+
+def test_the_tree_search_begins_again_where_nothing_new_is_left() -> None:
+    peer = TreePeer(2)
+    node: Any = OPEN
+    for _ in range(tree.DEPTH):
+        node = ("mul", "2.0", node)
+    peer._go_to(node)
+    first = peer.ask()  # so deep there are operands alone, and of these but some descend
+    assert 0 < len(first) < tree.GROUP * len(RATES) and peer._node == node
+    peer.tell([0.0] * len(first))
+    assert peer.ask() and peer._node == OPEN
