@@ -218,8 +218,13 @@ def test_ticks_of_logarithmic_axes_are_decades_or_whole_numbers_between(
 def test_no_legend_has_an_empty_entry(page: ParsedPage) -> None:
     for name, figure in page.figures.items():
         traces = figure["data"]
-        points = [trace for trace in traces if trace["type"] != "heatmap"]
-        assert traces and all(len(trace["x"]) == len(trace["y"]) > 0 for trace in points), name
+        assert traces
+        for trace in traces:
+            if trace["type"] == "heatmap":
+                shape = len(trace["y"]), len(trace["x"])
+                assert (len(trace["z"]), *{len(row) for row in trace["z"]}) == shape and min(shape) > 0, name
+            else:
+                assert len(trace["x"]) == len(trace["y"]) > 0, name
         assert not figure["layout"]["showlegend"] or all(trace["name"] for trace in traces), name
         if name == "answers":
             assert all(max(trace["y"]) > 0 for trace in traces if "stackgroup" in trace)
