@@ -20,7 +20,7 @@ from programs import InputError, parse
 from programs.hashing import dataflow_hash
 
 from proxy_tasks import Outcome, Replica, get_task
-from proxy_tasks.locked import LOCKED, is_locked
+from proxy_tasks.locked import LOCKED_SETS
 from proxy_tasks.outcome import TorchOptimizer, TorchReplica
 from proxy_tasks.torch_optimizers import state_per_weight
 
@@ -33,6 +33,7 @@ from search.evidence.proof import (
     FRESH_SEEDS,
     SHARES,
     TUNING_SEEDS,
+    Competition,
     cost_of_proof,
     prove,
     steps_to,
@@ -46,12 +47,14 @@ from search.store import SelectionRow, Store
 from search.store.proofs import find_opening
 from search.training.jobs import Job
 from search.training.service import TrainingService
-from search.training.statistics import corrected
+from search.training.statistics import p_of
 
 from tests.support.searches import PretendingEvaluator, opened, rows_of_query, run, settings_of
 
 FINALIST = parse("x = sign(g)\nupdate = x * 0.01\nupdate = update * lr\n" + "y = g * 2.0\n" * 9)
-FAMILIES = {"mnist1d", "pydoc"}
+FIRST, SECOND = LOCKED_SETS
+SMALL = (FIRST._replace(tasks=FIRST.tasks[:2]), SECOND._replace(tasks=SECOND.tasks[:2]))
+TASKS = [task for locked in SMALL for task in locked.tasks]
 
 
 @pytest.fixture(autouse=True)
@@ -61,71 +64,94 @@ def _no_stopwatch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Fast(PretendingEvaluator):
-    """The longer the program the lower its loss, and the more so the more steps there are; natives do worst."""
+    """The longer the program the lower its loss, and the more so the more steps there are; natives do worst.
 
-    failing: tuple[str, ...] = ()  # tasks on which long programs fail on some fresh seed
+    Programs as long as the finalist fail on a fresh seed of the tasks `failing`, and are slow on the tasks `slow`.
+    """
+
+    def __init__(
+        self, limit: float = math.inf, failing: Sequence[str] = (), slow: Sequence[str] = (), noise: float = 0.001
+    ) -> None:
+        super().__init__(limit=limit)
+        self.failing, self.slow, self.noise = failing, slow, noise
 
     def outcome(self, job: Job, replica: Replica | TorchReplica) -> Outcome:
         native = isinstance(replica.program, TorchOptimizer)
         length = 0 if native else len(replica.program)  # type: ignore[arg-type]
         if job.task.name in self.failing and length == len(FINALIST) and replica.seed == FRESH_SEEDS[3]:
             return Outcome("diverged", None, [], 1, 0.0, "as it was told")
-        noise = 0.001 * Random(f"{job.task.name} {replica}").random()
+        noise = self.noise * Random(f"{job.task.name} {replica}").random()
         loss = (2.0 - 0.1 * length) * 600 / job.task.steps + noise
+        if job.task.name in self.slow and length == len(FINALIST):
+            loss += 100.0
         return Outcome("ok", -loss, [1.0] * 20, job.task.steps, 0.0)
 
 
 # --- what is measured ------------------------------------------------------------------------------------------------
 
 
-def test_the_locked_tasks_are_locked_and_no_others_of_their_families_are_open() -> None:
-    assert all(is_locked(name) for name in LOCKED) and len(set(LOCKED)) == len(LOCKED)
-    assert len(LOCKED) % 2, "a majority there always is"
-    assert {get_task(name).dataset for name in LOCKED} == FAMILIES
-    assert not is_locked("mnist1d_mlp") and not is_locked("markov_transformer")
+def measured(tmp_path: Path, evaluator: Fast, openings: int = 1) -> list[list[Competition]]:
+    """What small sets say of the finalist, set by set, the finalist first."""
+    with opened(tmp_path / "r.db") as store:
+        service = TrainingService(store, evaluator, 64, DEDUP)
+        found = prove("program 1", FINALIST, service, openings, lambda _: None, SMALL)
+    assert [on_set.locked for on_set in found] == [*SMALL]
+    assert [on_set.finalists for on_set in found] == [FIRST.openings + openings, SECOND.openings + openings]
+    return [on_set.competitions for on_set in found]
 
 
 def test_all_get_the_same_and_the_better_one_wins(tmp_path: Path) -> None:
     evaluator = Fast()
-    with opened(tmp_path / "r.db") as store:
-        found = prove(
-            "program 1", FINALIST, TrainingService(store, evaluator, 64, DEDUP), 3, lambda _: None, LOCKED[:3]
-        )
-    finalist, *baselines = found
-    assert finalist.is_finalist and finalist.z is None and [one.name for one in baselines] == list(COMPETITORS)
-    for one in found:
-        assert [on.task.name for on in one.tasks] == [*LOCKED[:3]]
-        assert all(on.tuned.trials == TRIALS and on.fresh.by_seed.keys() == {*FRESH_SEEDS} for on in one.tasks)
-        assert one.one_setting is not None and one.step_time > 0
-    assert all(one.z is not None and one.z > 3 for one in baselines if one.name == "torch_muon")
-    for one in baselines:
-        assert one.z is not None and one.p == pytest.approx(corrected(one.z, 3))
-        differences = [ahead.mean for ahead in one.differences if ahead is not None]
-        signs = {math.copysign(1, ahead) for ahead in differences}
-        assert len(differences) == 3 and signs == {math.copysign(1, one.z)}
+    for locked, (finalist, *baselines) in zip(SMALL, measured(tmp_path, evaluator), strict=True):
+        assert finalist.is_finalist and finalist.z is None and [one.name for one in baselines] == list(COMPETITORS)
+        for one in (finalist, *baselines):
+            assert [on.task.name for on in one.tasks] == [*locked.tasks]
+            assert all(on.tuned.trials == TRIALS and on.fresh.by_seed.keys() == {*FRESH_SEEDS} for on in one.tasks)
+            assert one.one_setting is not None and one.step_time > 0
+        assert all(one.z is not None and one.z > 3 for one in baselines if one.name == "torch_muon")
+        for one in baselines:
+            differences = [ahead.mean for ahead in one.differences if ahead is not None]
+            signs = {math.copysign(1, ahead) for ahead in differences}
+            assert one.z is not None and len(differences) == 2 and signs == {math.copysign(1, one.z)}
     seeds = {replica.seed for job in evaluator.submitted for replica in job.replicas}
     assert seeds == {*TUNING_SEEDS, *FRESH_SEEDS}
 
 
+def test_z_is_of_the_tasks_of_a_set_alone(tmp_path: Path) -> None:
+    """Where the finalist is far behind on the tasks of one set, nothing changes on the other, to the last bit."""
+    (tmp_path / "other").mkdir()
+    as_always = measured(tmp_path, Fast())
+    behind = measured(tmp_path / "other", Fast(slow=SMALL[0].tasks))
+    assert as_always[1] == behind[1]
+    for before, after in zip(as_always[0][1:], behind[0][1:], strict=True):
+        assert before.z is not None and after.z is not None and after.z < min(before.z, 0)
+
+
+def test_p_is_the_closed_form(tmp_path: Path) -> None:
+    """Sets x finalists x the tail of the normal distribution, 1 at most."""
+    for locked, (_, *baselines) in zip(SMALL, measured(tmp_path, Fast(noise=10.0), openings=3), strict=True):
+        p = {one.z: one.p for one in baselines if one.z is not None}
+        assert len(p) > 4 and all(abs(z) < 37 for z in p), "tails that a double can hold"
+        for z, found in p.items():
+            tail = math.erfc(z / math.sqrt(2)) / 2
+            assert found == pytest.approx(min(1.0, 2 * (locked.openings + 3) * tail), rel=1e-9)
+        assert 1.0 in p.values() and min(filter(None, p.values())) < 0.05
+
+
 def test_one_setting_is_over_adamw_tuned_for_each_task(tmp_path: Path) -> None:
-    with opened(tmp_path / "r.db") as store:
-        service = TrainingService(store, Fast(), 64, DEDUP)
-        found = {one.name: one for one in prove("p", FINALIST, service, 1, lambda _: None, LOCKED[:2])}
-    assert found["torch_adamw"].one_setting == pytest.approx(1.0, rel=0.01)
-    muon, adamw = (-found[name].tasks[0].fresh.mean for name in ("torch_muon", "torch_adamw"))
-    assert found["torch_muon"].one_setting == pytest.approx(muon / adamw, rel=0.01)
+    for competitions in measured(tmp_path, Fast()):
+        found = {one.name: one for one in competitions}
+        assert found["torch_adamw"].one_setting == pytest.approx(1.0, rel=0.01)
+        muon, adamw = (-found[name].tasks[0].fresh.mean for name in ("torch_muon", "torch_adamw"))
+        assert found["torch_muon"].one_setting == pytest.approx(muon / adamw, rel=0.01)
 
 
-def test_a_finalist_that_fails_somewhere_has_no_z(tmp_path: Path) -> None:
-    class Failing(Fast):
-        failing = (LOCKED[1],)
-
-    with opened(tmp_path / "r.db") as store:
-        service = TrainingService(store, Failing(), 64, DEDUP)
-        found = prove("p", FINALIST, service, 1, lambda _: None, LOCKED[:2])
-    assert all(one.z is None and one.p is None for one in found)
-    assert found[1].differences[0] is not None and found[1].differences[1] is None
-    assert found[0].tasks[1].fresh.failures == ["diverged: as it was told"]
+def test_a_finalist_that_fails_somewhere_has_no_z_on_that_set(tmp_path: Path) -> None:
+    first, second = measured(tmp_path, Fast(failing=(SMALL[0].tasks[1],)))
+    assert all(one.z is None and one.p is None for one in first)
+    assert first[1].differences[0] is not None and first[1].differences[1] is None
+    assert first[0].tasks[1].fresh.failures == ["diverged: as it was told"]
+    assert all(one.z is not None for one in second[1:])
 
 
 @pytest.mark.parametrize(
@@ -217,7 +243,7 @@ def store_with_funnel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         )  # fmt: skip
         store.set_selection([row])
         store.set_selection([replace(row, stage=2, competitor=f"program {n}", program_id=n) for n in (2, 3)])
-    monkeypatch.setattr("search.commands.prove.prove", lambda *arguments: prove(*arguments, LOCKED[:2]))
+    monkeypatch.setattr("search.commands.prove.prove", lambda *arguments: prove(*arguments, SMALL))
     return path
 
 
@@ -237,13 +263,21 @@ def test_a_finalist_is_proven_once(
     path = store_with_funnel
     proven(path, 2, Fast(), monkeypatch)
     said = capsys.readouterr().out
-    assert "over all locked tasks (1 finalist so far)" in said and max(map(len, said.splitlines())) <= 100
+    assert max(map(len, said.splitlines())) <= 100
+    assert "over the first locked set (2 finalists so far)" in said, "one of them before any database"
+    assert "over the second locked set (1 finalist so far)" in said
+    assert "p is corrected for the finalists of a set so far, times 2 sets" in said
     rows = shown(path)
-    assert [row["competitor"] for row in rows[::2]] == ["program 2", *COMPETITORS]
+    assert [row["task"] for row in rows] == [task for locked in SMALL for task in locked.tasks * (1 + len(COMPETITORS))]
+    assert all(row["task"] in SMALL[row["locked_set"] == "second"].tasks for row in rows)
+    assert [row["competitor"] for row in rows[::2]] == ["program 2", *COMPETITORS] * 2
     assert {row["finalist"] for row in rows} == {2} and {row["funnel"] for row in rows} == {"fu"}
     assert all(row["opened"] and row["finished"] for row in rows)
-    assert [row["program_id"] for row in rows] == [2, 2, *[None] * 2 * len(COMPETITORS)]
-    assert all(row["z"] is not None and row["ahead"] is not None for row in rows[2:])
+    assert [row["program_id"] for row in rows] == [2, 2, *[None] * 2 * len(COMPETITORS)] * 2
+    of_rivals = [row for row in rows if row["program_id"] is None]
+    assert all(row["z"] is not None and row["ahead"] is not None for row in of_rivals)
+    over_set = {(row["locked_set"], row["competitor"], row["z"], row["one_setting"]) for row in rows}
+    assert len(over_set) == 2 * (1 + len(COMPETITORS)), "on each set one z and one mean for each competitor"
     assert all(row["state_per_weight"] == 2 for row in rows if row["competitor"] == "adamw")
     with pytest.raises(InputError, match=r"program 2: the locked tasks were opened for it on \d{4}-.* are opened once"):
         proven(path, 2, Fast(), monkeypatch)
@@ -254,7 +288,8 @@ def test_what_a_proof_takes_is_known_before(store_with_funnel: Path, monkeypatch
     """All trainings go well here; some that are counted twice are the same, so that they are a little fewer."""
     evaluator = Fast()
     proven(store_with_funnel, 2, evaluator, monkeypatch)
-    cost = cost_of_proof(LOCKED[:2])
+    cost = cost_of_proof(SMALL)
+    assert cost.trainings == sum(cost_of_proof([locked]).trainings for locked in SMALL)
     trained = [(job.task.steps, replica) for job in evaluator.submitted for replica in job.replicas]
     assert 0.85 * cost.trainings <= len(trained) <= cost.trainings
     assert sum(steps for steps, _ in trained) == pytest.approx(cost.steps, rel=0.15)
@@ -270,7 +305,7 @@ def test_nothing_is_opened_unless_somebody_agrees(
         command(2, store=str(path))
     said = " ".join(capsys.readouterr().out.split())
     assert re.search(
-        r"opens the locked tasks for program 2, once and for all: about [\d,]+ trainings of \d\.\d mil", said
+        r"opens the locked tasks for program 2, 2 sets, once and for all: about [\d,]+ trainings of \d\.\d mil", said
     )
     with opened(path) as store:
         assert find_opening(store, hash_of(store, 2)) is None and evaluator.submitted == []
@@ -305,8 +340,12 @@ def test_a_second_finalist_is_corrected_for(store_with_funnel: Path, monkeypatch
     for finalist in (2, 3):
         proven(path, finalist, Fast(), monkeypatch)
     first, second = ([row for row in shown(path) if row["finalist"] == n] for n in (2, 3))
-    assert all(row["p"] == pytest.approx(corrected(row["z"], 1)) for row in first[2:])
-    assert all(row["p"] == pytest.approx(corrected(row["z"], 2)) for row in second[2:])
+    for place, rows in enumerate((first, second), start=1):
+        of_rivals = [row for row in rows if row["program_id"] is None]
+        assert len(of_rivals) == 2 * 2 * len(COMPETITORS)
+        for row in of_rivals:
+            assert row["finalists"] == place + (row["locked_set"] == "first"), "program 28671 was before both"
+            assert row["p"] == pytest.approx(min(1, 2 * row["finalists"] * p_of(row["z"])))
 
 
 def test_an_interrupted_proof_goes_on_and_trains_nothing_twice(
@@ -369,6 +408,8 @@ def test_without_evidence(
     [
         {"tasks": [{"name": "mnist1d_cnn_short", "steps": 5}]},
         {"meta_validation": {"tasks": [{"name": "pydoc_transformer_wide"}], "every": 1000}},
+        {"tasks": [{"name": "poisson_pinn_large_batch", "steps": 5}]},
+        {"meta_validation": {"tasks": [{"name": "digits_lora"}], "every": 1000}},
     ],
 )
 def test_a_search_that_has_trained_on_locked_tasks(
