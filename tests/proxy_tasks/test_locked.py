@@ -11,7 +11,7 @@ import yaml
 from programs import InputError
 
 from proxy_tasks import SUITE, TASKS, Task
-from proxy_tasks.locked import LOCKED_SETS, is_locked, refuse_locked
+from proxy_tasks.locked import LOCKED_SETS, LockedSet, is_locked, refuse_locked
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 VARIANTS = ("_short", "_long", "_large_batch", "_wide")
@@ -53,8 +53,8 @@ def test_transformers_of_the_two_sets_have_other_shapes() -> None:
 
 
 @pytest.mark.parametrize("locked", LOCKED_SETS, ids=lambda locked: locked.name)
-def test_tasks_of_either_set_are_refused_in_one_line(locked: object) -> None:
-    for name in locked.tasks:  # type: ignore[attr-defined]
+def test_tasks_of_either_set_are_refused_in_one_line(locked: LockedSet) -> None:
+    for name in locked.tasks:
         with pytest.raises(InputError, match=rf"^'{name}' is one of the locked tasks, .*; take another$"):
             refuse_locked(name)
     refuse_locked("digits_mlp")
@@ -66,7 +66,7 @@ def named(settings: object) -> list[str]:
         return [name for value in settings.values() for name in named(value)]
     if isinstance(settings, list):
         return [name for value in settings for name in named(value)]
-    return [settings] if settings in TASKS else []  # type: ignore[list-item]
+    return [settings] if isinstance(settings, str) and settings in TASKS else []
 
 
 def test_no_config_trains_on_a_locked_task() -> None:
