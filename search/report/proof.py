@@ -33,7 +33,7 @@ def proof(source: ReportedSearch) -> Section:
     blocks: list[Figure | DataTable | Note] = [Note(f"{capitalized(opened)}.")] if opened else []
     sets = _sets(rows)
     for place, (name, of_set) in enumerate(sets.items(), start=1):
-        blocks += [Note(_opened_for(name, of_set)), *_on_set(place, name, of_set)]
+        blocks += _on_set(place, name, of_set)
     blocks += [_details(rows), *_noise(source)]
     lead = (
         f"Program {rows[0].finalist} and every known optimizer, each tuned with the same number of trials on each task"
@@ -77,13 +77,10 @@ def _sets(rows: Sequence[ProofEntry]) -> dict[str, list[ProofEntry]]:
     return found
 
 
-def _opened_for(name: str, rows: Sequence[ProofEntry]) -> str:
-    return f"The {printable(name)} locked set was opened for {plural(rows[0].finalists, 'finalist')} so far."
-
-
-def _on_set(place: int, name: str, rows: Sequence[ProofEntry]) -> list[Figure | DataTable]:
+def _on_set(place: int, name: str, rows: Sequence[ProofEntry]) -> list[Figure | DataTable | Note]:
+    opened = f"The {printable(name)} locked set was opened for {plural(rows[0].finalists, 'finalist')} so far."
     rivals = _rivals(rows)
-    return [_figure(place, name, rivals), _summary(place, name, rivals)] if rivals else []
+    return [Note(opened), *([_figure(place, name, rivals), _summary(place, name, rivals)] if rivals else [])]
 
 
 def _rivals(rows: Sequence[ProofEntry]) -> Rivals:

@@ -69,14 +69,19 @@ def _same_times(programs: Sequence[object]) -> list[float]:
 class Fast(PretendingEvaluator):
     """The longer the program the lower its loss, and the more so the more steps there are; natives do worst.
 
-    Programs as long as the finalist fail on a fresh seed of the tasks `failing`.
+    Programs as long as the finalist fail on a fresh seed of the tasks `failing`. It is interrupted by a job on the task
+    `until`.
     """
 
-    def __init__(self, limit: float = math.inf, failing: Sequence[str] = (), noise: float = 0.001) -> None:
+    def __init__(
+        self, limit: float = math.inf, failing: Sequence[str] = (), noise: float = 0.001, until: str = ""
+    ) -> None:
         super().__init__(limit=limit)
-        self.failing, self.noise = failing, noise
+        self.failing, self.noise, self.until = failing, noise, until
 
     def outcome(self, job: Job, replica: Replica | TorchReplica) -> Outcome:
+        if job.task.name == self.until:
+            raise KeyboardInterrupt
         native = isinstance(replica.program, TorchOptimizer)
         length = 0 if native else len(replica.program)  # type: ignore[arg-type]
         if job.task.name in self.failing and length == len(FINALIST) and replica.seed == FRESH_SEEDS[3]:
@@ -347,7 +352,8 @@ def test_an_interrupted_proof_goes_on_and_trains_nothing_twice(
     path = store_with_funnel
     whole = path.with_name("whole.db")
     whole.write_bytes(path.read_bytes())
-    first, second, undisturbed = Fast(limit=7), Fast(), Fast()
+    of_first, of_second = (locked.tasks[0] for locked in SMALL)
+    first, second, undisturbed = Fast(until=of_second), Fast(), Fast()
     with pytest.raises(KeyboardInterrupt):
         proven(path, 2, first, monkeypatch)
     assert shown(path) == []
@@ -369,6 +375,8 @@ def test_an_interrupted_proof_goes_on_and_trains_nothing_twice(
     ]
     assert facts[0] == facts[1] and facts[0]
     assert 0 < len(second.submitted) < len(undisturbed.submitted)
+    assert {job.task.name.partition(" ")[0] for job in second.submitted} == {of_second}, "the first set was done"
+    assert {job.task.name.partition(" ")[0] for job in undisturbed.submitted} == {of_first, of_second}
 
 
 def hash_of(store: Store, program_id: int) -> str:
