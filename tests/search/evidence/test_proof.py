@@ -25,7 +25,7 @@ from proxy_tasks.outcome import TorchOptimizer, TorchReplica
 from proxy_tasks.torch_optimizers import state_per_weight
 
 from search.commands.output import Form
-from search.commands.prove import DEDUP, command, prove_finalist
+from search.commands.prove import DEDUP, _rows, command, prove_finalist
 from search.commands.show import write_program
 from search.evidence.proof import (
     COMPETITORS,
@@ -133,6 +133,18 @@ def test_one_setting_is_over_adamw_tuned_for_each_task(usual: tuple[list[ProofOn
         assert found["torch_adamw"].one_setting == pytest.approx(1.0, rel=0.01)
         muon, adamw = (-found[name].tasks[0].fresh.mean for name in ("torch_muon", "torch_adamw"))
         assert found["torch_muon"].one_setting == pytest.approx(muon / adamw, rel=0.01)
+
+
+def test_each_row_of_a_competitor_has_its_mean_over_the_tasks_of_the_set(
+    usual: tuple[list[ProofOnSet], Fast],
+) -> None:
+    (first, _), _ = usual
+    rows = _rows(first, 1)
+    for one in first.competitions:
+        ratios = [on.one_setting or math.nan for on in one.tasks]
+        assert len(ratios) == 2 and one.one_setting == pytest.approx(math.sqrt(math.prod(ratios)))
+        assert [row.one_setting for row in rows if row.competitor == one.name] == [one.one_setting] * 2
+    assert all(row.locked_set == "first" and row.finalists == 2 for row in rows)
 
 
 def test_where_a_finalist_fails_it_has_no_z_on_that_set_and_the_other_set_is_as_it_was(
