@@ -377,7 +377,7 @@ def test_an_interrupted_proof_goes_on_and_trains_nothing_twice(
         write_program(Results(store), 2, Form.TEXT)
     said = " ".join(capsys.readouterr().out.split())
     assert f"the locked tasks were opened for program 2 on {found.opened[:16]} UTC, and the proof has not come" in said
-    assert f": {found.trained} of at most {found.trainings:,} trainings; go on with `optsearch prove 2`" in said
+    assert f": {found.trained:,} of at most {found.trainings:,} trainings; go on with `optsearch prove 2`" in said
     proven(path, 2, second, monkeypatch)
     proven(whole, 2, undisturbed, monkeypatch)
     ignored = ("opened", "finished", "step_time")
