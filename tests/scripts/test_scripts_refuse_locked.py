@@ -16,10 +16,12 @@ from proxy_tasks.locked import is_locked
 
 @pytest.mark.parametrize("script", ["scripts.record.headroom", "scripts.record.horizon", "scripts.peers.__main__"])
 def test_locked_tasks_are_refused(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = import_module(script)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", [script, "digits_mlp", "poisson_pinn_short"])
+    monkeypatch.setattr(module, "opened", lambda *_: pytest.fail("something would be trained"))
     with pytest.raises(InputError, match="'poisson_pinn_short' is one of the locked tasks"):
-        import_module(script).main()
+        module.main()
     assert list(tmp_path.iterdir()) == []
 
 
