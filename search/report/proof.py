@@ -79,8 +79,11 @@ def _sets(rows: Sequence[ProofEntry]) -> dict[str, list[ProofEntry]]:
 
 def _on_set(place: int, name: str, rows: Sequence[ProofEntry]) -> list[Figure | DataTable | Note]:
     opened = f"The {printable(name)} locked set was opened for {plural(rows[0].finalists, 'finalist')} so far."
+    blocks: list[Figure | DataTable | Note] = [Note(opened)]
     rivals = _rivals(rows)
-    return [Note(opened), *([_figure(place, name, rivals), _summary(place, name, rivals)] if rivals else [])]
+    if rivals:
+        blocks += [_figure(place, name, rivals), _summary(place, name, rivals)]
+    return blocks
 
 
 def _rivals(rows: Sequence[ProofEntry]) -> Rivals:
