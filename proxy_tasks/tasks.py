@@ -62,6 +62,13 @@ _SUITE = (
         ),
         args(width=84),
     ),
+    (
+        Task(
+            "stdlib_transformer", "stdlib", "transformer", args(context=64),
+            args(layers=3, width=24, heads=2), steps=400, batch_size=16,
+        ),
+        args(width=84),
+    ),
     (Task("stdlib_gru", "stdlib", "gru", args(context=32), steps=300, batch_size=16), args(width=128)),
     (
         Task(

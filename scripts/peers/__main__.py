@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from programs.program import Program, parse
 
 from proxy_tasks import TASKS, Task
+from proxy_tasks.locked import refuse_locked
 
 from search.evolution.driver import Driver
 from search.settings.seeds import fresh_seeds
@@ -124,6 +125,8 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=[*OURS, *PEERS], default=[*OURS, *PEERS])
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    for name in options.tasks:
+        refuse_locked(name)
     print(HEADER, flush=True)
     for name in options.tasks:
         for arm in options.arms:

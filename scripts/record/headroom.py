@@ -5,6 +5,7 @@
 Every optimizer of the zoo is tuned as baselines are, on three seeds. Then all constants of torch's AdamW are moved at
 once by the search itself, with structures left alone (`strategy.constants: 1`), and those of whatever was best. What
 counts is the loss on 16 fresh seeds. Prints a row of Markdown for each task; what is in the store is not trained again.
+Locked tasks are refused, since this searches.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import NamedTuple
 from programs.program import parse
 
 from proxy_tasks import SUITE, TASKS, Task
+from proxy_tasks.locked import is_locked, refuse_locked
 
 from search.evolution.driver import Driver
 from search.settings.baselines import BASELINES, is_program
@@ -97,12 +99,15 @@ class Recorder:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    everything = [f"{base}{variant}" for variant in ("_short", "_large_batch", "") for base in SUITE]
+    open_tasks = [base for base in SUITE if not is_locked(base)]
+    everything = [f"{base}{variant}" for variant in ("_short", "_large_batch", "") for base in open_tasks]
     parser.add_argument("tasks", nargs="*", metavar="TASK", default=everything)
     parser.add_argument("--store", default="headroom.db")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--programs", type=int, default=300)
     options = parser.parse_args()
+    for name in options.tasks:
+        refuse_locked(name)
     with opened(options.store, EvaluatorSettings(workers=options.workers)) as (store, evaluator):
         recorder = Recorder(store, evaluator, options.programs)
         print(HEADER, flush=True)

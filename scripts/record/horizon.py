@@ -2,7 +2,7 @@
 
     python -m scripts.record.horizon [TASK ...] [--store horizon.db] [--births 400]
 
-TASK is what is trained for n steps.
+TASK is what is trained for n steps. Locked tasks are refused, since this searches.
 Of each task there are about 50 programs: those of the zoo at two settings each, the best and one further of six that
 trained well after n steps, and the best that a small search on n steps has found. All are trained with complete
 schedules of n/4, n/2, n and 7n/4 steps on some seeds, and of 4n on others. Predictors see the short ones alone; what
@@ -23,6 +23,7 @@ from scipy.optimize import nnls
 from programs.program import Program
 
 from proxy_tasks import TASKS, Task
+from proxy_tasks.locked import refuse_locked
 from proxy_tasks.outcome import CURVE_POINTS
 
 from search.evolution.driver import Driver
@@ -273,6 +274,8 @@ def main() -> None:
     parser.add_argument("--store", default="horizon.db")
     parser.add_argument("--births", type=int, default=400)
     options = parser.parse_args()
+    for name in options.tasks:
+        refuse_locked(name)
     with opened(options.store, EvaluatorSettings(kind="inline")) as (store, evaluator):
         recorder = Recorder(store, evaluator, options.births)
         tasks = [recorder.measure(TASKS[name]) for name in options.tasks]

@@ -4,31 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from search.commands.terminal import number, show_table
+from search.commands.terminal import console, number, show_table
 from search.store.evidence_views import ProofEntry
 from search.training.statistics import signs
 
 
-def show_proof(rows: Sequence[ProofEntry], openings: int) -> None:
-    """Print a table for each locked task, and one over all.
+def show_proof(rows: Sequence[ProofEntry]) -> None:
+    """Print, for each locked set, a table for each of its tasks, and one over all of them.
 
     Args:
         rows: all of one finalist.
-        openings: how many finalists the locked tasks had been opened for, this one included.
     """
+    sets = dict.fromkeys(row.locked_set for row in rows)
+    for name in sets:
+        _show_set(name, [row for row in rows if row.locked_set == name])
+    console.print(f"p is corrected for the finalists of a set so far, times {len(sets)} sets.")
+
+
+def _show_set(name: str, rows: Sequence[ProofEntry]) -> None:
     for task in dict.fromkeys(row.task for row in rows):
         _show_task(task, [row for row in rows if row.task == task])
-    competitors = dict.fromkeys(row.competitor for row in rows)
+    competitors, finalists = dict.fromkeys(row.competitor for row in rows), rows[0].finalists
     show_table(
-        f"over all locked tasks ({openings} finalist{'s' * (openings != 1)} so far)",
+        f"over the {name} locked set ({finalists} finalist{'s' * (finalists != 1)} so far)",
         ["competitor", "beaten on", "z", "p", "one setting", "failed trials", "states", "step time"],
-        [_overall([row for row in rows if row.competitor == name]) for name in competitors],
+        [_overall([row for row in rows if row.competitor == competitor]) for competitor in competitors],
         left=["competitor"],
     )
 
 
 def _overall(rows: Sequence[ProofEntry]) -> list[str]:
-    """Return the line of a competitor over all its tasks."""
+    """Return the line of a competitor over all tasks of a set."""
     one = rows[0]
     ahead = [row.ahead for row in rows if row.ahead is not None]
     wins = "-" if one.program_id is not None else f"{signs(ahead).better} of {len(rows)}"

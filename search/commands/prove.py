@@ -1,4 +1,4 @@
-"""The command `optsearch prove`: the locked tasks, opened once for a finalist that a funnel has let pass."""
+"""The command `optsearch prove`: the locked sets of tasks, opened once for a finalist that a funnel has let pass."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from programs.hashing import dataflow_hash
 from programs.program import parse
 
 from proxy_tasks import get_task
-from proxy_tasks.locked import LOCKED, is_locked
+from proxy_tasks.locked import LOCKED_SETS, is_locked
 
 from search.commands.options import RESULTS, StoreOption, numeric
 from search.commands.progress import counting_trainings
 from search.commands.proof_tables import show_proof
 from search.commands.terminal import console
-from search.evidence.proof import Competition, ProofOnTask, cost_of_proof, prove
+from search.evidence.proof import Competition, ProofOnSet, ProofOnTask, cost_of_proof, prove
 from search.results.results import Results
 from search.settings import limits
 from search.settings.meaning import VERSIONS, meaning_of_tasks, refuse_changes
@@ -49,7 +49,7 @@ def command(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before the locked tasks are opened.")] = False,
     store: StoreOption = RESULTS,
 ) -> None:
-    """Open the locked tasks for a finalist, once: against every tuned baseline, on data that nothing has touched."""
+    """Open the locked sets of tasks for a finalist, once: against every tuned baseline, on data kept for this."""
     agree = (lambda _: None) if yes else _ask
     prove_finalist(program_id, store, EvaluatorSettings(workers=workers or "auto"), agree)
 
@@ -62,8 +62,9 @@ def _ask(program: str) -> None:
     """
     cost = cost_of_proof()
     console.print(
-        f"This opens the locked tasks for {program}, once and for all: about {cost.trainings:,} trainings of"
-        f" {cost.steps / 1e6:.1f} million steps together. It can be interrupted and goes on."
+        f"This opens the locked tasks for {program}, {len(LOCKED_SETS)} sets, once and for all: about"
+        f" {cost.trainings:,} trainings of {cost.steps / 1e6:.1f} million steps together. It can be interrupted and"
+        " goes on."
     )
     if not sys.stdin.isatty():
         raise InputError("prove: there is no terminal to ask whether to go on; say so with --yes")
@@ -97,11 +98,10 @@ def prove_finalist(
         opening = _opening(results, entry, dataflow_hash(program), agree)  # before workers are started
         with training_beside(store, evaluator_settings) as evaluator:
             service = TrainingService(store, evaluator, evaluator_settings.batch, DEDUP)
-            count = opening.openings
             with counting_trainings(service):
-                found = prove(f"program {program_id}", program, service, count, lambda text: console.print(text))
-            finish_proof(store, opening, [row for one in found for row in _rows(one, program_id)])
-        show_proof(results.proof(program_id), count)
+                found = prove(f"program {program_id}", program, service, opening.openings, console.print)
+            finish_proof(store, opening, [row for on_set in found for row in _rows(on_set, program_id)])
+        show_proof(results.proof(program_id))
         console.print(f"{service.trained} trainings in this run; all results are in v_proof of {store.location}")
 
 
@@ -136,7 +136,7 @@ def _opening(results: Results, entry: ProgramEntry, dataflow: str, agree: Callab
             f"{name}: z was {funnel.z or 0:.1f} in the last stage of funnel '{funnel.funnel}', which the locked tasks,"
             " opened once, would hardly turn into a proof; take another program, or a funnel with more seeds and tasks"
         )
-    meaning = {VERSIONS: meaning_of_tasks({task: get_task(task) for task in LOCKED})}
+    meaning = {VERSIONS: meaning_of_tasks({task: get_task(task) for locked in LOCKED_SETS for task in locked.tasks})}
     if before is None:
         agree(name)
         return open_locked(results.store, entry.id, dataflow, funnel.funnel, cost_of_proof().trainings, meaning)
@@ -152,17 +152,24 @@ def _tasks(settings: dict[str, Any]) -> list[dict[str, Any]]:
     return [*settings.get("tasks", []), *(watched if isinstance(watched, list) else [])]
 
 
-def _rows(one: Competition, program_id: int) -> list[ProofRow]:
-    columns = zip(one.tasks, one.differences, one.state_per_weight, strict=True)
-    return [_row(one, program_id, on, ahead, state) for on, ahead, state in columns]
+def _rows(of: ProofOnSet, program_id: int) -> list[ProofRow]:
+    return [
+        _row(of, one, program_id, on, ahead, state)
+        for one in of.competitions
+        for on, ahead, state in zip(one.tasks, one.differences, one.state_per_weight, strict=True)
+    ]
 
 
-def _row(one: Competition, program_id: int, on: ProofOnTask, ahead: Difference | None, state: float) -> ProofRow:
+def _row(
+    of: ProofOnSet, one: Competition, program_id: int, on: ProofOnTask, ahead: Difference | None, state: float
+) -> ProofRow:
     tuned, fresh = on.tuned, on.fresh
     compared = None if one.is_finalist else ahead
     return ProofRow(
         competitor=one.name,
         program_id=program_id if one.is_finalist else None,
+        locked_set=of.locked.name,
+        finalists=of.finalists,
         task=on.task.name,
         task_fingerprint=on.task.fingerprint,
         genome=str(tuned.program),
@@ -179,7 +186,7 @@ def _row(one: Competition, program_id: int, on: ProofOnTask, ahead: Difference |
         task_z=None if compared is None else clean_number(compared.z),
         steps_to_adamw=on.steps_to_adamw,
         tolerance=on.tolerance,
-        one_setting=on.one_setting,
+        one_setting=one.one_setting,
         state_per_weight=state,
         step_time=one.step_time,
         z=one.z,

@@ -12,12 +12,14 @@ import typer
 
 from programs.errors import InputError
 
+from proxy_tasks.locked import refuse_locked
+
 from search.commands.options import RESULTS, JsonOption, StoreOption, allow_user_modules, numeric
 from search.commands.output import Form, Table, table_of, write
 from search.commands.progress import counting_trainings
 from search.commands.terminal import console, show_table
 from search.evidence.funnel import Entrant
-from search.evidence.proxy_measurement import Protocol, ProxyTask, measure, proxy_task, refuse_locked_task
+from search.evidence.proxy_measurement import Protocol, ProxyTask, measure, proxy_task
 from search.results.proxies import LEAST_PROGRAMS, Correlation, MeasuredTask, correlations, measured_tasks, spread
 from search.results.proxy_sets import ChosenProxies, as_settings, choose_proxies
 from search.results.rank_correlation import Tau
@@ -92,7 +94,7 @@ def _check_target(target: str | None, chosen: Sequence[str], search: str, locati
         InputError: the target is locked, or it is not measured and will not be, or nothing is.
     """
     if target is not None:
-        refuse_locked_task(target.partition("@")[0])
+        refuse_locked(target.partition("@")[0])
     with open_results(location) as results:
         names = list(dict.fromkeys([*chosen, *(row.task for row in results.proxies(search))]))
     if not names:

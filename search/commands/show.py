@@ -146,7 +146,7 @@ def _show(results: Results, found: Found) -> None:
     if found.opening is not None and found.opening.finished is None:
         console.print(f"proof: {interrupted_proof(found.opening)}")
     elif found.proof:
-        show_proof(found.proof, 1 if found.opening is None else found.opening.openings)
+        show_proof(found.proof)
 
 
 def _facts(results: Results, found: Found) -> list[tuple[str, str]]:

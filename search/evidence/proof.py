@@ -2,7 +2,12 @@
 
 What is done is fixed here and is no setting, so that it cannot be chosen by its result. On every locked task all
 competitors, the finalist among them, are tuned with the same trials; then they are trained on fresh seeds, which
-decide, with other learning rates, for fewer steps, and with one setting for all tasks.
+decide, with other learning rates, for fewer steps, and with one setting for all tasks of a locked set. Each set is
+measured apart and has a z of its own.
+
+Of S sets, each opened for n_s finalists so far, that of one finalist is one of n_1 + ... + n_S tests against a
+baseline. p = min(1, S n_s P(Z >= z)) shares the chance of a wrong claim evenly between the sets and, within a set,
+between its finalists (Bonferroni; Dunn, JASA 1961), which holds however they depend on each other.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ from programs.liveness import states_per_weight
 from programs.program import Program
 
 from proxy_tasks import Task, get_task
-from proxy_tasks.locked import LOCKED
+from proxy_tasks.locked import LOCKED_SETS, LockedSet
 from proxy_tasks.outcome import TorchOptimizer
 from proxy_tasks.torch_optimizers import state_per_weight
 
@@ -28,7 +33,7 @@ from search.settings.seeds import PROOF_FRESH_SEEDS as FRESH_SEEDS
 from search.settings.seeds import PROOF_TUNING_SEEDS as TUNING_SEEDS
 from search.settings.tasks import TaskSeeds
 from search.training.service import Trainings, TrainingService
-from search.training.statistics import Difference, combined, corrected, difference, limited
+from search.training.statistics import Difference, bonferroni, combined, difference, limited
 from search.training.tuning import Trial, TunedCompetitor, first_trials, trainings_of_tuning, tune
 
 SHORT_SEEDS = FRESH_SEEDS[:5]  # of trainings with fewer steps
@@ -47,8 +52,8 @@ class ProofOnTask(NamedTuple):
 
     `steps_to_adamw`: the share of the task's steps, by schedules that are as long, after which it has the loss of tuned
     AdamW; None if not even all of them will do. `tolerance`: decades of learning rates around the best within 5 % of
-    the lowest loss, at most two. `one_setting`: its loss with the setting that suits all tasks best, over that of AdamW
-    tuned for this one. None where trainings failed.
+    the lowest loss, at most two. `one_setting`: its loss with the setting that suits all tasks of the set best, over
+    that of AdamW tuned for this one. None where trainings failed.
     """
 
     task: Task
@@ -60,7 +65,7 @@ class ProofOnTask(NamedTuple):
 
 
 class Competition(NamedTuple):
-    """A competitor over all locked tasks. `differences`: what the finalist is ahead of it on each, None where either
+    """A competitor over the tasks of a set. `differences`: what the finalist is ahead of it on each, None where either
     has too few trainings; `z` and `p` over all of them, None for the finalist itself and where one is missing."""
 
     name: str
@@ -74,9 +79,18 @@ class Competition(NamedTuple):
 
     @property
     def one_setting(self) -> float | None:
-        """Geometric mean over the tasks."""
+        """Geometric mean over the tasks of the set."""
         ratios = [on.one_setting for on in self.tasks if on.one_setting is not None]
         return math.exp(fmean(map(math.log, ratios))) if len(ratios) == len(self.tasks) else None
+
+
+class ProofOnSet(NamedTuple):
+    """What a locked set says: the finalist first, then the baselines. `finalists`: for how many the set was ever
+    opened, this one included."""
+
+    locked: LockedSet
+    finalists: int
+    competitions: list[Competition]
 
 
 class Cost(NamedTuple):
@@ -87,12 +101,12 @@ class Cost(NamedTuple):
     """Training steps of all of them."""
 
 
-def cost_of_proof(tasks: Sequence[str] = LOCKED) -> Cost:
+def cost_of_proof(sets: Sequence[LockedSet] = LOCKED_SETS) -> Cost:
     """Return what the proof of one finalist takes, if every training goes well."""
     trainings, steps = 0, 0.0
-    for task in map(get_task, tasks):
+    for task in (get_task(name) for locked in sets for name in locked.tasks):
         whole = trainings_of_tuning([TaskSeeds(task, TUNING_SEEDS)]) + len(FRESH_SEEDS)
-        whole += (len(FACTORS) - 1) * len(TUNING_SEEDS)
+        whole += (len(FACTORS) - 1) * len(TUNING_SEEDS) + len(FRESH_SEEDS)  # these with one setting for all tasks
         trainings += whole + len(SHARES) * len(SHORT_SEEDS)
         steps += task.steps * (whole + len(SHORT_SEEDS) * math.fsum(SHARES))
     competitors = 1 + len(COMPETITORS)
@@ -105,33 +119,41 @@ def prove(
     service: TrainingService,
     openings: int,
     say: Callable[[str], None],
-    tasks: Sequence[str] = LOCKED,
-) -> list[Competition]:
-    """Measure the finalist and all baselines.
+    sets: Sequence[LockedSet] = LOCKED_SETS,
+) -> list[ProofOnSet]:
+    """Measure the finalist and all baselines on each locked set.
 
     Args:
         name: of the finalist.
         finalist: the program.
         service: that trains.
-        openings: finalists that the locked tasks have been opened for, this one included: p is corrected for them.
+        openings: finalists that are recorded with the locked sets opened, this one included: p is corrected for them.
         say: told what is going on.
-        tasks: names of the locked tasks.
+        sets: the locked sets.
 
     Returns:
-        The finalist first, then the baselines.
+        What each set says, in their order.
     """
     competitors = [competitor(name, finalist), *(BASELINES[baseline] for baseline in COMPETITORS)]
-    columns = []
-    for place, task in enumerate(tasks, start=1):
-        say(f"locked task {place} of {len(tasks)}: {len(competitors)} competitors on {task}")
-        columns.append(_on_task(get_task(task), competitors, service))
-    say("one setting for all tasks")
-    of_each = _with_one_setting(competitors, [list(on) for on in zip(*columns, strict=True)], service)
-    times = step_times([of_one[0].tuned.program for of_one in of_each])
+    measured = [_on_set(locked, competitors, service, say) for locked in sets]
+    times = step_times([of_one[0].tuned.program for of_one in measured[0]])
     return [
-        _competition(of_one, of_each[0], place == 0, openings, time)
-        for place, (of_one, time) in enumerate(zip(of_each, times, strict=True))
+        _proof_on_set(locked, locked.finalists(openings), len(sets), of_each, times)
+        for locked, of_each in zip(sets, measured, strict=True)
     ]
+
+
+def _on_set(
+    locked: LockedSet, competitors: Sequence[Competitor], service: TrainingService, say: Callable[[str], None]
+) -> list[list[ProofOnTask]]:
+    """Return, for each competitor, how it fares on each task of a set."""
+    columns = []
+    for place, task in enumerate(locked.tasks, start=1):
+        on = f"task {place} of {len(locked.tasks)} of the {locked.name} locked set"
+        say(f"{on}: {len(competitors)} competitors on {task}")
+        columns.append(_on_task(get_task(task), competitors, service))
+    say(f"one setting for all tasks of the {locked.name} locked set")
+    return _with_one_setting(competitors, [list(on) for on in zip(*columns, strict=True)], service)
 
 
 def _on_task(task: Task, competitors: Sequence[Competitor], service: TrainingService) -> list[ProofOnTask]:
@@ -263,14 +285,24 @@ def _best_on_all(
     return best.program if math.isfinite(totals[best.key]) else None
 
 
+def _proof_on_set(
+    locked: LockedSet, finalists: int, sets: int, of_each: Sequence[list[ProofOnTask]], step_times: Sequence[float]
+) -> ProofOnSet:
+    competitions = [
+        _competition(of_one, of_each[0], place == 0, finalists * sets, time)
+        for place, (of_one, time) in enumerate(zip(of_each, step_times, strict=True))
+    ]
+    return ProofOnSet(locked, finalists, competitions)
+
+
 def _competition(
-    of_one: list[ProofOnTask], finalist: list[ProofOnTask], is_finalist: bool, openings: int, step_time: float
+    of_one: list[ProofOnTask], finalist: list[ProofOnTask], is_finalist: bool, tests: int, step_time: float
 ) -> Competition:
     differences = [_ahead(ours, theirs) for ours, theirs in zip(finalist, of_one, strict=True)]
     zs = [limited(ahead.z) for ahead in differences if ahead is not None]
     z = combined(zs) if len(zs) == len(of_one) and not is_finalist else None
     state = [_state(on) for on in of_one]
-    p = None if z is None else corrected(z, openings)
+    p = None if z is None else bonferroni(z, tests)
     return Competition(of_one[0].tuned.name, is_finalist, of_one, differences, z, p, state, step_time)
 
 

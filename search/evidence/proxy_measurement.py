@@ -60,7 +60,7 @@ def proxy_task(text: str) -> ProxyTask:
         InputError: there is no such task, it cannot be trained on, or it is locked.
     """
     name, at, written = text.strip().partition("@")
-    refuse_locked_task(name)
+    refuse_locked(name)
     task = get_task(name)
     if at:
         steps = number_of(written)
@@ -72,18 +72,6 @@ def proxy_task(text: str) -> ProxyTask:
         task = replace(task, steps=steps)
     check_task(task)
     return ProxyTask(name if task == get_task(name) else f"{name}@{task.steps}", task)
-
-
-def refuse_locked_task(name: str) -> None:
-    """Refuse a locked task.
-
-    Raises:
-        InputError: it is locked, or unknown.
-    """
-    try:
-        refuse_locked(name)
-    except ValueError as error:
-        raise InputError(str(error)) from None
 
 
 def measure(

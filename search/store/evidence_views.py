@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy_tasks.locked import LOCKED
+from proxy_tasks.locked import LOCKED_SETS
 
 from search.store.rows import Name, columns, view
 from search.store.tables import (
@@ -44,7 +44,8 @@ class FunnelEntry(SelectionRow):
 
 
 # Trainings for fewer steps are on tasks of their own, `NAME x SHARE`.
-_ON_LOCKED = " OR ".join(f"SUBSTR(t.task || ' ', 1, {len(name) + 1}) = '{name} '" for name in LOCKED)
+_LOCKED = [name for locked in LOCKED_SETS for name in locked.tasks]
+_ON_LOCKED = " OR ".join(f"SUBSTR(t.task || ' ', 1, {len(name) + 1}) = '{name} '" for name in _LOCKED)
 
 
 @view(
@@ -73,7 +74,7 @@ class OpeningEntry(OpeningRow):
     finished: str | None  # type: ignore[assignment]
     """When everything was measured, in UTC; none while the proof is incomplete."""
     openings: int
-    """How many finalists the locked tasks have been opened for, this one included."""
+    """How many finalists of this database the locked tasks have been opened for, this one included."""
     trained: int
     """The trainings that were made on the locked tasks from the opening on."""
 

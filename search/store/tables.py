@@ -322,7 +322,7 @@ class SelectionRow(Row):
 
 @table("opening", UniqueConstraint("dataflow_hash"))
 class OpeningRow(Row):
-    """An opening of the locked tasks: for which finalist, and when."""
+    """An opening of the locked sets, all at once: for which finalist, and when."""
 
     program_id: ProgramId
     """The ID of the finalist."""
@@ -348,6 +348,10 @@ class ProofRow(Row):
     """The finalist or the baseline."""
     program_id: ProgramId | None
     """The ID of the finalist; none of baselines."""
+    locked_set: Title
+    """The set that the task belongs to."""
+    finalists: int
+    """For how many finalists the set had ever been opened, this one included."""
     task: TaskName
     """The task."""
     task_fingerprint: Digest
@@ -381,15 +385,15 @@ class ProofRow(Row):
     tolerance: float | None
     """The decades of learning rates with a loss within 5 % of the lowest."""
     one_setting: float | None
-    """With one setting for all tasks: the loss over that of AdamW tuned for each, geometric mean."""
+    """With one setting for all tasks of the set: the loss over that of AdamW tuned for each, geometric mean."""
     state_per_weight: float
     """The numbers kept for each weight."""
     step_time: float
     """The time of a step of the exported optimizer, over that of torch's AdamW."""
     z: float | None
-    """The z of the finalist against this competitor, over all tasks."""
+    """The z of the finalist against this competitor, over all tasks of the set."""
     p: float | None
-    """The chance of such a z by luck, corrected for the number of finalists."""
+    """The chance of such a z by luck, times finalists and sets."""
 
 
 @table("task_noise", UniqueConstraint("key", "task_fingerprint"), created=True)

@@ -92,6 +92,12 @@ def corrected(z: float, candidates: int) -> float:
     return -math.expm1(candidates * math.log1p(-p)) if p < 1 else 1.0
 
 
+def bonferroni(z: float, tests: int) -> float:
+    """Return p of a z that is one of `tests`, whether or not they depend on each other: tests x p, at most 1 (Dunn,
+    JASA 1961)."""
+    return min(1.0, tests * p_of(z))
+
+
 def limited(z: float) -> float:
     """Return a z that can be added to others: without any noise z is infinite, and p cannot be told from zero."""
     return max(-LARGEST_Z, min(LARGEST_Z, z))

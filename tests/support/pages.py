@@ -90,9 +90,12 @@ def _compare(store: Store, best: LeaderboardEntry) -> None:
         one, competitor="adamw", program_id=None, z=None, p=None, ahead=None, ahead_error=None, passed=False
     )
     rows = [
-        ProofRow(who, program_id, task, task, genome, 0.0123, 0.1, 28, 2, 20, 1, -0.5 - n, 0.01, ahead, error, z, share,
-                 1.25, 1.02, 2.0, 1.5, z and 4.0, p)
-        for task in ("mnist1d_cnn", "pydoc_transformer")
+        ProofRow(who, program_id, locked_set, finalists, task, task, genome, 0.0123, 0.1, 28, 2, 20, 1, -0.5 - n, 0.01,
+                 ahead, error, z, share, 1.25, 1.02, 2.0, 1.5, z and over_set, p and min(1.0, luck * p))
+        for locked_set, finalists, task, over_set, luck in (
+            ("first", 2, "mnist1d_cnn", 4.0, 1), ("first", 2, "pydoc_transformer", 4.0, 1),
+            ("second", 1, "poisson_pinn", 1.0, 5_000),
+        )
         for n, (who, program_id, ahead, error, z, share, p) in enumerate([
             (name, best.id, None, None, None, 0.5, None),
             ("adamw", None, 0.0625, 0.0125, 4.25, 1.0, 0.00003),

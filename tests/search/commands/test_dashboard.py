@@ -92,10 +92,10 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         store.set_selection([passed])
         opening = open_locked(store, best.id, best.dataflow_hash, "final", 9000, {})
         row = ProofRow(
-            competitor="adamw", program_id=None, task="mnist1d_cnn", task_fingerprint="f", genome="-",
-            learning_rate=0.01, weight_decay=0.1, trials=9, trials_failed=0, seeds=8, seeds_failed=0, fitness=-0.5,
-            standard_error=0.01, ahead=0.1, ahead_error=0.01, task_z=2.0, steps_to_adamw=1.0, tolerance=0.1,
-            one_setting=0.5, state_per_weight=2.0, step_time=1.5, z=4.0, p=0.001,
+            competitor="adamw", program_id=None, locked_set="first", finalists=2, task="mnist1d_cnn",
+            task_fingerprint="f", genome="-", learning_rate=0.01, weight_decay=0.1, trials=9, trials_failed=0, seeds=8,
+            seeds_failed=0, fitness=-0.5, standard_error=0.01, ahead=0.1, ahead_error=0.01, task_z=2.0,
+            steps_to_adamw=1.0, tolerance=0.1, one_setting=0.5, state_per_weight=2.0, step_time=1.5, z=4.0, p=0.001,
         )  # fmt: skip
         finish_proof(store, opening, [row])
     return path

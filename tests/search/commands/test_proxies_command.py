@@ -115,6 +115,7 @@ def test_another_way_to_tune_replaces_what_cannot_be_compared(store_path: Path, 
     [
         ("small --tasks pydoc_transformer_short", "'pydoc_transformer_short' is one of the locked tasks"),
         ("small --tasks digits_mlp,mnist1d_cnn@10", "'mnist1d_cnn' is one of the locked tasks"),
+        ("small --tasks digits_diffusion", "'digits_diffusion' is one of the locked tasks"),
         ("small --target mnist1d_cnn_wide", "'mnist1d_cnn_wide' is one of the locked tasks"),
         ("small --tasks digits_mlp@0", "expected NAME@STEPS with 1 to 10000000 steps, such as digits_mlp@500"),
         ("small --tasks digits", "unknown task 'digits'"),

@@ -119,9 +119,9 @@ def proven(path: Path, ids: dict[str, int], tmp_path_factory: pytest.TempPathFac
         p=0.0135, passed=True,
     )  # fmt: skip
     rows = [
-        ProofRow(name, who, task, task, genome, 0.0123, 0.1, 28, 2, 20, 1, -0.5 - n, 0.01, ahead, error, z, share, 1.25,
-                 1.02, 2.0, 1.5, z and 4.0, p)
-        for task in ("mnist1d_cnn", "pydoc_transformer")
+        ProofRow(name, who, *of, of[-1], genome, 0.0123, 0.1, 28, 2, 20, 1, -0.5 - n, 0.01, ahead, error, z, share,
+                 1.25, 1.02, 2.0, 1.5, z and 4.0, p)
+        for of in (("first", 3, "mnist1d_cnn"), ("first", 3, "pydoc_transformer"), ("second", 2, "poisson_pinn"))
         for n, (name, who, ahead, error, z, share, p) in enumerate([
             (f"program {best}", best, None, None, None, 0.5, None),
             ("adamw", None, 0.0625, 0.0125, 4.25, 1.0, 0.00003),
@@ -141,7 +141,8 @@ def proven(path: Path, ids: dict[str, int], tmp_path_factory: pytest.TempPathFac
 def test_a_program_that_is_proven(proven: Path, ids: dict[str, int]) -> None:
     out = said(proven, f"show {ids['best']}")
     fits(out)
-    assert "(2 finalists so far)" in out and "1 of 2" in out
+    assert "first locked set (3 finalists so far)" in out and "second locked set (2 finalists so far)" in out
+    assert "1 of 2" in out
     matches_snapshot("proven", out[out.index("in the funnel") :])
 
 

@@ -318,6 +318,7 @@ def test_a_stage_without_tasks_has_those_of_the_search(funnel: Path, monkeypatch
         ({"stages": []}, "stages"),
         ({"enter": 3}, "keep must not grow"),
         ({"stages": [{"tasks": [{"name": "pydoc_transformer_short"}], "keep": 1}]}, "is one of the locked tasks"),
+        ({"stages": [{"tasks": [{"name": "digits_lora_wide"}], "keep": 1}]}, "is one of the locked tasks"),
         ({"stages": [{"tasks": [{"name": "digits_mlp"}], "keep": 1, "kept": 1}]}, "known here: tasks, keep, trials"),
         ({"stages": [{"tasks": [{"name": "cifar"}], "keep": 1}]}, "unknown task 'cifar'"),
     ],

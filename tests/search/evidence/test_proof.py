@@ -20,12 +20,12 @@ from programs import InputError, parse
 from programs.hashing import dataflow_hash
 
 from proxy_tasks import Outcome, Replica, get_task
-from proxy_tasks.locked import LOCKED, is_locked
+from proxy_tasks.locked import LOCKED_SETS
 from proxy_tasks.outcome import TorchOptimizer, TorchReplica
 from proxy_tasks.torch_optimizers import state_per_weight
 
 from search.commands.output import Form
-from search.commands.prove import DEDUP, command, prove_finalist
+from search.commands.prove import DEDUP, _rows, command, prove_finalist
 from search.commands.show import write_program
 from search.evidence.proof import (
     COMPETITORS,
@@ -33,6 +33,7 @@ from search.evidence.proof import (
     FRESH_SEEDS,
     SHARES,
     TUNING_SEEDS,
+    ProofOnSet,
     cost_of_proof,
     prove,
     steps_to,
@@ -43,34 +44,49 @@ from search.results.results import Results
 from search.settings.baselines import TRIALS
 from search.settings.settings import EvaluatorSettings
 from search.store import SelectionRow, Store
-from search.store.proofs import find_opening
+from search.store.proofs import find_opening, finish_proof, open_locked
 from search.training.jobs import Job
 from search.training.service import TrainingService
-from search.training.statistics import corrected
+from search.training.statistics import p_of
 
 from tests.support.searches import PretendingEvaluator, opened, rows_of_query, run, settings_of
 
 FINALIST = parse("x = sign(g)\nupdate = x * 0.01\nupdate = update * lr\n" + "y = g * 2.0\n" * 9)
-FAMILIES = {"mnist1d", "pydoc"}
+FIRST, SECOND = LOCKED_SETS
+SMALL = (FIRST._replace(tasks=FIRST.tasks[:2]), SECOND._replace(tasks=SECOND.tasks[-1:]))
 
 
 @pytest.fixture(autouse=True)
 def _no_stopwatch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times of steps are tested for themselves; they take seconds."""
-    monkeypatch.setattr("search.evidence.proof.step_times", lambda programs: [1.0] * len(programs))
+    monkeypatch.setattr("search.evidence.proof.step_times", _same_times)
+
+
+def _same_times(programs: Sequence[object]) -> list[float]:
+    return [1.0] * len(programs)
 
 
 class Fast(PretendingEvaluator):
-    """The longer the program the lower its loss, and the more so the more steps there are; natives do worst."""
+    """The longer the program the lower its loss, and the more so the more steps there are; natives do worst.
 
-    failing: tuple[str, ...] = ()  # tasks on which long programs fail on some fresh seed
+    Programs as long as the finalist fail on a fresh seed of the tasks `failing`. It is interrupted by a job on the task
+    `until`.
+    """
+
+    def __init__(
+        self, limit: float = math.inf, failing: Sequence[str] = (), noise: float = 0.001, until: str = ""
+    ) -> None:
+        super().__init__(limit=limit)
+        self.failing, self.noise, self.until = failing, noise, until
 
     def outcome(self, job: Job, replica: Replica | TorchReplica) -> Outcome:
+        if job.task.name == self.until:
+            raise KeyboardInterrupt
         native = isinstance(replica.program, TorchOptimizer)
         length = 0 if native else len(replica.program)  # type: ignore[arg-type]
         if job.task.name in self.failing and length == len(FINALIST) and replica.seed == FRESH_SEEDS[3]:
             return Outcome("diverged", None, [], 1, 0.0, "as it was told")
-        noise = 0.001 * Random(f"{job.task.name} {replica}").random()
+        noise = self.noise * Random(f"{job.task.name} {replica}").random()
         loss = (2.0 - 0.1 * length) * 600 / job.task.steps + noise
         return Outcome("ok", -loss, [1.0] * 20, job.task.steps, 0.0)
 
@@ -78,54 +94,86 @@ class Fast(PretendingEvaluator):
 # --- what is measured ------------------------------------------------------------------------------------------------
 
 
-def test_the_locked_tasks_are_locked_and_no_others_of_their_families_are_open() -> None:
-    assert all(is_locked(name) for name in LOCKED) and len(set(LOCKED)) == len(LOCKED)
-    assert len(LOCKED) % 2, "a majority there always is"
-    assert {get_task(name).dataset for name in LOCKED} == FAMILIES
-    assert not is_locked("mnist1d_mlp") and not is_locked("markov_transformer")
+def measured(folder: Path, evaluator: Fast, openings: int = 1) -> list[ProofOnSet]:
+    with opened(folder / "r.db") as store, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("search.evidence.proof.step_times", _same_times)
+        service = TrainingService(store, evaluator, 64, DEDUP)
+        return prove("program 1", FINALIST, service, openings, lambda _: None, SMALL)
 
 
-def test_all_get_the_same_and_the_better_one_wins(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[ProofOnSet], Fast]:
+    """What small sets say of the finalist, and the evaluator that was asked."""
     evaluator = Fast()
-    with opened(tmp_path / "r.db") as store:
-        found = prove(
-            "program 1", FINALIST, TrainingService(store, evaluator, 64, DEDUP), 3, lambda _: None, LOCKED[:3]
-        )
-    finalist, *baselines = found
-    assert finalist.is_finalist and finalist.z is None and [one.name for one in baselines] == list(COMPETITORS)
-    for one in found:
-        assert [on.task.name for on in one.tasks] == [*LOCKED[:3]]
-        assert all(on.tuned.trials == TRIALS and on.fresh.by_seed.keys() == {*FRESH_SEEDS} for on in one.tasks)
-        assert one.one_setting is not None and one.step_time > 0
-    assert all(one.z is not None and one.z > 3 for one in baselines if one.name == "torch_muon")
-    for one in baselines:
-        assert one.z is not None and one.p == pytest.approx(corrected(one.z, 3))
-        differences = [ahead.mean for ahead in one.differences if ahead is not None]
-        signs = {math.copysign(1, ahead) for ahead in differences}
-        assert len(differences) == 3 and signs == {math.copysign(1, one.z)}
+    return measured(tmp_path_factory.mktemp("usual"), evaluator), evaluator
+
+
+def test_all_get_the_same_and_the_better_one_wins(usual: tuple[list[ProofOnSet], Fast]) -> None:
+    found, evaluator = usual
+    assert [on_set.locked for on_set in found] == [*SMALL]
+    for on_set in found:
+        finalist, *baselines = on_set.competitions
+        assert finalist.is_finalist and finalist.z is None and [one.name for one in baselines] == list(COMPETITORS)
+        for one in on_set.competitions:
+            assert [on.task.name for on in one.tasks] == [*on_set.locked.tasks]
+            assert all(on.tuned.trials == TRIALS and on.fresh.by_seed.keys() == {*FRESH_SEEDS} for on in one.tasks)
+            assert one.one_setting is not None and one.step_time > 0
+        assert all(one.z is not None and one.z > 3 for one in baselines if one.name == "torch_muon")
+        for one in baselines:
+            zs = [ahead.z for ahead in one.differences if ahead is not None]
+            assert len(zs) == len(on_set.locked.tasks)
+            assert one.z == pytest.approx(math.fsum(zs) / math.sqrt(len(zs))), "over the tasks of the set alone"
     seeds = {replica.seed for job in evaluator.submitted for replica in job.replicas}
     assert seeds == {*TUNING_SEEDS, *FRESH_SEEDS}
 
 
-def test_one_setting_is_over_adamw_tuned_for_each_task(tmp_path: Path) -> None:
-    with opened(tmp_path / "r.db") as store:
-        service = TrainingService(store, Fast(), 64, DEDUP)
-        found = {one.name: one for one in prove("p", FINALIST, service, 1, lambda _: None, LOCKED[:2])}
-    assert found["torch_adamw"].one_setting == pytest.approx(1.0, rel=0.01)
-    muon, adamw = (-found[name].tasks[0].fresh.mean for name in ("torch_muon", "torch_adamw"))
-    assert found["torch_muon"].one_setting == pytest.approx(muon / adamw, rel=0.01)
+def test_one_setting_is_over_adamw_tuned_for_each_task(usual: tuple[list[ProofOnSet], Fast]) -> None:
+    for on_set in usual[0]:
+        found = {one.name: one for one in on_set.competitions}
+        assert found["torch_adamw"].one_setting == pytest.approx(1.0, rel=0.01)
+        muon, adamw = (-found[name].tasks[0].fresh.mean for name in ("torch_muon", "torch_adamw"))
+        assert found["torch_muon"].one_setting == pytest.approx(muon / adamw, rel=0.01)
 
 
-def test_a_finalist_that_fails_somewhere_has_no_z(tmp_path: Path) -> None:
-    class Failing(Fast):
-        failing = (LOCKED[1],)
+def test_each_row_of_a_competitor_has_its_mean_over_the_tasks_of_the_set(
+    usual: tuple[list[ProofOnSet], Fast],
+) -> None:
+    (first, _), _ = usual
+    rows = _rows(first, 1)
+    for one in first.competitions:
+        ratios = [on.one_setting or math.nan for on in one.tasks]
+        assert len(ratios) == 2 and one.one_setting == pytest.approx(math.sqrt(math.prod(ratios)))
+        assert [row.one_setting for row in rows if row.competitor == one.name] == [one.one_setting] * 2
+    assert all(row.locked_set == "first" and row.finalists == 2 for row in rows)
 
-    with opened(tmp_path / "r.db") as store:
-        service = TrainingService(store, Failing(), 64, DEDUP)
-        found = prove("p", FINALIST, service, 1, lambda _: None, LOCKED[:2])
-    assert all(one.z is None and one.p is None for one in found)
-    assert found[1].differences[0] is not None and found[1].differences[1] is None
-    assert found[0].tasks[1].fresh.failures == ["diverged: as it was told"]
+
+def test_where_a_finalist_fails_it_has_no_z_on_that_set_and_the_other_set_is_as_it_was(
+    usual: tuple[list[ProofOnSet], Fast], tmp_path: Path
+) -> None:
+    first, second = measured(tmp_path, Fast(failing=(SMALL[0].tasks[1],)))
+    assert all(one.z is None and one.p is None for one in first.competitions)
+    finalist, rival = first.competitions[:2]
+    assert rival.differences[0] is not None and rival.differences[1] is None
+    assert finalist.tasks[1].fresh.failures == ["diverged: as it was told"]
+    assert second == usual[0][1]
+
+
+def test_p_is_the_closed_form_and_the_cost_was_known(tmp_path: Path) -> None:
+    """Sets x finalists x the tail of the normal distribution, 1 at most. All trainings go well here; some that are
+    counted twice are the same, so that they are a little fewer."""
+    evaluator = Fast(noise=10.0)
+    for on_set in measured(tmp_path, evaluator, openings=3):
+        assert on_set.finalists == on_set.locked.openings + 3
+        p = {one.z: one.p for one in on_set.competitions if one.z is not None}
+        assert len(p) == len(COMPETITORS) and max(map(abs, p)) < 37, "tails that a double can hold"
+        for z, found in p.items():
+            assert found == pytest.approx(min(1.0, 2 * on_set.finalists * math.erfc(z / math.sqrt(2)) / 2), rel=1e-9)
+        assert 1.0 in p.values() and any(found is not None and found < 0.5 for found in p.values())
+    cost = cost_of_proof(SMALL)
+    assert cost.trainings == sum(cost_of_proof([locked]).trainings for locked in SMALL)
+    trained = [(job.task.steps, replica) for job in evaluator.submitted for replica in job.replicas]
+    assert 0.75 * cost.trainings <= len(trained) <= cost.trainings
+    assert sum(steps for steps, _ in trained) == pytest.approx(cost.steps, rel=0.25)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +265,8 @@ def store_with_funnel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         )  # fmt: skip
         store.set_selection([row])
         store.set_selection([replace(row, stage=2, competitor=f"program {n}", program_id=n) for n in (2, 3)])
-    monkeypatch.setattr("search.commands.prove.prove", lambda *arguments: prove(*arguments, LOCKED[:2]))
+    sets = [locked._replace(tasks=locked.tasks[:1]) for locked in SMALL]
+    monkeypatch.setattr("search.commands.prove.prove", lambda *arguments: prove(*arguments, sets))
     return path
 
 
@@ -237,45 +286,43 @@ def test_a_finalist_is_proven_once(
     path = store_with_funnel
     proven(path, 2, Fast(), monkeypatch)
     said = capsys.readouterr().out
-    assert "over all locked tasks (1 finalist so far)" in said and max(map(len, said.splitlines())) <= 100
+    assert max(map(len, said.splitlines())) <= 100
+    assert "over the first locked set (2 finalists so far)" in said, "one of them before any database"
+    assert "over the second locked set (1 finalist so far)" in said
+    assert "p is corrected for the finalists of a set so far, times 2 sets" in said
     rows = shown(path)
-    assert [row["competitor"] for row in rows[::2]] == ["program 2", *COMPETITORS]
+    assert [row["competitor"] for row in rows] == ["program 2", *COMPETITORS] * 2
+    tasks = {(row["locked_set"], row["task"]) for row in rows}
+    assert tasks == {(locked.name, locked.tasks[0]) for locked in SMALL}
     assert {row["finalist"] for row in rows} == {2} and {row["funnel"] for row in rows} == {"fu"}
     assert all(row["opened"] and row["finished"] for row in rows)
-    assert [row["program_id"] for row in rows] == [2, 2, *[None] * 2 * len(COMPETITORS)]
-    assert all(row["z"] is not None and row["ahead"] is not None for row in rows[2:])
+    assert [row["program_id"] for row in rows] == [2, *[None] * len(COMPETITORS)] * 2
+    of_rivals = [row for row in rows if row["program_id"] is None]
+    assert all(row["z"] is not None and row["ahead"] is not None for row in of_rivals)
     assert all(row["state_per_weight"] == 2 for row in rows if row["competitor"] == "adamw")
     with pytest.raises(InputError, match=r"program 2: the locked tasks were opened for it on \d{4}-.* are opened once"):
         proven(path, 2, Fast(), monkeypatch)
     assert shown(path) == rows
 
 
-def test_what_a_proof_takes_is_known_before(store_with_funnel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All trainings go well here; some that are counted twice are the same, so that they are a little fewer."""
-    evaluator = Fast()
-    proven(store_with_funnel, 2, evaluator, monkeypatch)
-    cost = cost_of_proof(LOCKED[:2])
-    trained = [(job.task.steps, replica) for job in evaluator.submitted for replica in job.replicas]
-    assert 0.85 * cost.trainings <= len(trained) <= cost.trainings
-    assert sum(steps for steps, _ in trained) == pytest.approx(cost.steps, rel=0.15)
-
-
 def test_nothing_is_opened_unless_somebody_agrees(
     store_with_funnel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path, evaluator = store_with_funnel, Fast()
+    path, evaluator = store_with_funnel, Fast(limit=1)
     monkeypatch.setattr("search.training.session.open_evaluator", lambda _settings: evaluator)
     monkeypatch.setattr("sys.stdin", StringIO())
     with pytest.raises(InputError, match="prove: there is no terminal to ask whether to go on; say so with --yes"):
         command(2, store=str(path))
     said = " ".join(capsys.readouterr().out.split())
     assert re.search(
-        r"opens the locked tasks for program 2, once and for all: about [\d,]+ trainings of \d\.\d mil", said
+        r"opens the locked tasks for program 2, 2 sets, once and for all: about [\d,]+ trainings of \d\.\d mil", said
     )
     with opened(path) as store:
         assert find_opening(store, hash_of(store, 2)) is None and evaluator.submitted == []
-    command(2, yes=True, store=str(path))
-    assert shown(path)
+    with pytest.raises(KeyboardInterrupt):
+        command(2, yes=True, store=str(path))
+    with opened(path) as store:
+        assert find_opening(store, hash_of(store, 2)) is not None and evaluator.submitted
 
 
 def test_the_locked_tasks_are_not_opened_for_what_has_no_chance(
@@ -302,11 +349,13 @@ def test_a_proof_does_not_go_on_where_the_locked_tasks_are_others(
 
 def test_a_second_finalist_is_corrected_for(store_with_funnel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = store_with_funnel
-    for finalist in (2, 3):
-        proven(path, finalist, Fast(), monkeypatch)
-    first, second = ([row for row in shown(path) if row["finalist"] == n] for n in (2, 3))
-    assert all(row["p"] == pytest.approx(corrected(row["z"], 1)) for row in first[2:])
-    assert all(row["p"] == pytest.approx(corrected(row["z"], 2)) for row in second[2:])
+    with opened(path) as store:
+        open_locked(store, 3, hash_of(store, 3), "fu", 9000, {})
+    proven(path, 2, Fast(), monkeypatch)
+    rows = shown(path)
+    assert {(row["locked_set"], row["finalists"]) for row in rows} == {("first", 3), ("second", 2)}
+    rivals = [row for row in rows if row["program_id"] is None]
+    assert all(row["p"] == pytest.approx(min(1, 2 * row["finalists"] * p_of(row["z"]))) for row in rivals) and rivals
 
 
 def test_an_interrupted_proof_goes_on_and_trains_nothing_twice(
@@ -315,7 +364,8 @@ def test_an_interrupted_proof_goes_on_and_trains_nothing_twice(
     path = store_with_funnel
     whole = path.with_name("whole.db")
     whole.write_bytes(path.read_bytes())
-    first, second, undisturbed = Fast(limit=7), Fast(), Fast()
+    of_first, of_second = (locked.tasks[0] for locked in SMALL)
+    first, second, undisturbed = Fast(until=of_second), Fast(), Fast()
     with pytest.raises(KeyboardInterrupt):
         proven(path, 2, first, monkeypatch)
     assert shown(path) == []
@@ -327,7 +377,7 @@ def test_an_interrupted_proof_goes_on_and_trains_nothing_twice(
         write_program(Results(store), 2, Form.TEXT)
     said = " ".join(capsys.readouterr().out.split())
     assert f"the locked tasks were opened for program 2 on {found.opened[:16]} UTC, and the proof has not come" in said
-    assert f": {found.trained} of at most {found.trainings:,} trainings; go on with `optsearch prove 2`" in said
+    assert f": {found.trained:,} of at most {found.trainings:,} trainings; go on with `optsearch prove 2`" in said
     proven(path, 2, second, monkeypatch)
     proven(whole, 2, undisturbed, monkeypatch)
     ignored = ("opened", "finished", "step_time")
@@ -337,6 +387,8 @@ def test_an_interrupted_proof_goes_on_and_trains_nothing_twice(
     ]
     assert facts[0] == facts[1] and facts[0]
     assert 0 < len(second.submitted) < len(undisturbed.submitted)
+    assert {job.task.name.partition(" ")[0] for job in second.submitted} == {of_second}, "the first set was done"
+    assert {job.task.name.partition(" ")[0] for job in undisturbed.submitted} == {of_first, of_second}
 
 
 def hash_of(store: Store, program_id: int) -> str:
@@ -369,6 +421,8 @@ def test_without_evidence(
     [
         {"tasks": [{"name": "mnist1d_cnn_short", "steps": 5}]},
         {"meta_validation": {"tasks": [{"name": "pydoc_transformer_wide"}], "every": 1000}},
+        {"tasks": [{"name": "poisson_pinn_large_batch", "steps": 5}]},
+        {"meta_validation": {"tasks": [{"name": "digits_lora"}], "every": 1000}},
     ],
 )
 def test_a_search_that_has_trained_on_locked_tasks(
@@ -386,7 +440,8 @@ def test_a_program_that_does_the_same_is_the_same_finalist(
     store_with_funnel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = store_with_funnel
-    proven(path, 2, Fast(), monkeypatch)
+    with opened(path) as store:
+        finish_proof(store, open_locked(store, 2, hash_of(store, 2), "fu", 9000, {}), [])
     with opened(path) as store, store.writing() as connection:
         twin = "UPDATE program SET genome = (SELECT genome FROM program WHERE id = 2) WHERE id = 3"
         connection.exec_driver_sql(twin)

@@ -38,7 +38,7 @@ def hostile(path: Path, tmp_path_factory: pytest.TempPathFactory) -> ParsedPage:
         path, folder, "UPDATE program SET mutation = :text",
         "UPDATE program SET reason = :text WHERE status <> 'ok'",
         "UPDATE selection SET competitor = :text || id, task = :text, baseline = :text, funnel = :text",
-        "UPDATE proof SET competitor = :text || competitor, task = :text || task",
+        "UPDATE proof SET competitor = :text || competitor, task = :text || task, locked_set = :text || locked_set",
         "UPDATE proxy_measurement SET task = :text || task",
         "UPDATE task_noise SET task = :text || id", "UPDATE opening SET opened = :text",
         "UPDATE data_sheet SET program = :text, task = :text, sections = replace(sections, 'batch size', :quoted)",
