@@ -1,7 +1,8 @@
-"""Known optimizers written in the language.
+"""Optimizers written in the language: the known ones, and in `found` those that searches of this project have found.
 
-The other files of this folder are programs: valid Python, but read as text by `programs.parse` and never imported. In
-each, `lr = lr * c` sets the peak learning rate and `wd = w * c` the weight decay.
+The other files of this folder, and the texts of `found`, are programs: valid Python, but read as text by
+`programs.parse` and never imported. In each of the known ones, `lr = lr * c` sets the peak learning rate and
+`wd = w * c` the weight decay.
 """
 
 from __future__ import annotations
@@ -10,16 +11,28 @@ import ast
 from collections.abc import Iterable
 from functools import lru_cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 from programs.errors import InputError
 from programs.ops import Op
 from programs.program import Program, parse
 
+_ZOO = resources.files(__package__)
+
 
 def names() -> list[str]:
-    """Return the names of all programs of the zoo, sorted."""
-    files = (f.name for f in resources.files(__package__).iterdir())
-    return sorted(name[:-3] for name in files if name.endswith(".py") and not name.startswith("_"))
+    """Return the names of the known optimizers, sorted: what searches may graft parts from."""
+    return _stems(_ZOO, ".py")
+
+
+def found_names() -> list[str]:
+    """Return the names of the optimizers that this project has found, sorted; no search is given parts of them."""
+    return _stems(_ZOO / "found", ".txt")
+
+
+def knows(name: str) -> bool:
+    """Return whether there is an optimizer of this name, known or found."""
+    return name in names() or name in found_names()
 
 
 @lru_cache
@@ -29,11 +42,11 @@ def load(name: str) -> Program:
     Raises:
         InputError: there is none.
     """
-    return parse(_text(name), f"zoo/{name}.py")
+    return parse(_text(name), f"zoo/{name}")
 
 
 def within(functions: Iterable[Op]) -> list[Program]:
-    """Return the programs of the zoo that consist of these functions."""
+    """Return the known optimizers that consist of these functions."""
     known = {op.name for op in functions}
     programs = [load(name) for name in names()]
     return [program for program in programs if all(s.function in known for s in program.statements)]
@@ -46,7 +59,13 @@ def describe(name: str) -> str:
     return (ast.get_docstring(function) or "").partition("\n")[0]
 
 
+def _stems(folder: Traversable, suffix: str) -> list[str]:
+    files = (file.name for file in folder.iterdir())
+    return sorted(name.removesuffix(suffix) for name in files if name.endswith(suffix) and not name.startswith("_"))
+
+
 def _text(name: str) -> str:
-    if name not in names():
-        raise InputError(f"no program '{name}' in the zoo; there are {', '.join(names())}")
-    return (resources.files(__package__) / f"{name}.py").read_text(encoding="utf-8")
+    if not knows(name):
+        raise InputError(f"no program '{name}' in the zoo; there are {', '.join([*names(), *found_names()])}")
+    file = _ZOO / f"{name}.py" if name in names() else _ZOO / "found" / f"{name}.txt"
+    return file.read_text(encoding="utf-8")

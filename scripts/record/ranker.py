@@ -56,14 +56,14 @@ def children_of(rows: list[ProgramRow]) -> list[Child]:
             continue
         before = -math.inf if parent.fitness is None else parent.fitness
         fitness = -math.inf if row.fitness is None else row.fitness
-        found.append(Child(_features(row, parse(parent.genome), before), fitness, before))
+        found.append(Child(features_of(parse(row.genome), row.mutation, parse(parent.genome), before), fitness, before))
     return found
 
 
-def _features(row: ProgramRow, parent: Program, fitness: float) -> np.ndarray:
-    child = parse(row.genome)
+def features_of(child: Program, mutation: str, parent: Program, fitness: float) -> np.ndarray:
+    """Return what is known of a child, made by this mutation of a parent with this fitness, before it is trained."""
     own, before = _counts(child), _counts(parent)
-    kinds = [float(kind_of(row.mutation) == kind) for kind in PROPOSALS]
+    kinds = [float(kind_of(mutation) == kind) for kind in PROPOSALS]
     size, old = fingerprint(child).size, fingerprint(parent).size
     ratio = math.log(size / old) if size and old else 0.0
     moves, moved = probe_updates(child).ravel(), probe_updates(parent).ravel()
@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--refit", type=int, default=64)
     parser.add_argument("--memory", type=int, default=800)
     args = parser.parse_args()
-    print("| search | groups | best of them chosen | trains | better than its parent | in the upper 5 % | pairs in order |")
+    print("| search | groups | best of them chosen | trains | beats its parent | in the upper 5 % | pairs in order |")
     print("|---|---|---|---|---|---|---|")
     with closing(open_store(args.store)) as store:
         for search in args.searches:
@@ -161,7 +161,8 @@ def main() -> None:
             populations = defaultdict(list)
             for row in store.births(found.id):
                 populations[row.birth % repeats].append(row)
-            result = replayed([children_of(rows) for rows in populations.values()], args.children, args.refit, args.memory)
+            born = [children_of(rows) for rows in populations.values()]
+            result = replayed(born, args.children, args.refit, args.memory)
             cells = [f"{ours:.3f} against {lot:.3f}" for ours, lot in (result.trains, result.gains, result.top)]
             print(f"| {search} | {result.groups} | {result.best:.3f} | {' | '.join(cells)} | {result.pairs:.3f} |")
 

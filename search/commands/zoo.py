@@ -24,9 +24,10 @@ def command(
     functions: Annotated[bool, typer.Option("--functions", help="List the functions of the language instead.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Known optimizers written in the language, and its functions."""
+    """Known optimizers written in the language, those found by its searches, and its functions."""
     if json:
-        write(Form.JSON, "zoo", None, [_functions(SETS) if functions else _programs([name] if name else zoo.names())])
+        names = [name] if name else [*zoo.names(), *zoo.found_names()]
+        write(Form.JSON, "zoo", None, [_functions(SETS) if functions else _programs(names)])
     elif functions:
         show_functions()
     elif name:
@@ -53,9 +54,10 @@ def _functions(sets: Iterable[str]) -> Table:
 
 
 def show_zoo() -> None:
-    """Print every program of the zoo with its size and description."""
-    rows = [[row["name"], str(row["statements"]), row["states"], row["about"]] for row in _programs(zoo.names()).rows]
-    show_table("zoo", ["name", "statements", "states", "what it is"], rows, left=["name", "what it is"])
+    """Print every program of the zoo with its size and description: the known ones, then those found."""
+    for title, names in (("zoo", zoo.names()), ("found by searches (docs/gallery.md)", zoo.found_names())):
+        rows = [[row["name"], str(row["statements"]), row["states"], row["about"]] for row in _programs(names).rows]
+        show_table(title, ["name", "statements", "states", "what it is"], rows, left=["name", "what it is"])
 
 
 def show_functions() -> None:

@@ -54,11 +54,10 @@ def find_program(what: str, results: Results | None) -> NamedProgram:
     if _is_file(path):
         text = read_text(path, "a program such as `optsearch zoo adamw` prints")
         return NamedProgram(path.stem, read_program(text, what))
-    if what in zoo.names():
+    if zoo.knows(what):
         return NamedProgram(what, zoo.load(what))
-    raise InputError(
-        f"{what}: neither an ID, nor a file, nor SEARCH:BASELINE, nor in the zoo ({', '.join(zoo.names())})"
-    )
+    names = ", ".join([*zoo.names(), *zoo.found_names()])
+    raise InputError(f"{what}: neither an ID, nor a file, nor SEARCH:BASELINE, nor in the zoo ({names})")
 
 
 @contextmanager

@@ -1,0 +1,9 @@
+"""Optimizers that searches of this project have found, as PyTorch classes: `from programs.zoo.found import NormDecay`.
+
+Each stands here twice: NAME.txt is the program in the language, NAME.py the file that `optsearch export NAME` makes of it,
+which needs nothing but torch. docs/gallery.md says where they come from and what they are worth.
+"""
+
+from programs.zoo.found.norm_decay import NormDecay
+
+__all__ = ["NormDecay"]
