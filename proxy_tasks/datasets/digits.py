@@ -93,8 +93,8 @@ def _file() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return pixels `[N, 64]` from 0 to 16 and labels `[N]`, without importing scikit-learn, which takes a second."""
     found = find_spec("sklearn")
     assert found is not None
-    (folder,) = found.submodule_search_locations or ()
-    table = np.loadtxt(Path(folder, "datasets", "data", "digits.csv.gz"), delimiter=",")
+    assert found.submodule_search_locations
+    table = np.loadtxt(Path(found.submodule_search_locations[0], "datasets", "data", "digits.csv.gz"), delimiter=",")
     return table[:, :-1], table[:, -1]
 
 
