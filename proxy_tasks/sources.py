@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
@@ -137,8 +137,16 @@ def _imported(text: bytes, package: str) -> Iterator[str]:
 
 
 def _versions(packages: set[str]) -> dict[str, str]:
-    from importlib.metadata import packages_distributions, version  # here: half the time of reading what tasks are
+    from importlib.metadata import version  # here and below: half the time of reading what tasks are
 
     named = packages.difference(_RECORDED_ANYWAY, sys.stdlib_module_names)
-    distributions = packages_distributions() if named else {}
+    distributions = _distributions() if named else {}
     return {one: version(one) for name in sorted(named) for one in sorted(distributions.get(name, []))}
+
+
+@lru_cache
+def _distributions() -> Mapping[str, list[str]]:
+    """Return by which distributions each package was installed; looking takes half a second."""
+    from importlib.metadata import packages_distributions
+
+    return packages_distributions()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from proxy_tasks.checks import whole
@@ -79,13 +82,20 @@ def load_transfer_digits(train: int = 500) -> Dataset:
 
 def _load(what: str, train: int) -> Dataset:
     whole(what, "train", train, 1, IMAGES - 1)
-    from sklearn import datasets  # imported here: it takes a second, and other data sets do not need it
-
-    bunch = datasets.load_digits()
-    order = np.random.RandomState(0).permutation(len(bunch.target))
-    x = torch.from_numpy(bunch.data[order].astype(np.float32) / 16)
-    y = torch.from_numpy(bunch.target[order].astype(np.int64))
+    pixels, labels = _file()
+    order = np.random.RandomState(0).permutation(len(labels))
+    x = torch.from_numpy(pixels[order].astype(np.float32) / 16)
+    y = torch.from_numpy(labels[order].astype(np.int64))
     return _split(x, y, train, CLASSES)
+
+
+def _file() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return pixels `[N, 64]` from 0 to 16 and labels `[N]`, without importing scikit-learn, which takes a second."""
+    found = find_spec("sklearn")
+    assert found is not None
+    assert found.submodule_search_locations
+    table = np.loadtxt(Path(found.submodule_search_locations[0], "datasets", "data", "digits.csv.gz"), delimiter=",")
+    return table[:, :-1], table[:, -1]
 
 
 def _split(x: Tensor, y: Tensor, train: int, classes: int) -> Dataset:

@@ -47,8 +47,9 @@ _COMMON: dict[str, Any] = {
     "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}},
 }
 # Where others are busy too, workers as nice as Ray has them (15) hardly run: those that start would be taken for dead,
-# and trainings for endless. `nice optsearch run` makes them give way.
-_WORKERS = {"worker_niceness": 0, "worker_register_timeout_seconds": 300}
+# and trainings for endless. `nice optsearch run` makes them give way. Those that Ray would start beforehand, one for
+# each processor, lack the environment of ours: they would be waited for and never be used.
+_WORKERS = {"worker_niceness": 0, "worker_register_timeout_seconds": 300, "prestart_worker_first_driver": False}
 
 
 class WorkerOutput:

@@ -49,7 +49,9 @@ def shortened(settings: dict[str, Any]) -> dict[str, Any]:
         if key in short:
             short[key] = few
     if "budget" in short:
-        short["strategy"] = short.get("strategy", {}) | {"population": 10, "start_tuned": False}
+        strategy = short.get("strategy", {})
+        repeats = {"repeats": 2} if "repeats" in strategy else {}  # the best of each is trained on sixteen seeds
+        short["strategy"] = strategy | repeats | {"population": 10, "start_tuned": False}
     if "budget" in short or "stages" in short:
         short["evaluator"] = {"kind": "inline", "batch": 8, "lookahead": 2}
     for key in ("tasks", "each"):
@@ -62,6 +64,7 @@ def shortened(settings: dict[str, Any]) -> dict[str, Any]:
         short["baselines"] = short["baselines"][:1]
         short["stages"] = [{"tasks": t[:1], "keep": 2, "trials": 2, "fresh_seeds": 2} for t in tasks]
     if "arms" in short:
+        short["baselines"] = ["adamw"]
         short["arms"] = {
             name: arm | ({"budget": {"programs": 20}} if "budget" in arm else {}) for name, arm in short["arms"].items()
         }

@@ -5,8 +5,8 @@ Short versions of what the scripts do that docs/durability.md names.
 
 from __future__ import annotations
 
+import re
 import signal
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -137,10 +137,11 @@ def test_a_killed_worker_leaves_no_trace_and_one_line_stays_on_the_terminal(
         folder = folder_with(tmp_path / str(attempt))
         with terminal(24, 200) as screen:
             run = begin(folder, on=screen)
-            with suppress(ChildProcessError):  # it has ended already
-                wait_for_births(run, 1)
-            for worker in run.workers()[:1]:
-                worker.kill()
+            assert run.wait_for("is ready"), screen.shown
+            ready = re.findall(r"worker (\d+) on .* is ready", run.log)
+            for worker in run.workers():
+                if worker.pid == int(ready[0]):
+                    worker.kill()
             assert run.wait() == 0, screen.shown
         nothing_is_left(run)
         if "replaced" in run.log:

@@ -55,7 +55,8 @@ def layouts() -> dict[str, Layout]:
 def distributed(x: Tensor, place: tuple[Any, list[Any]] | None) -> Tensor:
     if place is None:
         return x.clone()
-    return distribute_tensor(x.clone(), place[0], [p if x.ndim > getattr(p, "dim", -1) else WHOLE for p in place[1]])
+    placements = [p if x.ndim > getattr(p, "dim", -1) else WHOLE for p in place[1]]
+    return distribute_tensor(x.clone(), place[0], placements, src_data_rank=None)  # all have it: nothing is sent
 
 
 def whole(params: list[Tensor]) -> np.ndarray:

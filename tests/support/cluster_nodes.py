@@ -26,6 +26,7 @@ ATTEMPTS = 3  # to start a node: Ray gives it up after 30 seconds, which it may 
 BUSY = {  # for machines that have other things to do: workers get their share, and time to start
     "RAY_worker_niceness": "0",
     "RAY_worker_register_timeout_seconds": "300",
+    "RAY_health_check_period_ms": "500",  # five times that until a killed node is known to be dead; Ray waits 3000
 }
 CONFIG = """\
 name: nodes

@@ -11,16 +11,19 @@ import os
 import runpy
 import sys
 import traceback
+from importlib import import_module
 from pathlib import Path
 
 
 def _serve() -> None:
-    import sklearn.datasets  # noqa: F401 - imported once, for all children
+    # What commands import when they need it; torch needs its compiler for the first optimizer.
+    for name in ("alembic.command", "mnist1d.data", "torch._dynamo"):
+        import_module(name)
 
-    import search.commands.run
-    import search.commands.show
-    import search.commands.zoo  # noqa: F401
+    from search.commands.cli import COMMANDS, function_of
 
+    for name in COMMANDS:
+        function_of(name)
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()

@@ -25,7 +25,7 @@ HISTORY = """birth, batch, parent_birth, mutation, genome, dataflow_hash, key, a
              trainings, standard_error, hurdle_losses"""
 
 _forks = multiprocessing.get_context("forkserver")  # its children have the libraries already: they start at once
-_forks.set_forkserver_preload(["search.commands.run", "ray", "sklearn.datasets"])
+_forks.set_forkserver_preload(["search.commands.run", "alembic.command", "ray"])
 
 
 class Run(Started):

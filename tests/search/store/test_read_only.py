@@ -8,7 +8,8 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,13 +29,8 @@ READING = (  # nothing of it changes with the time
     "leaderboard", "leaderboard --csv", "failures", "show 4", "lineage 4", "export 4", "export 4 --to dsl",
     "export 4 --to optax",
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    server = ForkServer(tmp_path_factory.mktemp("forked"))
-    yield server
-    server.close()
+State = Callable[[Path], None]
+"""Makes a database at a path that is in this state."""
 
 
 @pytest.fixture
@@ -47,11 +43,26 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+class Owner:
+    """Who may write: what commands say to them about databases in their states, each asked once."""
+
+    def __init__(self, server: ForkServer) -> None:
+        self._server = server
+        self._said: dict[tuple[State, str], Result] = {}
+
+    def hears(self, state: State, line: str) -> Result:
+        if (state, line) not in self._said:
+            with tempfile.TemporaryDirectory(dir="/tmp") as other:
+                put(state, Path(other, "results.db"))
+                self._said[state, line] = self._server.optsearch(Path(other), *line.split())
+        return self._said[state, line]
+
+
 class Reader:
     """Whoever may do what the modes of files allow."""
 
-    def __init__(self, server: ForkServer, folder: Path) -> None:
-        self.server, self.folder = server, folder
+    def __init__(self, server: ForkServer, owner: Owner, folder: Path) -> None:
+        self.server, self.owner, self.folder = server, owner, folder
 
     def says(self, line: str, store: str = "results.db") -> Result:
         return self.server.optsearch(self.folder, *line.split(), "--store", store, bound=True)
@@ -63,11 +74,16 @@ class Reader:
         return said.err
 
 
+@pytest.fixture(scope="module")
+def owner(server: ForkServer) -> Owner:
+    return Owner(server)
+
+
 @pytest.fixture
-def reader(server: ForkServer, folder: Path) -> Reader:
+def reader(server: ForkServer, owner: Owner, folder: Path) -> Reader:
     if os.geteuid() == 0 and sys.platform != "linux":
         pytest.skip("modes of files do not bind root")
-    return Reader(server, folder)
+    return Reader(server, owner, folder)
 
 
 # --- states of a database --------------------------------------------------------------------------------------------
@@ -106,13 +122,19 @@ def copied_by_sqlite(path: Path) -> None:
 STATES = (finished, killed, killed_and_copied_in_part, copied_by_sqlite)
 
 
-@contextmanager
-def copied(path: Path) -> Iterator[Path]:
-    """A copy that its owner may write, as the same name in another folder."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as other:
-        for file in path.parent.glob(f"{path.name}*"):
-            shutil.copyfile(file, Path(other, file.name))
-        yield Path(other)
+def put(state: State, path: Path) -> None:
+    """Put a database in this state at the path."""
+    for ending, held in _files(state).items():
+        path.with_name(f"{path.name}{ending}").write_bytes(held)
+
+
+@cache
+def _files(state: State) -> dict[str, bytes]:
+    """What its files hold, by what their names have after that of the database."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "results.db")
+        state(path)
+        return {file.name.removeprefix(path.name): file.read_bytes() for file in path.parent.iterdir()}
 
 
 def data(folder: Path) -> dict[str, str]:
@@ -120,51 +142,48 @@ def data(folder: Path) -> dict[str, str]:
     return {name: held for name, held in contents(folder).items() if not name.endswith("-shm")}
 
 
-def reads_everything(path: Path, reader: Reader, lines: Sequence[str] = READING[1::2]) -> None:
+def reads_everything(path: Path, reader: Reader, state: State, lines: Sequence[str] = READING[1::2]) -> None:
     before, names = data(path.parent), set(path.parent.iterdir())
-    with copied(path) as other:
-        for line in lines:
-            expected = reader.server.optsearch(other, *line.split())
-            assert expected.code == 0 and expected.out, expected
-            assert reader.says(line) == expected
+    for line in lines:
+        expected = reader.owner.hears(state, line)
+        assert expected.code == 0 and expected.out, expected
+        assert reader.says(line) == expected
     status = reader.says("status")
     assert (status.code, status.err) == (0, "") and "small: how births were answered" in status.out
     assert data(path.parent) == before and set(path.parent.iterdir()) == names, "nothing is written"
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_in_a_folder_that_may_not_be_written(folder: Path, reader: Reader, state: Callable[[Path], None]) -> None:
+def test_in_a_folder_that_may_not_be_written(folder: Path, reader: Reader, state: State) -> None:
     path = folder / "results.db"
-    state(path)
+    put(state, path)
     folder.chmod(0o555)
-    reads_everything(path, reader, READING)
+    reads_everything(path, reader, state, READING)
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_a_file_that_may_not_be_written_in_a_folder_that_may(
-    folder: Path, reader: Reader, state: Callable[[Path], None]
-) -> None:
+def test_a_file_that_may_not_be_written_in_a_folder_that_may(folder: Path, reader: Reader, state: State) -> None:
     """Files that SQLite left beside it would belong to who has read, and its owner could not write any more."""
     path = folder / "results.db"
-    state(path)
+    put(state, path)
     for file in folder.iterdir():
         file.chmod(0o444)
     folder.chmod(0o777)
-    reads_everything(path, reader)
+    reads_everything(path, reader, state)
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_on_a_file_system_that_nobody_may_write(folder: Path, reader: Reader, state: Callable[[Path], None]) -> None:
+def test_on_a_file_system_that_nobody_may_write(folder: Path, reader: Reader, state: State) -> None:
     path = folder / "results.db"
-    state(path)
+    put(state, path)
     with read_only(folder):
-        reads_everything(path, reader)
+        reads_everything(path, reader, state)
         assert "results.db: may not be written by this user; make the file" in reader.refused("eval lion")
 
 
 @pytest.mark.parametrize("state", [finished, killed])
-def test_on_a_full_disk(tmp_path: Path, reader: Reader, state: Callable[[Path], None]) -> None:
-    state(tmp_path / "results.db")
+def test_on_a_full_disk(tmp_path: Path, reader: Reader, state: State) -> None:
+    put(state, tmp_path / "results.db")
     with small_disk(tmp_path / "disk") as disk:
         for file in tmp_path.glob("results.db*"):
             shutil.copy(file, disk)
@@ -172,7 +191,7 @@ def test_on_a_full_disk(tmp_path: Path, reader: Reader, state: Callable[[Path], 
             while True:
                 filler.write(b"\0" * 4096)
         reader.folder = disk
-        reads_everything(disk / "results.db", reader)
+        reads_everything(disk / "results.db", reader, state)
 
 
 @pytest.mark.parametrize(
@@ -180,22 +199,20 @@ def test_on_a_full_disk(tmp_path: Path, reader: Reader, state: Callable[[Path], 
     ["link.db", "sqlite:///results.db", "sqlite:///file:results.db?mode=ro&uri=true", "sqlite:///file:{}?uri=true"],
 )
 @pytest.mark.parametrize("state", [finished, killed_and_copied_in_part])
-def test_by_any_name(folder: Path, reader: Reader, name: str, state: Callable[[Path], None]) -> None:
+def test_by_any_name(folder: Path, reader: Reader, name: str, state: State) -> None:
     path = folder / "results.db"
-    state(path)
+    put(state, path)
     (folder / "aside").mkdir()
     (folder / "link.db").symlink_to("aside/other.db")
     (folder / "aside" / "other.db").symlink_to(path)
-    with copied(path) as other:
-        expected = reader.server.optsearch(other, "leaderboard", "--csv")
     for place in (folder, folder / "aside"):
         place.chmod(0o555)
-    assert reader.says("leaderboard --csv", name.format(path)) == expected
+    assert reader.says("leaderboard --csv", name.format(path)) == reader.owner.hears(state, "leaderboard --csv")
 
 
 def test_names_with_characters_that_addresses_give_a_meaning_to(folder: Path, reader: Reader) -> None:
     path = folder / "100% re#sults?.db"
-    finished(path)
+    put(finished, path)
     folder.chmod(0o555)
     for name in (path.name, "sqlite:///file:100%25%20re%23sults%3F.db?mode=ro&uri=true"):
         assert reader.says("status", name).code == 0
@@ -230,7 +247,7 @@ def test_a_reader_that_stays_sees_a_run_that_begins_and_ends(folder: Path, monke
 
 
 def test_reports_and_python_read_too(folder: Path, reader: Reader) -> None:
-    killed_and_copied_in_part(folder / "results.db")
+    put(killed_and_copied_in_part, folder / "results.db")
     (folder / "look.py").write_text(
         "from search import open_store\nwith open_store('results.db') as results:\n"
         "    print(len(results.leaderboard(None)), len(results.progress()))\n"
@@ -251,7 +268,7 @@ def test_reports_and_python_read_too(folder: Path, reader: Reader) -> None:
 def test_what_may_not_be_read_is_one_line_that_says_so(folder: Path, reader: Reader) -> None:
     path = folder / "inner" / "results.db"
     path.parent.mkdir()
-    killed(path)
+    put(killed, path)
     for file in ("results.db", "results.db-wal", "results.db-shm"):
         (path.parent / file).chmod(0)
         for line in ("status", "leaderboard", "show 4", "export 4", "report"):
@@ -265,10 +282,8 @@ def test_what_may_not_be_read_is_one_line_that_says_so(folder: Path, reader: Rea
 
 @pytest.mark.parametrize("line", ["eval lion", "simplify 4", "simplify 4 --no-training", "verify --search small"])
 @pytest.mark.parametrize("state", [finished, killed])
-def test_what_writes_says_so_before_anything_is_done(
-    folder: Path, reader: Reader, line: str, state: Callable[[Path], None]
-) -> None:
-    state(folder / "results.db")
+def test_what_writes_says_so_before_anything_is_done(folder: Path, reader: Reader, line: str, state: State) -> None:
+    put(state, folder / "results.db")
     folder.chmod(0o555)
     before = data(folder)
     said = reader.refused(line, code=2 if line.startswith("eval") else 1)
