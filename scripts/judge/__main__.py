@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write everything there")
     args = parser.parse_args()
     try:
-        rivals: list[Rival] = [torch_adamw(), TorchMuon(), *map(exported, args.files)]
+        rivals: list[Rival] = [torch_adamw(), TorchMuon(), *(exported(path, args.steps) for path in args.files)]
     except ValueError as error:
         parser.error(str(error))
     told = {}

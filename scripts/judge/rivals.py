@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,8 +51,8 @@ class Exported:
         return [self.kind(module.parameters(), lr=setting.rate, **decay)]
 
 
-def exported(path: Path) -> Exported:
-    """Load an exported file.
+def exported(path: Path, steps: int) -> Exported:
+    """Load an exported file; what asks for the number of steps of the whole training is told it.
 
     Raises:
         ValueError: there is no such file, or not one optimizer in it.
@@ -67,7 +68,8 @@ def exported(path: Path) -> Exported:
         raise ValueError(f"{path}: {len(kinds)} optimizers in it instead of one")
     parameters = inspect.signature(kinds[0]).parameters
     decay = parameters["weight_decay"].default if "weight_decay" in parameters else None
-    return Exported(path.stem, kinds[0], Setting(parameters["lr"].default, decay))
+    kind = partial(kinds[0], total_steps=steps) if "total_steps" in parameters else kinds[0]
+    return Exported(path.stem, kind, Setting(parameters["lr"].default, decay))
 
 
 def torch_adamw() -> Exported:

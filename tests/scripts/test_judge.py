@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from programs import zoo
+from programs import parse, zoo
 from programs.export import torch_source
 
 from scripts.judge import __main__ as judge
@@ -59,7 +59,7 @@ def test_a_decay_is_tuned_where_there_is_one_and_otherwise_the_rate_gets_the_tri
 def written(name: str, folder: Path) -> Exported:
     """A program of the zoo, exported and loaded as the judge loads files."""
     (folder / f"{name}.py").write_text(torch_source(zoo.load(name), "Found"), encoding="utf-8")
-    return exported(folder / f"{name}.py")
+    return exported(folder / f"{name}.py", steps=60)
 
 
 def test_the_schedule_rises_stays_and_falls_to_the_end() -> None:
@@ -140,4 +140,16 @@ def test_problems_train_with_an_exported_optimizer(name: str, tmp_path: Path) ->
 def test_a_file_without_an_optimizer_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.py").write_text("x = 1\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"empty\.py: 0 optimizers in it"):
-        exported(tmp_path / "empty.py")
+        exported(tmp_path / "empty.py", steps=60)
+
+
+def test_a_rule_that_asks_for_the_length_of_the_training_is_told_it(tmp_path: Path) -> None:
+    program = parse("steps = get_steps()\nlr = lr * 0.5\nupdate = g / steps\nupdate = update * lr")
+    (tmp_path / "long.py").write_text(torch_source(program, "Found"), encoding="utf-8")
+    module = torch.nn.Linear(1, 1, bias=False)
+    before = module.weight.item()
+    rival = exported(tmp_path / "long.py", steps=60)
+    (optimizer,) = rival.optimizers(module, Setting(3.0, None))
+    module.weight.grad = torch.full_like(module.weight, 2.0)
+    optimizer.step()
+    assert module.weight.item() == pytest.approx(before - 3.0 * 2.0 / 60)
