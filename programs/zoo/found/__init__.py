@@ -5,5 +5,6 @@ which needs nothing but torch. docs/gallery.md says where they come from and wha
 """
 
 from programs.zoo.found.norm_decay import NormDecay
+from programs.zoo.found.root_scion import RootScion
 
-__all__ = ["NormDecay"]
+__all__ = ["NormDecay", "RootScion"]
