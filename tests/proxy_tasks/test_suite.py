@@ -132,7 +132,7 @@ def test_known_optimizers_in_one_batch_equal_one_by_one_on_every_task(name: str)
         parse(text) for text in ("update = w * -3.0", "update = w * -0.6", "x = log(0.0)\nx = x - x\nupdate = w * x")
     ]
     programs = [zoo.load(name) for name in KNOWN] + bad
-    replicas = [Replica(program, place % 2) for place, program in enumerate(programs)]  # two seeds in one batch
+    replicas = [Replica(program, seed) for program in programs for seed in (0, 1)]
     together = train_all(task, replicas)
     assert {outcome.status for outcome in together} == {"ok", "diverged"}
     assert together == train_each(task, replicas)
@@ -147,7 +147,7 @@ def test_known_optimizers_in_one_batch_equal_one_by_one_on_every_task(name: str)
 def test_a_users_module_in_a_batch_equals_one_by_one_within_tolerance() -> None:
     """vmap rounds differently with the number of replicas."""
     task = replace(tiny("digits_mlp"), model="test_suite:users_net", model_args=())
-    replicas = [Replica(zoo.load(name), place % 2) for place, name in enumerate(KNOWN)]
+    replicas = [Replica(zoo.load(name), seed) for name in KNOWN for seed in (0, 1)]
     together, alone = train_all(task, replicas), train_each(task, replicas)
     for a, b in zip(together, alone, strict=True):
         assert a.status == b.status
