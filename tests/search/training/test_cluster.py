@@ -71,7 +71,7 @@ def trains(node: Node) -> bool:
 
 def test_nodes_that_come_and_go_leave_no_trace(cluster: Cluster, tmp_path: Path) -> None:
     """Workers wait for two nodes; one is killed with its worker in the middle of a batch, one is added."""
-    config = CONFIG.format(programs=100, steps=800, batch=8)  # long enough for all that
+    config = CONFIG.format(programs=150, steps=800, batch=8)  # long enough for all that
     run = begin(tmp_path / "cluster", config, f"evaluator.address={cluster.address}", "evaluator.workers=2")
     assert run.wait_for("connected"), run.err
     for _ in range(2):
@@ -82,7 +82,7 @@ def test_nodes_that_come_and_go_leave_no_trace(cluster: Cluster, tmp_path: Path)
     cluster.remove(victim)
     cluster.add()
     expected = finished(begin(tmp_path / "inline", config, "evaluator.kind=inline"))
-    assert len(expected) == 100 and finished(run) == expected
+    assert len(expected) == 150 and finished(run) == expected
     assert re.search(rf"worker \d+ on .* \({victim.address}\): .*; replaced", run.log)
     assert run.log.count("; trained again") <= 1, "more was lost than the batch that the node held"
     assert cluster.head.processes("gcs_server"), "the cluster was there before, and stays"
