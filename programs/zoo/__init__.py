@@ -30,9 +30,9 @@ def found_names() -> list[str]:
     return _stems(_ZOO / "found", ".txt")
 
 
-def knows(name: str) -> bool:
-    """Return whether there is an optimizer of this name, known or found."""
-    return name in names() or name in found_names()
+def all_names() -> list[str]:
+    """Return the names of all programs that `load` knows: the known optimizers, then those that were found."""
+    return [*names(), *found_names()]
 
 
 @lru_cache
@@ -65,7 +65,7 @@ def _stems(folder: Traversable, suffix: str) -> list[str]:
 
 
 def _text(name: str) -> str:
-    if not knows(name):
-        raise InputError(f"no program '{name}' in the zoo; there are {', '.join([*names(), *found_names()])}")
+    if name not in all_names():
+        raise InputError(f"no program '{name}' in the zoo; there are {', '.join(all_names())}")
     file = _ZOO / f"{name}.py" if name in names() else _ZOO / "found" / f"{name}.txt"
     return file.read_text(encoding="utf-8")

@@ -26,7 +26,7 @@ def command(
 ) -> None:
     """Known optimizers written in the language, those found by its searches, and its functions."""
     if json:
-        names = [name] if name else [*zoo.names(), *zoo.found_names()]
+        names = [name] if name else zoo.all_names()
         write(Form.JSON, "zoo", None, [_functions(SETS) if functions else _programs(names)])
     elif functions:
         show_functions()

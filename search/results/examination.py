@@ -153,7 +153,7 @@ class Examination:
         values = row.as_columns()
         texts = [values[name] for name in ("before", "after") if name in values]
         name = values.get("competitor", values.get("name"))
-        if "genome" in values and (zoo.knows(str(name)) or values.get("program_id") is not None):
+        if "genome" in values and (name in zoo.all_names() or values.get("program_id") is not None):
             texts.append(values["genome"])  # else that of an optimizer of torch, or of one whose name is not kept
         for genome in texts:
             try:

@@ -54,10 +54,11 @@ def find_program(what: str, results: Results | None) -> NamedProgram:
     if _is_file(path):
         text = read_text(path, "a program such as `optsearch zoo adamw` prints")
         return NamedProgram(path.stem, read_program(text, what))
-    if zoo.knows(what):
+    if what in zoo.all_names():
         return NamedProgram(what, zoo.load(what))
-    names = ", ".join([*zoo.names(), *zoo.found_names()])
-    raise InputError(f"{what}: neither an ID, nor a file, nor SEARCH:BASELINE, nor in the zoo ({names})")
+    raise InputError(
+        f"{what}: neither an ID, nor a file, nor SEARCH:BASELINE, nor in the zoo ({', '.join(zoo.all_names())})"
+    )
 
 
 @contextmanager
