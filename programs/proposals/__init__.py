@@ -17,6 +17,7 @@ from programs.proposals.functions import exchange, rescale
 from programs.proposals.graft import graft
 from programs.proposals.material import Material, Proposal, fits
 from programs.proposals.states import duplicate_state
+from programs.proposals.values import average, combine
 
 ATTEMPTS = 10  # draws of the details of a mutation of the paper
 
@@ -48,6 +49,8 @@ PROPOSALS: dict[str, Proposal] = {
     "exchange": exchange,
     "graft": graft,
     "rescale": rescale,
+    "combine": combine,
+    "average": average,
     "duplicate_state": duplicate_state,
 }
 

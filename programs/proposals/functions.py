@@ -50,7 +50,7 @@ def rescale(program: Program, rng: Random, material: Material) -> Program | None
     matrix: what the functions allow is equally likely. What has no number for each weight is only multiplied.
     """
     names = material.names
-    values = [(value, ways) for value in _values(program) if (ways := _ways(value, names))]
+    values = [(value, ways) for value in values_of(program) if (ways := _ways(value, names))]
     if not values:
         return None
     value, ways = choose(rng, values)
@@ -67,7 +67,7 @@ def rescale(program: Program, rng: Random, material: Material) -> Program | None
     return child if is_new(child, program, material) else None
 
 
-class _Value(NamedTuple):
+class Value(NamedTuple):
     """A live value: where statements that follow it can be, its name there, its kind, and what it was computed by."""
 
     position: int
@@ -77,23 +77,23 @@ class _Value(NamedTuple):
     is_multiple: bool = False
 
 
-def _values(program: Program) -> list[_Value]:
+def values_of(program: Program) -> list[Value]:
     """Return the live inputs and the values of the live statements; of the states those that are written."""
     flow = program.dataflow
     alive, states = live(flow)
     values = [
-        _Value(0, INPUTS[n], flow.nodes[n].kind, "")
+        Value(0, INPUTS[n], flow.nodes[n].kind, "")
         for n in alive
         if n < len(INPUTS) and (n not in flow.states or n in states)
     ]
     for position in live_statements(program):
         function, args, kind, _ = flow.nodes[flow.statements[position]]
         is_multiple = function in BY_NUMBER and any(flow.nodes[a].is_constant for a in args)
-        values.append(_Value(position + 1, program.statements[position].target, kind, function, is_multiple))
+        values.append(Value(position + 1, program.statements[position].target, kind, function, is_multiple))
     return values
 
 
-def _ways(value: _Value, names: set[str]) -> list[tuple[str, ...]]:
+def _ways(value: Value, names: set[str]) -> list[tuple[str, ...]]:
     """Return a function of the value, or of the value and a number, or the size by which it is then divided.
 
     What has just been done to the value is not done again.

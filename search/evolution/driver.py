@@ -275,7 +275,7 @@ class Driver:
         noise = []
         for place, on in enumerate(self.tasks):
             known = [found[place].losses(on.seeds) for found in trained if not found[place].failures]
-            noise.append(measured_noise([[on.place(loss) for loss in losses] for losses in known]))
+            noise.append(measured_noise([[on.place(loss) for loss in losses] for losses in known], on.place(0.0)))
         return Estimator(Rungs(self.tasks), self.settings.aggregate, noise)
 
     def _counted_births(self) -> Iterator[ProgramRow]:

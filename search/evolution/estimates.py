@@ -1,14 +1,18 @@
 """How much is known of a program that was trained on some seeds only.
 
-The fitness of program p on seed s of a task is taken to be mu_p + b_s + e_ps. The effects b of the seeds, which are the
-same for everybody, and the variance of e come from programs that were trained on all seeds, the tuned baselines and
-the start programs, by analysis of variance with two crossed factors (Searle, Casella, McCulloch, *Variance Components*,
-1992, chapter 4). Effects are shrunk to what is not noise of these few programs, their best linear unbiased
-prediction. The variance of a single program is that of all with the weight of `PRIOR` trainings, and its own: the mean
-of a scaled inverse chi-squared posterior with a few degrees less (Gelman et al., *Bayesian Data Analysis*, 3rd edition,
-section 2.6), as is usual for many groups with few values each (Smyth, SAGMB 2004). The common variance follows what
-a search finds, since programs far from the baselines are often noisier: it is pooled over these and the programs of the
-search that were trained on several seeds of late.
+The fitness of program p on seed s of a task is taken to be mu_p + L_p (b_s + e_ps), where L_p is the loss that mu_p
+stands for: a seed is harder for everybody by the same share of the loss, and what is left grows with the loss too. (As
+differences they would hold for programs like the baselines alone: what has a third of their loss would seem better or
+worse than it is by a fifth.) Where losses need not be positive, L is 1. The effects b of the seeds, which are the same
+for everybody, and the variance of e come from programs that were trained on all seeds, the tuned baselines and the
+start programs, by analysis of variance with two crossed factors (Searle, Casella, McCulloch, *Variance Components*,
+1992, chapter 4). Effects are shrunk to what is not noise of these few programs, their best linear unbiased prediction.
+
+The variance of a single program is that of all with the weight of `PRIOR` trainings, and its own: the mean of a scaled
+inverse chi-squared posterior with a few degrees less (Gelman et al., *Bayesian Data Analysis*, 3rd edition, section
+2.6), as is usual for many groups with few values each (Smyth, SAGMB 2004). The common variance follows what a search
+finds, since programs far from the baselines are often noisier: it is the median of the baselines' and of those programs
+of the search that were trained on several seeds of late.
 """
 
 from __future__ import annotations
@@ -27,10 +31,12 @@ from search.settings.tasks import TaskSeeds
 PRIOR = 8.0  # trainings that the common variance counts as, beside a program's own
 REFERENCES = 16.0  # degrees of freedom that the variance of baselines counts as, beside programs of the search
 POOLED = 40  # programs of the search whose variance is pooled, the latest
-REMEMBERED = 200  # births from which the prior is fitted
+REMEMBERED = 200  # births that trained to the end, from which the prior is fitted
 LEAST_SEEN = 30  # of them, or there is none
 UPPER = (0.75, 0.95)  # the quantiles to which it is fitted
-LEAST_SHARE = 0.05  # of the variance of a birth, that worth has at least
+LEAST_SHARE = 0.25  # of the variance of a birth, that worth has at least
+LEAST_LOSS = 1e-12  # that the noise of a program is a share of
+EASIEST = 0.1  # loss on the easiest of seeds, over the mean
 _STANDARD = NormalDist()
 
 
@@ -94,34 +100,56 @@ class Estimate(NamedTuple):
 
 
 class TaskNoise(NamedTuple):
-    """The effect of each seed of a task on the fitness of any program, and the standard deviation of what is left."""
+    """The effect of each seed of a task on the fitness of any program, and the standard deviation of what is left.
+
+    Both are shares of a program's loss, if `perfect` is the fitness of a loss of zero; if it is None, of 1.
+    """
 
     effects: tuple[float, ...]
     sigma: float
+    perfect: float | None = None
+
+    def scale(self, values: Sequence[float]) -> float:
+        """Return the loss of a program, in units of fitness, from its fitness on the first seeds."""
+        if self.perfect is None:
+            return 1.0
+        of_seeds = 1.0 - fmean(self.effects[: len(values)])
+        return max(self.perfect - fmean(values), LEAST_LOSS) / max(of_seeds, EASIEST)
+
+    def free(self, values: Sequence[float]) -> list[float]:
+        """Return the fitness of a program on the first seeds without their effects."""
+        scale = self.scale(values)
+        return [value - scale * effect for value, effect in zip(values, self.effects, strict=False)]
 
 
-def measured_noise(references: Sequence[Sequence[float]]) -> TaskNoise | None:
+def measured_noise(references: Sequence[Sequence[float]], perfect: float | None = None) -> TaskNoise | None:
     """Return the noise of a task, None if there is no program or fewer than two seeds.
 
     Args:
         references: the fitness of programs on the same seeds, [programs][seeds]. The better half of them, and at least
             two, count: what trains badly is often noisier than what a search looks for. Of a single program nothing
             can be told apart: all that it varies is noise.
+        perfect: the fitness of a loss of zero. Unless some loss is not positive, noise is in shares of the loss.
     """
     known = sorted(references, key=lambda values: -fmean(values))
     known = known[: max(2, (len(known) + 1) // 2)]
     programs, seeds = len(known), len(known[0]) if known else 0
     if programs < 1 or seeds < 2:
         return None
+    if perfect is not None:
+        if any(value >= perfect for values in known for value in values):
+            perfect = None
+        else:
+            known = [[value / (perfect - fmean(values)) for value in values] for values in known]
     if programs == 1:
-        return TaskNoise((0.0,) * seeds, stdev(known[0]))
+        return TaskNoise((0.0,) * seeds, stdev(known[0]), perfect)
     centred = [[value - fmean(values) for value in values] for values in known]
     effects = [fmean(column) for column in zip(*centred, strict=True)]
     squares = math.fsum((x - b) ** 2 for values in centred for x, b in zip(values, effects, strict=True))
     noise = squares / ((programs - 1) * (seeds - 1))
     spread = math.fsum(b * b for b in effects) / (seeds - 1)
     shrunk = max(0.0, 1 - noise / (programs * spread)) if spread > 0 else 0.0
-    return TaskNoise(tuple(shrunk * b for b in effects), math.sqrt(noise))
+    return TaskNoise(tuple(shrunk * b for b in effects), math.sqrt(noise), perfect)
 
 
 class Estimator:
@@ -146,7 +174,7 @@ class Estimator:
             spread: of programs of the search, which the common variance is pooled with.
         """
         sigmas = [None if noise is None else noise.sigma for noise in self._noise] if spread is None else spread.sigmas
-        of_tasks = [_of_task(free, sigma) for free, sigma in zip(self._free(by_seed), sigmas, strict=True)]
+        of_tasks = [_of_task(known, sigma) for known, sigma in zip(self._known(by_seed), sigmas, strict=True)]
         if self._worst:
             return min(of_tasks)
         error = math.hypot(*(one.standard_error for one in of_tasks)) / len(of_tasks)
@@ -164,13 +192,13 @@ class Estimator:
         return Spread([None if noise is None else noise.sigma for noise in self._noise])
 
     def squares(self, by_seed: Sequence[float]) -> list[Squares]:
-        """Return the squares of a program around its own mean, for each task."""
-        return [Squares(_squares(free), len(free) - 1) for free in self._free(by_seed)]
+        """Return the squares of a program around its own mean, in the shares that the noise of each task has."""
+        return [Squares(_squares(free) / scale**2, len(free) - 1) for free, scale in self._known(by_seed)]
 
-    def _free(self, by_seed: Sequence[float]) -> list[list[float]]:
-        """Return the fitness of each task without the effects of its seeds."""
+    def _known(self, by_seed: Sequence[float]) -> list[tuple[list[float], float]]:
+        """Return the fitness of each task without the effects of its seeds, and what noise is a share of."""
         return [
-            own if noise is None else [value - effect for value, effect in zip(own, noise.effects, strict=False)]
+            (own, 1.0) if noise is None else (noise.free(own), noise.scale(own))
             for own, noise in zip(self.rungs.by_task(by_seed), self._noise, strict=True)
         ]
 
@@ -203,10 +231,19 @@ class Spread:
         self.sigmas = [self._pooled(task, sigma) for task, sigma in enumerate(self._baselines)]
 
     def _pooled(self, task: int, sigma: float | None) -> float | None:
-        weight = 0.0 if sigma is None else REFERENCES
-        freedom = weight + sum(squares[task].freedom for squares in self._latest.values())
-        total = weight * (sigma or 0.0) ** 2 + math.fsum(squares[task].total for squares in self._latest.values())
-        return math.sqrt(total / freedom) if freedom > 0 else None
+        """Return the root of the weighted median of variances: a program that fails on one seed is noisy by itself."""
+        known = [squares[task] for squares in self._latest.values() if squares[task].freedom > 0]
+        # The median of a chi-squared distribution over its degrees of freedom (Wilson and Hilferty, PNAS 1931).
+        found = [(one.total / one.freedom / (1 - 2 / (9 * one.freedom)) ** 3, float(one.freedom)) for one in known]
+        if sigma is not None:
+            found.append((sigma**2, REFERENCES))
+        found.sort()
+        beyond = sum(weight for _, weight in found) / 2
+        for variance, weight in found:
+            beyond -= weight
+            if beyond <= 0:
+                return math.sqrt(variance)
+        return None
 
 
 def _squares(values: Sequence[float]) -> float:
@@ -214,11 +251,12 @@ def _squares(values: Sequence[float]) -> float:
     return math.fsum((value - mean) ** 2 for value in values)
 
 
-def _of_task(free: Sequence[float], sigma: float | None) -> Estimate:
+def _of_task(known: tuple[list[float], float], sigma: float | None) -> Estimate:
     """Return the estimate of one task from its first seeds."""
+    free, scale = known
     weight = 0.0 if sigma is None else PRIOR
-    known = weight + len(free) - 1
-    variance = (weight * (sigma or 0.0) ** 2 + _squares(free)) / known if known > 0 else 0.0
+    freedom = weight + len(free) - 1
+    variance = (weight * (scale * (sigma or 0.0)) ** 2 + _squares(free)) / freedom if freedom > 0 else 0.0
     return Estimate(fmean(free), math.sqrt(variance / len(free)))
 
 
@@ -233,7 +271,7 @@ class Prior:
         self._seen: deque[Estimate] = deque(maxlen=REMEMBERED)
 
     def note(self, seen: Estimate) -> None:
-        """Take in what a birth has shown on its first seeds, with a fitness of minus infinity if it failed."""
+        """Take in what a birth has shown on its first seeds; one that failed says nothing of those that do not."""
         self._seen.append(seen)
 
     def shrunk(self, seen: Estimate) -> Estimate:
@@ -253,8 +291,8 @@ class Prior:
             return None
         ranked = sorted(seen.fitness for seen in self._seen)
         low, high = (ranked[int(share * len(ranked))] for share in UPPER)
-        noise = math.fsum(seen.standard_error**2 for seen in self._seen) / len(self._seen)
-        if not math.isfinite(low) or noise == 0:
+        noise = fmean(seen.standard_error**2 for seen in self._seen if seen.fitness >= low)  # the worse are noisier
+        if noise == 0:
             return None
         ends = [_STANDARD.inv_cdf(share) for share in UPPER]
         deviation = (high - low) / (ends[1] - ends[0])

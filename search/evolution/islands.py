@@ -1,4 +1,8 @@
-"""What a population of structures holds: the best programs of the best structures, and how its constants are moved."""
+"""What a population of structures holds: the best programs of the best structures, and how its constants are moved.
+
+Structures that move weights alike are one: of the children of a good program many do nearly what it does, and would
+fill the island.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+from programs.behaviour import distance
 
 from proxy_tasks.outcome import Status
 
@@ -26,6 +32,7 @@ class Record(NamedTuple):
     genome: Genome
     key: str
     structure: str
+    """Hash of its structure, or in an island of the first of those that are alike."""
     estimate: Estimate
     by_seed: tuple[float, ...] = ()
     sizes: tuple[float, ...] = ()
@@ -39,16 +46,24 @@ class Record(NamedTuple):
 
 
 class Island:
-    """The structures of one population."""
+    """The structures of one population.
 
-    def __init__(self, starts: Sequence[Record], size: int) -> None:
+    Args:
+        starts: the start programs.
+        size: structures that it holds.
+        radius: distance of behaviour below which structures are alike; with 0 all are apart.
+    """
+
+    def __init__(self, starts: Sequence[Record], size: int, radius: float) -> None:
         self.starts = starts
         self.size = size
+        self.radius = radius
         self.records: dict[str, Record] = {start.key: start for start in starts}
         self.tries: Counter[str] = Counter()
         self.wins: Counter[str] = Counter()
         self.since_gain = 0
         self.highest = -math.inf
+        self._alike = {start.structure: start.structure for start in starts}
 
     def best_of_structures(self) -> list[Record]:
         """Return the fittest record of each structure, best first; of equals, the oldest.
@@ -66,6 +81,7 @@ class Island:
 
     def add(self, record: Record) -> None:
         """Take in a record, or a new estimate of one that is here, and drop what is beyond the size."""
+        record = record._replace(structure=self._first_alike(record))
         self.records[record.key] = record
         ranked = self.best_of_structures()
         highest = max(one.estimate.fitness for one in ranked)
@@ -79,6 +95,18 @@ class Island:
         self.records = {
             key: one for key, one in self.records.items() if one.structure not in dropped and one not in own[RECORDS:]
         }
+
+    def _first_alike(self, record: Record) -> str:
+        """Return the structure that a record counts as: of the nearest program within the radius, or its own."""
+        if record.structure not in self._alike:
+            found, nearest = record.structure, self.radius
+            for other in self.records.values() if self.radius > 0 else ():
+                if other.sizes == record.sizes:
+                    apart = distance(other.genome.program, record.genome.program)
+                    if apart < nearest:
+                        found, nearest = other.structure, apart
+            self._alike[record.structure] = found
+        return self._alike[record.structure]
 
     def parent(self, birth: int | None) -> Record | None:
         """Return the record of a birth, if it is still here."""

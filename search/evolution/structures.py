@@ -1,7 +1,7 @@
 """Evolution of structures, each with the best constants known for it, on seeds that are raced.
 
-A *structure* is a program with its live constants left open. An island holds the best structures that it knows. A birth
-is one of three things:
+A *structure* is a program with its live constants left open; those that move weights alike count as one. An island
+holds the best structures that it knows. A birth is one of three things:
 
 - a program on more seeds: while it may be the best of its island and has not been trained on all seeds, the best
   first, twice as many decide about it;
@@ -27,6 +27,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from random import Random
 
+from programs.behaviour import distance
 from programs.constants import moved
 from programs.fingerprint import fingerprint
 from programs.hashing import structure_hash
@@ -132,7 +133,7 @@ class StructureEvolution:
             Record(first + turns * number, Genome(start), key, structure_hash(start), unknown, (), self.sizes(start))
             for number, (start, key) in enumerate(zip(self.starts, keys, strict=True))
         ]
-        return Island(records, self.settings.population)
+        return Island(records, self.settings.population, self.settings.niche_radius)
 
     def _record(self, birth: Birth, score: Score) -> Record:
         program = birth.genome.program
@@ -162,9 +163,7 @@ class StructureEvolution:
         kind = kind_of(birth.mutation)
         island.since_gain += 1
         gain, wins = 0.0, False
-        if score.fitness is None or score.by_seed is None:
-            self._priors[repeat].note(Estimate(-math.inf, 0.0))
-        else:
+        if score.fitness is not None and score.by_seed is not None:
             seen = self.estimator.estimate(score.by_seed, self._spread[repeat])
             self._priors[repeat].note(seen)
             expected = None if birth.parent is None else self._fitness.get(birth.parent)
@@ -191,7 +190,7 @@ class StructureEvolution:
         rest = self.settings.restart_after
         if rest is not None and island.since_gain >= rest:
             kept = island.best_of_structures()[:1] if self.settings.restart_from == "best" else island.starts
-            fresh = Island(island.starts, island.size)
+            fresh = Island(island.starts, island.size, island.radius)
             fresh.records = {record.key: record for record in kept}
             islands[islands.index(island)] = fresh
 
@@ -340,13 +339,19 @@ class _Draw:
         if island is not None:
             members = [record.genome.program for record in self._ranking(island)]
             material = material._replace(donors=[*material.donors, *members])
-        own = structure_hash(program)
         for kind in kinds:
             for _ in range(ATTEMPTS):
                 child = PROPOSALS[kind](program, rng, material)
-                if child is not None and structure_hash(child) != own:
+                if child is not None and self._differs(child, program):
                     return (cleaned(child) if self._strategy.settings.clean else child), kind
         return program, kind
+
+    def _differs(self, child: Program, parent: Program) -> bool:
+        """Return whether a child is another structure than its parent, which moves weights in another way."""
+        if structure_hash(child) == structure_hash(parent):
+            return False
+        radius = self._strategy.settings.niche_radius
+        return radius == 0 or distance(child, parent) >= radius
 
 
 def kind_of(mutation: str) -> str:

@@ -29,6 +29,8 @@ KINDS_OF_CHANGE = {
     "exchange": "a function exchanged",
     "graft": "a part of another program grafted",
     "rescale": "a value rescaled",
+    "combine": "something added to a value",
+    "average": "a value averaged over steps",
     "duplicate_state": "a state duplicated",
     "constants": "other constants",
     "tune": "a constant tuned",

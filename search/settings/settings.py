@@ -136,6 +136,9 @@ class Strategy(Immutable):
     """Factors on the updates of a new structure: it is trained once with each of them."""
     clean: bool = True
     """Whether genomes lose their statements without effect."""
+    niche_radius: Annotated[Number, Field(ge=0, le=1)] = 0.002
+    """Distance between what programs do, 0 to 1, below which a population keeps only the best of them, and below which
+    a change is drawn again: nearly all such children are worth what their parents are. With 0 none is too near."""
     race_share: Annotated[Number, Field(gt=0, lt=1)] = 0.35
     """The most of all trainings that give promising programs further seeds, where programs are raced."""
     objectives: Annotated[tuple[Objective, ...], AfterValidator(_with_fitness)] = ("fitness",)
@@ -177,7 +180,7 @@ class Strategy(Immutable):
 
 _OF_EVOLUTION = (
     "constants", "operators", "adapt", "match_size", "scales", "clean", "race_share", "objectives", "islands",
-    "migrate_after", "proposals",
+    "migrate_after", "niche_radius", "proposals",
 )  # fmt: skip
 
 

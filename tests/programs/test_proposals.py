@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from random import Random
@@ -11,21 +12,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from programs import Program, dataflow_hash, live, live_program, mutation, parse, structure_hash, zoo
+from programs import Program, Statement, dataflow_hash, live, live_program, mutation, parse, structure_hash, zoo
 from programs.constants import live_constants
-from programs.liveness import live_functions, live_statements
+from programs.editing import is_valid, names_of
+from programs.liveness import live_functions, live_statements, state_kinds
 from programs.ops import LANGUAGES, OPS, functions_of
 from programs.proposals import PROPOSALS, Material, states
 from programs.proposals.functions import BY_NUMBER, DIVIDED_BY, NORMALISED, exchange, rescale
 from programs.proposals.graft import graft, pieces_of
 from programs.proposals.states import duplicate_state
+from programs.proposals.values import combine
 
 from tests.support.runs import reference_updates
 from tests.support.strategies import programs, trajectory
 
 SEEDS = st.integers(0, 2**32 - 1)
 ZOO = [zoo.load(name) for name in zoo.names()]
-STRUCTURAL = ("exchange", "graft", "rescale", "duplicate_state")
+STRUCTURAL = ("exchange", "graft", "rescale", "combine", "average", "duplicate_state")
+IN_A_FREE_STATE = ("average", "duplicate_state")
 
 
 def material(language: str = "extended", most: int = 64, donors: Sequence[Program] = ZOO) -> Material:
@@ -75,7 +79,7 @@ def test_children_are_valid_and_made_of_what_they_may_be(
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("name", [name for name in PROPOSALS if name != "duplicate_state"])
+@pytest.mark.parametrize("name", [name for name in PROPOSALS if name not in IN_A_FREE_STATE])
 def test_most_draws_give_a_child(name: str, language: str) -> None:
     of = material(language)
     found = [PROPOSALS[name](program, Random(seed), of) for program in ZOO for seed in range(5)]
@@ -89,8 +93,56 @@ def test_mutations_of_the_paper_are_those_of_the_paper(name: str) -> None:
     for seed in range(100):
         args = (program, Random(seed), of.functions)[: 3 if name == "insert" else 2]
         first = getattr(mutation, name)(*args)
-        if first is not None and mutation.is_valid(first):
+        if first is not None and is_valid(first):
             assert PROPOSALS[name](program, Random(seed), of) == first
+
+
+# --- combine and average ---------------------------------------------------------------------------------------------
+
+SIGN = parse("x = sign(g)\nupdate = x * lr")
+
+
+@given(program=programs(), seed=SEEDS)
+def test_a_combination_adds_a_multiple_and_changes_nothing_else(program: Program, seed: int) -> None:
+    child = combine(program, Random(seed), material())
+    if child is not None:
+        (position, (scaled, added)) = next(
+            (i, child.statements[i : i + 2])
+            for i in range(len(child) - 1)
+            if (*child.statements[:i], *child.statements[i + 2 :]) == program.statements
+        )
+        assert scaled.function == "mul" and isinstance(scaled.args[1], float)
+        assert added == Statement(added.target, "add", (added.target, scaled.target))
+        assert scaled.target not in names_of(program) and 0 <= position <= len(program)
+
+
+def test_combinations_reach_weight_decay_and_a_look_ahead() -> None:
+    found = {str(child) for child in children("combine", SIGN, 300, material())}
+    of_shape = {re.sub(r"\* -?[0-9].*", "* c", text) for text in found}
+    assert "x = sign(g)\nx1 = w * c\nx = x + x1\nupdate = x * lr" in of_shape
+    assert "x1 = w * c\ng = g + x1\nx = sign(g)\nupdate = x * lr" in of_shape
+    assert not any(" m " in text or " v " in text for text in of_shape), "states that are always zero add nothing"
+    factors = [float(text.split("w * ")[1].split("\n")[0]) for text in found if "w * " in text]
+    assert min(factors) < 0 < max(factors)
+
+
+def test_averages_are_those_of_what_was_there() -> None:
+    """Gradient and sign, averaged where they are read: momentum before and after the sign."""
+    found = {str(child) for child in children("average", SIGN, 100, material())}
+    of_shape = {re.sub(r"0[.][0-9]+", "c", text) for text in found}
+    assert of_shape == {
+        "m = interp(g, m, c)\nx = sign(m)\nupdate = x * lr",
+        "x = sign(g)\nm = interp(x, m, c)\nupdate = m * lr",
+    }
+    coefficients = sorted(float(re.findall(r"0[.][0-9]+", text)[0]) for text in found)
+    assert 0.1 < coefficients[0] < 0.8 < coefficients[-1] < 0.999
+
+
+def test_an_average_has_its_own_state_or_there_is_none() -> None:
+    assert not children("average", zoo.load("adamw"), 20, material()), "both states are in use"
+    for child in children("average", zoo.load("lion"), 50, material()):
+        assert len(child.dataflow.states) == 2 and "interp" in functions(child)
+        assert len(state_kinds(child)) == len(state_kinds(zoo.load("lion"))) + 1
 
 
 # --- exchange --------------------------------------------------------------------------------------------------------
