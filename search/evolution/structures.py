@@ -11,9 +11,8 @@ holds the best structures that it knows. A birth is one of three things:
 - a new structure: the winner of a tournament, changed by one of the proposals of `programs.proposals`. What the change
   does to the size of updates is taken back, so that a new structure does not fail for its learning rate.
 
-What a program is worth is not what was seen of it: the best of many that were each trained once was lucky. What is seen
-is shrunk towards what births of the last time were worth (an empirical Bayes estimate with a normal prior, Efron and
-Morris, JASA 1973).
+What a program is worth is not what was seen of it: the best of many that were each trained once was lucky
+(`knowledge.py`).
 
 How often the kinds of births are tried follows from what they have gained (probability matching with a floor, Thierens,
 GECCO 2005). All of it is a function of committed births.
@@ -40,8 +39,9 @@ from programs.simplify.cleaning import cleaned
 
 from search.evolution.births import Batch, Birth, Genome, Proposal
 from search.evolution.credit import CONSTANTS, Credit, Spending
-from search.evolution.estimates import Estimate, Estimator, Prior
+from search.evolution.estimates import Estimate, Estimator
 from search.evolution.islands import Island, Record, fittest_first
+from search.evolution.knowledge import Knowledge
 from search.settings.settings import Strategy as StrategySettings
 from search.store.keys import Answer
 from search.training.service import Score
@@ -83,8 +83,7 @@ class StructureEvolution:
         self.credit = [Credit(kinds, settings.constants) for _ in range(settings.repeats)]
         self.spent = [Spending() for _ in range(settings.repeats)]
         self._fitness: dict[int, float] = {}  # of births, as far as it is known by now
-        self._priors = [Prior() for _ in range(settings.repeats)]
-        self._spread = [estimator.spread() for _ in range(settings.repeats)]
+        self._knowledge = [Knowledge(estimator) for _ in range(settings.repeats)]
 
     def judge(self, birth: Birth, new: Score) -> Score:
         """Return the score of a trained birth, on all seeds that it has been trained on, its gain shrunk."""
@@ -93,9 +92,9 @@ class StructureEvolution:
             return new._replace(trainings=new.trainings + (known.trainings if known else 0), by_seed=None)
         by_seed = (*((known.by_seed if known else None) or ()), *new.by_seed)
         repeat, _ = self.place(birth.number)
-        shrunk = self._priors[repeat].shrunk(self.estimator.estimate(by_seed, self._spread[repeat]))
-        error = shrunk.standard_error or None  # of 0 nothing is known
-        return new._replace(fitness=shrunk.fitness, standard_error=error, trainings=len(by_seed), by_seed=by_seed)
+        worth = self._knowledge[repeat].worth(by_seed)
+        error = worth.standard_error or None  # of 0 nothing is known
+        return new._replace(fitness=worth.fitness, standard_error=error, trainings=len(by_seed), by_seed=by_seed)
 
     # --- what was committed ------------------------------------------------------------------------------------------
 
@@ -106,9 +105,10 @@ class StructureEvolution:
         if birth.answered_by == Answer.REEVALUATION:
             assert birth.parent is not None
             self._fitness[birth.parent] = -math.inf if score.fitness is None else score.fitness
-            if score.by_seed is not None:
-                self._spread[repeat].note(birth.key, self.estimator.squares(score.by_seed))
             self._correct(birth.key, score)
+            if score.by_seed is not None and self._knowledge[repeat].note_race(birth.key, score.by_seed):
+                for place in self.islands[repeat]:
+                    place.estimate_again(self._knowledge[repeat].worth)
             return
         if score.fitness is not None:
             self._fitness[birth.number] = score.fitness
@@ -164,8 +164,8 @@ class StructureEvolution:
         island.since_gain += 1
         gain, wins = 0.0, False
         if score.fitness is not None and score.by_seed is not None:
-            seen = self.estimator.estimate(score.by_seed, self._spread[repeat])
-            self._priors[repeat].note(seen)
+            seen = self._knowledge[repeat].seen(score.by_seed)
+            self._knowledge[repeat].note_birth(score.by_seed)
             expected = None if birth.parent is None else self._fitness.get(birth.parent)
             if expected is not None:
                 error = seen.standard_error or abs(seen.fitness) * 1e-3 or 1e-9
