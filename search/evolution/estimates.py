@@ -93,18 +93,11 @@ class TaskNoise(NamedTuple):
     """The effect of each seed of a task on the fitness of any program, and the standard deviation of what is left.
 
     Both are shares of a program's loss, if `perfect` is the fitness of a loss of zero; if it is None, of 1.
-    `references` are what they were measured with, programs on all seeds in such shares.
     """
 
     effects: tuple[float, ...]
     sigma: float
     perfect: float | None = None
-    references: tuple[tuple[float, ...], ...] = ()
-
-    def shares(self, values: Sequence[float]) -> tuple[float, ...]:
-        """Return the fitness of a program on the first seeds in shares of its loss."""
-        loss = 1.0 if self.perfect is None else max(self.perfect - fmean(values), LEAST_LOSS)
-        return tuple(value / loss for value in values)
 
     def scale(self, values: Sequence[float]) -> float:
         """Return the loss of a program, in units of fitness, from its fitness on the first seeds."""
@@ -133,19 +126,20 @@ def measured_noise(references: Sequence[Sequence[float]], perfect: float | None 
     programs, seeds = len(known), len(known[0]) if known else 0
     if programs < 1 or seeds < 2:
         return None
-    if perfect is not None and any(value >= perfect for values in known for value in values):
-        perfect = None
-    unmeasured = TaskNoise((0.0,) * seeds, 0.0, perfect)
-    shares = tuple(unmeasured.shares(values) for values in known)
+    if perfect is not None:
+        if any(value >= perfect for values in known for value in values):
+            perfect = None
+        else:
+            known = [[value / (perfect - fmean(values)) for value in values] for values in known]
     if programs == 1:
-        return unmeasured._replace(sigma=stdev(shares[0]), references=shares)
-    centred = [[value - fmean(values) for value in values] for values in shares]
+        return TaskNoise((0.0,) * seeds, stdev(known[0]), perfect)
+    centred = [[value - fmean(values) for value in values] for values in known]
     effects = [fmean(column) for column in zip(*centred, strict=True)]
     squares = math.fsum((x - b) ** 2 for values in centred for x, b in zip(values, effects, strict=True))
     noise = squares / ((programs - 1) * (seeds - 1))
     spread = math.fsum(b * b for b in effects) / (seeds - 1)
     shrunk = max(0.0, 1 - noise / (programs * spread)) if spread > 0 else 0.0
-    return TaskNoise(tuple(shrunk * b for b in effects), math.sqrt(noise), perfect, shares)
+    return TaskNoise(tuple(shrunk * b for b in effects), math.sqrt(noise), perfect)
 
 
 class Estimator:
@@ -162,15 +156,16 @@ class Estimator:
         self._worst = aggregate == "worst"
         self.noise = list(noise)
 
-    def estimate(self, by_seed: Sequence[float], noises: Sequence[TaskNoise | None] | None = None) -> Estimate:
+    def estimate(self, by_seed: Sequence[float], sigmas: Sequence[float | None] | None = None) -> Estimate:
         """Return the estimate of a program from its fitness on seeds, rung by rung.
 
         Args:
             by_seed: the fitness.
-            noises: of each task; those of the estimator if not given.
+            sigmas: of each task, in place of those that were measured.
         """
-        values = self.rungs.by_task(by_seed)
-        of_tasks = [_of_task(own, noise) for own, noise in zip(values, noises or self.noise, strict=True)]
+        if sigmas is None:
+            sigmas = [None if noise is None else noise.sigma for noise in self.noise]
+        of_tasks = [_of_task(*known, sigma) for known, sigma in zip(self._known(by_seed), sigmas, strict=True)]
         if self._worst:
             return min(of_tasks)
         error = math.hypot(*(one.standard_error for one in of_tasks)) / len(of_tasks)
@@ -183,16 +178,36 @@ class Estimator:
             return None
         return self.estimate(by_seed).standard_error
 
+    def variances(self, by_seed: Sequence[float]) -> list[Variance | None]:
+        """Return the variance of a program on each task, in shares as noise is; None where it has one seed."""
+        return [
+            Variance(_squares(free) / scale**2 / (len(free) - 1), len(free) - 1) if len(free) > 1 else None
+            for free, scale in self._known(by_seed)
+        ]
+
+    def _known(self, by_seed: Sequence[float]) -> list[tuple[list[float], float]]:
+        """Return the fitness of each task without the effects of its seeds, and what noise is a share of."""
+        return [
+            (own, 1.0) if noise is None else (noise.free(own), noise.scale(own))
+            for own, noise in zip(self.rungs.by_task(by_seed), self.noise, strict=True)
+        ]
+
+
+class Variance(NamedTuple):
+    """A sample variance and its degrees of freedom."""
+
+    value: float
+    freedom: int
+
 
 def _squares(values: Sequence[float]) -> float:
     mean = fmean(values)
     return math.fsum((value - mean) ** 2 for value in values)
 
 
-def _of_task(own: Sequence[float], noise: TaskNoise | None) -> Estimate:
+def _of_task(free: Sequence[float], scale: float, sigma: float | None) -> Estimate:
     """Return the estimate of one task from its first seeds."""
-    free = list(own) if noise is None else noise.free(own)
-    weight, sigma = (0.0, 0.0) if noise is None else (PRIOR, noise.scale(own) * noise.sigma)
+    weight, of_all = (0.0, 0.0) if sigma is None else (PRIOR, (scale * sigma) ** 2)
     freedom = weight + len(free) - 1
-    variance = (weight * sigma**2 + _squares(free)) / freedom if freedom > 0 else 0.0
+    variance = (weight * of_all + _squares(free)) / freedom if freedom > 0 else 0.0
     return Estimate(fmean(free), math.sqrt(variance / len(free)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from programs.behaviour import distance
@@ -95,14 +95,6 @@ class Island:
         self.records = {
             key: one for key, one in self.records.items() if one.structure not in dropped and one not in own[RECORDS:]
         }
-
-    def estimate_again(self, worth: Callable[[Sequence[float]], Estimate]) -> None:
-        """Estimate all that was trained once more, since what seeds do is known differently now."""
-        self.records = {
-            key: record._replace(estimate=worth(record.by_seed)) if record.by_seed else record
-            for key, record in self.records.items()
-        }
-        self.highest = max(one.estimate.fitness for one in self.records.values())
 
     def _first_alike(self, record: Record) -> str:
         """Return the structure that a record counts as: of the nearest program within the radius, or its own."""

@@ -49,6 +49,7 @@ from search.training.service import Score
 RACE = "race"
 
 CURIOSITY = 0.5  # weight of what few tries leave open, in spreads of the island's structures
+DOUBT = 0.3  # of the share of races, for programs that do not look promising
 MOST_GAIN = 3.0  # standard errors that a gain counts at most
 ATTEMPTS = 20  # draws of a proposal before another kind is taken
 ALIKE = 1.5  # factor by which sizes of updates may differ
@@ -106,9 +107,8 @@ class StructureEvolution:
             assert birth.parent is not None
             self._fitness[birth.parent] = -math.inf if score.fitness is None else score.fitness
             self._correct(birth.key, score)
-            if score.by_seed is not None and self._knowledge[repeat].note_race(birth.key, score.by_seed):
-                for place in self.islands[repeat]:
-                    place.estimate_again(self._knowledge[repeat].worth)
+            if score.by_seed is not None:
+                self._knowledge[repeat].note_race(birth.key, score.by_seed)
             return
         if score.fitness is not None:
             self._fitness[birth.number] = score.fitness
@@ -207,7 +207,7 @@ class _Draw:
         self._spent = [spent.copy() for spent in strategy.spent]
         self._in_flight: set[str] = set()
         self._tries: Counter[tuple[int, int | None]] = Counter()  # by repeat and parent
-        self._races: dict[int, deque[Record]] = {}
+        self._races: dict[int, tuple[deque[Record], deque[Record]]] = {}
         self._ranked: dict[int, list[Record]] = {}
         self._variants: defaultdict[int, deque[Proposal]] = defaultdict(deque)
         self._weights = [credit.weights(strategy.settings.adapt) for credit in strategy.credit]
@@ -269,30 +269,30 @@ class _Draw:
     # --- races -------------------------------------------------------------------------------------------------------
 
     def _race(self, repeat: int) -> Proposal | None:
-        """Return a promising program on its next seeds, unless races have had their share."""
-        spent = self._spent[repeat]
-        if spent.races > self._strategy.settings.race_share * spent.all:
-            return None
+        """Return a promising program on its next seeds, unless races have had their share.
+
+        A part of that share is for those that do not look promising: what is believed of the seeds may be wrong.
+        """
+        spent, share = self._spent[repeat], self._strategy.settings.race_share
         if repeat not in self._races:
-            self._races[repeat] = deque(self._promising(repeat))
-        waiting = self._races[repeat]
-        while waiting:
-            record = waiting.popleft()
-            if record.key not in self._in_flight:
-                rung = self._strategy.estimator.rungs.reached(len(record.by_seed)) + 1
-                return Proposal(record.genome.program, RACE, record.birth, None, rung, record.score)
+            self._races[repeat] = self._open(repeat)
+        for waiting, part in zip(self._races[repeat], (1.0, DOUBT), strict=True):
+            while waiting and spent.races <= part * share * spent.all:
+                record = waiting.popleft()
+                if record.key not in self._in_flight:
+                    rung = self._strategy.estimator.rungs.reached(len(record.by_seed)) + 1
+                    return Proposal(record.genome.program, RACE, record.birth, None, rung, record.score)
         return None
 
-    def _promising(self, repeat: int) -> list[Record]:
-        """Return records that may be the best and have seeds left, the fittest first."""
-        rungs, found = self._strategy.estimator.rungs, dict[str, Record]()
+    def _open(self, repeat: int) -> tuple[deque[Record], deque[Record]]:
+        """Return records that have seeds left: those that may be the best, and the others, each the fittest first."""
+        rungs, found, others = self._strategy.estimator.rungs, dict[str, Record](), dict[str, Record]()
         for island in self._strategy.islands[repeat]:
             highest = max(record.estimate.fitness for record in island.records.values())
             for record in island.records.values():
-                is_open = record.by_seed and rungs.reached(len(record.by_seed)) < rungs.top
-                if is_open and record.estimate.upper >= highest:
-                    found[record.key] = record
-        return sorted(found.values(), key=fittest_first)
+                if record.by_seed and rungs.reached(len(record.by_seed)) < rungs.top:
+                    (found if record.estimate.upper >= highest else others)[record.key] = record
+        return deque(sorted(found.values(), key=fittest_first)), deque(sorted(others.values(), key=fittest_first))
 
     # --- programs ----------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What a population knows of its seeds and its births, against closed forms and simulation."""
+"""What a population knows of the noise of its programs and of its births, against closed forms and simulation."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import statistics
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy_tasks import get_task
 
-from search.evolution.estimates import Estimate, Estimator, Rungs, TaskNoise, measured_noise
-from search.evolution.knowledge import LEAST_SEEN, POOLED, REFIT, RIDGE, UPPER, Knowledge, fitted
+from search.evolution.estimates import Estimate, Estimator, Rungs, TaskNoise
+from search.evolution.knowledge import LEAP, LEAPS, LEAST_SEEN, POOLED, UPPER, Knowledge, Prior
 from search.settings.tasks import TaskSeeds, tuning_seeds
 
 
@@ -18,108 +20,60 @@ def estimator_of(noise: TaskNoise | None, seeds: int = 16) -> Estimator:
     return Estimator(Rungs([TaskSeeds(get_task("digits_mlp"), tuning_seeds(seeds), None, 1)]), "mean", [noise])
 
 
-def flat(sigma: float, seeds: int = 16) -> TaskNoise:
-    """Return noise without effects, as if measured."""
-    return TaskNoise((0.0,) * seeds, sigma, references=((0.0,) * seeds,))
+def flat(sigma: float, perfect: float | None = None) -> TaskNoise:
+    return TaskNoise((0.0,) * 16, sigma, perfect)
 
 
-# --- seeds -----------------------------------------------------------------------------------------------------------
-
-
-def test_effects_are_those_of_the_programs_that_the_population_has() -> None:
-    """Seeds that are easy for the baselines and hard for what is found: one training says without bias what that is."""
-    rng = np.random.default_rng(0)
-    of_baselines, of_found = 0.2 * rng.standard_normal((2, 16))
-    of_baselines -= of_baselines.mean()
-    of_found -= of_found.mean()
-    baselines = [list(-loss * (1 - of_baselines + 0.01 * rng.standard_normal(16))) for loss in (1.0, 1.1, 1.2, 1.3)]
-    knowledge = Knowledge(estimator_of(measured_noise(baselines, 0.0)))
-    losses = -0.3 * (1 - of_found + 0.01 * rng.standard_normal((POOLED, 16)))
-    before = [knowledge.seen(losses[0][:seeds].tolist()).fitness for seeds in (1, 2, 4)]
-    for number, row in enumerate(losses):
-        seeds = (2, 4, 8, 16)[number % 4]
-        is_new = knowledge.note_race(str(number), row[:seeds].tolist())
-        assert is_new == ((number + 1) % REFIT == 0)
-    after = [knowledge.seen(losses[0][:seeds].tolist()).fitness for seeds in (1, 2, 4)]
-    assert max(abs(fitness + 0.3) for fitness in before) > 0.03, "what the baselines say of the seeds is wrong"
-    assert after == pytest.approx([-0.3] * 3, abs=0.015)
-
-
-def test_effects_are_the_ridge_solution_with_a_mean_for_each_program() -> None:
-    """Against weighted least squares with dummy variables for programs and penalised ones for seeds."""
-    rng = np.random.default_rng(1)
-    rows = [list(rng.standard_normal(n)) for n in [2, 3, 6, 6, 4, 2] * 2]
-
-    def reference(weights: list[float]) -> np.ndarray:
-        of_programs, of_seeds, values, w = [], [], [], []
-        for number, row in enumerate(rows):
-            for seed, value in enumerate(row):
-                of_programs.append(np.eye(12)[number])
-                of_seeds.append(np.eye(6)[seed])
-                values.append(value)
-                w.append(weights[number])
-        design = np.hstack([np.array(of_programs), np.array(of_seeds)])
-        penalty = np.diag([0.0] * 12 + [RIDGE] * 6)
-        weighted = design.T * np.array(w)
-        return np.asarray(np.linalg.solve(weighted @ design + penalty, weighted @ np.array(values))[12:])
-
-    first = reference([1.0] * 12)
-    variances = [np.var(np.array(row) - first[: len(row)], ddof=1) for row in rows]
-    ranked = sorted(
-        (v / (1 - 2 / (9 * (len(row) - 1))) ** 3, len(row) - 1) for v, row in zip(variances, rows, strict=True)
-    )
-    passed = np.cumsum([n for _, n in ranked])
-    median = ranked[int(np.searchsorted(passed, passed[-1] / 2))][0]
-    found = fitted(TaskNoise((0.0,) * 6, 1.0), rows)
-    assert found is not None
-    assert found.effects == pytest.approx(reference([min(1.0, median / v) for v in variances]))
+# --- noise -----------------------------------------------------------------------------------------------------------
 
 
 def test_the_variance_is_that_of_the_latest_programs_of_the_search() -> None:
     knowledge = Knowledge(estimator_of(flat(0.5)))
+    assert knowledge.seen([1.0, 2.0]) == estimator_of(flat(0.5)).estimate([1.0, 2.0])
     rng = np.random.default_rng(0)
-    for number in range(POOLED + 40):
-        knowledge.note_race(str(number), list(rng.normal(size=4) * (3.0 if number >= 40 else 100.0)))
+    for number in range(POOLED + 20):
+        knowledge.note_race(str(number), list(rng.normal(size=4) * (3.0 if number >= 20 else 100.0)))
     assert knowledge.seen([1.0]).standard_error == pytest.approx(3.0, rel=0.25), "not the first, nor baselines"
-    for _ in range(REFIT):
-        knowledge.note_race("0", [1.0, 2.0])
+    knowledge.note_race("0", [1.0, 2.0])
+    knowledge.note_race("0", [1.0, 2.0, 3.0])
     assert len(knowledge._raced) == POOLED, "a program counts once, as it is known now"
 
 
-@pytest.mark.parametrize("seeds", [2, 3, 4, 8, 16])
+@pytest.mark.parametrize("seeds", [2, 4, 8, 16])
 def test_the_median_of_variances_is_that_of_the_noise_and_what_fails_on_a_seed_changes_little(seeds: int) -> None:
     """Against the variance that the numbers were drawn with, over many pools of programs on few and on many seeds."""
 
     def found(fails: int) -> float:
         variances = []
         for pool in range(60):
-            values = 2.0 * np.random.default_rng(pool).normal(size=(POOLED, seeds))
-            values[:fails, -1] += 1000.0
-            noise = fitted(flat(2.0), values.tolist())
-            assert noise is not None
-            variances.append(noise.sigma**2)
+            rng, knowledge = np.random.default_rng(pool), Knowledge(estimator_of(flat(2.0)))
+            for number in range(POOLED):
+                values = 2.0 * rng.normal(size=seeds)
+                values[-1] += 1000.0 * (number < fails)
+                knowledge.note_race(str(number), values.tolist())
+            variances.append(knowledge.seen([0.0]).standard_error ** 2)
         return statistics.fmean(variances)
 
-    assert found(0) == pytest.approx(4.0, rel=0.15)
-    assert found(4) < 4.0 * 1.6
+    assert found(0) == pytest.approx(4.0, rel=0.12)
+    assert found(4) < 4.0 * 1.5
 
 
-def test_programs_that_fail_on_a_seed_say_little_of_it() -> None:
+def test_the_variance_is_in_shares_of_the_loss() -> None:
+    """Races of programs with losses around 10 tell how noisy a program with a loss of 0.1 is."""
+    knowledge = Knowledge(estimator_of(flat(0.5, perfect=0.0)))
     rng = np.random.default_rng(0)
-    values = rng.normal(size=(POOLED, 8))
-    plain = fitted(flat(1.0, 8), values.tolist())
-    values[:3, 5] += 1000.0
-    with_failures = fitted(flat(1.0, 8), values.tolist())
-    assert plain is not None and with_failures is not None
-    assert with_failures.effects == pytest.approx(plain.effects, abs=0.5)
+    for number in range(POOLED):
+        knowledge.note_race(str(number), (-10.0 * (1.0 + 0.02 * rng.standard_normal(8))).tolist())
+    assert knowledge.seen([-0.1]).standard_error == pytest.approx(0.002, rel=0.25)
 
 
-def test_without_references_and_races_nothing_is_known_of_the_noise() -> None:
-    knowledge = Knowledge(estimator_of(None, 4))
+def test_without_measured_noise_races_tell_it() -> None:
+    knowledge = Knowledge(estimator_of(None))
     assert knowledge.seen([1.0]) == Estimate(1.0, 0.0)
-    for number in range(REFIT):
-        knowledge.note_race(str(number), [1.0, 3.0])
-    assert knowledge.seen([1.0]).standard_error > 0
+    knowledge.note_race("0", [1.0])
+    assert knowledge.seen([1.0]) == Estimate(1.0, 0.0)
+    knowledge.note_race("1", [1.0, 3.0])
+    assert knowledge.seen([1.0]).standard_error > 1.0
 
 
 # --- births ----------------------------------------------------------------------------------------------------------
@@ -132,8 +86,27 @@ def after_births(seen: list[float], error: float) -> Knowledge:
     return knowledge
 
 
-def test_worth_is_the_normal_posterior_with_the_fitted_prior() -> None:
-    """Against the conjugate update, with the prior that the two quantiles and the noise give."""
+@given(
+    st.floats(-3, 3), st.floats(0.01, 3), st.floats(0, 30), st.floats(-20, 20), st.floats(0.01, 3),
+)  # fmt: skip
+def test_the_mean_of_the_posterior_is_that_of_the_integral(
+    mean: float, narrow: float, more: float, fitness: float, error: float
+) -> None:
+    """Against numerical integration over all that a birth may be worth."""
+    prior = Prior(mean, narrow, narrow + more)
+    worths = np.linspace(-60, 60, 200_001)
+
+    def normal(x: np.ndarray, center: float, variance: float) -> np.ndarray:
+        return np.asarray(np.exp(-0.5 * (x - center) ** 2 / variance) / np.sqrt(variance))
+
+    density = (1 - LEAPS) * normal(worths, mean, narrow) + LEAPS * normal(worths, mean, narrow + more)
+    density *= normal(worths, fitness, error**2)
+    if density.sum() > 1e-200:
+        expected = (density * worths).sum() / density.sum()
+        assert prior.mean_given(Estimate(fitness, error)) == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_narrow_part_is_fitted_to_quantiles_and_leaps_are_believed() -> None:
     seen = [statistics.NormalDist(-1.0, 0.5).inv_cdf((n + 0.5) / 200) for n in range(200)]
     knowledge = after_births(seen, 0.3)
     low, high = (sorted(seen)[int(share * 200)] for share in UPPER)
@@ -141,14 +114,16 @@ def test_worth_is_the_normal_posterior_with_the_fitted_prior() -> None:
     deviation = (high - low) / (ends[1] - ends[0])
     mean, variance = low - ends[0] * deviation, deviation**2 - 0.09
     assert (mean, deviation) == (pytest.approx(-1.0, abs=0.03), pytest.approx(0.5, abs=0.03))
-    for by_seed in ([0.2], [0.2] * 9, [-2.0]):
+    prior = Prior(mean, variance, (LEAP * 0.3) ** 2)
+    for by_seed in ([0.2], [0.2] * 9, [-2.0], [3.0]):
         known, found = knowledge.seen(by_seed), knowledge.worth(by_seed)
-        precision = 1 / variance + 1 / known.standard_error**2
-        expected = (mean / variance + known.fitness / known.standard_error**2) / precision
-        assert found == (pytest.approx(expected), known.standard_error)
+        assert found == (pytest.approx(prior.mean_given(known)), known.standard_error)
+    usual, leap = knowledge.worth([-0.2]).fitness, knowledge.worth([2.0]).fitness
+    assert -0.6 < usual < -0.35, "what others are worth too"
+    assert leap > 1.8
 
 
-def test_the_best_of_many_that_were_seen_once_is_worth_what_is_believed_of_it() -> None:
+def test_the_best_of_many_that_were_seen_once_is_worth_nearly_what_is_believed_of_it() -> None:
     """What racing is for: without shrinking the best of 200 is believed to be 2 sigma better than it is."""
     gaps, plain = [], []
     for seed in range(300):
@@ -159,21 +134,9 @@ def test_the_best_of_many_that_were_seen_once_is_worth_what_is_believed_of_it() 
         gaps.append(after_births(seen.tolist(), 1.0).worth([float(seen[best])]).fitness - worth[best])
         plain.append(seen[best] - worth[best])
     assert statistics.fmean(plain) > 2
-    assert abs(statistics.fmean(gaps)) < 0.25
+    assert abs(statistics.fmean(gaps)) < 0.45
 
 
 def test_few_births_give_no_prior() -> None:
     knowledge = after_births([0.0] * (LEAST_SEEN - 1), 1.0)
     assert knowledge.worth([5.0]) == knowledge.seen([5.0])
-
-
-def test_births_are_seen_again_when_more_is_known_of_seeds() -> None:
-    """A first seed that was easy for the baselines, and is not for what is found: what births have shown moves too."""
-    easy = TaskNoise((0.5, -0.5), 0.1, references=((0.5, -0.5), (0.5, -0.5)))
-    knowledge = Knowledge(estimator_of(easy, 2))
-    for _ in range(LEAST_SEEN):
-        knowledge.note_birth([1.0])
-    assert knowledge.worth([1.0]).fitness == pytest.approx(0.5)
-    for number in range(POOLED):
-        knowledge.note_race(str(number), [1.0, 1.0 + 0.01 * (number % 3)])
-    assert knowledge.worth([1.0]).fitness == pytest.approx(1.0, abs=0.05)
