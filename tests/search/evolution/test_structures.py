@@ -18,7 +18,7 @@ from programs.fingerprint import fingerprint
 from programs.liveness import live_statements
 from programs.proposals import PROPOSALS, Material
 
-from proxy_tasks.outcome import Outcome
+from proxy_tasks.outcome import Outcome, Status
 
 from search.evolution.births import Genome
 from search.evolution.credit import CONSTANTS, FLOOR, Credit
@@ -236,6 +236,31 @@ def test_races_have_no_more_than_their_share(tmp_path: Path) -> None:
             spent[row.answered_by == "reevaluation"] += cost
             assert spent[True] <= 0.2 * spent.total() + 4, "but for the last of them"
     assert spent[True] > 0
+
+
+def test_some_races_are_for_programs_that_do_not_look_promising(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first seed that is hard for all but what the noise was measured with: all that is better looks worse."""
+    for folder in ("before", "believing", "doubting"):
+        (tmp_path / folder).mkdir()
+    known = {searched(tmp_path / "before", 1)[0].key}
+    with opened(tmp_path / "before" / "r.db") as store:
+        known |= {row["key"] for row in rows_of_query(store, "SELECT key FROM baseline")}
+
+    def outcome(key: str, seed: int) -> Outcome:
+        loss = 0.5 if key in known else 0.8 if seed == 0 else 0.2
+        return pretended(key, seed)._replace(status=Status.OK, fitness=-loss, reason=None)
+
+    monkeypatch.setattr(searches, "pretended", outcome)
+    doubting = searched(tmp_path / "doubting", 300)
+    monkeypatch.setattr("search.evolution.structures.DOUBT", 0.0)
+    believing = searched(tmp_path / "believing", 300)
+
+    def best_of(rows: list[ProgramRow]) -> float:
+        return max(row.fitness for row in rows if row.fitness is not None)
+
+    assert best_of(doubting) > -0.4 > best_of(believing)
 
 
 def test_trainings_are_those_that_the_rows_tell(tmp_path: Path) -> None:
