@@ -1,4 +1,4 @@
-"""How alike two programs move weights, whatever the size of their updates.
+"""How alike two programs move weights, whatever the size of their updates, and how large these are.
 
 Searches keep one program of those that are alike (niching, with a fixed radius; Deb and Goldberg, ICGA 1989), and draw
 again where a change of a program changes next to nothing.
@@ -6,14 +6,22 @@ again where a change of a program changes next to nothing.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
 
 from programs.fingerprint import LARGER_LAYOUT, probe_updates
+from programs.layout import Layout
 from programs.program import Program
+from programs.run.reference import initial_state, numpy_step
 
 MOST = 5.0  # root mean squares that a number of an update counts at most
+
+STEPS = 6  # of a training that tells how large updates are
+SHAPES = 6  # different shapes of parameter tensors that it has, the largest ones
+GRADIENT = 0.01  # root mean square of its gradients,
+SIGNAL = 0.3  # of which so much is the same at every step
 _SIZES = np.array(LARGER_LAYOUT.sizes)
 
 
@@ -43,3 +51,33 @@ def distance(one: Program, other: Program) -> float:
     It is one less the cosine of the angle between their `behaviour`, so 2 is the most, for updates of opposite signs.
     """
     return 1.0 - float(np.dot(behaviour(one), behaviour(other)))
+
+
+@lru_cache(maxsize=4096)
+def size_of_updates(program: Program, layout: Layout) -> float | None:
+    """Return how far a program moves weights: the geometric mean of the RMS of its updates over steps and tensors.
+
+    A few steps with random gradients; None where no update is finite and other than zero. Orthogonal matrices, norms
+    and the like make updates whose size depends on the shape of a tensor, so the shapes are those of the model.
+
+    Args:
+        program: a checked program.
+        layout: of the model; tensors of one shape count once.
+    """
+    shapes = sorted(set(layout.stored), key=lambda shape: (-shape[0] * shape[1], shape))[:SHAPES]
+    few = Layout(tuple(shapes))
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=few.total) * 0.1
+    signal = rng.normal(size=few.total)
+    step = numpy_step(program, few, np.float64, True, STEPS)
+    state = initial_state(program, few, np.float64, ())
+    logs = []
+    with np.errstate(all="ignore"):
+        for _ in range(STEPS):
+            noise = rng.normal(size=few.total)
+            g = GRADIENT * (SIGNAL * signal + math.sqrt(1 - SIGNAL**2) * noise)
+            update, state = step(w, g, state, 1.0)
+            w = w - update
+            squares = np.add.reduceat(update * update, few.starts) / few.sizes
+            logs += [0.5 * math.log(square) for square in squares.tolist() if 0.0 < square < math.inf]
+    return math.exp(math.fsum(logs) / len(logs)) if logs else None

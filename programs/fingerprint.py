@@ -20,7 +20,6 @@ end even where the updates do not show it yet.
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
@@ -55,20 +54,16 @@ GRADIENT_SCALES = (1.0, 1e-2, 1e-4)  # of the three sequences
 SMALL = 1e-2  # what stands in place of zeros
 SCHEDULE = (0.15, 0.6, 1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.45, 0.4, 0.36)
 LARGER_SCHEDULE = (*SCHEDULE[:7], 1e-4, *SCHEDULE[8:])
-_COMMON_STEPS = [step for step, (one, other) in enumerate(zip(SCHEDULE, LARGER_SCHEDULE, strict=True)) if one == other]
 
 
 class Fingerprint(NamedTuple):
     """What a program does.
 
-    `key`: 32 hex digits. `rejection`: why the program need not be trained, None if it must be. `size`: how far it moves
-    weights, the geometric mean of the RMS of its updates over steps, parameter tensors and the two sequences of small
-    gradients; None where no update is finite and other than zero. It is not part of the key.
+    `key`: 32 hex digits. `rejection`: why the program need not be trained, None if it must be.
     """
 
     key: str
     rejection: str | None
-    size: float | None
 
 
 class _Problem(NamedTuple):
@@ -134,7 +129,7 @@ def fingerprint(program: Program, bits: int = DEFAULT_BITS) -> Fingerprint:
     run = _run(program, problem, len(SCHEDULE), np.float64, infinitesimal_guard=True)
     guarded = _run(program, problem, GUARDED_STEPS, np.float32, infinitesimal_guard=False)
     rejection = _rejection(G in alive, run.updates)
-    return Fingerprint(_key(run, guarded, bits, rejection or ""), rejection, _size(run.updates))
+    return Fingerprint(_key(run, guarded, bits, rejection or ""), rejection)
 
 
 def probe_updates(program: Program) -> np.ndarray:
@@ -175,18 +170,6 @@ def _rejection(reads_gradient: bool, updates: np.ndarray) -> str | None:
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.array_equal(a, b, equal_nan=True)) and bool(a.any())
-
-
-def _size(updates: np.ndarray) -> float | None:
-    """Return the geometric mean of the RMS of updates for small gradients, where it is finite and positive.
-
-    Only steps and leaves that both problems have in common count, so that sizes can be compared.
-    """
-    small = updates[_COMMON_STEPS, 1:, : LAYOUT.total]
-    with np.errstate(all="ignore"):
-        mean_squares = np.add.reduceat(small * small, LAYOUT.starts, axis=-1) / LAYOUT.sizes
-    found = [math.log(square) for square in mean_squares.ravel().tolist() if 0.0 < square < math.inf]
-    return math.exp(0.5 * math.fsum(found) / len(found)) if found else None
 
 
 def _key(run: _Run, guarded: _Run, bits: int, rejection: str) -> str:

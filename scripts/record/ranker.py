@@ -23,7 +23,8 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from programs.fingerprint import fingerprint, probe_updates
+from programs.behaviour import size_of_updates
+from programs.fingerprint import LARGER_LAYOUT, probe_updates
 from programs.liveness import live_statements, state_kinds
 from programs.ops import OPS
 from programs.program import Program, parse
@@ -64,7 +65,7 @@ def features_of(child: Program, mutation: str, parent: Program, fitness: float) 
     """Return what is known of a child, made by this mutation of a parent with this fitness, before it is trained."""
     own, before = _counts(child), _counts(parent)
     kinds = [float(kind_of(mutation) == kind) for kind in PROPOSALS]
-    size, old = fingerprint(child).size, fingerprint(parent).size
+    size, old = size_of_updates(child, LARGER_LAYOUT), size_of_updates(parent, LARGER_LAYOUT)
     ratio = math.log(size / old) if size and old else 0.0
     moves, moved = probe_updates(child).ravel(), probe_updates(parent).ravel()
     numbers = [fitness if math.isfinite(fitness) else 0.0, math.log(size or 1.0), ratio, _cosine(moves, moved)]

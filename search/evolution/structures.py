@@ -23,12 +23,11 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from random import Random
+from statistics import fmean
 
-from programs.behaviour import distance
+from programs.behaviour import distance, size_of_updates
 from programs.constants import moved
-from programs.fingerprint import fingerprint
 from programs.hashing import structure_hash
 from programs.hyperparameters import scaled
 from programs.layout import Layout
@@ -329,7 +328,7 @@ class _Draw:
         others = [other for other in weights if other != CONSTANTS]
         child, made_by = self._changed(parent.genome.program, [*kinds, *others], rng, island)
         if self._strategy.settings.match_size:
-            child = _matched(child, parent.genome.program)
+            child = _matched(child, parent.genome.program, self._strategy.layouts)
         return Proposal(child, made_by, parent.birth, parent.key)
 
     def _changed(
@@ -374,14 +373,10 @@ def _estimate(score: Score) -> Estimate:
     return Estimate(score.fitness, score.standard_error or 0.0)
 
 
-@lru_cache(maxsize=4096)
-def _size(program: Program) -> float | None:
-    return fingerprint(program).size
-
-
-def _matched(child: Program, parent: Program) -> Program:
-    """Return the child with updates of the size of its parent's, as far as a fixed problem can tell."""
-    own, wanted = _size(child), _size(parent)
-    if not own or not wanted or 1 / ALIKE < own / wanted < ALIKE:
+def _matched(child: Program, parent: Program, layouts: Sequence[Layout]) -> Program:
+    """Return the child with updates of the size of its parent's, as far as a few steps on random gradients can tell."""
+    sizes = [(size_of_updates(child, layout), size_of_updates(parent, layout)) for layout in layouts]
+    known = [math.log(wanted / own) for own, wanted in sizes if own and wanted]
+    if not known or abs(fmean(known)) < math.log(ALIKE):
         return child
-    return scaled(child, float(f"{wanted / own:.3g}"))
+    return scaled(child, float(f"{math.exp(fmean(known)):.3g}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections import defaultdict
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from programs import Program, parse, zoo
-from programs.behaviour import behaviour, distance
+from programs.behaviour import GRADIENT, behaviour, distance, size_of_updates
 from programs.hyperparameters import scaled
+from programs.layout import Layout
 
 from tests.support.strategies import programs
 
@@ -73,3 +75,62 @@ def test_a_program_without_updates_is_like_no_other() -> None:
     nothing = parse("update = g - g")
     assert not behaviour(nothing).any()
     assert distance(nothing, zoo.load("adamw")) == 1.0
+
+
+# --- how far weights move --------------------------------------------------------------------------------------------
+
+LAYOUT = Layout(((32, 20), (64, 64), (64, 1), (64, 64)))
+
+
+def size(text: str, layout: Layout = LAYOUT) -> float:
+    found = size_of_updates(parse(text), layout)
+    assert found is not None
+    return found
+
+
+def test_a_sign_moves_weights_by_its_factor() -> None:
+    assert size("update = sign(g)\nupdate = update * 0.01") == pytest.approx(0.01)
+
+
+def test_the_shape_of_a_tensor_decides_where_the_rule_reads_it() -> None:
+    """What is divided by its norm has a root mean square of one over the root of its numbers."""
+    for rows, columns in ((64, 64), (16, 256), (10, 40)):
+        layout = Layout(((rows, columns),))
+        assert size("x = norm(g)\nupdate = g / x", layout) == pytest.approx((rows * columns) ** -0.5)
+        assert size("update = sign(g)", layout) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("text", ["update = g * lr", "m = interp(g, m, 0.9)\nx = sign(m)\nupdate = x * lr"])
+@pytest.mark.parametrize("factor", [1e-6, 0.3, -2.0, 1e3])
+def test_size_goes_with_the_factor_of_the_update(text: str, factor: float) -> None:
+    assert size(f"{text}\nupdate = update * {factor}") == pytest.approx(abs(factor) * size(text), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize("factor", [0.1, 3.0])
+def test_scaled_programs_of_the_zoo_move_weights_that_much_farther(name: str, factor: float) -> None:
+    """Nearly: other weights change what decay and relative steps do."""
+    program = zoo.load(name)
+    one, other = size_of_updates(program, LAYOUT), size_of_updates(scaled(program, factor), LAYOUT)
+    assert one and other and other / one == pytest.approx(factor, rel=0.05)
+
+
+def test_size_is_that_of_the_formula() -> None:
+    """Gradients of one size on all tensors: of plain steps, that size."""
+    assert size("update = g * lr") == pytest.approx(GRADIENT, rel=0.02)
+
+
+def test_tensors_of_one_shape_count_once() -> None:
+    text = "update = orthogonalize(g)"
+    assert size(text, Layout(((8, 8), (8, 8), (4, 32)))) == size(text, Layout(((8, 8), (4, 32))))
+
+
+@pytest.mark.parametrize("text", ["update = g * 0.0", "x = arcsin(3.0)\nupdate = g * x", "update = m * lr"])
+def test_programs_without_updates_have_no_size(text: str) -> None:
+    assert size_of_updates(parse(text), LAYOUT) is None
+
+
+@given(programs())
+def test_sizes_are_finite_and_positive(program: Program) -> None:
+    found = size_of_updates(program, LAYOUT)
+    assert found is None or 0.0 < found < math.inf

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from random import Random
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from programs import Program, Statement, dataflow_hash, live, parse, zoo
-from programs.fingerprint import DEFAULT_BITS, LARGER_SCHEDULE, LAYOUT, SCHEDULE, _problem, fingerprint
+from programs.fingerprint import DEFAULT_BITS, fingerprint
 from programs.graph import G
-from programs.hyperparameters import scaled
 from programs.liveness import live_statements
 
 from tests.support.strategies import programs
@@ -232,57 +229,3 @@ def test_the_corpus_is_sorted_as_it_was_independently() -> None:
     assert len(by_class) < len(CORPUS) - 30, "the corpus has programs to merge"
     assert [c for c, keys in by_class.items() if len(keys) > 1] == []
     assert [k for k, numbers in by_key.items() if len(numbers) > 1] == []
-
-
-# --- how far weights move --------------------------------------------------------------------------------------------
-
-
-def size(text: str) -> float:
-    found = fingerprint(parse(text)).size
-    assert found is not None
-    return found
-
-
-def test_a_sign_moves_weights_by_its_factor() -> None:
-    """Every weight by 0.01 but for those without a gradient, a quarter or so of them, at each step."""
-    assert 0.01 * 0.75 < size("update = sign(g)\nupdate = update * 0.01") < 0.01
-
-
-@pytest.mark.parametrize("text", ["update = g * lr", "m = interp(g, m, 0.9)\nx = sign(m)\nupdate = x * lr"])
-@pytest.mark.parametrize("factor", [1e-6, 0.3, -2.0, 1e3])
-def test_size_goes_with_the_factor_of_the_update(text: str, factor: float) -> None:
-    assert size(f"{text}\nupdate = update * {factor}") == pytest.approx(abs(factor) * size(text), rel=1e-12)
-
-
-@pytest.mark.parametrize("name", zoo.names())
-@pytest.mark.parametrize("factor", [0.1, 3.0])
-def test_scaled_programs_of_the_zoo_move_weights_that_much_farther(name: str, factor: float) -> None:
-    """Nearly: other weights change what decay and relative steps do."""
-    program = zoo.load(name)
-    one, other = fingerprint(program).size, fingerprint(scaled(program, factor)).size
-    assert one and other and other / one == pytest.approx(factor, rel=0.05)
-
-
-def test_sizes_of_programs_with_and_without_further_functions_can_be_compared() -> None:
-    """They are run on two problems; a factor of steps / steps changes nothing."""
-    further = "x = get_steps()\nx = x / x\nupdate = update * x"
-    assert size(f"update = g * lr\n{further}") == pytest.approx(size("update = g * lr"), rel=1e-6)
-
-
-def test_size_is_that_of_the_formula() -> None:
-    """From the updates of a plain loop, for gradients that do not depend on weights."""
-    steps = zip(_problem(larger=False).gradients, SCHEDULE, LARGER_SCHEDULE, strict=True)
-    updates = [g[sequence] * rate for g, rate, other in steps for sequence in (1, 2) if rate == other]
-    logs = [np.log(np.sqrt(np.mean(leaf**2))) for u in updates for leaf in np.split(u, LAYOUT.starts[1:])]
-    assert len(logs) == 66 and size("update = g * lr") == pytest.approx(float(np.exp(np.mean(logs))), rel=1e-12)
-
-
-@pytest.mark.parametrize("text", ["update = g * 0.0", "x = arcsin(3.0)\nupdate = g * x", "update = m * lr"])
-def test_programs_without_updates_have_no_size(text: str) -> None:
-    assert fingerprint(parse(text)).size is None
-
-
-@given(programs())
-def test_sizes_are_finite_and_positive(program: Program) -> None:
-    found = fingerprint(program).size
-    assert found is None or 0.0 < found < math.inf

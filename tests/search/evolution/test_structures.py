@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from programs import parse, structure_hash, zoo
-from programs.behaviour import distance
-from programs.fingerprint import fingerprint
+from programs.behaviour import distance, size_of_updates
 from programs.liveness import live_statements
 from programs.proposals import PROPOSALS, Material
 
+from proxy_tasks import get_task
 from proxy_tasks.outcome import Outcome, Status
 
 from search.evolution.births import Genome
@@ -301,11 +301,15 @@ def test_changes_that_change_next_to_nothing_are_drawn_again(tmp_path: Path, rad
 def test_new_structures_have_updates_of_their_parents_size(tmp_path: Path) -> None:
     """Where a factor on the update decides; weight decay and relative steps go their own ways."""
 
+    layout = get_task("digits_mlp").load()[1].layout
+
     def share_alike(rows: list[ProgramRow]) -> float:
         ratios = []
         for row in rows:
             if row.parent_birth is not None and kind_of(row.mutation) in PROPOSALS:
-                own, parents = (fingerprint(parse(text)).size for text in (row.genome, rows[row.parent_birth].genome))
+                own, parents = (
+                    size_of_updates(parse(text), layout) for text in (row.genome, rows[row.parent_birth].genome)
+                )
                 if own and parents:
                     ratios.append(own / parents)
         return sum(1 / ALIKE / 1.01 < ratio < ALIKE * 1.01 for ratio in ratios) / len(ratios)
