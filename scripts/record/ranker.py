@@ -6,7 +6,7 @@ Goes through the trained new structures of each population in the order of their
 regression on differences of features, as in RankSVM of Joachims, KDD 2002) is fitted to the births before, and chooses
 one of the next `children`; its choice is compared with a choice by lot. Features are what is known before a training:
 counts of live functions and their change from the parent, states, statements, the kind of change, the parent's fitness,
-the size of the updates in the fingerprint's problem, and how they lie to those of the parent and to the gradient.
+the size of the updates on random gradients, and how they lie to those of the parent and to the gradient.
 """
 
 from __future__ import annotations
