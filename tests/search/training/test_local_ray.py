@@ -253,6 +253,7 @@ def test_runs_in_threads_share_one_ray_and_leave_none(tmp_path: Path) -> None:
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
+    assert {"second", "third"} <= said.keys(), done.stderr  # a run in a thread ends the thread alone
     assert said["first"] == said["second"] == said["third"] and len(said["first"]) > 2
     assert said["failure"].startswith("Ray cannot be started on this machine (ValueError: ")
     assert "\n" not in said["failure"] and said["failure"].endswith("evaluator.kind=inline does without it")
