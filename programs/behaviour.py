@@ -64,7 +64,7 @@ def size_of_updates(program: Program, layout: Layout) -> float | None:
         program: a checked program.
         layout: of the model; tensors of one shape count once.
     """
-    shapes = sorted(set(layout.stored), key=lambda shape: (-shape[0] * shape[1], shape))[:SHAPES]
+    shapes = sorted(set(layout.matrices), key=lambda shape: (-shape[0] * shape[1], shape))[:SHAPES]
     few = Layout(tuple(shapes))
     rng = np.random.default_rng(0)
     w = rng.normal(size=few.total) * 0.1

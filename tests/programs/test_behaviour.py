@@ -120,6 +120,13 @@ def test_size_is_that_of_the_formula() -> None:
     assert size("update = g * lr") == pytest.approx(GRADIENT, rel=0.02)
 
 
+def test_rows_and_columns_are_those_of_the_matrices_however_they_are_laid_out() -> None:
+    """What is divided by the norm of a row of 64 numbers has a root mean square of an eighth."""
+    text = "x = row_norm(g)\nupdate = g / x"
+    for layout in (Layout(((32, 64),)), Layout(((32, 64),), (True,))):
+        assert size(text, layout) == pytest.approx(1 / 8)
+
+
 def test_tensors_of_one_shape_count_once() -> None:
     text = "update = orthogonalize(g)"
     assert size(text, Layout(((8, 8), (8, 8), (4, 32)))) == size(text, Layout(((8, 8), (4, 32))))

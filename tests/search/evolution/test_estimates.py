@@ -116,14 +116,12 @@ def test_noise_is_not_known_without_programs_or_from_one_seed(values: list[list[
 
 
 def test_what_a_single_program_varies_is_noise() -> None:
-    found = measured_noise([[1.0, 2.0, 6.0]])
-    assert found is not None and found.effects == (0.0, 0.0, 0.0)
-    assert found.sigma == pytest.approx(statistics.stdev([1, 2, 6]))
+    assert measured_noise([[1.0, 2.0, 6.0]]) == TaskNoise((0.0, 0.0, 0.0), pytest.approx(statistics.stdev([1, 2, 6])))
 
 
 def test_tasks_without_noise_have_none() -> None:
     found = measured_noise([[1.0, 2.0], [3.0, 4.0]])
-    assert found is not None and (found.effects, found.sigma) == ((-0.5, 0.5), 0.0)
+    assert found == TaskNoise((-0.5, 0.5), 0.0)
 
 
 # --- noise in shares of the loss -------------------------------------------------------------------------------------
