@@ -32,9 +32,9 @@ from search.settings.baselines import BASELINES, TORCH_ADAMW, TRIALS, Competitor
 from search.settings.seeds import PROOF_FRESH_SEEDS as FRESH_SEEDS
 from search.settings.seeds import PROOF_TUNING_SEEDS as TUNING_SEEDS
 from search.settings.tasks import TaskSeeds
-from search.training.service import Trainings, TrainingService
+from search.training.service import Candidate, Trainings, TrainingService
 from search.training.statistics import Difference, bonferroni, combined, difference, limited
-from search.training.tuning import Trial, TunedCompetitor, first_trials, trainings_of_tuning, tune
+from search.training.tuning import TunedCompetitor, first_trials, trainings_of_tuning, tune
 
 SHORT_SEEDS = FRESH_SEEDS[:5]  # of trainings with fewer steps
 SHARES = (0.25, 0.5, 0.75)  # of the steps
@@ -159,22 +159,20 @@ def _on_set(
 def _on_task(task: Task, competitors: Sequence[Competitor], service: TrainingService) -> list[ProofOnTask]:
     tuned = tune(competitors, service, [TaskSeeds(task, TUNING_SEEDS)])
     programs = [one.program for one in tuned]
-    fresh = _trained(programs, task, FRESH_SEEDS, service)
+    fresh = [of_one for (of_one,) in service.train(programs, [TaskSeeds(task, FRESH_SEEDS)])]
     shorter = [replace(task, name=f"{task.name} x {share:g}", steps=round(task.steps * share)) for share in SHARES]
-    short = [_trained(programs, one, SHORT_SEEDS, service) for one in shorter]
-    swept = [
-        [_loss(one) for one in _trained(_sweep(rival, at), task, TUNING_SEEDS, service)]
-        for rival, at in zip(competitors, tuned, strict=True)
-    ]
+    short = service.train(programs, [TaskSeeds(one, SHORT_SEEDS) for one in shorter])
+    sweeps = [_sweep(rival, at) for rival, at in zip(competitors, tuned, strict=True)]
+    swept = _trained(sweeps, [TaskSeeds(task, TUNING_SEEDS)], service)
     reference = next(of_one for one, of_one in zip(tuned, fresh, strict=True) if one.name == REFERENCE)
     target = _loss(reference, SHORT_SEEDS)
     return [
         ProofOnTask(
             task, one, of_one,
-            steps_to(target, [*(_loss(column[place]) for column in short), _loss(of_one, SHORT_SEEDS)]),
-            tolerance(swept[place]),
+            steps_to(target, [*(_loss(trained) for trained in shares), _loss(of_one, SHORT_SEEDS)]),
+            tolerance([_loss(trained) for (trained,) in at_rates]),
         )
-        for place, (one, of_one) in enumerate(zip(tuned, fresh, strict=True))
+        for one, of_one, shares, at_rates in zip(tuned, fresh, short, swept, strict=True)
     ]  # fmt: skip
 
 
@@ -184,12 +182,13 @@ def _sweep(rival: Competitor, at: TunedCompetitor) -> list[Program | TorchOptimi
 
 
 def _trained(
-    programs: Sequence[Program | TorchOptimizer],
-    task: Task,
-    seeds: Sequence[int],
+    of_each: Sequence[Sequence[Program | TorchOptimizer | Candidate]],
+    tasks: Sequence[TaskSeeds],
     service: TrainingService,
-) -> list[Trainings]:
-    return [found for (found,) in service.train(programs, [TaskSeeds(task, tuple(seeds))])]
+) -> list[list[list[Trainings]]]:
+    """Train what belongs to each competitor, all side by side, so that no worker waits for a competitor to end."""
+    trained = iter(service.train([program for of_one in of_each for program in of_one], tasks))
+    return [[next(trained) for _ in of_one] for of_one in of_each]
 
 
 def _loss(trainings: Trainings, seeds: Iterable[int] | None = None) -> float:
@@ -251,38 +250,29 @@ def _with_one_setting(
     """Return the results with the one trial, of those that all tasks share, that does best on a seed of tuning."""
     targets = [_loss(on.fresh) for on in next(of_one for of_one in of_each if of_one[0].tuned.name == REFERENCE)]
     tasks = [on.task for on in of_each[0]]
-    found = []
-    for rival, of_one in zip(competitors, of_each, strict=True):
-        trials = first_trials(rival, TRIALS, service)
-        chosen = _best_on_all(trials, tasks, targets, service)
-        if chosen is not None:
-            of_one = [_with_ratio(on, chosen, target, service) for on, target in zip(of_one, targets, strict=True)]
-        found.append(of_one)
-    return found
+    trials = [[trial.candidate for trial in first_trials(rival, TRIALS, service)] for rival in competitors]
+    tried = _trained(trials, [TaskSeeds(task, TUNING_SEEDS[:1]) for task in tasks], service)
+    chosen = [_best_on_all(of_one, results) for of_one, results in zip(trials, tried, strict=True)]
+    fresh = _trained(chosen, [TaskSeeds(task, FRESH_SEEDS) for task in tasks], service)
+    return [
+        [
+            on._replace(one_setting=_ratio(_loss(trained), target))
+            for of_setting in at_best
+            for on, trained, target in zip(of_one, of_setting, targets, strict=True)
+        ] or of_one
+        for of_one, at_best in zip(of_each, fresh, strict=True)
+    ]  # fmt: skip
 
 
-def _with_ratio(
-    on: ProofOnTask, program: Program | TorchOptimizer, target: float, service: TrainingService
-) -> ProofOnTask:
-    """Return the results on a task with the loss of one more program, as a share of the target."""
-    (fresh,) = _trained([program], on.task, FRESH_SEEDS, service)
-    ratio = _loss(fresh) / target
-    return on._replace(one_setting=ratio if 0 < ratio < math.inf else None)
+def _best_on_all(trials: Sequence[Candidate], tried: Sequence[Sequence[Trainings]]) -> list[Candidate]:
+    """Return the trial with the lowest geometric mean of losses over the tasks; none if none trains on all tasks."""
+    totals = [math.fsum(math.log(_loss(on)) for on in of_one) for of_one in tried]
+    best = totals.index(min(totals))
+    return [trials[best]] if math.isfinite(totals[best]) else []
 
 
-def _best_on_all(
-    trials: Sequence[Trial], tasks: Sequence[Task], targets: Sequence[float], service: TrainingService
-) -> Program | TorchOptimizer | None:
-    """Return the trial with the lowest geometric mean of losses over the targets; None if none trains on all tasks."""
-    totals = dict.fromkeys((trial.candidate.key for trial in trials), 0.0)
-    for task, target in zip(tasks, targets, strict=True):
-        with service.counting(len(trials)):
-            scores = service.evaluate([t.candidate for t in trials], [TaskSeeds(task, TUNING_SEEDS[:1])])
-        for key in totals:
-            fitness = scores[key].fitness
-            totals[key] += math.inf if fitness is None else math.log(-fitness / target)
-    best = min(trials, key=lambda trial: totals[trial.candidate.key]).candidate
-    return best.program if math.isfinite(totals[best.key]) else None
+def _ratio(loss: float, target: float) -> float | None:
+    return loss / target if 0 < loss / target < math.inf else None
 
 
 def _proof_on_set(
