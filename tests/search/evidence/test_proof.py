@@ -127,6 +127,14 @@ def test_all_get_the_same_and_the_better_one_wins(usual: tuple[list[ProofOnSet],
     assert seeds == {*TUNING_SEEDS, *FRESH_SEEDS}
 
 
+def test_all_competitors_train_side_by_side(usual: tuple[list[ProofOnSet], Fast]) -> None:
+    """So that many workers have work: of what is asked for together, one job at most is not full."""
+    _, evaluator = usual
+    requests = 12 + 1 + len(SHARES) + 1 + 2  # tuning, fresh seeds, fewer steps, learning rates, one setting
+    tasks = sum(len(locked.tasks) for locked in SMALL)
+    assert sum(len(job.replicas) < 64 for job in evaluator.submitted) <= tasks * requests
+
+
 def test_one_setting_is_over_adamw_tuned_for_each_task(usual: tuple[list[ProofOnSet], Fast]) -> None:
     for on_set in usual[0]:
         found = {one.name: one for one in on_set.competitions}
