@@ -256,12 +256,11 @@ def _with_one_setting(
     fresh = _trained(chosen, [TaskSeeds(task, FRESH_SEEDS) for task in tasks], service)
     return [
         [
-            on._replace(one_setting=_ratio(_loss(trained), target))
-            for of_setting in at_best
-            for on, trained, target in zip(of_one, of_setting, targets, strict=True)
-        ] or of_one
+            on._replace(one_setting=_ratio(trained, target))
+            for on, trained, target in zip(of_one, at_best[0] if at_best else [None] * len(tasks), targets, strict=True)
+        ]
         for of_one, at_best in zip(of_each, fresh, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _best_on_all(trials: Sequence[Candidate], tried: Sequence[Sequence[Trainings]]) -> list[Candidate]:
@@ -271,8 +270,10 @@ def _best_on_all(trials: Sequence[Candidate], tried: Sequence[Sequence[Trainings
     return [trials[best]] if math.isfinite(totals[best]) else []
 
 
-def _ratio(loss: float, target: float) -> float | None:
-    return loss / target if 0 < loss / target < math.inf else None
+def _ratio(trainings: Trainings | None, target: float) -> float | None:
+    """Return the loss over the target; None if nothing was trained, or either failed."""
+    ratio = math.inf if trainings is None else _loss(trainings) / target
+    return ratio if 0 < ratio < math.inf else None
 
 
 def _proof_on_set(
