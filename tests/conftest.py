@@ -14,8 +14,10 @@ from hypothesis import HealthCheck, settings
 
 from tests.support.forked import ForkServer
 from tests.support.patience import LONGEST_TEST, MARK, left_running, unmarked
+from tests.support.scratch import prefer_memory
 
 os.environ[MARK] = str(os.getpid())
+prefer_memory()
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch and NumPy start more, which wait for each other in busy loops
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells have it for what they start in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -19,6 +19,7 @@ import psutil
 
 from tests.support.patience import PATIENCE, wait_for
 from tests.support.processes import Run, history
+from tests.support.scratch import SCRATCH
 
 NODES = 4
 HEAD = "127.0.0.2"  # not 127.0.0.1, which Ray replaces by another address of the machine
@@ -103,7 +104,7 @@ class Cluster:
 
     def __init__(self, ray: str | None = None) -> None:
         self._ray = ray or str(Path(sys.executable).parent / "ray")
-        self._folder = Path(tempfile.mkdtemp(prefix="nodes-", dir="/tmp"))  # a short path, for sockets
+        self._folder = Path(tempfile.mkdtemp(prefix="n", dir=SCRATCH))  # a short path, for sockets
         self._environment = {**os.environ, **BUSY, "RAY_AUTH_MODE": "disabled"}
         self.address = f"{HEAD}:{_free_port()}"
         self.nodes: list[Node] = []

@@ -18,6 +18,7 @@ from sqlalchemy import URL, create_engine
 from sqlalchemy.exc import OperationalError
 
 from tests.support.patience import PATIENCE, wait_for
+from tests.support.scratch import SCRATCH
 
 
 class Unavailable(Exception):  # noqa: N818 - it says how things are
@@ -103,7 +104,7 @@ def server() -> Iterator[Server]:
     """
     if importlib.util.find_spec("psycopg") is None:
         raise Unavailable("psycopg is not installed")
-    folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))  # a socket's path may have 100 characters
+    folder = Path(tempfile.mkdtemp(prefix="pg", dir=SCRATCH))  # a socket's path may have 100 characters
     user = _user()
     if user is not None:
         shutil.chown(folder, user)

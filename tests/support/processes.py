@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import psutil
 
 from tests.support.patience import OPTSEARCH, Started, Terminal, wait_for
+from tests.support.scratch import SCRATCH
 
 TABLES = ("program", "training", "baseline")
 HISTORY = """birth, batch, parent_birth, mutation, genome, dataflow_hash, key, answered_by, status, fitness, reason,
@@ -41,7 +43,8 @@ class Run(Started):
     def __init__(self, folder: Path, *args: str, forked: bool = False, on: Terminal | None = None) -> None:
         self.folder = folder
         self.began = time.monotonic()
-        self.temporary = Path(tempfile.mkdtemp(prefix="run-", dir="/tmp"))
+        self.temporary = Path(tempfile.mkdtemp(prefix="r", dir=SCRATCH))  # a short path, for sockets
+        weakref.finalize(self, shutil.rmtree, self.temporary, ignore_errors=True)
         self._log_before = self._log_size()
         self._forked: Any = None
         environment = {**os.environ, "TMPDIR": str(self.temporary)}

@@ -22,6 +22,7 @@ from search.training.session import logging_to
 from tests.support.command_line import contents
 from tests.support.forked import ForkServer, Result
 from tests.support.mounts import read_only, small_disk
+from tests.support.scratch import SCRATCH
 from tests.support.searches import CurvedEvaluator, opened, run, settings_of, stop_at
 
 SETTINGS = settings_of(baselines=["adamw"], tasks=[{"name": "digits_mlp", "steps": 20}])
@@ -36,7 +37,7 @@ State = Callable[[Path], None]
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder that others may look into."""
-    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(dir=SCRATCH))
     folder.chmod(0o755)
     yield folder
     folder.chmod(0o755)
@@ -52,7 +53,7 @@ class Owner:
 
     def hears(self, state: State, line: str) -> Result:
         if (state, line) not in self._said:
-            with tempfile.TemporaryDirectory(dir="/tmp") as other:
+            with tempfile.TemporaryDirectory(dir=SCRATCH) as other:
                 put(state, Path(other, "results.db"))
                 self._said[state, line] = self._server.optsearch(Path(other), *line.split())
         return self._said[state, line]
@@ -255,7 +256,7 @@ def test_reports_and_python_read_too(folder: Path, reader: Reader) -> None:
     folder.chmod(0o555)
     said = reader.server.python(folder, "look.py", bound=True)
     assert said.code == 0 and min(map(int, said.out.split())) > 0, said
-    with tempfile.TemporaryDirectory(dir="/tmp") as pages:
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as pages:
         Path(pages).chmod(0o777)
         assert reader.says(f"report -o {pages}/page.html").code == 0
         assert "<html" in Path(pages, "page.html").read_text()
