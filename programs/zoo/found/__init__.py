@@ -5,7 +5,8 @@ which needs nothing but torch. docs/gallery.md says where they come from and wha
 """
 
 from programs.zoo.found.norm_decay import NormDecay
+from programs.zoo.found.root_normuon import RootNormuon
 from programs.zoo.found.root_scion import RootScion
 from programs.zoo.found.two_signs import TwoSigns
 
-__all__ = ["NormDecay", "RootScion", "TwoSigns"]
+__all__ = ["NormDecay", "RootNormuon", "RootScion", "TwoSigns"]
