@@ -108,6 +108,13 @@ class _MultiTensor(Function):
         return is_temporary and {u for u, _ in self.rule.users[n]} == {user} and self.last_use[n] < math.inf
 
 
+def _is_literal(text: str) -> bool:
+    try:
+        return isinstance(ast.literal_eval(text), float)
+    except ValueError:
+        return False
+
+
 class _Body:
     """The statements of one phase."""
 
@@ -144,7 +151,7 @@ class _Body:
             self._out.append(f"{shares(self._function.sums[n])}.extend({self._comprehension(value)})")
             return
         if value.rank <= TOTAL:
-            self._texts[n] = self._scope.assign(value.name, now, self._function.last_use.get(n, now))
+            self._texts[n] = self._scope.assign(value.name, now, self._function.last_use.get(n, now), "number")
             self._out.append(f"{self._texts[n]} = {self._function.code(value)}")
             return
         self._texts[n] = self._list(n, value, now)
@@ -165,13 +172,13 @@ class _Body:
                 self._out += lowering.out
                 self._owned.add(result.text)
                 return result.text
-        name = self._new_name(value, now)
+        name = self._new_name(value, now, "list")
         self._out.append(f"{name} = [{self._comprehension(value)}]")
         self._owned.add(name)
         return name
 
-    def _new_name(self, value: Value, now: float) -> str:
-        return self._scope.assign(value.name, now - 0.5, now)
+    def _new_name(self, value: Value, now: float, type_name: str) -> str:
+        return self._scope.assign(value.name, now - 0.5, now, type_name)
 
     def _comprehension(self, value: Value) -> str:
         return comprehension(self._rule, value, self._texts, value.template)
@@ -263,8 +270,8 @@ class _Foreach:
             or any(o.of_step for o in operands)
         ):
             raise _UnsupportedError
-        if name == "pow" and not operands[0].is_list and operands[0].tensor:
-            raise _UnsupportedError
+        if name == "pow" and not operands[0].is_list and not _is_literal(operands[0].text):
+            raise _UnsupportedError  # a learning rate may be a tensor, which is no base of a list of exponents
         return self._call(name, *operands)
 
     def _binary(self, name: str, x: _Operand, y: _Operand) -> _Operand:
@@ -283,7 +290,7 @@ class _Foreach:
         if operands[0].is_list and operands[0].owned:
             self.out.append(f"torch._foreach_{name}_({texts})")
             return operands[0]
-        target = self._body._new_name(self._value, self._now)
+        target = self._body._new_name(self._value, self._now, "tuple")
         self._body._scope.hold(target, self._now)
         self.out.append(f"{target} = torch._foreach_{name}({texts})")
         return _Operand(target, True, owned=True)

@@ -23,12 +23,14 @@ RESERVED = frozenset(
 class Scope:
     """Variables of one function body. A name is used again for a new value once the old one is no longer needed.
 
-    `fixed` names are never used again; `loop_inputs` are what loops bind, and may be once they are no longer needed.
+    A name keeps the Python type of its first value, for type checkers. `fixed` names are never used again;
+    `loop_inputs` are what loops bind, and may be once they are no longer needed.
     """
 
     def __init__(self, fixed: Iterable[str], loop_inputs: Iterable[str] = ()) -> None:
         self._fixed, self._loop_inputs = set(fixed), frozenset(loop_inputs)
         self._held_until: dict[str, float] = {}
+        self._types: dict[str, str] = {}
         self._times_fixed: Counter[str] = Counter()
 
     def fix(self, wanted: str) -> str:
@@ -38,10 +40,17 @@ class Scope:
         self._fixed.add(name)
         return name
 
-    def assign(self, wanted: str, now: float, until: float) -> str:
+    def assign(self, wanted: str, now: float, until: float, type_name: str = "Any") -> str:
         """Return a name for a value that is made at `now` and read for the last time at `until`."""
-        name = self._first(wanted, lambda x: self._held_until.get(x, now) > now)
+
+        def is_taken(name: str) -> bool:
+            is_held = self._held_until.get(name, now) > now
+            return is_held or (type_name != "Any" and self._types.get(name, type_name) != type_name)
+
+        name = self._first(wanted, is_taken)
         self._held_until[name] = until
+        if type_name != "Any":
+            self._types.setdefault(name, type_name)
         return name
 
     def hold(self, name: str, until: float) -> None:

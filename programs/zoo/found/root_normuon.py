@@ -534,10 +534,10 @@ def _multi_tensor_root_normuon(entries: list[tuple[Any, ...]]) -> None:
         squares_2 = [x / (y + 1e-08) for x, y in zip(squares, x1, strict=True)]
         rows = [_row_mean(x).to(x.dtype) for x in squares_2]
         x2 = torch.sqrt(v_dot_v[device])
-        x1 = torch._foreach_div(vs, x2 + 1e-08)
-        x1_2 = [(1 - beta2) * x + beta2 * y for x, y in zip(rows, x1, strict=True)]
-        all_x1.append(x1_2)
-        x1_dot_x1_shares.extend(_dot(x, x) for x in x1_2)
+        x1_2 = torch._foreach_div(vs, x2 + 1e-08)
+        x1 = [(1 - beta2) * x + beta2 * y for x, y in zip(rows, x1_2, strict=True)]
+        all_x1.append(x1)
+        x1_dot_x1_shares.extend(_dot(x, x) for x in x1)
     x1_dot_x1 = _totals(x1_dot_x1_shares)
     for i, (group, params, weights, _, _, vs) in enumerate(entries):
         lr = torch.as_tensor(_rate(group), dtype=torch.float64)
@@ -555,7 +555,7 @@ def _multi_tensor_root_normuon(entries: list[tuple[Any, ...]]) -> None:
         wd = torch._foreach_mul(weights, weight_decay)
         torch._foreach_add_(update_3, wd)
         sqrt_lr = torch.sqrt(torch.abs(lr))
-        x1_2 = sqrt_lr * c1
-        torch._foreach_mul_(update_3, x1_2)
+        x1_3 = sqrt_lr * c1
+        torch._foreach_mul_(update_3, x1_3)
         torch._foreach_copy_(vs, v)
         torch._foreach_sub_(params, update_3)

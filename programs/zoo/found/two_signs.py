@@ -457,10 +457,10 @@ def _multi_tensor_two_signs(entries: list[tuple[Any, ...]]) -> None:
         x3 = torch.sqrt(x2_dot_x2[device])
         x2_2 = torch._foreach_div(x2, x3 + 1e-08)
         x2_3 = [torch.clamp(x, max=c3) for x in x2_2]
-        x3 = [_norm(x) for x in x2_3]
-        x2_2 = [x / (y + 1e-08) for x, y in zip(x2_3, x3, strict=True)]
-        all_x2_2.append(x2_2)
-        x2_dot_x2_2_shares.extend(_dot(x, x) for x in x2_2)
+        x3_2 = [_norm(x) for x in x2_3]
+        x2_4 = [x / (y + 1e-08) for x, y in zip(x2_3, x3_2, strict=True)]
+        all_x2_2.append(x2_4)
+        x2_dot_x2_2_shares.extend(_dot(x, x) for x in x2_4)
     x2_dot_x2_2 = _totals(x2_dot_x2_2_shares)
     for i, (group, params, weights, _, ms) in enumerate(entries):
         lr = _rate(group)
