@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from proxy_tasks.models.model import Leaf
 
@@ -32,5 +33,17 @@ def dense(x: Tensor, params: Sequence[Tensor], activation: Callable[[Tensor], Te
     for i in range(0, len(params), 2):
         if i > 0:
             h = activation(h)
-        h = torch.baddbmm(params[i + 1].unsqueeze(1), h, params[i])  # [R, B, O]
+        h = product(h, params[i], params[i + 1].unsqueeze(1))  # [R, B, O]
     return h
+
+
+def product(x: Tensor, weight: Tensor, summand: Tensor | None = None) -> Tensor:
+    """Return `torch.bmm`, or `torch.baddbmm` with a summand, which rounds alike for any number of replicas.
+
+    A single column gets a second one, of zeros: a matrix times a vector is rounded in another way for one replica than
+    for several on some processors (those of AMD), whatever `MKL_CBWR` says.
+    """
+    if weight.shape[2] == 1:
+        found = torch.bmm(x, pad(weight, (0, 1)))[:, :, :1]
+        return found if summand is None else found + summand
+    return torch.bmm(x, weight) if summand is None else torch.baddbmm(summand, x, weight)

@@ -114,7 +114,9 @@ def subspace(dataset: Dataset, dimensions: int = 50, network: str = "mlp", **siz
 
     def weights(params: Sequence[Tensor]) -> Sequence[Tensor]:
         (z,) = params  # [R, D]
-        return model.parameters(torch.addmm(origin, z, directions))
+        # By replica: how one product of all coordinates is rounded depends on their number on some processors.
+        moved = torch.bmm(z.unsqueeze(1), directions.expand(len(z), -1, -1))
+        return model.parameters(origin + moved.squeeze(1))
 
     return _of_weights(model, (Leaf("coordinates", (dimensions,)),), weights, constants)
 

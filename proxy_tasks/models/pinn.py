@@ -12,7 +12,7 @@ from programs.errors import InputError
 
 from proxy_tasks.checks import real, wholes
 from proxy_tasks.datasets.dataset import Dataset
-from proxy_tasks.models.dense import dense, dense_leaves
+from proxy_tasks.models.dense import dense, dense_leaves, product
 from proxy_tasks.models.model import Model
 
 
@@ -68,4 +68,4 @@ def second_derivative(params: Sequence[Tensor], x: Tensor) -> Tensor:
         parts = torch.bmm(torch.cat([h, slope * first, second], dim=1), others[i])
         z, first, second = parts.chunk(3, dim=1)
         z = z + others[i + 1].unsqueeze(1)
-    return torch.bmm(second, others[-2]).squeeze(2)
+    return product(second, others[-2]).squeeze(2)

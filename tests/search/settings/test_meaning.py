@@ -31,9 +31,9 @@ def go_on(store: Store, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("place", "said"),
     [
-        (TRAINER, r"tasks\.digits_mlp\.trainer: 2 -> 3"),
-        ("search.settings.meaning.FINGERPRINT_VERSION", r"fingerprint: \d+ -> 3"),
-        ("torch.__version__", r"tasks\.digits_mlp\.torch: 2\.\d+ -> 3"),
+        (TRAINER, r"tasks\.digits_mlp\.trainer: 3 -> 4"),
+        ("search.settings.meaning.FINGERPRINT_VERSION", r"fingerprint: \d+ -> 4"),
+        ("torch.__version__", r"tasks\.digits_mlp\.torch: 2\.\d+ -> 4"),
     ],
 )
 def test_a_search_is_not_continued_where_versions_are_others(
@@ -41,7 +41,7 @@ def test_a_search_is_not_continued_where_versions_are_others(
 ) -> None:
     with opened(tmp_path / "r.db") as store:
         go_on(store, budget={"programs": 20})
-        monkeypatch.setattr(place, "3" if place.startswith("torch") else 3)
+        monkeypatch.setattr(place, "4" if place.startswith("torch") else 4)
         with pytest.raises(InputError, match=rf"other code, data or versions \({said}\); .* --name") as caught:
             go_on(store)
         assert "\n" not in str(caught.value)
@@ -90,8 +90,8 @@ def test_programs_are_judged_on_the_tasks_that_they_were_found_on(monkeypatch: p
     settings = settings_of()
     kept = stored(settings)
     assert settings_as_trained("small", kept, None, "name a --task") == settings
-    monkeypatch.setattr(TRAINER, 3)
-    with pytest.raises(InputError, match=r"search 'small' was started .*trainer: 2 -> 3\); name a --task"):
+    monkeypatch.setattr(TRAINER, 4)
+    with pytest.raises(InputError, match=r"search 'small' was started .*trainer: 3 -> 4\); name a --task"):
         settings_as_trained("small", kept, None, "name a --task")
     with pytest.raises(InputError, match="name a --task"):
         settings_as_trained("small", kept | {VERSIONS: {}}, None, "name a --task")
@@ -122,9 +122,9 @@ def test_a_comparison_does_not_go_on_with_other_tasks_and_says_so_at_once(
     with opened(Path("results.db")) as store:
         of_first = store.find_search("two-first")
         assert of_first is not None
-    monkeypatch.setattr(TRAINER, 3)
+    monkeypatch.setattr(TRAINER, 4)
     monkeypatch.setattr("search.commands.compare.Driver.run", lambda _: pytest.fail("nothing may be trained"))
-    with pytest.raises(InputError, match=r"search 'two-first' was started .*trainer: 2 -> 3"):
+    with pytest.raises(InputError, match=r"search 'two-first' was started .*trainer: 3 -> 4"):
         compare()
     monkeypatch.undo()
 
@@ -141,10 +141,10 @@ def test_a_search_that_has_nothing_yet_may_be_mended(tmp_path: Path, monkeypatch
     with opened(tmp_path / "r.db") as store:
         with pytest.raises(KeyboardInterrupt):
             run(settings_of(), store, PretendingEvaluator(limit=0))
-        monkeypatch.setattr(TRAINER, 3)
+        monkeypatch.setattr(TRAINER, 4)
         go_on(store, strategy={"population": 9}, budget={"programs": 20})
         (kept,) = rows_of_query(store, "SELECT settings FROM search")
-        assert json.loads(kept["settings"])[VERSIONS]["tasks"]["digits_mlp"]["trainer"] == 3
+        assert json.loads(kept["settings"])[VERSIONS]["tasks"]["digits_mlp"]["trainer"] == 4
         monkeypatch.undo()
         with pytest.raises(InputError, match=r"population: 9 -> 8"):
             go_on(store)
