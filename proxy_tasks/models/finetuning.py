@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from programs.errors import InputError
 
@@ -29,6 +30,7 @@ from proxy_tasks.named import call, frozen
 NETWORKS: dict[str, Callable[..., Model]] = {"cnn": cnn, "mlp": mlp}
 HEAD = 2  # leaves of the last layer, which is new: its weight and its bias
 SEED = 0  # of a subspace
+BLOCK = 32  # replicas whose coordinates are multiplied with the directions at once
 
 
 def finetuned(dataset: Dataset, network: str = "mlp", **sizes: Any) -> Model:
@@ -114,9 +116,10 @@ def subspace(dataset: Dataset, dimensions: int = 50, network: str = "mlp", **siz
 
     def weights(params: Sequence[Tensor]) -> Sequence[Tensor]:
         (z,) = params  # [R, D]
-        # By replica: how one product of all coordinates is rounded depends on their number on some processors.
-        moved = torch.bmm(z.unsqueeze(1), directions.expand(len(z), -1, -1))
-        return model.parameters(origin + moved.squeeze(1))
+        # In blocks of one size: how a product is rounded depends on the number of rows on some processors.
+        blocks = pad(z, (0, 0, 0, -len(z) % BLOCK)).view(-1, BLOCK, dimensions)
+        moved = torch.bmm(blocks, directions.expand(len(blocks), -1, -1))
+        return model.parameters(origin + moved.flatten(0, 1)[: len(z)])
 
     return _of_weights(model, (Leaf("coordinates", (dimensions,)),), weights, constants)
 
