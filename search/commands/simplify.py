@@ -53,6 +53,7 @@ from search.training.service import TrainingService
 
 BATCH = 128
 DEDUP = Dedup(fingerprint=False)  # programs that differ at all are trained separately
+SCALE_SEEDS = 8  # for factors that lie half a decade apart
 DEFAULT_TASK = "digits_mlp_short"  # it needs every part of known optimizers, see docs/simplify.md
 
 
@@ -155,7 +156,7 @@ def _trained(
     with kept as database:
         service = TrainingService(database, InlineEvaluator(), BATCH, DEDUP)
         with counting_trainings(service):
-            on = _scaled(found, tasks, tuning_seeds(seeds), service)
+            on = _scaled(found, tasks, tuning_seeds(min(seeds, SCALE_SEEDS)), service)
             training = TrainingEvidence(service, on, tuning_seeds(seeds), tolerance)
             result = simplify(found.program, training, lambda line: console.print(line, markup=False))
             return result, on, _confirmed(result, on, fresh_seeds(seeds), service)
@@ -166,9 +167,7 @@ def _scaled(
 ) -> list[ScaledTask]:
     on = [scaled_task(found.program, task, seeds, service) for task, _ in tasks]
     for task, update_scale in on:
-        console.print(
-            f"{task.name}: {len(seeds)} seeds, updates of {found.name} multiplied by {update_scale:g}", markup=False
-        )
+        console.print(f"{task.name}: updates of {found.name} multiplied by {update_scale:g}", markup=False)
     return on
 
 

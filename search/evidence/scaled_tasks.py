@@ -92,10 +92,16 @@ def scaled_task(program: Program, task: Task, seeds: Sequence[int], service: Tra
 
 
 def difference(task: str, row: Sequence[float], original: Sequence[float]) -> LossIncrease:
-    """Return how losses on the same seeds, two at least, differ."""
+    """Return how losses differ from those of the original.
+
+    Args:
+        task: its name.
+        row: of the changed program, on two seeds at least.
+        original: on the same seeds, and perhaps on more, from which the standard deviation is known better.
+    """
     if not all(map(math.isfinite, (*row, *original))):
         return LossIncrease(task, math.inf, 0.0)
-    found = tests.difference(dict(enumerate(row)), dict(enumerate(original)))
+    found = tests.difference(dict(enumerate(row)), dict(enumerate(original[: len(row)])))
     assert found is not None, "two seeds at least"
     unit = max(statistics.stdev(original), _LEAST_DEVIATION * abs(statistics.fmean(original)))
     return LossIncrease(task, found.mean / unit, found.standard_error / unit)
@@ -106,11 +112,22 @@ def differences(
     changed: Sequence[Program],
     on: Sequence[ScaledTask],
     seeds: Sequence[int],
+    count: int,
     service: TrainingService,
 ) -> list[list[LossIncrease]]:
-    """Return for each changed program how it compares on every task."""
+    """Return for each changed program how it compares on every task.
+
+    Args:
+        original: is trained on all seeds.
+        changed: are trained on the first of them.
+        on: the tasks.
+        seeds: all of them.
+        count: how many the changed programs get, two at least.
+        service: that trains.
+    """
     of_tasks = []
     for task in on:
-        first, *others = losses([original, *changed], task, seeds, service)
-        of_tasks.append([difference(task.task.name, row, first) for row in others])
+        (first,) = losses([original], task, seeds, service)
+        rows = losses(changed, task, seeds[:count], service)
+        of_tasks.append([difference(task.task.name, row, first) for row in rows])
     return [list(of_program) for of_program in zip(*of_tasks, strict=True)]

@@ -2,13 +2,14 @@
 
 What algebra cannot decide (`programs.simplify`), training does: a change stands if on every task the loss, with the
 standard error of the paired difference, is within the tolerance of the loss of the original program, not of the last
-one, so that small losses do not add up.
+one, so that small losses do not add up. Most changes do harm, and much: they race, with few seeds first, and those that
+are beyond the tolerance by far get no more.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,11 +21,13 @@ from programs.simplify import Step as AlgebraStep
 from programs.simplify import simplify_algebra
 
 from search.evidence.scaled_tasks import LossIncrease, ScaledTask, differences
-from search.evidence.variants import ablations, price, roundings
+from search.evidence.variants import Rounding, ablations, price, rounded, roundings
 from search.training.service import TrainingService
 
 ABLATION, CONSTANT, NAMES = "ablation", "constant", "names"
 _RULE = "rule"
+_FIRST_SEEDS = 4  # of a race; twice as many in each further round
+_BEYOND = 3.0  # standard errors by which a change is beyond the tolerance that gets no more seeds
 
 
 class SimplificationStep(NamedTuple):
@@ -50,9 +53,39 @@ class TrainingEvidence:
     seeds: Sequence[int]
     tolerance: float
 
-    def allows(self, found: Sequence[LossIncrease]) -> bool:
+    def judged(self, original: Program, changed: Sequence[Program]) -> dict[Program, Judgement]:
+        """Return what training says of changed programs, each on as many of the seeds as it takes to refuse it."""
+        judgements: dict[Program, Judgement] = {}
+        racing = list(changed)
+        for count in self._rounds():
+            found = differences(original, racing, self.tasks, self.seeds, count, self.service)
+            judgements |= {p: Judgement(count, of_tasks) for p, of_tasks in zip(racing, found, strict=True)}
+            racing = [p for p in racing if not self._beyond(judgements[p].differences)]
+            if not racing:
+                break
+        return judgements
+
+    def _rounds(self) -> Iterator[int]:
+        count = _FIRST_SEEDS
+        while count < len(self.seeds):
+            yield count
+            count *= 2
+        yield len(self.seeds)
+
+    def _beyond(self, found: Sequence[LossIncrease]) -> bool:
+        return any(d.mean - _BEYOND * d.standard_error > self.tolerance for d in found)
+
+    def allows(self, judgement: Judgement) -> bool:
         """Return whether the differences on all tasks are within the tolerance, their standard errors included."""
-        return all(d.bound <= self.tolerance for d in found)
+        on_all = judgement.seeds == len(self.seeds)
+        return on_all and all(d.bound <= self.tolerance for d in judgement.differences)
+
+
+class Judgement(NamedTuple):
+    """What training says of a changed program: the seeds it had, and the differences on every task."""
+
+    seeds: int
+    differences: list[LossIncrease]
 
 
 @dataclass
@@ -65,6 +98,7 @@ class Simplification:
     steps: list[SimplificationStep] = field(default_factory=list)
     by_algebra: Program | None = None
     _tried: set[str] = field(default_factory=set)
+    _refused: set[str] = field(default_factory=set)
     _rounded: set[float] = field(default_factory=set)
 
     def run(self, training: TrainingEvidence | None) -> None:
@@ -85,52 +119,69 @@ class Simplification:
 
     def _ablate(self, training: TrainingEvidence) -> bool:
         """Try everything that is left; what costs least stands, if anything may."""
-        variants = self._untried([(v.what, v.program) for v in ablations(self.program)])
-        allowed = self._allowed(ABLATION, variants, training)
+        allowed = self._allowed(ABLATION, {v.program: v.what for v in ablations(self.program)}, training)
         if not allowed:
             return False
-        return self._take(min(allowed, key=lambda step: price(simplify_algebra(step.after).program)))
+        self._take(min(allowed.values(), key=lambda step: price(simplify_algebra(step.after).program)))
+        return True
 
     def _round(self, training: TrainingEvidence) -> bool:
-        """Try every number that may be shorter; what saves most digits stands, and of equals what changes least."""
-        found = {r.program: r for r in roundings(self.program, self._rounded)}
-        variants = self._untried([(r.what, r.program) for r in found.values()])
-        allowed = self._allowed(CONSTANT, variants, training)
+        """Try every number that may be shorter; of the best for each, as many stand together as may."""
+        found = {rounded(self.program, [r]): r for r in roundings(self.program, self._rounded)}
+        allowed = self._allowed(CONSTANT, {program: str(r) for program, r in found.items()}, training)
         if not allowed:
             return False
-        best = min(allowed, key=lambda step: (-found[step.after].saved, found[step.after].distance))
-        self._rounded.add(found[best.after].new)
-        return self._take(best)
-
-    def _untried(self, variants: Sequence[tuple[str, Program]]) -> list[tuple[str, Program]]:
-        """Return the variants that training has not refused before."""
-        return [(what, program) for what, program in variants if dataflow_hash(program) not in self._tried]
+        best: dict[float, Rounding] = {}
+        for rounding in sorted((found[program] for program in allowed), key=lambda r: (-r.saved, r.distance)):
+            best.setdefault(rounding.old, rounding)
+        numbers = list(best.values())
+        together = {rounded(self.program, some): some for some in _halves(numbers)}
+        variants = {program: ", ".join(map(str, some)) for program, some in together.items() if len(some) > 1}
+        allowed |= self._allowed(CONSTANT, variants, training)
+        most = next(program for program in together if program in allowed)
+        self._rounded |= {rounding.new for rounding in together[most]}
+        self._take(allowed[most])
+        return True
 
     def _allowed(
-        self, kind: str, variants: Sequence[tuple[str, Program]], training: TrainingEvidence
-    ) -> list[SimplificationStep]:
-        """Train all variants together, record those that are refused, and return the others."""
+        self, kind: str, variants: Mapping[Program, str], training: TrainingEvidence
+    ) -> dict[Program, SimplificationStep]:
+        """Train variants, given with what is changed in each, record those that are refused, and return the others.
+
+        Changes that were refused when the program was another are tried only if none of the others may stand.
+        """
+        untried = {program: what for program, what in variants.items() if dataflow_hash(program) not in self._tried}
+        first = {program: what for program, what in untried.items() if what not in self._refused}
+        again = {program: what for program, what in untried.items() if what in self._refused}
+        return self._judged(kind, first, training) or self._judged(kind, again, training)
+
+    def _judged(
+        self, kind: str, variants: Mapping[Program, str], training: TrainingEvidence
+    ) -> dict[Program, SimplificationStep]:
+        """Train variants together, record those that are refused, and return the others."""
         if not variants:
-            return []
-        found = differences(self.original, [p for _, p in variants], training.tasks, training.seeds, training.service)
-        allowed = []
-        for (what, program), of_tasks in zip(variants, found, strict=True):
-            evidence = {"change": what, "tolerance": training.tolerance, "seeds": len(training.seeds)}
-            evidence["differences"] = {d.task: [_plain(d.mean), _plain(d.standard_error)] for d in of_tasks}
-            step = SimplificationStep(kind, self.program, program, evidence, training.allows(of_tasks))
+            return {}
+        allowed = {}
+        for program, judgement in training.judged(self.original, list(variants)).items():
+            what = variants[program]
+            evidence = {"change": what, "tolerance": training.tolerance, "seeds": judgement.seeds}
+            evidence["differences"] = {
+                d.task: [_plain(d.mean), _plain(d.standard_error)] for d in judgement.differences
+            }
+            step = SimplificationStep(kind, self.program, program, evidence, training.allows(judgement))
             if step.accepted:
-                allowed.append(step)
+                allowed[program] = step
             else:
                 self.steps.append(step)
                 self._tried.add(dataflow_hash(program))
-        self.report(f"{kind}: {len(variants)} variants trained, {len(allowed)} within the tolerance")
+                self._refused.add(what)
+        self.report(f"{kind}: {len(allowed)} of {len(variants)} within the tolerance")
         return allowed
 
-    def _take(self, step: SimplificationStep) -> bool:
+    def _take(self, step: SimplificationStep) -> None:
         self.steps.append(step)
         self.program = step.after
         self.report(f"    {step.evidence['change']}")
-        return True
 
     def _name(self) -> None:
         names = {h.name: h.default for h in named_constants(lower(self.program)).values()}
@@ -150,6 +201,14 @@ def simplify(
     simplification = Simplification(program, program, report)
     simplification.run(training)
     return simplification
+
+
+def _halves(numbers: Sequence[Rounding]) -> Iterator[Sequence[Rounding]]:
+    """Yield all, the first half, the first quarter and so on, down to the first alone."""
+    count = len(numbers)
+    while count:
+        yield numbers[:count]
+        count //= 2
 
 
 def _of_algebra(step: AlgebraStep) -> SimplificationStep:

@@ -11,7 +11,7 @@ would remove something.
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import NamedTuple
 
 from programs.graph import INPUTS, LR, W
@@ -77,13 +77,15 @@ def _name(graph: Graph, node: int, names: dict[int, str]) -> str:
 
 
 class Rounding(NamedTuple):
-    """A program with another number: what was changed, to what, the digits saved, and by what factor it was changed."""
+    """A number and one of fewer digits: the digits saved, and by what factor it is changed."""
 
-    what: str
-    program: Program
+    old: float
     new: float
     saved: int
     distance: float
+
+    def __str__(self) -> str:
+        return f"{self.old!r} -> {self.new!r}"
 
 
 def digits(value: float) -> int:
@@ -92,21 +94,27 @@ def digits(value: float) -> int:
 
 
 def roundings(program: Program, done: Container[float] = ()) -> list[Rounding]:
-    """Return every program in which one number has fewer digits; those in `done` are left alone."""
-    graph, roots, names = read(program)
+    """Return every way to write one number with fewer digits; those in `done` are left alone."""
+    graph, roots, _ = read(program)
     found = []
     for node in filter(graph.is_constant, graph.live(roots)):
         value = graph.nodes[node].value
         if value in done:
             continue
         coefficient = _is_coefficient(graph, roots, node)
-        for new in candidates(value, coefficient):
-            changed = replaced(graph, roots, {node: graph.constant(new)})
-            if changed is not None:
-                distance = _distance(value, new, coefficient)
-                after = write(graph, changed, names)
-                found.append(Rounding(f"{value!r} -> {new!r}", after, new, digits(value) - digits(new), distance))
+        found += [
+            Rounding(value, new, digits(value) - digits(new), _distance(value, new, coefficient))
+            for new in candidates(value, coefficient)
+        ]
     return found
+
+
+def rounded(program: Program, together: Iterable[Rounding]) -> Program:
+    """Return the program with numbers rounded, each in one way."""
+    graph, roots, names = read(program)
+    changed = replaced(graph, roots, {graph.constant(r.old): graph.constant(r.new) for r in together})
+    assert changed is not None, "a number takes the place of a number"
+    return write(graph, changed, names)
 
 
 def candidates(value: float, coefficient: bool) -> list[float]:
