@@ -102,6 +102,12 @@ def main() -> None:
         rivals: list[Rival] = [torch_adamw(), TorchMuon(), *(exported(path, args.steps) for path in args.files)]
     except ValueError as error:
         parser.error(str(error))
+    names = [rival.name for rival in rivals]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        parser.error(f"two files are called {twice.pop()}.py: results are told apart by these names; rename one")
+    if args.seeds < 2:
+        parser.error(f"--seeds {args.seeds}: a standard error takes two at least")
     told = {}
     for name in args.problems:
         problem = PROBLEMS[name](args.steps)

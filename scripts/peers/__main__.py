@@ -98,11 +98,19 @@ def peers(peer: Peer, task: Task, minutes: float, store: Store, evaluator: Evalu
     return Found(parse(best[1]), best[0], peer.evaluated, time.monotonic() - begun)
 
 
+def database(task: str, arm: str, options: argparse.Namespace) -> Path:
+    """Return where an arm keeps what it trains on a task."""
+    folder: Path = options.folder
+    return folder / f"{task}-{arm}-{options.seed}.db"
+
+
 def row(arm: str, task: Task, options: argparse.Namespace) -> str:
     """Run an arm on a task and return what came of it."""
     options.folder.mkdir(exist_ok=True)
-    path = options.folder / f"{task.name}-{arm}-{options.seed}.db"
-    with opened(str(path), EvaluatorSettings(workers=options.workers)) as (store, evaluator):
+    with opened(str(database(task.name, arm, options)), EvaluatorSettings(workers=options.workers)) as (
+        store,
+        evaluator,
+    ):
         if arm in OURS:
             found = ours(arm, task, options.minutes, options.seed, store, evaluator)
         else:
@@ -127,6 +135,9 @@ def main() -> None:
     options = parser.parse_args()
     for name in options.tasks:
         refuse_locked(name)
+    before = [path for name in options.tasks for arm in options.arms if (path := database(name, arm, options)).exists()]
+    if before:
+        parser.error(f"{before[0]} is there: what it holds would be trained in no time; take another --folder")
     print(HEADER, flush=True)
     for name in options.tasks:
         for arm in options.arms:

@@ -11,7 +11,7 @@ import typer
 
 from programs.errors import InputError
 from programs.hashing import dataflow_hash
-from programs.program import parse
+from programs.program import Program, parse
 
 from proxy_tasks import get_task
 from proxy_tasks.locked import LOCKED_SETS, is_locked
@@ -25,7 +25,7 @@ from search.results.results import Results
 from search.settings import limits
 from search.settings.meaning import VERSIONS, meaning_of_tasks, refuse_changes
 from search.settings.settings import Dedup, EvaluatorSettings
-from search.store import ProofRow, open_store
+from search.store import ProofRow, Store, open_store
 from search.store.encoding import clean_number
 from search.store.evidence_views import OpeningEntry
 from search.store.proofs import finish_proof, open_locked, passed_funnel
@@ -94,15 +94,22 @@ def prove_finalist(
     with closing(open_store(location)) as store, on_signals(interrupt):
         results = Results(store)
         entry = results.program(program_id)
-        program = parse(entry.genome, f"program {program_id} in {store.location}")
-        opening = _opening(results, entry, dataflow_hash(program), agree)  # before workers are started
+        opening = _opening(results, entry, dataflow_hash(_program(entry, store)), agree)  # before workers are started
+        finalist = results.program(opening.program_id)
+        if finalist.id != program_id:
+            console.print(f"program {program_id} does the same as program {finalist.id}, whose proof goes on")
+        name = f"program {finalist.id}"
         with training_beside(store, evaluator_settings) as evaluator:
             service = TrainingService(store, evaluator, evaluator_settings.batch, DEDUP)
             with counting_trainings(service):
-                found = prove(f"program {program_id}", program, service, opening.openings, console.print)
-            finish_proof(store, opening, [row for on_set in found for row in _rows(on_set, program_id)])
-        show_proof(results.proof(program_id))
+                found = prove(name, _program(finalist, store), service, opening.openings, console.print)
+            finish_proof(store, opening, [row for on_set in found for row in _rows(on_set, finalist.id)])
+        show_proof(results.proof(finalist.id))
         console.print(f"{service.trained} trainings in this run; all results are in v_proof of {store.location}")
+
+
+def _program(entry: ProgramEntry, store: Store) -> Program:
+    return parse(entry.genome, f"program {entry.id} in {store.location}")
 
 
 def _opening(results: Results, entry: ProgramEntry, dataflow: str, agree: Callable[[str], None]) -> OpeningEntry:

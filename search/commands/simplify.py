@@ -53,7 +53,6 @@ from search.training.service import TrainingService
 
 BATCH = 128
 DEDUP = Dedup(fingerprint=False)  # programs that differ at all are trained separately
-SCALE_SEEDS = 8  # for factors that lie half a decade apart
 DEFAULT_TASK = "digits_mlp_short"  # it needs every part of known optimizers, see docs/simplify.md
 
 
@@ -67,7 +66,7 @@ def command(
         ),
     ] = None,
     seeds: Annotated[
-        int, typer.Option(**numeric(limits.SIMPLIFY_SEEDS), help="Seeds to train every change with.")
+        int, typer.Option(**numeric(limits.SIMPLIFY_SEEDS), help="Seeds on which a change must do no harm.")
     ] = 32,
     tolerance: Annotated[
         float,
@@ -95,8 +94,12 @@ class _Losses(NamedTuple):
     after: list[float]
 
     @property
-    def difference(self) -> LossIncrease:
-        return difference(self.on.task.name, self.after, self.before)
+    def difference(self) -> LossIncrease | None:
+        """None if the original fails on some seed."""
+        return difference(self.on.task.name, self.after, self.before) if all(map(math.isfinite, self.before)) else None
+
+    def is_beyond(self, tolerance: float) -> bool:
+        return self.difference is not None and self.difference.bound > tolerance
 
 
 def simplify_program(
@@ -156,7 +159,7 @@ def _trained(
     with kept as database:
         service = TrainingService(database, InlineEvaluator(), BATCH, DEDUP)
         with counting_trainings(service):
-            on = _scaled(found, tasks, tuning_seeds(min(seeds, SCALE_SEEDS)), service)
+            on = _scaled(found, tasks, tuning_seeds(seeds), service)
             training = TrainingEvidence(service, on, tuning_seeds(seeds), tolerance)
             result = simplify(found.program, training, lambda line: console.print(line, markup=False))
             return result, on, _confirmed(result, on, fresh_seeds(seeds), service)
@@ -195,7 +198,7 @@ def _show(
     rows = [*_sizes(result), *map(_loss_row, fresh), *(row for on in tasks for row in _update_rows(result, on))]
     show_table(f"{name}, before and after", ["", "before", "after", "difference"], rows, left=[""])
     for found in fresh:
-        if found.difference.bound > tolerance:
+        if found.is_beyond(tolerance):
             console.print(
                 f"On fresh seeds of {found.on.task.name} the {found.on.task.error} grows by more than the tolerance of"
                 f" {tolerance:g} standard deviations: try more --seeds, or a smaller --tolerance."
@@ -236,9 +239,13 @@ def _sd(mean: float | str, error: float | str) -> str:
 def _show_refused(result: Simplification) -> None:
     """Print the changes that the last round of ablation refused."""
     refused = [s for s in result.steps if s.kind == ABLATION and not s.accepted]
-    rows = [[s.evidence["change"], _evidence(s)] for s in refused if s.before == refused[-1].before]
+    rows = [
+        [s.evidence["change"], str(s.evidence["seeds"]), _evidence(s)]
+        for s in refused
+        if s.before == refused[-1].before
+    ]
     if rows:
-        show_table("what training needs", ["change refused", "loss"], rows, left=["change refused", "loss"])
+        show_table("what training needs", ["change refused", "seeds", "loss"], rows, left=["change refused", "loss"])
 
 
 def _sizes(result: Simplification) -> list[list[str]]:
@@ -256,11 +263,15 @@ def _slots(program: Program) -> int:
 def _loss_row(found: _Losses) -> list[str]:
     task, seeds = found.on.task, len(found.before)
     title = f"{task.error} on {task.name}, {seeds} fresh seeds, updates x {found.on.update_scale:g}"
-    return [title, _with_error(found.before), _with_error(found.after), _sd(*found.difference[1:])]
+    difference = "" if found.difference is None else _sd(*found.difference[1:])
+    return [title, _with_error(found.before), _with_error(found.after), difference]
 
 
-def _with_error(values: Sequence[float]) -> str:
-    return f"{number(statistics.fmean(values))} ± {number(statistics.stdev(values) / len(values) ** 0.5)}"
+def _with_error(losses: Sequence[float]) -> str:
+    failed = sum(not math.isfinite(loss) for loss in losses)
+    if failed:
+        return f"{failed} of {len(losses)} fail"
+    return f"{number(statistics.fmean(losses))} ± {number(statistics.stdev(losses) / len(losses) ** 0.5)}"
 
 
 def _update_rows(result: Simplification, on: ScaledTask) -> list[list[str]]:

@@ -34,10 +34,13 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def show_differences(name: str, ours: Trainings, rivals: Mapping[str, Trainings]) -> None:
-    """Print how far the mean fitness of a program on one task is above that of rivals, with intervals."""
-    found = {rival: difference(ours.by_seed, theirs.by_seed) for rival, theirs in rivals.items()}
+    """Print how far the mean fitness of a program on one task is above that of rivals, with intervals.
+
+    Where trainings failed there is none: those that are left would speak for what diverges.
+    """
     rows = []
-    for rival, d in found.items():
+    for rival, theirs in rivals.items():
+        d = None if ours.failures or theirs.failures else difference(ours.by_seed, theirs.by_seed)
         if d is not None:
             low, high = d.interval()
             row = [number(d.mean, True), number(d.standard_error), f"{number(low, True)} to {number(high, True)}"]

@@ -27,6 +27,7 @@ def record(program: Program, on: ScaledTask, seed: int) -> Recording:
     step, state = numpy_step(program, model.layout, steps=task.steps), initial_state(program, model.layout)
     start = w = model.initial_row(seed).numpy()[: model.layout.total].astype(float)
     buffers, keys = model.initial_buffers([seed]), torch.from_numpy(task.keys(seed))
+    factors = 1.0 if model.lr_multipliers is None else model.lr_multipliers.numpy()[: model.layout.total].astype(float)
     gradients: list[np.ndarray] = []
     with np.errstate(all="ignore"), configured_process():
         for rate, index, key in zip(rates, indices, keys[:-1], strict=True):
@@ -38,7 +39,7 @@ def record(program: Program, on: ScaledTask, seed: int) -> Recording:
             found = chunks.gradients(loss, parameters)
             gradients.append(torch.cat([g.flatten() for g in found]).numpy().astype(float))
             update, state = step(w, gradients[-1], state, float(rate))
-            w = w - on.update_scale * task.update_scale * update
+            w = w - on.update_scale * task.update_scale * factors * update
             if not np.isfinite(w).all():
                 break
     return Recording(model.layout, start, np.stack(gradients), rates[: len(gradients)], task.steps)

@@ -138,11 +138,16 @@ def refine(
     compared = [
         OnSchedule(
             name, form, FACTOR ** factors[name], abs(factors[name]) == MOST_REACH, trained[name],
-            None if name == base else difference(trained[name].by_seed, trained[base].by_seed),
+            None if name == base else _ahead(trained[name], trained[base]),
         )
         for name, form in forms.items()
     ]  # fmt: skip
     return Refinement(norm, base, compared)
+
+
+def _ahead(ours: Trainings, theirs: Trainings) -> Difference | None:
+    """Return how far ours are ahead; None where trainings failed, since what is left is no fair sample."""
+    return None if ours.failures or theirs.failures else difference(ours.by_seed, theirs.by_seed)
 
 
 class _Grid:

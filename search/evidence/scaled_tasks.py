@@ -24,9 +24,10 @@ from search.training import statistics as tests
 from search.training.service import TrainingService
 
 UPDATE_SCALES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+SCALE_SEEDS = 8  # for scales that lie half a decade apart
 
 _NEARLY = 2.0  # standard deviations from the lowest loss: the program trains, and stays near its own scale
-_LEAST_DEVIATION = 1e-3  # of the loss: where seeds hardly matter, this is the unit
+_LEAST_DEVIATION = 1e-3  # of the loss: where seeds hardly matter, this is the unit; and itself where all losses are 0
 
 
 class ScaledTask(NamedTuple):
@@ -74,21 +75,28 @@ def _losses(
 
 
 def scaled_task(program: Program, task: Task, seeds: Sequence[int], service: TrainingService) -> ScaledTask:
-    """Return the update_scale nearest to 1 of those at which the loss is nearly the lowest.
+    """Return the scale nearest to 1 of those at which the loss is nearly the lowest and every training goes well.
+
+    The first `SCALE_SEEDS` decide what is nearly the lowest.
 
     Raises:
-        InputError: the program fails at every update_scale.
+        InputError: a training of the program fails at every scale.
     """
-    rows = _losses([_times(program, update_scale) for update_scale in UPDATE_SCALES], task, seeds, service)
-    means = [statistics.fmean(row) for row in rows]
-    best = rows[means.index(min(means))]
-    if not math.isfinite(min(means)):
-        raise InputError(
-            f"task '{task.name}': the program diverges at every scale of its update, so that nothing can be"
-            " compared; name another --task, or simplify by algebra alone with --no-training"
-        )
-    good = [p for p, row in zip(UPDATE_SCALES, rows, strict=True) if difference(task.name, row, best).bound <= _NEARLY]
-    return ScaledTask(task, min(good, key=lambda update_scale: abs(math.log(update_scale))))
+    first = seeds[:SCALE_SEEDS]
+    of_scales = _losses([_times(program, scale) for scale in UPDATE_SCALES], task, first, service)
+    trains = {scale: row for scale, row in zip(UPDATE_SCALES, of_scales, strict=True) if all(map(math.isfinite, row))}
+    while trains:
+        best = min(trains.values(), key=statistics.fmean)
+        good = [scale for scale, row in trains.items() if difference(task.name, row, best).bound <= _NEARLY]
+        nearest = min(good, key=lambda scale: abs(math.log(scale)))
+        (row,) = _losses([_times(program, nearest)], task, seeds, service)
+        if all(map(math.isfinite, row)):
+            return ScaledTask(task, nearest)
+        del trains[nearest]
+    raise InputError(
+        f"task '{task.name}': the program diverges at every scale of its update, so that nothing can be compared;"
+        " name another --task, or simplify by algebra alone with --no-training"
+    )
 
 
 def difference(task: str, row: Sequence[float], original: Sequence[float]) -> LossIncrease:
@@ -103,7 +111,7 @@ def difference(task: str, row: Sequence[float], original: Sequence[float]) -> Lo
         return LossIncrease(task, math.inf, 0.0)
     found = tests.difference(dict(enumerate(row)), dict(enumerate(original[: len(row)])))
     assert found is not None, "two seeds at least"
-    unit = max(statistics.stdev(original), _LEAST_DEVIATION * abs(statistics.fmean(original)))
+    unit = max(statistics.stdev(original), _LEAST_DEVIATION * abs(statistics.fmean(original))) or _LEAST_DEVIATION
     return LossIncrease(task, found.mean / unit, found.standard_error / unit)
 
 

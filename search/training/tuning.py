@@ -104,7 +104,7 @@ class TunedCompetitor(NamedTuple):
 
 def trainings_of_tuning(tasks: Sequence[TaskSeeds], trials: int = TRIALS) -> int:
     """Return how many trainings the tuning of one competitor takes where every trial trains well."""
-    return sum(_trainings(number, tasks) for number in _rounds(trials))
+    return sum(_trainings(number, tasks).new for number in _rounds(trials))
 
 
 def tune(
@@ -129,7 +129,8 @@ def tune(
         In the order of the competitors; nothing if stopped.
     """
     plans = [_Plan(one, service) for one in competitors]
-    with service.counting(len(competitors) * trainings_of_tuning(tasks, trials)):
+    asked_for = sum(_trainings(number, tasks).asked_for for number in _rounds(trials))
+    with service.counting(len(competitors) * asked_for):
         for number in _rounds(trials):
             if stopped():
                 return []
@@ -145,13 +146,21 @@ def _rounds(trials: int) -> list[int]:
     return [trials - ROUNDS * later, *[later] * ROUNDS]
 
 
-def _trainings(trials: int, tasks: Sequence[TaskSeeds]) -> int:
-    """Return how many trainings a round of one competitor asks for."""
-    total = 0
+class _Trainings(NamedTuple):
+    """Of a round of one competitor: those that are new on their rung, and all that are asked for there."""
+
+    new: int
+    asked_for: int
+
+
+def _trainings(trials: int, tasks: Sequence[TaskSeeds]) -> _Trainings:
+    new, asked_for, before = 0, 0, 0
     for seeds in _rungs(tasks):
-        total += trials * sum(len(on.seeds[:seeds]) for on in tasks)
-        trials = (trials + 1) // 2
-    return total
+        on_rung, known = (sum(len(on.seeds[:count]) for on in tasks) for count in (seeds, before))
+        new += trials * (on_rung - known)
+        asked_for += trials * on_rung
+        trials, before = (trials + 1) // 2, seeds
+    return _Trainings(new, asked_for)
 
 
 def first_trials(one: Competitor, trials: int, service: TrainingService) -> list[Trial]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,24 @@ def test_a_rule_that_asks_for_the_length_of_the_training_is_told_it(tmp_path: Pa
     module.weight.grad = torch.full_like(module.weight, 2.0)
     optimizer.step()
     assert module.weight.item() == pytest.approx(before - 3.0 * 2.0 / 60)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["one/rule.py", "other/rule.py"], r"two files are called rule\.py: .*; rename one"),
+        (["one/rule.py", "--seeds", "1"], "--seeds 1: a standard error takes two at least"),
+    ],
+)
+def test_what_would_come_to_no_table_is_refused_before_anything_is_trained(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "rule.py").write_text(torch_source(zoo.load("lion"), "Lion"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["judge", *arguments])
+    monkeypatch.setattr(judge, "trained", lambda *_: pytest.fail("something would be trained"))
+    with pytest.raises(SystemExit):
+        judge.main()
+    assert re.search(said, capsys.readouterr().err)

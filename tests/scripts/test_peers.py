@@ -191,3 +191,14 @@ def test_the_tree_search_begins_again_where_nothing_new_is_left() -> None:
     assert 0 < len(first) < tree.GROUP * len(RATES) and peer._node == node
     peer.tell([0.0] * len(first))
     assert peer.ask() and peer._node == OPEN
+
+
+def test_a_folder_of_an_earlier_run_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "digits_mlp_short-tree-0.db").touch()
+    monkeypatch.setattr("sys.argv", ["peers", "digits_mlp_short", "--folder", str(tmp_path)])
+    monkeypatch.setattr(comparison, "opened", lambda *_: pytest.fail("something would be trained"))
+    with pytest.raises(SystemExit):
+        comparison.main()
+    assert "digits_mlp_short-tree-0.db is there: " in capsys.readouterr().err

@@ -48,15 +48,20 @@ def walk(task: Task, programs: Sequence[Program], seed: int) -> Iterator[Moment]
     rows = Rows(w, torch.zeros_like(w), *states)
     rules = UpdateRules(skeletons, tree, model.layout, rows, task.update_scale, task.steps)
     parameters = [p.detach().requires_grad_() for p in model.parameters(w)]
+    buffers, factors = model.initial_buffers([seed] * len(programs)), model.lr_multipliers
     order = np.argsort(tree.programs)
     minibatches, keys = torch.from_numpy(task.minibatches(seed)), torch.from_numpy(task.keys(seed))
     total = model.layout.total
     for step, rate in enumerate(task.learning_rates()):
-        minibatch = data.minibatch(minibatches[step][None], keys[step][None])
-        found = gradients(model.losses(parameters, *minibatch), parameters)
+        key = keys[step][None]
+        minibatch = data.minibatch(minibatches[step][None], key)
+        found = gradients(model.losses(model.inputs(parameters, buffers, key), *minibatch), parameters)
         rows.g[:, :total] = torch.cat([g.reshape(len(g), -1) for g in found], dim=1)
         with torch.no_grad():
+            before = w.clone()
             rules.step(torch.tensor([rate]), torch.tensor([step]))
+            if factors is not None:
+                torch.lerp(before, w, factors, out=w)
         yield Moment(step, float(rate), *(x[:, :total].double().numpy()[order] for x in (rows.g, w)))
 
 
@@ -67,13 +72,20 @@ def trained(task: Task, programs: Sequence[Program], seed: int) -> np.ndarray:
 
 
 def training_losses(task: Task, weights: np.ndarray) -> np.ndarray:
-    """Return the mean losses over training samples of weights `[N, P]`."""
+    """Return the mean losses over training samples of weights `[N, P]`.
+
+    They are computed as in training: where a module draws random numbers, they are the same for all weights, and what
+    it keeps from step to step is that of an untrained one.
+    """
     data, model = task.load()
-    index = torch.arange(min(len(data.train_x), MOST_SAMPLES))[None]
-    (x,), (y,) = data.minibatch(index, torch.zeros(1, dtype=torch.int64))
+    index, key = torch.arange(min(len(data.train_x), MOST_SAMPLES))[None], torch.zeros(1, dtype=torch.int64)
+    (x,), (y,) = data.minibatch(index, key)
     train = replace(data, valid_x=x, valid_y=y)
-    found = [validation_losses(train, model.losses, model.parameters(_row(part))) for part in weights.astype("float32")]
-    return np.array(found).ravel()
+    inputs = (
+        model.inputs(model.parameters(_row(part)), model.initial_buffers([0]), key)
+        for part in weights.astype("float32")
+    )
+    return np.array([validation_losses(train, model.losses, of_one) for of_one in inputs]).ravel()
 
 
 def _row(weights: np.ndarray) -> Tensor:

@@ -128,6 +128,13 @@ def test_differences_are_to_the_schedule_of_the_task(store: Store) -> None:
     assert sorted(one.name for one in found.compared[:-1]) == sorted(NAMES)
 
 
+def test_there_is_no_difference_where_a_training_failed(store: Store) -> None:
+    first, second, *_ = made(store, rounds=1)[0].compared
+    failed = second.trained._replace(failures=["diverged: as it was told"])
+    assert refinement._ahead(second.trained, first.trained) == second.ahead is not None
+    assert refinement._ahead(failed, first.trained) is refinement._ahead(first.trained, failed) is None
+
+
 def test_rates_are_widened_until_the_best_is_no_edge(store: Store) -> None:
     far = made(store, "sgd", rounds=1)[0].compared
     assert max(abs(np.log2(one.factor)) for one in far) > refinement.REACH

@@ -26,7 +26,7 @@ from programs.simplify.evidence import updates
 
 from proxy_tasks import Outcome, Replica, get_task, train
 
-from search.commands.simplify import DEDUP, simplify_program
+from search.commands.simplify import DEDUP, _Losses, _show, simplify_program
 from search.evidence.recording import record
 from search.evidence.scaled_tasks import ScaledTask, difference, losses, scaled_task
 from search.evidence.simplification import ABLATION, CONSTANT, NAMES, Simplification, TrainingEvidence, simplify
@@ -185,6 +185,44 @@ def test_the_pace_is_the_nearest_to_one_that_is_good_enough(
     """With a loss that grows by three deviations for each factor of ten: a factor of three does not matter."""
     judge = service(lambda p: 3.0 * sigma() * abs(math.log10(pace_of(p) / best)))
     assert scaled_task(parse("update = g * 0.1"), TASK, SEEDS, judge) == ScaledTask(TASK, expected)
+
+
+def test_a_scale_at_which_a_later_seed_fails_is_not_taken(tmp_path: Path) -> None:
+    """Ten would be the best on the first eight seeds."""
+    fails = {10.0: 12, 1.0: 3}  # scales and the seeds that fail
+
+    class Failing(JudgingEvaluator):
+        def collect(self, timeout: float) -> list[FinishedJob]:
+            if not self.jobs:
+                return []
+            job: Job = self.jobs.pop()
+            return [FinishedJob(job.number, [self._of(replica) for replica in job.replicas])]
+
+        def _of(self, replica: Replica) -> Outcome:
+            scale = pace_of(replica.program)
+            loss = math.inf if fails.get(scale) == replica.seed else 3.0 * abs(math.log10(scale / 10.0))
+            return self._outcome(loss, replica.seed)
+
+    with opened(tmp_path / "results.db") as store:
+        service = TrainingService(store, Failing(lambda _: 0.0), 16, DEDUP)
+        found = scaled_task(parse("update = g * 0.1"), TASK, range(16), service)
+    assert found == ScaledTask(TASK, 3.0)
+
+
+def test_losses_of_zero_are_compared_too() -> None:
+    assert difference("task", [0.0, 0.0], [0.0, 0.0]).bound == 0.0
+    assert difference("task", [0.25, 0.25], [0.0, 0.0]).bound > 1.0
+
+
+def test_failures_on_fresh_seeds_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    result = simplify(zoo.load("lion"))
+    on = ScaledTask(SHORT, 1.0)
+    whole, broken = [0.1, 0.2, 0.3], [0.1, math.inf, 0.3]
+    for before, after in ((whole, broken), (broken, whole), (broken, broken)):
+        _show("lion", result, [], [_Losses(on, before, after)], 1.0)
+        said = capsys.readouterr().out
+        assert said.count("1 of 3 fail") == (before, after).count(broken)
+        assert ("more than the tolerance" in said) is (before == whole)
 
 
 def test_a_program_that_trains_at_no_pace(service: Callable[[Judge], TrainingService]) -> None:
