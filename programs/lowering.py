@@ -330,6 +330,10 @@ def _elementwise(op: Op, args: list[int], ranks: Sequence[int]) -> tuple[str, li
         return _OF_NUMBERS[op.name], args
     texts = [f"{{{place}}}" for place in range(op.arity)]
     if op.set == USER and CONSTANT in ranks:  # inside its code, functions of torch are called with its arguments
-        like = texts[ranks.index(max(ranks))]
-        texts = [f"torch.full_like({like}, {t})" if r == CONSTANT else t for t, r in zip(texts, ranks, strict=True)]
+        like = None if max(ranks) == CONSTANT else texts[ranks.index(max(ranks))]
+        texts = [_as_tensor(t, like) if r == CONSTANT else t for t, r in zip(texts, ranks, strict=True)]
     return op.torch.format(*texts, *(f"({' * '.join(texts[i] for i in one)})" for one in op.sums)), args
+
+
+def _as_tensor(number: str, like: str | None) -> str:
+    return f"torch.as_tensor({number}, dtype=torch.float32)" if like is None else f"torch.full_like({like}, {number})"

@@ -104,9 +104,11 @@ def read_program(text: str, source: str) -> Program:
     Raises:
         InputError: as of `programs.parse`, `read_functions` and `define`.
     """
-    if len(text) <= MAX_TEXT and text.lstrip().startswith("def ") and len(re.findall(r"^def ", text, re.MULTILINE)) > 1:
-        start = _parsed(text, source)[-1].lineno - 1
-        lines = text.splitlines(keepends=True)
+    if len(text) <= MAX_TEXT and len(re.findall(r"^def ", text, re.MULTILINE)) > 1:
+        first, *_, last = _parsed(text, source)
+        start, lines = last.lineno - 1, text.splitlines(keepends=True)
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            lines[: first.end_lineno] = ["\n"] * (first.end_lineno or 0)  # what the file is about
         define(read_functions("".join(lines[:start]), source), source)
         text = "\n" * start + "".join(lines[start:])  # so that messages have the lines of the file
     return parse(text, source)

@@ -71,9 +71,8 @@ def _cost(what: str, task: Task, data: Dataset, model: Model) -> str:
     """Return how much longer a step of several replicas takes than one of one, measured once."""
     seconds = []
     for number in (1, BREAK_EVEN):
-        rows = torch.stack([model.initial_row(seed) for seed in range(number)])
         started = time.perf_counter()
-        _step(what, task, data, model, rows)
+        _step(what, task, data, model, range(number))
         seconds.append(time.perf_counter() - started)
     return f"{BREAK_EVEN} replicas take {seconds[1] / seconds[0]:.1f} times as long as one ({1000 * seconds[0]:.1f} ms)"
 
@@ -84,19 +83,25 @@ def _check_steps(what: str, task: Task, data: Dataset, model: Model) -> None:
         raise InputError(f"{what}: its initial weights are others when it is built again with the same seed")
     if not bool(rows.isfinite().all()):
         raise InputError(f"{what}: its initial weights are not finite")
-    alone, together = (_twice(what, task, data, model, some) for some in (rows[:1], rows))
+    together = _twice(what, task, data, model, range(BREAK_EVEN))
     _check_first(what, task, together[0], together[1 : 1 + len(model.leaves)])
-    # Some gradients are sums to zero, as that of a bias before a normalization: what is left of them is rounding.
-    rounding = ROUNDING * max(float(one.abs().max()) for one in alone[1 : 1 + len(model.leaves)])
-    for one, of_all in zip(alone, together, strict=True):
-        if not torch.allclose(one[0], of_all[0], rtol=CLOSE, atol=CLOSE * float(one.abs().max()) + rounding):
-            raise InputError(f"{what}: a replica trains otherwise beside others than alone; compute each by itself")
+    for seed in (0, BREAK_EVEN - 1):
+        alone = _twice(what, task, data, model, [seed])
+        # Some gradients are sums to zero, as that of a bias before a normalization: what is left of them is rounding.
+        rounding = ROUNDING * max(float(one.abs().max()) for one in alone[1 : 1 + len(model.leaves)])
+        for one, of_all in zip(alone, together, strict=True):
+            if not torch.allclose(one[0], of_all[seed], rtol=CLOSE, atol=CLOSE * float(one.abs().max()) + rounding):
+                raise InputError(
+                    f"{what}: a replica trains otherwise beside others than alone; where the module checkpoints, hooks"
+                    " gradients or switches precision (autocast), leave that out; where the losses are your own,"
+                    " compute each replica by itself"
+                )
 
 
-def _twice(what: str, task: Task, data: Dataset, model: Model, rows: Tensor) -> list[Tensor]:
+def _twice(what: str, task: Task, data: Dataset, model: Model, seeds: Sequence[int]) -> list[Tensor]:
     """Return the losses and gradients of one step of some replicas, and validation losses, computed twice."""
     drawn = random_state()
-    first, second = (_step(what, task, data, model, rows) for _ in range(2))
+    first, second = (_step(what, task, data, model, seeds) for _ in range(2))
     if random_state() != drawn:
         raise InputError(f"{what} draws random numbers; a loss must follow from weights and samples alone")
     if not all(torch.equal(one.nan_to_num(), other.nan_to_num()) for one, other in zip(first, second, strict=True)):
@@ -106,17 +111,20 @@ def _twice(what: str, task: Task, data: Dataset, model: Model, rows: Tensor) -> 
     return first
 
 
-def _step(what: str, task: Task, data: Dataset, model: Model, rows: Tensor) -> list[Tensor]:
-    index, keys = torch.from_numpy(task.minibatches(0)), torch.from_numpy(task.keys(0))  # [1, B], [2]
-    parameters = [p.detach().requires_grad_() for p in model.parameters(rows.clone())]
-    buffers = model.initial_buffers(range(len(rows)))
-    inputs = model.inputs(parameters, buffers, keys[:1])
-    losses = model.losses_in_chunks(inputs, *data.minibatch(index, keys[:1]))
+def _step(what: str, task: Task, data: Dataset, model: Model, seeds: Sequence[int]) -> list[Tensor]:
+    """Take the step of replicas of these seeds, each on its own minibatch."""
+    rows = torch.stack([model.initial_row(seed) for seed in seeds])
+    index = torch.cat([torch.from_numpy(task.minibatches(seed)) for seed in seeds])  # [R, B]
+    keys = torch.stack([torch.from_numpy(task.keys(seed)) for seed in seeds])  # [R, 2]
+    parameters = [p.detach().requires_grad_() for p in model.parameters(rows)]
+    buffers = model.initial_buffers(seeds)
+    inputs = model.inputs(parameters, buffers, keys[:, 0])
+    losses = model.losses_in_chunks(inputs, *data.minibatch(index, keys[:, 0]))
     if losses.shape != (len(rows),):
         raise InputError(f"{what}: its losses are {list(losses.shape)} for {len(rows)} replicas; expected one for each")
     found = gradients(losses, parameters)
     some = replace(data, valid_x=data.valid_x[:VALIDATED], valid_y=data.valid_y[:VALIDATED])
-    inputs = model.inputs([p.detach() for p in parameters], buffers, keys[1:].expand(len(rows)))
+    inputs = model.inputs([p.detach() for p in parameters], buffers, keys[:, 1])
     validation = validation_losses(some, model.validation_in_chunks, inputs)
     return [losses.detach(), *found, *(b.double() for b in buffers), torch.tensor(validation)]
 

@@ -31,7 +31,7 @@ Matmul = Literal["float32", "tf32", "bf16"]
 Norm = Literal["l1", "l2"]
 StateForm = Literal["float32", "bf16", "8bit", "low_rank"]
 MOST_STEPS = 10**9  # of a training, and samples of a step
-TRAINER_VERSION = 3  # increased with every change that alters what training computes
+TRAINER_VERSION = 4  # increased with every change that alters what training computes
 
 # Left out of meanings, as before these settings existed.
 _USUAL = {

@@ -22,6 +22,7 @@ _JAX = (
     (r"torch\.clamp\((.*), max=(.*)\)", r"jnp.minimum(\1, \2)"),
     (r"torch\.clamp\((.*), min=(.*)\)", r"jnp.maximum(\1, \2)"),
     (r"\.to\(", ".astype("),
+    (r"torch\.as_tensor\(", "jnp.asarray("),
     (r"torch\.", "jnp."),
 )
 _INPUTS = {W: "ws", G: "gs", M: "ms", V: "vs", LR: "lr"}

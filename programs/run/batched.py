@@ -221,8 +221,15 @@ def _code(op: Op, kinds: Sequence[int]) -> str:
     ]
     code = (op.of_kind(kinds[0]) if kinds else op).torch_code(args)
     # A number takes torch twice the time of a tensor.
-    code = ast.unparse(_into_out(ast.parse(code.replace(repr(EPS), "guard"), mode="eval").body))
+    code = ast.unparse(_into_out(_Guarded().visit(ast.parse(code, mode="eval").body)))
     return f"lambda {', '.join([*names, 'out'])}: {code}"
+
+
+class _Guarded(ast.NodeTransformer):
+    """Puts the tensor `guard` where a function has the number EPS."""
+
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        return ast.Name("guard", ast.Load()) if node.value == EPS else node
 
 
 _INFIX = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div"}

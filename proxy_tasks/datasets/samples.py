@@ -94,6 +94,8 @@ def _pair(what: str, given: Any) -> tuple[Tensor, Tensor]:
 
 def _tensor(what: str, value: Any) -> Tensor:
     if isinstance(value, Tensor):
+        if value.is_complex():
+            raise InputError(f"{what} is a tensor of complex numbers; give torch.view_as_real(x)")
         return value.detach().cpu()
     if type(value).__module__.startswith("PIL."):
         raise InputError(f"{what} is an image; have the data set return tensors: transform=transforms.ToTensor()")

@@ -134,7 +134,7 @@ def _by_number(alone: Losses, together: Losses, fit: Fit) -> Losses:
 
 
 def _fit(together: Together, nature: Nature, start: _Start, dataset: Dataset, is_trained: bool) -> Fit:
-    """Try to compute two replicas together, which draw different numbers."""
+    """Try to compute two replicas together, which draw different numbers and see different samples."""
     if nature.alone:
         return Fit(nature.alone, [])
     device = dataset.train_x.device
@@ -143,7 +143,8 @@ def _fit(together: Together, nature: Nature, start: _Start, dataset: Dataset, is
     keys = [torch.arange(2, device=device)] if nature.is_random else []
     inputs = [*(p.requires_grad_(is_trained) for p in parameters), *state, *keys]
     losses = together.losses if is_trained else together.evaluation
-    return fit(together.module, losses, inputs, dataset.train_x[None, :TRIED], dataset.train_y[None, :TRIED])
+    index = (torch.arange(2 * TRIED, device=device) % len(dataset.train_x)).view(2, TRIED)
+    return fit(together.module, losses, inputs, dataset.train_x[index], dataset.train_y[index])
 
 
 def _remark(name: str, fit: Fit) -> str:

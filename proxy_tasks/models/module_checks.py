@@ -27,7 +27,18 @@ def check_parameters(name: str, module: nn.Module) -> None:
     Raises:
         InputError: it has not; names the parameter.
     """
+    for key, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule) or type(part).__name__ == "OptimizedModule":
+            raise InputError(
+                f"model '{name}': {described(key, part)} is compiled, and replicas are computed with weights of their"
+                " own; give the module as it was before torch.compile or torch.jit"
+            )
     for key, p in module.named_parameters():
+        if p._backward_hooks or getattr(p, "_post_accumulate_grad_hooks", None):
+            raise InputError(
+                f"model '{name}': parameter '{key}' has a hook, which trainings would not call; freeze it,"
+                " requires_grad_(False), or put what the hook does into forward"
+            )
         if is_lazy(p):
             raise InputError(
                 f"model '{name}': parameter '{key}' has no shape yet; call the module once on"
@@ -178,11 +189,30 @@ def _step(name: str, objective: Objective, x: Tensor, y: Tensor) -> _Step:
         kind = f"of shape {list(loss.shape)}, {loss.dtype}" if is_tensor else type(loss).__name__
         raise InputError(f"model '{name}': its loss is {kind}; it must be a scalar, such as the mean over the samples")
     if loss.requires_grad:
-        loss.backward()  # type: ignore[no-untyped-call]
+        _take_gradients(name, objective.module, loss)
     found = [p.grad for p in objective.module.parameters()]
     objective.module.zero_grad(set_to_none=True)
     at = where[0] if where else described("", objective.module)
     return _Step(loss.detach(), found, equivalents.draws.number > 0, drew_unknown, at)
+
+
+def _take_gradients(name: str, module: nn.Module, loss: Tensor) -> None:
+    """Have parameters get their gradients.
+
+    Raises:
+        InputError: some of them are not found as trainings find them, or are sparse.
+    """
+    named = [(key, p) for key, p in module.named_parameters() if p.requires_grad]
+    asked_for = torch.autograd.grad(loss, [p for _, p in named], retain_graph=True, allow_unused=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    for (key, p), gradient in zip(named, asked_for, strict=True):
+        if p.grad is not None and gradient is None:
+            raise InputError(
+                f"model '{name}': the gradient of parameter '{key}' is made by a backward pass of its own, which"
+                " trainings would not take; leave out checkpointing, which small models do not need"
+            )
+        if p.grad is not None and p.grad.layout != torch.strided:
+            raise InputError(f"model '{name}': the gradient of parameter '{key}' is sparse; give sparse=False")
 
 
 def _are_equal(one: _Step, other: _Step) -> bool:

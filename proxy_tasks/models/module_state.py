@@ -77,6 +77,7 @@ def states(module: nn.Module) -> dict[str, Any]:
 def _plain(value: Any, depth: int) -> Any:
     """Return what can be compared with what the same object is later."""
     if isinstance(value, Tensor):
+        value = value if value.layout == torch.strided else value.to_dense()
         data = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
         return str(value.dtype), tuple(value.shape), sha256(data.data).digest()
     if isinstance(value, np.ndarray):

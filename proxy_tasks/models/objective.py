@@ -57,6 +57,10 @@ class Objective(nn.Module):
             return functional.mse_loss(output, y)
         return functional.cross_entropy(output.flatten(0, -2), y.flatten())
 
+    def output(self, x: Tensor) -> Any:
+        """Return what the module returns for samples alone."""
+        return self.module(**{self._name_of(x): x}) if self.kind is Kind.LABELS else self.module(x)
+
     def _name_of(self, x: Tensor) -> str:
         """Return the parameter of `forward` that takes samples."""
         first = self._parameters_of_forward[0]
@@ -73,8 +77,7 @@ class Measured(Objective):
         self._metric = metric
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        output = self.module(**{self._name_of(x): x}) if self.kind is Kind.LABELS else self.module(x)
-        return torch.tensor(float(self._metric(output, y)), device=y.device)
+        return torch.tensor(float(self._metric(self.output(x), y)), device=y.device)
 
 
 def accuracy_of_labels(output: Any, y: Tensor) -> Tensor:

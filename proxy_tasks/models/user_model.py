@@ -16,6 +16,7 @@ from programs.errors import InputError
 from proxy_tasks.datasets import Dataset
 from proxy_tasks.models.model import Model
 from proxy_tasks.models.module import module_model
+from proxy_tasks.models.objective import Kind, Objective
 from proxy_tasks.named import Args, call_users, reason_of
 from proxy_tasks.randomness import seeded
 from proxy_tasks.user_task import UserTask
@@ -62,7 +63,7 @@ def user_model(name: str, given: UserTask, dataset: Dataset, args: Args) -> Mode
     if dataset.train_x.device.type == "cpu":  # where every task is loaded first
         with seeded(0):  # it may draw
             for x, y in ((dataset.train_x, dataset.train_y), (dataset.valid_x, dataset.valid_y)):
-                _try(name, module, given, *_telling(x, y))
+                _try(name, build(), given, *_telling(x, y))
     loss = given.loss
 
     def with_loss() -> nn.Module:
@@ -92,24 +93,26 @@ def _telling(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     for values in (x, y):
         if not values.is_floating_point():
             flat = values.reshape(len(values), -1)
+            flat = flat.byte() if flat.dtype == torch.bool else flat
             places |= {int(flat.amin(1).argmin()), int(flat.amax(1).argmax())}
     chosen = torch.tensor(sorted(places))
     return x[chosen], y[chosen]
 
 
 def _try(name: str, module: nn.Module, given: UserTask, x: Tensor, y: Tensor) -> None:
-    """Compute output, loss and metric of some samples.
+    """Compute output, loss and metric of some samples with a module that nothing else is computed with.
 
     Raises:
         InputError: one of them cannot be computed; says what it was computed of, and the likely fix.
     """
-    has_own_loss = given.loss is None and inspect.isfunction(inspect.getattr_static(type(module), "loss", None))
+    objective = Objective(module)
+    has_own_loss = given.loss is None and objective.kind is not Kind.OUTPUT
     if has_own_loss and given.metric is None:
         return
-    module = deepcopy(module)
+    compute = objective.output if has_own_loss else module
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the model is tried again, by module_model
-        output = _computed(f"model of '{name}'", f"inputs {_shown(x)}", _fix_of_inputs(x), module, x.clone())
+        output = _computed(f"model of '{name}'", f"inputs {_shown(x)}", _fix_of_inputs(x), compute, x.clone())
         of = f"outputs {_shown(output)} and targets {_shown(y)}"
         fix = _fix_of_targets(output, y)
         if given.loss is not None:

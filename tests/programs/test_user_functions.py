@@ -273,6 +273,20 @@ def test_a_definition_means_the_same_everywhere(table: None, name: str) -> None:
     ))  # fmt: skip
 
 
+def test_a_function_may_be_of_the_length_of_the_training_and_a_number(table: None) -> None:
+    user_functions.define(DEFINITIONS, "mine.py")
+    program = parse(
+        "s = get_steps()\na = huber(0.5, s)\nb = huber(s, 0.5)\nx = g * a\nx = x * b\nx = x * 0.01\nupdate = x * lr"
+    )
+    assert "class Found(Optimizer)" in export_torch(program, "Found", total_steps=100)
+    assert "jnp.asarray(total_steps, dtype=jnp.float32)" in optax_source(program, "found", total_steps=100)
+
+
+def test_a_number_may_end_as_the_guard_does(table: None) -> None:
+    user_functions.define({"mine": "def mine(x):\n    return x / (abs(x) + 3.1e-08)"}, "mine.py")
+    check_everywhere(parse("x = mine(g)\nupdate = x * lr"))
+
+
 def test_a_definition_means_what_python_says(table: None) -> None:
     """But for the guard of the division."""
     user_functions.define(DEFINITIONS, "mine.py")
@@ -301,6 +315,8 @@ def test_a_text_of_a_program_brings_its_functions(table: None) -> None:
         user_functions.read_program(text, "a.txt")
     program = user_functions.read_program(f"def mine(x):\n    return x * x\n\n{text}", "a.txt")
     assert user_functions.read_program(user_functions.as_text(program), "b.txt") == program
+    for before in ("# mine, 2026\n\n", '"""What I found.\n\nIn two lines."""\n'):
+        assert user_functions.read_program(before + user_functions.as_text(program), "b.txt") == program
     assert user_functions.as_text(program).startswith("def mine(x):\n    return x * x\n\n\ndef train(w")
     with pytest.raises(InputError, match=r"^a.txt: line 5, column 9: unknown function 'other'"):
         user_functions.read_program(f"def mine(x):\n    return x * x\n\n{text.replace('mine(g)', 'other(g)')}", "a.txt")

@@ -107,6 +107,16 @@ def test_images_are_squeezed_by_averaging(tmp_path: Path) -> None:
     np.testing.assert_allclose(ant.numpy(), blocks, atol=1.01 / 127.5)
 
 
+def test_images_of_16_bits_keep_their_shades(tmp_path: Path) -> None:
+    shades = np.linspace(0, 65535, 64).round().astype(np.uint16).reshape(8, 8)
+    for name in ("ant", "bee"):
+        (tmp_path / name).mkdir()
+        for i in range(2):
+            Image.fromarray(shades).save(tmp_path / name / f"{i}.png")
+    found = load("images", tmp_path, size=8, valid=2).train_x[0]
+    np.testing.assert_allclose(found[0], shades / 32767.5 - 1, atol=1 / 127)
+
+
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])
 def test_images_of_any_mode_get_three_channels(mode: str, tmp_path: Path) -> None:
     write_folder(tmp_path, ["ant", "bee"], 3)

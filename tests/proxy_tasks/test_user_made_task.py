@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from programs import zoo
@@ -186,6 +188,116 @@ def test_mistakes_are_said_in_one_line(changes: dict[str, Any], said: str) -> No
     with pytest.raises(InputError, match=said) as caught:
         model_of(made(**changes))
     assert "\n" not in str(caught.value)
+
+
+class Padded(nn.Module):
+    """Sums embeddings; row 0 is that of the padding."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(5, 4, padding_idx=0, **options)
+        self.out = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.out(self.embed(x).sum(1))
+
+
+IDS = torch.tensor([[i % 5, (i // 2) % 5, 0] for i in range(12)])
+
+
+def test_the_row_of_the_padding_stays_in_all_replicas() -> None:
+    """Of 9 replicas, each with a minibatch of its own, vmap would keep that of the first alone."""
+    built = model_of(made(model=Padded, train=(IDS, Y), valid=(IDS, Y)))
+    parameters = [p.requires_grad_() for p in built.parameters(torch.stack([built.initial_row(0)] * 9))]
+    index = torch.stack([torch.arange(12).roll(r) for r in range(9)])
+    losses = built.losses(parameters, IDS[index], Y[index])
+    of_embedding, *others = torch.autograd.grad(losses.sum(), parameters)
+    assert not bool(of_embedding[:, 0].any()) and bool(of_embedding[:, 1:].any(2).all())
+    assert all(torch.allclose(g, g[:1], rtol=1e-4, atol=1e-6) for g in (of_embedding, *others)), "the same samples"
+    assert built.remark == ""
+
+
+def hooked() -> nn.Module:
+    module = net()
+    module[0].weight.register_hook(lambda gradient: gradient * 0)  # type: ignore[union-attr, operator]
+    return module
+
+
+class Checkpointed(Net):
+    def forward(self, x: Tensor) -> Any:
+        return checkpoint(self.layers, x.clone().requires_grad_(), use_reentrant=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": hooked}, r"parameter 'module.0.weight' has a hook, .* freeze it"),
+        ({"model": Checkpointed}, r"gradient of parameter '.*layers.0.weight' is made by a backward pass of its own"),
+        ({"model": lambda: torch.jit.script(net())}, r"is compiled, .* give the module as it was before"),
+        ({"model": lambda: Padded(sparse=True), "train": (IDS, Y), "valid": (IDS, Y)}, "is sparse; give sparse=False"),
+        ({"train": (X.to(torch.cfloat), Y)}, r"train: x is a tensor of complex numbers; give torch.view_as_real\(x\)"),
+    ],
+)
+def test_what_would_train_otherwise_than_in_torch_is_refused(changes: dict[str, Any], said: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about its own checkpoints and scripts
+        with pytest.raises(InputError, match=said) as caught:
+            model_of(made(**changes))
+    assert "\n" not in str(caught.value)
+
+
+class Labelled(Net):
+    def forward(self, x: Tensor, labels: Tensor) -> Any:
+        logits = self.layers(x)
+        return functional.cross_entropy(logits, labels), logits
+
+
+class OfHub(Net):
+    """As those of Hugging Face: whole numbers or embeddings."""
+
+    def forward(self, input_ids: Any = None, inputs_embeds: Any = None, labels: Any = None) -> Any:
+        assert input_ids is None
+        logits = self.layers(inputs_embeds)
+        return {"logits": logits, "loss": None if labels is None else functional.cross_entropy(logits, labels)}
+
+
+def normed() -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is the older of two
+        return nn.Sequential(nn.utils.weight_norm(nn.Linear(3, 4)), nn.Linear(4, 2))
+
+
+class OfBits(Net):
+    def forward(self, x: Tensor) -> Any:
+        return self.layers(x.float())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": Labelled, "loss": None},
+        {"model": OfHub, "loss": None},
+        {"model": OfHub, "loss": None, "metric": lambda output, y: accuracy(output["logits"], y)},
+        {"model": normed},
+        {"model": OfBits, "train": (X > 0, Y), "valid": (X > 0, Y)},
+    ],
+)
+def test_what_trains_in_torch_trains_here(changes: dict[str, Any]) -> None:
+    built = model_of(made(**changes))
+    inputs = built.inputs(
+        built.parameters(built.initial_row(0)[None]), built.initial_buffers([0]), torch.zeros(1).long()
+    )
+    x, y = made(**changes).data.train_x, made(**changes).data.train_y
+    assert 0 < float(built.losses(inputs, x[None], y[None])) < 5
+
+
+def test_what_fits_no_replica_axis_once_minibatches_differ_is_said() -> None:
+    loss = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0]), label_smoothing=0.1)
+    built = model_of(made(loss=loss))
+    assert "is trained one replica at a time" in built.remark
+    rows = torch.stack([built.initial_row(seed) for seed in range(9)])
+    index = torch.stack([torch.arange(12).roll(r)[:4] for r in range(9)])
+    assert built.losses(built.parameters(rows), X[index], Y[index]).shape == (9,)
 
 
 @pytest.mark.parametrize("part", ["dataset", "model"])

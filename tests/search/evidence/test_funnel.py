@@ -266,8 +266,8 @@ def test_a_funnel_is_not_continued_as_another(funnel: Path, monkeypatch: pytest.
     with pytest.raises(InputError, match=r"results.db: funnel 'fu' was started with other settings \(.*with --name"):
         selected(funnel, monkeypatch, evaluator)
     funnel.write_text(yaml.safe_dump(FUNNEL))
-    monkeypatch.setattr("proxy_tasks.task.TRAINER_VERSION", 4)
-    with pytest.raises(InputError, match=r"other code, data or versions \(tasks\.stage 1: digits_mlp\.trainer: 3 -> 4"):
+    monkeypatch.setattr("proxy_tasks.task.TRAINER_VERSION", 5)
+    with pytest.raises(InputError, match=r"other code, data or versions \(tasks\.stage 1: digits_mlp\.trainer: 4 -> 5"):
         selected(funnel, monkeypatch, evaluator)
     assert evaluator.submitted == [] and rows(funnel.parent) == before
     select(funnel, [], 1, "other")

@@ -364,8 +364,8 @@ def test_a_proof_does_not_go_on_where_the_locked_tasks_are_others(
     path, evaluator = store_with_funnel, Fast()
     with pytest.raises(KeyboardInterrupt):
         proven(path, 2, Fast(limit=7), monkeypatch)
-    monkeypatch.setattr("proxy_tasks.task.TRAINER_VERSION", 4)
-    with pytest.raises(InputError, match=r"program 2: its proof was started with other code.*trainer: 3 -> 4"):
+    monkeypatch.setattr("proxy_tasks.task.TRAINER_VERSION", 5)
+    with pytest.raises(InputError, match=r"program 2: its proof was started with other code.*trainer: 4 -> 5"):
         proven(path, 2, evaluator, monkeypatch)
     assert evaluator.submitted == []
 

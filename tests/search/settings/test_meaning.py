@@ -31,7 +31,7 @@ def go_on(store: Store, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("place", "said"),
     [
-        (TRAINER, r"tasks\.digits_mlp\.trainer: 3 -> 4"),
+        (TRAINER, r"tasks\.digits_mlp\.trainer: 4 -> 5"),
         ("search.settings.meaning.FINGERPRINT_VERSION", r"fingerprint: \d+ -> 4"),
         ("torch.__version__", r"tasks\.digits_mlp\.torch: 2\.\d+ -> 4"),
     ],
@@ -90,8 +90,8 @@ def test_programs_are_judged_on_the_tasks_that_they_were_found_on(monkeypatch: p
     settings = settings_of()
     kept = stored(settings)
     assert settings_as_trained("small", kept, None, "name a --task") == settings
-    monkeypatch.setattr(TRAINER, 4)
-    with pytest.raises(InputError, match=r"search 'small' was started .*trainer: 3 -> 4\); name a --task"):
+    monkeypatch.setattr(TRAINER, 5)
+    with pytest.raises(InputError, match=r"search 'small' was started .*trainer: 4 -> 5\); name a --task"):
         settings_as_trained("small", kept, None, "name a --task")
     with pytest.raises(InputError, match="name a --task"):
         settings_as_trained("small", kept | {VERSIONS: {}}, None, "name a --task")
@@ -122,9 +122,9 @@ def test_a_comparison_does_not_go_on_with_other_tasks_and_says_so_at_once(
     with opened(Path("results.db")) as store:
         of_first = store.find_search("two-first")
         assert of_first is not None
-    monkeypatch.setattr(TRAINER, 4)
+    monkeypatch.setattr(TRAINER, 5)
     monkeypatch.setattr("search.commands.compare.Driver.run", lambda _: pytest.fail("nothing may be trained"))
-    with pytest.raises(InputError, match=r"search 'two-first' was started .*trainer: 3 -> 4"):
+    with pytest.raises(InputError, match=r"search 'two-first' was started .*trainer: 4 -> 5"):
         compare()
     monkeypatch.undo()
 
@@ -141,7 +141,7 @@ def test_a_search_that_has_nothing_yet_may_be_mended(tmp_path: Path, monkeypatch
     with opened(tmp_path / "r.db") as store:
         with pytest.raises(KeyboardInterrupt):
             run(settings_of(), store, PretendingEvaluator(limit=0))
-        monkeypatch.setattr(TRAINER, 4)
+        monkeypatch.setattr(TRAINER, 5)
         go_on(store, strategy={"population": 9}, budget={"programs": 20})
         (kept,) = rows_of_query(store, "SELECT settings FROM search")
         assert json.loads(kept["settings"])[VERSIONS]["tasks"]["digits_mlp"]["trainer"] == 4
