@@ -83,6 +83,11 @@ def find(name: str, builtin: Mapping[str, Callable[..., Any]], what: str) -> Cal
         raise InputError(
             f"{what} '{name}': '{module_name}' is not Python ({where}{error.msg}); mend it, and save it as UTF-8"
         ) from error
+    except SystemExit:
+        raise InputError(
+            f"{what} '{name}': '{module_name}' ends the program when it is imported; put what it runs under"
+            ' `if __name__ == "__main__":`'
+        ) from None
     except Exception as error:
         fix = "; put its file beside the config, or install it" if isinstance(error, ModuleNotFoundError) else ""
         raise InputError(f"{what} '{name}': cannot import '{module_name}' ({reason_of(error)}){fix}") from error
@@ -123,7 +128,7 @@ def call_users(what: str, function: Callable[..., Any], first: Sequence[Any] = (
             return function(*first, **dict(args))
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{what} raised {reason_of(error)}") from error
 
 

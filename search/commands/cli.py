@@ -18,6 +18,7 @@ import time
 from _thread import start_new_thread
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from errno import EDQUOT, ENOSPC
 from functools import wraps
 from importlib import import_module
 from io import TextIOWrapper
@@ -63,12 +64,21 @@ def load(name: str) -> Any:
     @wraps(namespace["command"])
     def call(**values: Any) -> None:
         with waiting(f"optsearch {name}: loading PyTorch") if name in TRAINERS else nullcontext():
+            if name in TRAINERS:
+                import_module("numpy")  # where torch imports it, Ctrl-C would be lost, and numpy left half imported
             function = function_of(name)
-        function(**values)
+        try:
+            function(**values)
+        except BrokenPipeError:  # which Click would take for a failure
+            raise _OutputClosedError from None
 
     app = typer.Typer(add_completion=False)
     app.command(name)(call)
     return typer.main.get_command(app)
+
+
+class _OutputClosedError(Exception):
+    """Whoever read the output reads no more: `optsearch leaderboard | head`."""
 
 
 class _Commands(TyperGroup):
@@ -110,6 +120,7 @@ def main() -> None:
     try:
         with _no_interruption_lost():
             code = app(standalone_mode=False)
+        sys.stdout.flush()
     except InputError as error:
         code = _complain(str(error))
     except RunError as error:
@@ -119,10 +130,20 @@ def main() -> None:
         code = _complain(f"{message}; `optsearch --help` lists commands and options") if message else 2
     except (typer.Abort, KeyboardInterrupt):
         code = 130
-    except BrokenPipeError:  # `optsearch leaderboard | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, _OutputClosedError):
+        _write_nowhere()
         code = 0
+    except OSError as error:
+        if error.errno not in (ENOSPC, EDQUOT):
+            raise
+        _write_nowhere()
+        code = _complain(f"nothing more can be written ({error.strerror}); make room, then start it again", 1)
     sys.exit(code or 0)
+
+
+def _write_nowhere() -> None:
+    """Have what is still to be written to the output go nowhere, so that Python does not fail on it as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

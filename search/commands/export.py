@@ -53,12 +53,24 @@ def data_sheet_of(program: Program, location: str) -> DataSheetRow | None:
         return results.data_sheet(program)
 
 
+def refuse_database(output: Path) -> None:
+    """Refuse to write over a database.
+
+    Raises:
+        InputError: the file is one.
+    """
+    with suppress(OSError), output.open("rb") as file:
+        if file.read(16) == b"SQLite format 3\0":
+            raise InputError(f"{output}: is a database, which would be lost; name another file with -o")
+
+
 def write_text(text: str, output: Path) -> None:
     """Write a file and say so.
 
     Raises:
         InputError: it cannot be written.
     """
+    refuse_database(output)
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -15,6 +15,7 @@ from programs.errors import InputError
 
 from search.commands.options import SEARCH_FILE
 from search.commands.terminal import console, show_table
+from search.settings.names import NAME
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 ALL = "all"
@@ -123,9 +124,10 @@ def begin(folder: Path) -> None:
         InputError: a file of its is there, it cannot be written, or its name cannot be that of a search.
     """
     name = folder.resolve().name
-    if not (name.isascii() and name.replace("-", "_").replace(".", "_").isidentifier()):
+    if not name.isascii() or NAME.fullmatch(name) is None:
         raise InputError(f"init: '{name}' cannot be the name of a search; take letters, digits, and . _ -")
-    _write({folder / TASK_FILE: TASK, folder / SEARCH_FILE: CONFIG.format(name=name)})
+    in_yaml = name if name[0].isalpha() else f"'{name}'"  # which would be read as a number otherwise
+    _write({folder / TASK_FILE: TASK, folder / SEARCH_FILE: CONFIG.format(name=in_yaml)})
     _say_next([f"cd {quote(str(folder))}", "optsearch run"])
 
 

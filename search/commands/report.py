@@ -14,6 +14,7 @@ import typer
 
 from programs.errors import InputError
 
+from search.commands.export import refuse_database
 from search.commands.options import RESULTS, SearchOption, StoreOption
 from search.commands.terminal import console
 from search.commands.watch import seconds_of
@@ -81,6 +82,7 @@ def _read(location: str, search: str | None) -> Page:
 
 def _check_folder(output: Path) -> None:
     """Refuse a file that cannot be written, before anything is read."""
+    refuse_database(output)
     try:
         is_folder, has_folder = output.is_dir(), output.parent.is_dir()
     except OSError as error:  # such as a name that is too long, or a folder that may not be looked into

@@ -133,11 +133,11 @@ def _conclude(settings: Settings, store: Store, driver: Driver) -> VerdictRow:
         The verdict.
     """
     results = Results(store)
+    with counting_trainings(driver.service):
+        verdict = judge_search(driver)  # before anything is printed: nobody may be reading
     show_best(results, settings.name, limit=5)
     if driver.progress.baselines:
         show_baselines(driver.progress.baselines.values())
-    with counting_trainings(driver.service):
-        verdict = judge_search(driver)
     console.print(f"verdict: {verdict_in_words(verdict)}", "", sep="\n")
     if verdict.program_id is not None:
         program = results.named_program(verdict.program_id).program
@@ -159,7 +159,7 @@ def _next(settings: Settings, verdict: VerdictRow) -> list[str]:
     if verdict.judgement == Judgement.AHEAD:
         return [*shown, f"export {verdict.program_id} --to torch -o optimizer.py", "leaderboard"]
     if verdict.baseline is None:
-        return [*shown, f"failures --search {settings.name}", "leaderboard"]
+        return [*shown, *[f"failures --search {settings.name}"] * bool(settings.baselines), "leaderboard"]
     if not is_program(verdict.baseline):  # torch has it
         return [*shown, "leaderboard"]
     return [*shown, f"export {settings.name}:{verdict.baseline} --to torch -o optimizer.py", "leaderboard"]

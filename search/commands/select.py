@@ -78,7 +78,7 @@ def select(
         raise InputError(f"{config}: no stage {until}; its stages are 1 to {last}")
     for stage in funnel.stages:
         load_tasks(stage.tasks)
-    with opened(funnel.store, funnel.evaluator) as (store, evaluator), on_signals(interrupt):
+    with opened(funnel.store, funnel.evaluator, create=False) as (store, evaluator), on_signals(interrupt):
         service = TrainingService(store, evaluator, funnel.evaluator.batch, _dedup(store, funnel, config))
         with counting_trainings(service):
             passed = _run_stages(funnel, funnel.stages[:until], store, service)

@@ -54,7 +54,7 @@ class Found(NamedTuple):
     races: int
     """How often it was trained on further seeds."""
     trained: ProgramEntry | None
-    """The first program with its key that was trained."""
+    """The first program of its search with its key that was trained."""
     duplicates: list[Duplicates]
     trainings: list[CompetitorCurves]
     funnel: list[FunnelEntry]
@@ -116,7 +116,7 @@ def _find(results: Results, program_id: int) -> Found:
         row.fitness - adamw if row.fitness is not None and adamw is not None else None,
         results.lineage(program_id),
         len(results.races(row)),
-        results.first_trained(row.key),
+        results.first_trained(row.search, row.key),
         results.duplicates(row),
         [curves_of(results, name, of, named.tasks) for name, of in competitors],
         results.funnels_of(program_id=program_id),
@@ -199,7 +199,8 @@ def _duplicates(results: Results, found: Found) -> str:
     if not births:
         return "none"
     ways = ", ".join(f"{row.programs} by {row.answered_by.replace('_', ' ')}" for row in found.duplicates)
-    same = [program_id for program_id in results.with_key(found.row.key, EXAMPLES + 1) if program_id != found.row.id]
+    with_key = results.with_key(found.row.search, found.row.key, EXAMPLES + 1)
+    same = [program_id for program_id in with_key if program_id != found.row.id]
     such = ", ".join(map(str, same[:EXAMPLES]))
     return f"{births} other birth{'s' * (births != 1)} with this key, answered {ways}; such as {such}"
 

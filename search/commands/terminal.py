@@ -28,8 +28,15 @@ WIDTH = 100  # where the output is no terminal
 LONGEST_CELL = 300  # characters
 LEAST_WIDTH = 16  # of a column of folded texts
 
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Say so to `main`, which ends without a failure; Rich would end the program as failed."""
+        raise BrokenPipeError
+
+
 # Square brackets are no markup: names and reasons come from databases, which may hold anything.
-console = Console(width=None if Console().is_terminal else WIDTH, highlight=False, markup=False)
+console = _Console(width=None if Console().is_terminal else WIDTH, highlight=False, markup=False)
 
 # Colours that can be read on light and on dark terminals, by the kinds of Pygments.
 _COLOURS = ANSISyntaxTheme({("Keyword",): Style(bold=True), ("Literal", "Number"): Style(color="magenta")})

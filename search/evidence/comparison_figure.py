@@ -45,10 +45,12 @@ def check_format(path: Path) -> None:
     """Refuse a file that the figure cannot be drawn to.
 
     Raises:
-        InputError: its name does not end in a format of `FORMATS`.
+        InputError: its name does not end in a format of `FORMATS`, or there is no such folder.
     """
     if path.suffix not in FORMATS:
         raise InputError(f"{path}: expected a name that ends in {', '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: no folder {path.parent}; make it, or name another file with -o")
 
 
 def draw(

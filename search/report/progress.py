@@ -34,7 +34,7 @@ def best_over_births(source: ReportedSearch, winner: Winner | None) -> Section:
     if clock is not None:
         times, unit = in_unit(np.append(clock.of([row.batch for row in rows]), clock.whole))
         times = times[:-1]
-        caption = _half(times, best, unit)
+        caption = _half(times, best, unit, source.best.batch == rows[0].batch)
         if clock.paused:
             caption += f" Pauses between runs, {length(clock.paused)} in all, are left out."
         shown.append(_figure(source, "best-over-time", times[kept], best[kept], unit, caption))
@@ -119,10 +119,12 @@ def _ahead(difference: float) -> str:
     return f"{figures(abs(difference))} {'ahead of' if difference >= 0 else 'behind'}"
 
 
-def _half(times: NDArray[Any], best: NDArray[Any], unit: str) -> str:
+def _half(times: NDArray[Any], best: NDArray[Any], unit: str, is_first: bool) -> str:
     """Return from when on half of the gain was there: a leader that was only lucky does not count."""
     below = np.flatnonzero(best < (best[0] + best[-1]) / 2)
     at = int(below[-1]) + 1 if best[-1] > best[0] and len(below) else 0
     if best[0] >= best[-1] or not math.isfinite(times[at]):
-        return "The best program was found in the first batch."
+        if is_first:
+            return "The best program was found in the first batch."
+        return "The leader of the first batch was lucky on its first seeds: the curve ends no higher than it began."
     return f"Half of the gain was reached after {times[at]:.2g} of {times[-1]:.3g} {unit}."

@@ -7,6 +7,12 @@ from search.report.source import ReportedSearch
 from search.report.text import capitalized, count, number, words
 from search.results.text import in_trainings, verdict_line
 from search.store.evidence_views import VerdictEntry
+from search.store.keys import SearchState
+
+NOT_JUDGED = (
+    "Nothing of this search was trained on fresh seeds: arms of a comparison are compared by `optsearch compare`, after"
+    " the last of them."
+)
 
 
 def verdict(source: ReportedSearch) -> Section:
@@ -14,6 +20,8 @@ def verdict(source: ReportedSearch) -> Section:
     title = "Fresh seeds"
     found = source.verdict
     if found is None:
+        if source.row.state == SearchState.FINISHED:
+            return missing("verdict", title, NOT_JUDGED)
         why = (
             "The search has not come to its end, which is when its best program and the tuned baselines are trained on"
             " fresh seeds: everything else on this page is about the seeds that it trains on. `optsearch run` goes on."

@@ -14,11 +14,12 @@ from search.store.rows import Name, Row, columns_of, query
     """
     SELECT answered_by, COUNT(*) AS programs, MIN(id) AS example_id FROM program
     WHERE key = :key AND id <> :id AND answered_by <> 'reevaluation'
+        AND search_id = (SELECT search_id FROM program WHERE id = :id)
     GROUP BY answered_by ORDER BY COUNT(*) DESC, MIN(id)
     """
 )
 class Duplicates(Row):
-    """Other births with the key of a program, by what answered them; races are no other programs."""
+    """Other births of its search with the key of a program, by what answered them; races are no other programs."""
 
     answered_by: Annotated[str, Answer]
     """What answered them."""
@@ -141,9 +142,15 @@ class SearchName(Row):
     """The name."""
 
 
-@query("SELECT id FROM program WHERE key = :key AND answered_by <> 'reevaluation' ORDER BY id")
+@query(
+    """
+    SELECT id FROM program WHERE key = :key AND answered_by <> 'reevaluation'
+        AND search_id = (SELECT id FROM search WHERE name = :search)
+    ORDER BY id
+    """
+)
 class ProgramWithKey(Row):
-    """A program with a key."""
+    """A program of a search with a key."""
 
     id: int
     """Its ID."""

@@ -349,18 +349,17 @@ class Results:
         return self.store.select(Child, "parent_birth IN :births", search=search, births=list(births))
 
     def duplicates(self, program: ProgramEntry) -> list[Duplicates]:
-        """Return the other births with the key of a program, by what answered them; its races are not among them."""
+        """Return the other births of its search with the key of a program, by what answered them, without its races."""
         return self.store.select(Duplicates, key=program.key, id=program.id)
 
-    def with_key(self, key: str, limit: int) -> list[int]:
-        """Return the IDs of the first births with a key, races not among them."""
-        return [row.id for row in self.store.select(ProgramWithKey, limit=limit, key=key)]
+    def with_key(self, search: str, key: str, limit: int) -> list[int]:
+        """Return the IDs of the first births of a search with a key, races not among them."""
+        return [row.id for row in self.store.select(ProgramWithKey, limit=limit, search=search, key=key)]
 
-    def first_trained(self, key: str) -> ProgramEntry | None:
-        """Return the first program with a key that was trained."""
-        return self.store.first(
-            ProgramEntry, "key = :key AND answered_by = :training", key=key, training=str(Answer.TRAINING)
-        )
+    def first_trained(self, search: str, key: str) -> ProgramEntry | None:
+        """Return the first program of a search with a key that was trained."""
+        where = "search = :search AND key = :key AND answered_by = :training"
+        return self.store.first(ProgramEntry, where, search=search, key=key, training=str(Answer.TRAINING))
 
     def trainings(
         self,

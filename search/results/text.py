@@ -52,7 +52,7 @@ def verdict_in_words(verdict: VerdictRow) -> str:
     if verdict.judgement == Judgement.NOTHING:
         return "nothing found: no program but the tuned baselines has trained well"
     if verdict.baseline is None:
-        return f"undecided: no tuned baseline trains {on}, so there is nothing to compare {program} with"
+        return f"undecided: there is no tuned baseline that trains {on}, so there is nothing to compare {program} with"
     if verdict.ahead is None:
         failed = f"the training of {program} fails on {verdict.seeds_failed} of {verdict.seeds} fresh seeds"
         return f"not ahead: {failed}, and {rival} trains on all of them"

@@ -23,6 +23,7 @@ from pydantic import (
 
 from search.settings.baselines import BASELINES
 from search.settings.limits import Limit
+from search.settings.names import NAME
 from search.settings.yaml_text import DEEPEST, Unclear
 
 
@@ -92,9 +93,16 @@ def _argument(value: Any, depth: int = 0) -> Any:
     raise ValueError("expected null, true, false, a finite number of 64 bits, a text, or a list of these")
 
 
+def _name(value: str) -> str:
+    """Return the name of a search or funnel, of letters alone that stand for themselves: the store reads no others."""
+    if NAME.fullmatch(value) is None:
+        raise ValueError("expected letters, digits, and . _ - alone, without separate accents, at most 200 characters")
+    return value
+
+
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Text = Annotated[str, Field(max_length=4_000), AfterValidator(plain)]
 ShortText = Annotated[str, Field(max_length=200), AfterValidator(plain)]
 Arguments = dict[Annotated[str, AfterValidator(plain)], Annotated[Any, AfterValidator(_argument)]]
 BaselineNames = Annotated[tuple[str, ...], AfterValidator(_known_baselines)]
-SearchName = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=200)]
+SearchName = Annotated[str, AfterValidator(_name)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar, get_args
@@ -18,6 +18,7 @@ from programs.text_file import read_text
 from proxy_tasks.named import is_users
 
 from search.settings.settings import Dedup, Settings
+from search.settings.tasks import as_choices
 from search.settings.yaml_text import read_yaml, shortened
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -153,6 +154,20 @@ def _not_of_this_version(search: str, error: ValidationError, *above: str) -> In
     )
 
 
+def _as_language(value: Any) -> Any:
+    return {"set": value} if isinstance(value, str | list | tuple) else value
+
+
+def _as_hurdles(value: Any) -> Any:
+    return {} if value is False or value == "off" else value
+
+
+# What stands for a group of settings, in the form in which one of them can be set.
+_SHORT_FORMS: dict[str, Callable[[Any], Any]] = {
+    "tasks": as_choices, "language": _as_language, "hurdles": _as_hurdles,
+}  # fmt: skip
+
+
 def set_value(data: dict[str, Any], key: str, value: Any, what: str) -> str:
     """Set one setting in plain data.
 
@@ -171,6 +186,8 @@ def set_value(data: dict[str, Any], key: str, value: Any, what: str) -> str:
     *parents, last = key.split(".") if isinstance(key, str) else [""]
     if "" in (*parents, last):
         raise InputError(f"{what}: expected a key such as budget.programs")
+    if parents and parents[0] in data:
+        data[parents[0]] = _SHORT_FORMS.get(parents[0], lambda given: given)(data[parents[0]])
     node: Any = data
     new = key
     try:

@@ -41,11 +41,13 @@ from sqlalchemy import (
 from sqlalchemy.sql.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
+from search.settings.names import NAME
+
 metadata = MetaData()
 
 
 # Kinds of texts. Names are shown and written into exports; those of tasks may be `module:function`.
-Name = Annotated[str, String(200), re.compile(r"[\w.-]{1,200}")]
+Name = Annotated[str, String(200), NAME]
 TaskName = Annotated[str, String(200)]
 Title = Annotated[str, String(200)]
 Digest = Annotated[str, String(32)]

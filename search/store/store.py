@@ -87,7 +87,10 @@ class Store:
         """Where runs keep their log: beside a SQLite file, or under the name of a server's database in this folder."""
         if self.is_in_memory:
             return Path(os.devnull)
-        return self._file.with_suffix(".log") if self._file else Path(f"{self.engine.url.database}.log")
+        if self._file is None:
+            return Path(f"{self.engine.url.database}.log")
+        beside = self._file.with_suffix(".log")
+        return beside if beside != self._file else self._file.with_name(f"{self._file.name}.log")
 
     def close(self) -> None:
         """Close all connections."""

@@ -107,6 +107,7 @@ def test_a_larger_budget_goes_on(server: ForkServer, compared: tuple[Path, str],
         (CONFIG, ("--set", "arms.random.seed=-1"), "--set arms.random.seed=-1: arms.random.seed: "),
         (CONFIG.replace("  tuning:", "  1e3:"), (), "fig.yaml:10: 1e3: the name of a setting must be a text"),
         (CONFIG, ("-o", "fig.gif"), "fig.gif: expected a name that ends in .png"),
+        (CONFIG, ("-o", "no/fig.png"), "no/fig.png: no folder no; make it, or name another file with -o"),
         (CONFIG, ("--set", "budget.evaluations=none"), "budget.evaluations"),
     ],
 )

@@ -36,6 +36,18 @@ def test_files_that_are_not_python(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "line", ["sys.exit()", "raise SystemExit(3)", "__import__('argparse').ArgumentParser().error('no')"]
+)
+def test_files_that_end_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str
+) -> None:
+    (tmp_path / "training.py").write_text(f"import sys\n{line}\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match="'training' ends the program when it is imported; put what it runs under `if"):
+        find("training:task", {}, "task")
+
+
 @pytest.mark.parametrize(("module", "end"), [("marked", "\n"), ("windows", "\r\n"), ("mac", "\r")])
 def test_files_as_editors_save_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, end: str) -> None:
     (tmp_path / f"{module}.py").write_bytes(SOURCE.replace("\n", end).encode("utf-8-sig"))

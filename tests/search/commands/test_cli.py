@@ -6,6 +6,7 @@ import os
 import tomllib
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from search.commands.waiting import waiting
 from search.settings.settings import Settings
 
 from tests.support.patience import OPTSEARCH, call
+from tests.support.searches import PretendingEvaluator, opened, run, settings_of
 
 ROOT = Path(__file__).parents[3]
 CONFIG = "name: tiny\ntasks: [{name: digits_mlp, steps: 20}]\nbudget: {programs: 4}\n"
@@ -67,6 +69,30 @@ def test_a_live_report_that_nobody_could_see_is_refused(
     (tmp_path / "tiny.yaml").write_text(CONFIG)
     code, out, err = said(f"run {tmp_path / 'tiny.yaml'} {options}", monkeypatch, capsys)
     assert (code, out) == (2, "") and problem in err and err.count("\n") == 1
+
+
+def test_whoever_reads_a_few_lines_only_is_no_failure() -> None:
+    shell = f"'{OPTSEARCH}' zoo --functions | head -1; echo ${{PIPESTATUS[@]}}"
+    found = call("bash", "-c", shell)
+    assert found.out.splitlines()[-1] == "0 0" and found.err == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
+def test_a_full_disk_is_said_in_one_line() -> None:
+    found = call("bash", "-c", f"'{OPTSEARCH}' zoo > /dev/full")
+    assert found.code == 1 and found.err.count("\n") == 1
+    assert "error: nothing more can be written (No space left on device); make room" in found.err
+
+
+def test_nothing_is_written_over_a_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    path = tmp_path / "results.db"
+    with opened(path) as store:
+        run(settings_of(), store, PretendingEvaluator())
+    before = path.read_bytes()
+    for command in ("export 1", "report", "simplify 1 --no-training"):
+        code, _, err = said(f"{command} --store {path} -o {path}", monkeypatch, capsys)
+        assert code == 2 and "results.db: is a database, which would be lost; name another file with -o" in err
+    assert path.read_bytes()[:100] == before[:100]
 
 
 def test_a_terminal_is_told_what_is_loaded_and_then_wiped(monkeypatch: pytest.MonkeyPatch) -> None:

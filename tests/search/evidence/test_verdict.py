@@ -126,7 +126,7 @@ def test_without_a_baseline_that_trains_nothing_is_decided(tmp_path: Path, basel
     evaluator = Staged(at(0.5), lion=lambda seed: None if seed >= FRESH_SEED else 0.7)
     found, words = judged(tmp_path, evaluator, baselines=baselines)
     assert (found.judgement, found.baseline, found.seeds) == ("undecided", None, LOOKS[0])
-    assert words.startswith("undecided: no tuned baseline trains on 8 fresh seeds, so")
+    assert words.startswith("undecided: there is no tuned baseline that trains on 8 fresh seeds, so")
 
 
 def test_a_baseline_that_the_search_began_with_is_no_finding(tmp_path: Path) -> None:

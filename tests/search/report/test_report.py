@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
@@ -17,6 +18,7 @@ from programs.liveness import live_program
 
 from search.commands.cli import main
 from search.report.page import page_of
+from search.report.progress import _half
 from search.report.section import LINE_OF_X, LINE_OF_Y, Figure, axis_of
 from search.report.source import ReportedSearch
 from search.report.style import OURS, marks_of
@@ -281,8 +283,23 @@ def test_fresh_seeds_stand_beside_what_the_search_knows(path: Path, page: Parsed
         "known from": "1 training",
     }  # fmt: skip
     assert theirs[:2] == ["tuned lion", "−0.5"]
-    without = made(changed(path, tmp_path, "DELETE FROM verdict"))
-    assert "The search has not come to its end" in without.sections["verdict"]
+    for state, said in (("interrupted", "The search has not come to its end"), ("finished", "arms of a comparison")):
+        without = made(changed(path, tmp_path, "DELETE FROM verdict", f"UPDATE search SET state = '{state}'"))
+        assert said in without.sections["verdict"]
+
+
+def test_the_half_of_the_gain() -> None:
+    times = np.array([1.0, 2.0, 4.0])
+    for best, is_first, said in (
+        ((0.0, 0.1, 1.0), False, "Half of the gain was reached after 4 of 4 min."),
+        ((1.0, 1.0, 1.0), True, "The best program was found in the first batch."),
+        (
+            (1.0, 1.0, 0.9),
+            False,
+            "The leader of the first batch was lucky on its first seeds: the curve ends no higher",
+        ),
+    ):
+        assert _half(times, np.array(best), "min", is_first).startswith(said)
 
 
 def test_what_ran_where(page: ParsedPage) -> None:

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -21,9 +21,11 @@ from search.settings import limits
 from search.settings.fields import Immutable
 from search.settings.funnel import Funnel
 from search.settings.limits import Limit
+from search.settings.names import NAME
 from search.settings.settings import Settings
 from search.settings.settings_file import SettingsFile, check_settings, load_settings
 from search.settings.yaml_text import DEEPEST
+from search.store import rows
 
 GOOD: dict[str, Any] = {
     "name": "quick",
@@ -196,12 +198,19 @@ CONTROL = ('"a\\0b"', '"a\\nb"', '"a\\eb"', '"a\\x85b"')
 @pytest.mark.parametrize("value", CONTROL)
 @pytest.mark.parametrize("key", ["store", "strategy.start", "evaluator.address", "tasks.0.name", "name"])
 def test_texts_without_control_characters(tmp_path: Path, key: str, value: str) -> None:
-    said = "String should match" if key == "name" else "expected a text without control characters"
+    said = "expected letters, digits" if key == "name" else "expected a text without control characters"
     assert f"{key}: {said}" in refusal(tmp_path, f"{key}={value}")
 
 
 def test_a_half_of_a_character_is_refused(tmp_path: Path) -> None:
     assert "store: Input should be a valid string" in refusal(tmp_path, 'store="a\\ud800"')
+
+
+@pytest.mark.parametrize("name", ["cafe\u0301", "\u0939\u093f", "a b", "", "a" * 201])
+def test_names_are_those_that_the_store_reads(tmp_path: Path, name: str) -> None:
+    """Accents and vowel signs of their own are letters to other patterns than Python's."""
+    assert NAME in get_args(rows.Name)
+    assert "name: expected letters, digits, and . _ - alone" in refusal(tmp_path, f'name="{name}"')
 
 
 def test_the_same_in_funnels_and_in_python(tmp_path: Path) -> None:

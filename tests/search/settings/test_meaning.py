@@ -32,7 +32,7 @@ def go_on(store: Store, **changes: Any) -> None:
     ("place", "said"),
     [
         (TRAINER, r"tasks\.digits_mlp\.trainer: 4 -> 5"),
-        ("search.settings.meaning.FINGERPRINT_VERSION", r"fingerprint: \d+ -> 4"),
+        ("search.settings.meaning.FINGERPRINT_VERSION", r"fingerprint: \d+ -> 5"),
         ("torch.__version__", r"tasks\.digits_mlp\.torch: 2\.\d+ -> 4"),
     ],
 )
@@ -41,7 +41,7 @@ def test_a_search_is_not_continued_where_versions_are_others(
 ) -> None:
     with opened(tmp_path / "r.db") as store:
         go_on(store, budget={"programs": 20})
-        monkeypatch.setattr(place, "4" if place.startswith("torch") else 4)
+        monkeypatch.setattr(place, "4" if place.startswith("torch") else 5)
         with pytest.raises(InputError, match=rf"other code, data or versions \({said}\); .* --name") as caught:
             go_on(store)
         assert "\n" not in str(caught.value)
@@ -144,7 +144,7 @@ def test_a_search_that_has_nothing_yet_may_be_mended(tmp_path: Path, monkeypatch
         monkeypatch.setattr(TRAINER, 5)
         go_on(store, strategy={"population": 9}, budget={"programs": 20})
         (kept,) = rows_of_query(store, "SELECT settings FROM search")
-        assert json.loads(kept["settings"])[VERSIONS]["tasks"]["digits_mlp"]["trainer"] == 4
+        assert json.loads(kept["settings"])[VERSIONS]["tasks"]["digits_mlp"]["trainer"] == 5
         monkeypatch.undo()
         with pytest.raises(InputError, match=r"population: 9 -> 8"):
             go_on(store)

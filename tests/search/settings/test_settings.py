@@ -159,6 +159,24 @@ def test_overrides(tmp_path: Path, override: str, place: tuple[Any, ...], value:
     assert found == value
 
 
+@pytest.mark.parametrize(
+    ("override", "place", "value"),
+    [
+        ("tasks.0.steps=20", ("tasks", 0, "steps"), 20),
+        ("language.set=paper", ("language", "set"), ("paper",)),
+        ("hurdles.at=[0.1, 0.35]", ("hurdles", "points"), (2, 7)),
+    ],
+)
+def test_a_setting_of_what_is_given_in_short_may_be_overridden(
+    tmp_path: Path, override: str, place: tuple[Any, ...], value: object
+) -> None:
+    short = "name: a\nbudget: {programs: 5}\ntasks: digits_mlp\nlanguage: extended\nhurdles: off\n"
+    found: Any = load_settings(write(tmp_path, short), [override])
+    for part in place:
+        found = found[part] if isinstance(part, int) else getattr(found, part)
+    assert found == value
+
+
 def test_overrides_may_name_sections_that_the_file_leaves_out_and_the_last_one_counts(tmp_path: Path) -> None:
     path = write(tmp_path, "name: a\nbudget: {programs: 5}\ntasks: [{name: digits_mlp}]\n")
     settings = load_settings(path, ["evaluator.batch=3", "evaluator.batch=4", "strategy.population=9"])

@@ -362,7 +362,7 @@ def test_races_are_no_generations_and_correct_what_was_known(store: Store) -> No
     assert results.program(ids[1]).fitness == results.program(ids[2]).fitness == -1.5
     assert [row.birth for row in results.races(results.program(ids[1]))] == [2, 4]
     assert [row.birth for row in results.children("a", [1])] == [3, 6], "races are no children"
-    assert results.duplicates(results.program(ids[1])) == [] and results.with_key("b", 9) == [ids[1]]
+    assert results.duplicates(results.program(ids[1])) == [] and results.with_key("a", "b", 9) == [ids[1]]
 
 
 def test_leaderboard_without_a_baseline_shows_no_margin(store: Store) -> None:

@@ -404,4 +404,6 @@ def test_a_lock_held_for_too_long_is_one_line(path: Path, store: Store) -> None:
 
 def test_the_log_lies_beside_the_file(store: Store, path: Path) -> None:
     assert store.log_path == path.with_name("results.log")
+    with closing(open_store(str(path.with_name("my.log")), create=True)) as called_log:
+        assert called_log.log_path == path.with_name("my.log.log")
     assert open_store("sqlite://", create=True).log_path == Path(os.devnull)

@@ -1,0 +1,7 @@
+"""What searches, funnels and tasks may be called."""
+
+from __future__ import annotations
+
+import re
+
+NAME = re.compile(r"[\w.-]{1,200}")  # shown in tables and written into exports
