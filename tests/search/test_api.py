@@ -21,7 +21,7 @@ from programs.liveness import live_functions
 from programs.ops import OPS
 
 import search
-from search import Callback, InputError, Progress, Results, Settings, open_store, run
+from search import Callback, InputError, Progress, Results, Settings, api, open_store, run
 from search.store import ProgramRow
 from search.store import open_store as open_database
 from search.store.rows import VIEWS
@@ -271,6 +271,24 @@ def test_mistakes_about_functions_get_one_line(tmp_path: Path, language: dict[st
     with pytest.raises(InputError, match=said):
         run(config_in(tmp_path, language=language))
     assert not list(tmp_path.glob("*.db"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_tuned"),
+    [
+        ({"seed": 3}, True),
+        ({"strategy.kind": "random"}, False),
+        ({"baselines": []}, False),
+        ({"strategy.start": "nesterov"}, False),
+    ],
+)
+def test_what_follows_from_other_settings_follows_from_changes_of_them(
+    tmp_path: Path, changes: dict[str, Any], is_tuned: bool
+) -> None:
+    whole = {"name": "a", "tasks": "digits_mlp", "budget": {"programs": 5}, "baselines": ["adamw"]}
+    found = api._chosen(Settings.model_validate(whole), changes)
+    assert found.strategy.start_tuned is is_tuned
+    assert found.history() == api._chosen(whole, changes).history()
 
 
 @pytest.mark.parametrize(
