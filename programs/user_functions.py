@@ -98,19 +98,26 @@ def as_text(program: Program) -> str:
     return "\n\n\n".join([*definitions, program.as_function()]) + "\n"
 
 
+_BEGINS_WITH_TEXT = re.compile(r"(\s|#.*\n)*[rRuU]?[\"']")
+
+
 def read_program(text: str, source: str) -> Program:
     """Read and check a program in front of which may stand the user-defined functions that it calls.
 
     Raises:
         InputError: as of `programs.parse`, `read_functions` and `define`.
     """
-    if len(text) <= MAX_TEXT and len(re.findall(r"^def ", text, re.MULTILINE)) > 1:
-        first, *_, last = _parsed(text, source)
-        start, lines = last.lineno - 1, text.splitlines(keepends=True)
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-            lines[: first.end_lineno] = ["\n"] * (first.end_lineno or 0)  # what the file is about
-        define(read_functions("".join(lines[:start]), source), source)
-        text = "\n" * start + "".join(lines[start:])  # so that messages have the lines of the file
+    several = len(re.findall(r"^def ", text, re.MULTILINE)) > 1
+    if len(text) <= MAX_TEXT and (several or _BEGINS_WITH_TEXT.match(text)):
+        body, lines = _parsed(text, source), text.splitlines(keepends=True)
+        if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):  # what the file is about
+            end = body.pop(0).end_lineno or 0
+            lines[:end] = ["\n"] * end
+        if len(body) > 1:
+            start = body[-1].lineno - 1
+            define(read_functions("".join(lines[:start]), source), source)
+            lines[:start] = ["\n"] * start  # so that messages have the lines of the file
+        text = "".join(lines)
     return parse(text, source)
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -57,51 +58,79 @@ def _check(task: Task) -> str:
     what = f"model '{task.model}'"
     try:
         with configured_process():
-            _check_steps(what, task, data, model)
+            start = _started(model)
+            _check_steps(what, task, data, model, start)
             if task.fitness == "accuracy":
                 _check_accuracy(what, data, model)
-            return f"{model.remark}: {_cost(what, task, data, model)}" if model.remark else ""
+            return f"{model.remark}: {_cost(what, task, data, model, start)}" if model.remark else ""
     except InputError:
         raise
     except Exception as error:
         raise InputError(f"{what} cannot be trained on data set '{task.dataset}': {reason_of(error)}") from error
 
 
-def _cost(what: str, task: Task, data: Dataset, model: Model) -> str:
+class _Start(NamedTuple):
+    """What replicas start from: weights `[R, W]` and buffers."""
+
+    rows: Tensor
+    buffers: list[Tensor]
+
+    def of(self, replicas: slice) -> _Start:
+        return _Start(self.rows[replicas], [buffer[replicas] for buffer in self.buffers])
+
+
+def _cost(what: str, task: Task, data: Dataset, model: Model, start: _Start) -> str:
     """Return how much longer a step of several replicas takes than one of one, measured once."""
     seconds = []
     for number in (1, BREAK_EVEN):
+        of_some = start.of(slice(number))
         started = time.perf_counter()
-        _step(what, task, data, model, range(number))
+        _step(what, task, data, model, of_some, range(number))
         seconds.append(time.perf_counter() - started)
     return f"{BREAK_EVEN} replicas take {seconds[1] / seconds[0]:.1f} times as long as one ({1000 * seconds[0]:.1f} ms)"
 
 
-def _check_steps(what: str, task: Task, data: Dataset, model: Model) -> None:
-    rows = torch.stack([model.initial_row(seed) for seed in range(BREAK_EVEN)])
-    if not torch.equal(rows[0], model.initial_row(0)):
+def _started(model: Model) -> _Start:
+    rows, buffers = [], []
+    for seed in range(BREAK_EVEN):
+        rows.append(model.initial_row(seed))
+        buffers.append(model.buffers(seed))
+    return _Start(torch.stack(rows), [torch.stack(values) for values in zip(*buffers, strict=True)])
+
+
+def _check_steps(what: str, task: Task, data: Dataset, model: Model, start: _Start) -> None:
+    if not torch.equal(start.rows[0], model.initial_row(0)):
         raise InputError(f"{what}: its initial weights are others when it is built again with the same seed")
-    if not bool(rows.isfinite().all()):
+    if not bool(start.rows.isfinite().all()):
         raise InputError(f"{what}: its initial weights are not finite")
-    together = _twice(what, task, data, model, range(BREAK_EVEN))
+    last = BREAK_EVEN - 1
+    alone = {seed: _twice(what, task, data, model, start.of(slice(seed, seed + 1)), [seed]) for seed in (0, last)}
+    together = _twice(what, task, data, model, start, range(BREAK_EVEN))
     _check_first(what, task, together[0], together[1 : 1 + len(model.leaves)])
-    for seed in (0, BREAK_EVEN - 1):
-        alone = _twice(what, task, data, model, [seed])
-        # Some gradients are sums to zero, as that of a bias before a normalization: what is left of them is rounding.
-        rounding = ROUNDING * max(float(one.abs().max()) for one in alone[1 : 1 + len(model.leaves)])
-        for one, of_all in zip(alone, together, strict=True):
-            if not torch.allclose(one[0], of_all[seed], rtol=CLOSE, atol=CLOSE * float(one.abs().max()) + rounding):
-                raise InputError(
-                    f"{what}: a replica trains otherwise beside others than alone; where the module checkpoints, hooks"
-                    " gradients or switches precision (autocast), leave that out; where the losses are your own,"
-                    " compute each replica by itself"
-                )
+    on_one_minibatch = _step(what, task, data, model, start, [0])
+    for seed, found in ((0, together), (last, together), (0, on_one_minibatch)):
+        _check_alike(what, alone[seed], [value[seed] for value in found], len(model.leaves))
 
 
-def _twice(what: str, task: Task, data: Dataset, model: Model, seeds: Sequence[int]) -> list[Tensor]:
+def _check_alike(what: str, alone: Sequence[Tensor], beside: Sequence[Tensor], leaves: int) -> None:
+    """Check that a replica does beside others what it does alone."""
+    # Some gradients are sums to zero, as that of a bias before a normalization: what is left of them is rounding.
+    rounding = ROUNDING * max(float(one.abs().max()) for one in alone[1 : 1 + leaves])
+    for one, other in zip(alone, beside, strict=True):
+        if not torch.allclose(one[0], other, rtol=CLOSE, atol=CLOSE * float(one.abs().max()) + rounding):
+            raise InputError(
+                f"{what}: a replica trains otherwise beside others than alone; where the module checkpoints, hooks"
+                " gradients or switches precision (autocast), leave that out; where the losses are your own, compute"
+                " each replica by itself"
+            )
+
+
+def _twice(
+    what: str, task: Task, data: Dataset, model: Model, start: _Start, minibatches: Sequence[int]
+) -> list[Tensor]:
     """Return the losses and gradients of one step of some replicas, and validation losses, computed twice."""
     drawn = random_state()
-    first, second = (_step(what, task, data, model, seeds) for _ in range(2))
+    first, second = (_step(what, task, data, model, start, minibatches) for _ in range(2))
     if random_state() != drawn:
         raise InputError(f"{what} draws random numbers; a loss must follow from weights and samples alone")
     if not all(torch.equal(one.nan_to_num(), other.nan_to_num()) for one, other in zip(first, second, strict=True)):
@@ -111,20 +140,22 @@ def _twice(what: str, task: Task, data: Dataset, model: Model, seeds: Sequence[i
     return first
 
 
-def _step(what: str, task: Task, data: Dataset, model: Model, seeds: Sequence[int]) -> list[Tensor]:
-    """Take the step of replicas of these seeds, each on its own minibatch."""
-    rows = torch.stack([model.initial_row(seed) for seed in seeds])
-    index = torch.cat([torch.from_numpy(task.minibatches(seed)) for seed in seeds])  # [R, B]
-    keys = torch.stack([torch.from_numpy(task.keys(seed)) for seed in seeds])  # [R, 2]
-    parameters = [p.detach().requires_grad_() for p in model.parameters(rows)]
-    buffers = model.initial_buffers(seeds)
+def _step(
+    what: str, task: Task, data: Dataset, model: Model, start: _Start, minibatches: Sequence[int]
+) -> list[Tensor]:
+    """Take the step of replicas on the minibatches of these seeds: one for each, or one for all."""
+    replicas = len(start.rows)
+    index = torch.cat([torch.from_numpy(task.minibatches(seed)) for seed in minibatches])  # [1 or R, B]
+    keys = torch.stack([torch.from_numpy(task.keys(seed)) for seed in minibatches])  # [1 or R, 2]
+    parameters = [p.detach().requires_grad_() for p in model.parameters(start.rows.clone())]
+    buffers = [buffer.clone() for buffer in start.buffers]
     inputs = model.inputs(parameters, buffers, keys[:, 0])
     losses = model.losses_in_chunks(inputs, *data.minibatch(index, keys[:, 0]))
-    if losses.shape != (len(rows),):
-        raise InputError(f"{what}: its losses are {list(losses.shape)} for {len(rows)} replicas; expected one for each")
+    if losses.shape != (replicas,):
+        raise InputError(f"{what}: its losses are {list(losses.shape)} for {replicas} replicas; expected one for each")
     found = gradients(losses, parameters)
     some = replace(data, valid_x=data.valid_x[:VALIDATED], valid_y=data.valid_y[:VALIDATED])
-    inputs = model.inputs([p.detach() for p in parameters], buffers, keys[:, 1])
+    inputs = model.inputs([p.detach() for p in parameters], buffers, keys[:, 1].expand(replicas))
     validation = validation_losses(some, model.validation_in_chunks, inputs)
     return [losses.detach(), *found, *(b.double() for b in buffers), torch.tensor(validation)]
 

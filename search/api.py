@@ -154,8 +154,6 @@ def _chosen(settings: Settings | Mapping[str, Any] | str | Path, changes: Mappin
         if not changes:
             return settings
         settings = settings.model_dump(mode="json", exclude_unset=True)
-        if settings.get("strategy", {}).get("start_tuned"):
-            del settings["strategy"]["start_tuned"]  # it follows from settings that may be others now
     try:
         data = deepcopy(dict(settings))
     except RecursionError:

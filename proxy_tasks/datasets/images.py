@@ -176,24 +176,16 @@ def _decode(encoded: _Encoded, size: int) -> NDArray[np.uint8]:
     data = encoded.data
     try:
         with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as opened:
-            image = _in_8_bits(opened).convert("RGB")
+            mode, image = opened.mode, opened.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{WHAT}: {encoded.where} is not an image that can be read; replace or remove it") from error
+    if mode[0] in "IF":  # conversion cuts them off at 255
+        raise InputError(
+            f"{WHAT}: {encoded.where} has more than 8 bits for a pixel; save it with 8, scaled as you want"
+        )
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BOX)
     return np.asarray(image)
-
-
-def _in_8_bits(image: Any) -> Any:
-    """Return an image of 16 bits in 8, which conversion would cut off instead; others as they are."""
-    if not image.mode.startswith("I"):
-        return image
-    from PIL import Image
-
-    pixels = np.asarray(image).astype(np.int64)
-    if pixels.min() < 0 or pixels.max() > 65535:
-        raise ValueError(f"pixels from {pixels.min()} to {pixels.max()}")
-    return Image.fromarray((pixels // 257).astype(np.uint8))
 
 
 def _classes(train: Sequence[int | str], valid: Sequence[int | str], path: str) -> dict[int | str, int]:

@@ -227,15 +227,15 @@ def _normalize(
 
 
 def _embedding(
-    _: Draws, input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None,  # noqa: A002
-    norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False,
+    _: Draws, weight: Tensor, indices: Tensor, padding_idx: int = -1, scale_grad_by_freq: bool = False,
+    sparse: bool = False,
 ) -> Any:  # fmt: skip
     """Keep gradients off the row of the padding, which vmap does for the first replica alone."""
-    if padding_idx is None or max_norm is not None or scale_grad_by_freq:
+    if padding_idx < 0:
         return NotImplemented
     rows = torch.arange(weight.shape[0], device=weight.device)[:, None]
-    kept = torch.where(rows == padding_idx % weight.shape[0], weight.detach(), weight)
-    return functional.embedding(input, kept, norm_type=norm_type, sparse=sparse)
+    kept = torch.where(rows == padding_idx, weight.detach(), weight)
+    return torch.embedding(kept, indices, -1, scale_grad_by_freq, sparse)
 
 
 def _lerp_in_place(_: Draws, input: Tensor, end: Tensor, weight: Any) -> Tensor:  # noqa: A002
@@ -279,7 +279,7 @@ DRAWING: dict[Any, Equivalent] = {
 BATCHED: dict[Any, Equivalent] = {
     functional.scaled_dot_product_attention: _attention,
     functional.normalize: _normalize,
-    functional.embedding: _embedding,
+    torch.embedding: _embedding,
     torch._weight_norm: _weight_norm,
     Tensor.lerp_: _lerp_in_place,
     **{getattr(torch, kind): _recurrent(kind, always=True) for kind in CELLS},

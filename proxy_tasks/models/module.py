@@ -134,7 +134,10 @@ def _by_number(alone: Losses, together: Losses, fit: Fit) -> Losses:
 
 
 def _fit(together: Together, nature: Nature, start: _Start, dataset: Dataset, is_trained: bool) -> Fit:
-    """Try to compute two replicas together, which draw different numbers and see different samples."""
+    """Try to compute two replicas together, which draw different numbers.
+
+    In training they may see samples of their own or the same, which vmap is given otherwise; at validation the same.
+    """
     if nature.alone:
         return Fit(nature.alone, [])
     device = dataset.train_x.device
@@ -144,7 +147,13 @@ def _fit(together: Together, nature: Nature, start: _Start, dataset: Dataset, is
     inputs = [*(p.requires_grad_(is_trained) for p in parameters), *state, *keys]
     losses = together.losses if is_trained else together.evaluation
     index = (torch.arange(2 * TRIED, device=device) % len(dataset.train_x)).view(2, TRIED)
-    return fit(together.module, losses, inputs, dataset.train_x[index], dataset.train_y[index])
+    one_by_one: set[str] = set()
+    for samples in (index, index[:1]) if is_trained else (index[:1],):
+        found = fit(together.module, losses, inputs, dataset.train_x[samples], dataset.train_y[samples])
+        if found.obstacle:
+            return found
+        one_by_one.update(found.one_by_one)
+    return Fit("", sorted(one_by_one))
 
 
 def _remark(name: str, fit: Fit) -> str:

@@ -33,12 +33,8 @@ def check_parameters(name: str, module: nn.Module) -> None:
                 f"model '{name}': {described(key, part)} is compiled, and replicas are computed with weights of their"
                 " own; give the module as it was before torch.compile or torch.jit"
             )
+    refuse_hooks(name, module)
     for key, p in module.named_parameters():
-        if p._backward_hooks or getattr(p, "_post_accumulate_grad_hooks", None):
-            raise InputError(
-                f"model '{name}': parameter '{key}' has a hook, which trainings would not call; freeze it,"
-                " requires_grad_(False), or put what the hook does into forward"
-            )
         if is_lazy(p):
             raise InputError(
                 f"model '{name}': parameter '{key}' has no shape yet; call the module once on"
@@ -48,6 +44,20 @@ def check_parameters(name: str, module: nn.Module) -> None:
             raise InputError(f"model '{name}': parameter '{key}' is {p.dtype}; parameters must be float32")
     if not any(p.requires_grad and p.numel() for p in module.parameters()):
         raise InputError(f"model '{name}': the module has no parameters to train")
+
+
+def refuse_hooks(name: str, module: nn.Module) -> None:
+    """Refuse hooks on gradients of parameters: trainings ask for gradients in a way that does not call them.
+
+    Raises:
+        InputError: there is one.
+    """
+    for key, p in module.named_parameters():
+        if p.requires_grad and (p._backward_hooks or getattr(p, "_post_accumulate_grad_hooks", None)):
+            raise InputError(
+                f"model '{name}': parameter '{key}' has a hook, which trainings would not call; freeze it,"
+                " requires_grad_(False), or put what the hook does into forward"
+            )
 
 
 def check_output(name: str, output: Any, y: Tensor, labels: Tensor) -> None:
@@ -200,19 +210,29 @@ def _take_gradients(name: str, module: nn.Module, loss: Tensor) -> None:
     """Have parameters get their gradients.
 
     Raises:
-        InputError: some of them are not found as trainings find them, or are sparse.
+        InputError: trainings would not find them, or they are sparse.
     """
-    named = [(key, p) for key, p in module.named_parameters() if p.requires_grad]
-    asked_for = torch.autograd.grad(loss, [p for _, p in named], retain_graph=True, allow_unused=True)
+    if any(node.name() == "CheckpointFunctionBackward" for node in _nodes(loss)):
+        raise InputError(
+            f"model '{name}': it checkpoints with use_reentrant=True, and trainings would not take the backward pass"
+            " within; leave checkpoints out, which small models do not need, or give use_reentrant=False"
+        )
+    module.zero_grad(set_to_none=True)  # it may have been trained before
     loss.backward()  # type: ignore[no-untyped-call]
-    for (key, p), gradient in zip(named, asked_for, strict=True):
-        if p.grad is not None and gradient is None:
-            raise InputError(
-                f"model '{name}': the gradient of parameter '{key}' is made by a backward pass of its own, which"
-                " trainings would not take; leave out checkpointing, which small models do not need"
-            )
+    for key, p in module.named_parameters():
         if p.grad is not None and p.grad.layout != torch.strided:
             raise InputError(f"model '{name}': the gradient of parameter '{key}' is sparse; give sparse=False")
+
+
+def _nodes(loss: Tensor) -> Iterator[Any]:
+    """Yield what the backward pass of a loss consists of."""
+    seen, left = set(), [loss.grad_fn]
+    while left:
+        node = left.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            yield node
+            left += [following for following, _ in node.next_functions]
 
 
 def _are_equal(one: _Step, other: _Step) -> bool:

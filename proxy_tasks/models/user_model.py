@@ -16,6 +16,7 @@ from programs.errors import InputError
 from proxy_tasks.datasets import Dataset
 from proxy_tasks.models.model import Model
 from proxy_tasks.models.module import module_model
+from proxy_tasks.models.module_checks import refuse_hooks
 from proxy_tasks.models.objective import Kind, Objective
 from proxy_tasks.named import Args, call_users, reason_of
 from proxy_tasks.randomness import seeded
@@ -80,6 +81,7 @@ def _building(what: str, given: UserTask, dataset: Dataset, args: Args) -> Calla
     if isinstance(model, nn.Module):
         if args:
             raise InputError(f"{what} is a module, which takes no arguments; give its class, or a function")
+        refuse_hooks(what, model)  # which copies do not have
         return lambda: call_users(what, deepcopy, [model])
     wanted = dict(args)
     if "dataset" in inspect.signature(model).parameters:

@@ -10,6 +10,7 @@ from shlex import quote
 from typing import Annotated
 
 import typer
+import yaml
 
 from programs.errors import InputError
 
@@ -126,7 +127,8 @@ def begin(folder: Path) -> None:
     name = folder.resolve().name
     if not name.isascii() or NAME.fullmatch(name) is None:
         raise InputError(f"init: '{name}' cannot be the name of a search; take letters, digits, and . _ -")
-    in_yaml = name if name[0].isalpha() else f"'{name}'"  # which would be read as a number otherwise
+    is_plain = name[0].isalpha() and yaml.safe_load(name) == name  # and not read as a number, or as null
+    in_yaml = name if is_plain else f"'{name}'"
     _write({folder / TASK_FILE: TASK, folder / SEARCH_FILE: CONFIG.format(name=in_yaml)})
     _say_next([f"cd {quote(str(folder))}", "optsearch run"])
 

@@ -10,8 +10,8 @@ from search.store.evidence_views import VerdictEntry
 from search.store.keys import SearchState
 
 NOT_JUDGED = (
-    "Nothing of this search was trained on fresh seeds: arms of a comparison are compared by `optsearch compare`, after"
-    " the last of them."
+    "Nothing of this search was trained on fresh seeds so far: everything else on this page is about the seeds that it"
+    " trains on. `optsearch run` ends with that; arms of a comparison are compared by `optsearch compare`."
 )
 
 

@@ -11,6 +11,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    ModelWrapValidatorHandler,
     PlainSerializer,
     WithJsonSchema,
     field_validator,
@@ -375,13 +376,13 @@ class Settings(Immutable):
     store: Text = "sqlite:///results.db"
     """The database: `sqlite:///PATH` or `postgresql://USER@HOST/DATABASE`."""
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _defaults_by_others(cls, data: Any) -> Any:
+    def _defaults_by_others(cls, data: Any, read: ModelWrapValidatorHandler[Settings]) -> Settings:
         """Fill in the defaults that depend on other settings, so that stored settings are explicit."""
         strategy = data.get("strategy", {}) if isinstance(data, Mapping) else None
         if not isinstance(strategy, Mapping):
-            return data
+            return read(data)
         kind, starts = strategy.get("kind", "evolution"), strategy.get("start", "adamw")
         starts = [starts] if isinstance(starts, str) else starts
         baselines = data.get("baselines", cls.model_fields["baselines"].default)
@@ -391,7 +392,10 @@ class Settings(Immutable):
         tasks = as_choices(data.get("tasks"))
         if kind != "evolution" and isinstance(tasks, list):
             data = {**data, "tasks": [{"seeds": 1} | one if isinstance(one, dict) else one for one in tasks]}
-        return data
+        found = read(data)
+        if "start_tuned" not in strategy:
+            found.strategy.model_fields_set.discard("start_tuned")  # where settings are changed, it follows anew
+        return found
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

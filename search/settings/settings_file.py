@@ -159,7 +159,7 @@ def _as_language(value: Any) -> Any:
 
 
 def _as_hurdles(value: Any) -> Any:
-    return {} if value is False or value == "off" else value
+    return {} if value is None or value is False or value == "off" else value
 
 
 # What stands for a group of settings, in the form in which one of them can be set.

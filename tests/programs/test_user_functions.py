@@ -315,6 +315,9 @@ def test_a_text_of_a_program_brings_its_functions(table: None) -> None:
         user_functions.read_program(text, "a.txt")
     program = user_functions.read_program(f"def mine(x):\n    return x * x\n\n{text}", "a.txt")
     assert user_functions.read_program(user_functions.as_text(program), "b.txt") == program
+    alone = 'def train(w, g, m, v, lr):\n    """As\ndef mine(x): is"""\n    update = g * lr\n    return update, m, v\n'
+    for before in ("", "# mine\n", '"""What I found."""\n', '"""With\ndef mine(x)."""\n', "\n# a\n'b'\n"):
+        assert len(user_functions.read_program(before + alone, "c.txt")) == 1
     for before in ("# mine, 2026\n\n", '"""What I found.\n\nIn two lines."""\n'):
         assert user_functions.read_program(before + user_functions.as_text(program), "b.txt") == program
     assert user_functions.as_text(program).startswith("def mine(x):\n    return x * x\n\n\ndef train(w")

@@ -14,6 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
+from programs.errors import InputError
+
 from tests.support.data_files import (
     load,
     no_parquet,
@@ -107,14 +109,15 @@ def test_images_are_squeezed_by_averaging(tmp_path: Path) -> None:
     np.testing.assert_allclose(ant.numpy(), blocks, atol=1.01 / 127.5)
 
 
-def test_images_of_16_bits_keep_their_shades(tmp_path: Path) -> None:
-    shades = np.linspace(0, 65535, 64).round().astype(np.uint16).reshape(8, 8)
+@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
+def test_images_of_more_than_8_bits_are_refused(tmp_path: Path, kind: type) -> None:
+    """Their shades beyond 255 would be cut off."""
     for name in ("ant", "bee"):
         (tmp_path / name).mkdir()
         for i in range(2):
-            Image.fromarray(shades).save(tmp_path / name / f"{i}.png")
-    found = load("images", tmp_path, size=8, valid=2).train_x[0]
-    np.testing.assert_allclose(found[0], shades / 32767.5 - 1, atol=1 / 127)
+            Image.fromarray(np.arange(64).reshape(8, 8).astype(kind)).save(tmp_path / name / f"{i}.tiff")
+    with pytest.raises(InputError, match=r"has more than 8 bits for a pixel; save it with 8"):
+        load("images", tmp_path, size=8, valid=2)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])

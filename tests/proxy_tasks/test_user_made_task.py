@@ -205,9 +205,10 @@ class Padded(nn.Module):
 IDS = torch.tensor([[i % 5, (i // 2) % 5, 0] for i in range(12)])
 
 
-def test_the_row_of_the_padding_stays_in_all_replicas() -> None:
+@pytest.mark.parametrize("by_frequency", [False, True])
+def test_the_row_of_the_padding_stays_in_all_replicas(by_frequency: bool) -> None:
     """Of 9 replicas, each with a minibatch of its own, vmap would keep that of the first alone."""
-    built = model_of(made(model=Padded, train=(IDS, Y), valid=(IDS, Y)))
+    built = model_of(made(model=lambda: Padded(scale_grad_by_freq=by_frequency), train=(IDS, Y), valid=(IDS, Y)))
     parameters = [p.requires_grad_() for p in built.parameters(torch.stack([built.initial_row(0)] * 9))]
     index = torch.stack([torch.arange(12).roll(r) for r in range(9)])
     losses = built.losses(parameters, IDS[index], Y[index])
@@ -228,11 +229,21 @@ class Checkpointed(Net):
         return checkpoint(self.layers, x.clone().requires_grad_(), use_reentrant=True)
 
 
+class CheckpointedLate(Net):
+    def forward(self, x: Tensor) -> Any:
+        return checkpoint(self.layers[1:], self.layers[0](x), use_reentrant=True)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"model": hooked}, r"parameter 'module.0.weight' has a hook, .* freeze it"),
-        ({"model": Checkpointed}, r"gradient of parameter '.*layers.0.weight' is made by a backward pass of its own"),
+        ({"model": hooked()}, r"parameter '0.weight' has a hook, .* freeze it"),
+        (
+            {"model": Checkpointed},
+            "checkpoints with use_reentrant=True, and trainings would not take",
+        ),
+        ({"model": CheckpointedLate}, "checkpoints with use_reentrant=True"),
         ({"model": lambda: torch.jit.script(net())}, r"is compiled, .* give the module as it was before"),
         ({"model": lambda: Padded(sparse=True), "train": (IDS, Y), "valid": (IDS, Y)}, "is sparse; give sparse=False"),
         ({"train": (X.to(torch.cfloat), Y)}, r"train: x is a tensor of complex numbers; give torch.view_as_real\(x\)"),
@@ -267,6 +278,41 @@ def normed() -> nn.Module:
         return nn.Sequential(nn.utils.weight_norm(nn.Linear(3, 4)), nn.Linear(4, 2))
 
 
+class Pretrained(Net):
+    """Has gradients left of a training before, those of a head that is used no more among them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aux = nn.Linear(3, 2)
+        (self.layers(X).sum() + self.aux(X).sum()).backward()
+
+
+class Once(torch.autograd.Function):
+    """A backward pass that can be taken once, as that of reversible layers."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.factor = 2.0
+        return x * 2.0
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        factor = ctx.factor
+        del ctx.factor
+        return gradient * factor  # type: ignore[no-any-return]
+
+
+class Reversible(Net):
+    def forward(self, x: Tensor) -> Any:
+        return Once.apply(self.layers(x))  # type: ignore[no-untyped-call]
+
+
+def frozen_with_hook() -> nn.Module:
+    module = hooked()
+    module[0].requires_grad_(False)  # type: ignore[index]
+    return module
+
+
 class OfBits(Net):
     def forward(self, x: Tensor) -> Any:
         return self.layers(x.float())
@@ -279,6 +325,9 @@ class OfBits(Net):
         {"model": OfHub, "loss": None},
         {"model": OfHub, "loss": None, "metric": lambda output, y: accuracy(output["logits"], y)},
         {"model": normed},
+        {"model": Pretrained},
+        {"model": Reversible},
+        {"model": frozen_with_hook},
         {"model": OfBits, "train": (X > 0, Y), "valid": (X > 0, Y)},
     ],
 )
@@ -298,6 +347,28 @@ def test_what_fits_no_replica_axis_once_minibatches_differ_is_said() -> None:
     rows = torch.stack([built.initial_row(seed) for seed in range(9)])
     index = torch.stack([torch.arange(12).roll(r)[:4] for r in range(9)])
     assert built.losses(built.parameters(rows), X[index], Y[index]).shape == (9,)
+
+
+class InPlace(Net):
+    """Adds weights of its own to what all replicas see, which takes no replica axis unless each sees its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Any:
+        if self.training:
+            x = x.clone()
+            x += self.shift
+        return self.layers(x)
+
+
+def test_what_fits_no_replica_axis_once_minibatches_are_shared_is_said() -> None:
+    built = model_of(made(model=InPlace))
+    assert "is trained one replica at a time" in built.remark
+    rows = torch.stack([built.initial_row(seed) for seed in range(9)])
+    for x, y in ((X[None], Y[None]), (torch.stack([X] * 9), torch.stack([Y] * 9))):
+        assert built.losses(built.parameters(rows), x, y).shape == (9,)
 
 
 @pytest.mark.parametrize("part", ["dataset", "model"])

@@ -286,9 +286,18 @@ def test_what_follows_from_other_settings_follows_from_changes_of_them(
     tmp_path: Path, changes: dict[str, Any], is_tuned: bool
 ) -> None:
     whole = {"name": "a", "tasks": "digits_mlp", "budget": {"programs": 5}, "baselines": ["adamw"]}
-    found = api._chosen(Settings.model_validate(whole), changes)
+    given = Settings.model_validate(whole)
+    assert given.strategy.start_tuned
+    found = api._chosen(given, changes)
     assert found.strategy.start_tuned is is_tuned
     assert found.history() == api._chosen(whole, changes).history()
+
+
+def test_what_was_given_does_not_change_with_others() -> None:
+    whole = {"name": "a", "tasks": "digits_mlp", "budget": {"programs": 5}, "strategy": {"start_tuned": True}}
+    for settings in (whole, Settings.model_validate(whole)):
+        with pytest.raises(InputError, match="start_tuned needs 'nesterov' among the baselines"):
+            api._chosen(settings, {"strategy.start": "nesterov"})
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_a_search_to_begin_with(folder: Path, capsys: pytest.CaptureFixture[str]
     assert SettingsFile(config).read(Settings).name == "my_search"
     commented = [line for line in config.read_text().splitlines() if line.lstrip().startswith("# ") and ": {" in line]
     assert len(commented) >= 4, "settings that wait to be used"
-    for name in ("2024", "2x", "_1", "no", "1e5"):
+    for name in ("2024", "2x", "_1", "no", "1e5", "null", "True"):
         begin(Path(name))
         assert SettingsFile(folder / name / SEARCH_FILE).read(Settings).name == name
 
