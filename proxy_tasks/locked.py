@@ -40,14 +40,14 @@ LOCKED_SETS = (
             "mnist1d_cnn_short", "mnist1d_cnn_large_batch", "mnist1d_cnn",
             "pydoc_transformer_short", "pydoc_transformer",
         ),
-        openings=2,  # for program 28671 of docs/discovery.md, and for root_scion of docs/gallery.md
+        openings=3,  # for program 28671 of docs/discovery.md, root_scion and two_signs of docs/gallery.md
     ),
     LockedSet(
         "second",
         # A language model of code, the removal of noise, a differential equation, fine-tuning at low rank.
         (("stdlib", "transformer"), ("noisy_digits", "mlp"), ("poisson", "pinn"), ("transfer_digits", "lora")),
         ("stdlib_transformer_short", "stdlib_transformer", "digits_diffusion", "poisson_pinn", "digits_lora"),
-        openings=1,  # for root_scion
+        openings=2,  # for root_scion and two_signs
     ),
 )  # fmt: skip
 
