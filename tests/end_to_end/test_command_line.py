@@ -293,7 +293,7 @@ BAD = [
     (("run", "tiny.yaml", "--set", "seed=" + "[" * 3000), "nested more than 20 levels deep"),
     (("run", "tiny.yaml", "--set", "tasks.0.data.x=no"), "--set tasks.0.data.x=no: tasks.0.data.x: may be read as"),
     (("run", "tiny.yaml", "--set", "strategy.tournament=1_000_000"), "as many are drawn for every birth, got 1000000"),
-    (("run", "tiny.yaml", "--name", "a b"), "--name a b: name: String should match"),
+    (("run", "tiny.yaml", "--name", "a b"), "--name a b: name: expected letters, digits"),
     (("run", "tiny.yaml", "--name", "2026", "--set", "store=mysql://x/y"), "mysql://x/y: not a database URL of SQLite"),
     # databases
     (("run", "tiny.yaml", "--set", "store=sqlite:////sys/x.db"), "/sys/x.db: cannot be used as a database"),
