@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -64,13 +65,18 @@ def _figure(source: ReportedSearch, name: str, x: NDArray[Any], best: NDArray[An
              "line": {"color": mark.colour, "width": 2, "dash": mark.dash},
              "hovertemplate": "%{y:.4g}<extra>" + rival + "</extra>"}
         )  # fmt: skip
-    # The first programs may be so much worse that all the rest would look alike.
-    values = [float(np.quantile(best, 0.02)), float(best[-1]), *rivals.values()]
-    values += [] if source.best is None else [source.best.score + (source.best.standard_error or 0.0)]
-    margin = 0.06 * (max(values) - min(values) or 1.0)
+    leader = [] if source.best is None else [source.best.score + (source.best.standard_error or 0.0)]
     x_axis = Axis("births" if unit == "births" else f"time since the search began ({unit}, while it ran)")
-    y_axis = Axis(source.meaning_of_fitness, range=(min(values) - margin, max(values) + margin))
+    y_axis = Axis(source.meaning_of_fitness, range=_range(best, [*rivals.values(), *leader]))
     return Figure(name, caption, [trace, *lines], x_axis, y_axis, height=400)
+
+
+def _range(best: NDArray[Any], others: Sequence[float]) -> tuple[float, float]:
+    """Return the range of an axis with these values and the whole curve, but for its beginning: the first programs may
+    be so much worse that all the rest would look alike."""
+    values = [float(np.quantile(best, 0.02)), float(best.max()), *others]
+    margin = 0.06 * (max(values) - min(values) or 1.0)
+    return min(values) - margin, max(values) + margin
 
 
 def _leader(best: LeaderboardEntry, x: list[float]) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from programs.liveness import live_program
 
 from search.commands.cli import main
 from search.report.page import page_of
-from search.report.progress import _half
+from search.report.progress import _half, _range
 from search.report.section import LINE_OF_X, LINE_OF_Y, Figure, axis_of
 from search.report.source import ReportedSearch
 from search.report.style import OURS, marks_of
@@ -286,6 +286,11 @@ def test_fresh_seeds_stand_beside_what_the_search_knows(path: Path, page: Parsed
     for state, said in (("interrupted", "The search has not come to its end"), ("finished", "arms of a comparison")):
         without = made(changed(path, tmp_path, "DELETE FROM verdict", f"UPDATE search SET state = '{state}'"))
         assert said in without.sections["verdict"]
+
+
+def test_a_curve_that_falls_again_is_seen_as_a_whole() -> None:
+    low, high = _range(np.array([-900.0, *[-2.0] * 60, -0.5, -1.0]), [-1.5, -0.9])
+    assert -3.0 < low < -2.0 and -0.5 < high < 0.0
 
 
 def test_the_half_of_the_gain() -> None:
