@@ -134,7 +134,7 @@ def _conclude(settings: Settings, store: Store, driver: Driver) -> VerdictRow:
     """
     results = Results(store)
     with counting_trainings(driver.service):
-        verdict = judge_search(driver)  # before anything is printed: nobody may be reading
+        verdict = judge_search(driver)  # before anything is printed: the output may be closed
     show_best(results, settings.name, limit=5)
     if driver.progress.baselines:
         show_baselines(driver.progress.baselines.values())

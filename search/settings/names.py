@@ -1,4 +1,4 @@
-"""What searches, funnels and tasks may be called."""
+"""What searches and funnels may be called."""
 
 from __future__ import annotations
 

@@ -39,9 +39,7 @@ def test_files_that_are_not_python(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     "line", ["sys.exit()", "raise SystemExit(3)", "__import__('argparse').ArgumentParser().error('no')"]
 )
-def test_files_that_end_the_program(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str
-) -> None:
+def test_files_that_end_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
     (tmp_path / "training.py").write_text(f"import sys\n{line}\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match="'training' ends the program when it is imported; put what it runs under `if"):
