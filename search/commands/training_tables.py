@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 from search.commands.terminal import number, show_table
 from search.training.service import Trainings
-from search.training.statistics import difference
 
 
 def show_trainings(title: str, names: Sequence[str], trainings: Sequence[Sequence[Trainings]]) -> None:
@@ -40,7 +39,7 @@ def show_differences(name: str, ours: Trainings, rivals: Mapping[str, Trainings]
     """
     rows = []
     for rival, theirs in rivals.items():
-        d = None if ours.failures or theirs.failures else difference(ours.by_seed, theirs.by_seed)
+        d = ours.ahead_of(theirs)
         if d is not None:
             low, high = d.interval()
             row = [number(d.mean, True), number(d.standard_error), f"{number(low, True)} to {number(high, True)}"]

@@ -28,7 +28,7 @@ from search.errors import RunError
 from search.settings.seeds import fresh_seeds, tuning_seeds
 from search.settings.tasks import TaskSeeds
 from search.training.service import Trainings, TrainingService
-from search.training.statistics import Difference, difference
+from search.training.statistics import Difference
 
 SMOOTHED = 0.1  # of the steps, the width of the median filter
 POINTS = 41  # of a refined schedule: one for every fortieth of what follows the warm-up
@@ -138,16 +138,11 @@ def refine(
     compared = [
         OnSchedule(
             name, form, FACTOR ** factors[name], abs(factors[name]) == MOST_REACH, trained[name],
-            None if name == base else _ahead(trained[name], trained[base]),
+            None if name == base else trained[name].ahead_of(trained[base]),
         )
         for name, form in forms.items()
     ]  # fmt: skip
     return Refinement(norm, base, compared)
-
-
-def _ahead(ours: Trainings, theirs: Trainings) -> Difference | None:
-    """Return how far ours are ahead; None where trainings failed, since what is left is no fair sample."""
-    return None if ours.failures or theirs.failures else difference(ours.by_seed, theirs.by_seed)
 
 
 class _Grid:

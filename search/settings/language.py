@@ -80,7 +80,8 @@ class Language(Immutable):
         return (*functions_of(self.set), *(OPS[name] for name in self.functions))
 
 
-def _whole(value: Any) -> Any:
+def as_language(value: Any) -> Any:
+    """Return a language that is given by its sets alone in the form of settings."""
     return value if isinstance(value, dict | Language) else {"set": value}
 
 
@@ -88,4 +89,4 @@ def _short(language: Language) -> Any:
     return language.model_dump(mode="json") if language.functions else list(language.set)
 
 
-LanguageSetting = Annotated[Language, BeforeValidator(_whole), PlainSerializer(_short)]
+LanguageSetting = Annotated[Language, BeforeValidator(as_language), PlainSerializer(_short)]

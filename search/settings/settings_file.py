@@ -17,6 +17,7 @@ from programs.text_file import read_text
 
 from proxy_tasks.named import is_users
 
+from search.settings.language import as_language
 from search.settings.settings import Dedup, Settings
 from search.settings.tasks import as_choices
 from search.settings.yaml_text import read_yaml, shortened
@@ -154,17 +155,13 @@ def _not_of_this_version(search: str, error: ValidationError, *above: str) -> In
     )
 
 
-def _as_language(value: Any) -> Any:
-    return {"set": value} if isinstance(value, str | list | tuple) else value
-
-
 def _as_hurdles(value: Any) -> Any:
     return {} if value is None or value is False or value == "off" else value
 
 
 # What stands for a group of settings, in the form in which one of them can be set.
 _SHORT_FORMS: dict[str, Callable[[Any], Any]] = {
-    "tasks": as_choices, "language": _as_language, "hurdles": _as_hurdles,
+    "tasks": as_choices, "language": as_language, "hurdles": _as_hurdles,
 }  # fmt: skip
 
 

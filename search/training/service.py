@@ -28,7 +28,7 @@ from search.settings.tasks import TaskSeeds
 from search.store import Store
 from search.store.keys import CIRCUMSTANCES, TrainingKey
 from search.training.jobs import Evaluator, Job
-from search.training.statistics import standard_error
+from search.training.statistics import Difference, difference, standard_error
 
 log = logging.getLogger("optsearch.trainings")
 
@@ -132,6 +132,11 @@ class Trainings(NamedTuple):
     def standard_error(self) -> float:
         """The standard error of the mean fitness, NaN for fewer than two trainings."""
         return standard_error(self.fitness)
+
+    def ahead_of(self, other: Trainings) -> Difference | None:
+        """Return how far the mean fitness is above another's; None where trainings failed: what is left is no fair
+        sample."""
+        return None if self.failures or other.failures else difference(self.by_seed, other.by_seed)
 
     def losses(self, seeds: Sequence[int]) -> list[float]:
         """Return the loss on each seed, infinite where training failed."""

@@ -13,7 +13,7 @@ from search.commands.plots import ASCII, HEIGHT, LABEL, Curve, plot
 from search.results.results import Results
 
 from tests.support.commands import changed, columns_of, fits, said, tables
-from tests.support.searches import opened, rows_of_query
+from tests.support.searches import PretendingEvaluator, opened, rows_of_query, run, settings_of
 
 
 def test_curves_are_those_of_the_program_and_of_the_baselines(path: Path, ids: dict[str, int]) -> None:
@@ -45,6 +45,27 @@ def test_duplicates_are_counted(path: Path) -> None:
     assert f"such as {', '.join(str(row['id']) for row in others[:5])} key" in out
     later = " ".join(said(path, f"show {others[-1]['id']}").split())
     assert f"program {first['id']} was trained, and does the same" in later
+
+
+def test_programs_of_other_searches_are_no_duplicates(tmp_path: Path) -> None:
+    """The start program is the same in both, and was trained in both."""
+    path = tmp_path / "two.db"
+    with opened(path) as store:
+        for name in ("one", "two"):
+            run(settings_of(name=name, budget={"programs": 4}), store, PretendingEvaluator())
+        first, second = rows_of_query(
+            store,
+            "SELECT p.id, p.key FROM program p JOIN search s ON s.id = p.search_id WHERE p.birth = 0 ORDER BY s.name",
+        )
+        results = Results(store)
+        assert first["key"] == second["key"]
+        for name, row in (("one", first), ("two", second)):
+            trained = results.first_trained(name, row["key"])
+            assert trained is not None and (trained.search, trained.id) == (name, row["id"])
+            assert results.with_key(name, row["key"], 9)[0] == row["id"]
+            duplicates = results.duplicates(results.program(row["id"]))
+            assert sum(one.programs for one in duplicates) == len(results.with_key(name, row["key"], 99)) - 1
+    assert f"program {first['id']} " not in said(path, f"show {second['id']}")
 
 
 def test_curves_are_of_the_seed_that_every_search_trains_on(path: Path, ids: dict[str, int], tmp_path: Path) -> None:

@@ -131,8 +131,8 @@ def test_differences_are_to_the_schedule_of_the_task(store: Store) -> None:
 def test_there_is_no_difference_where_a_training_failed(store: Store) -> None:
     first, second, *_ = made(store, rounds=1)[0].compared
     failed = second.trained._replace(failures=["diverged: as it was told"])
-    assert refinement._ahead(second.trained, first.trained) == second.ahead is not None
-    assert refinement._ahead(failed, first.trained) is refinement._ahead(first.trained, failed) is None
+    assert second.trained.ahead_of(first.trained) == second.ahead is not None
+    assert failed.ahead_of(first.trained) is first.trained.ahead_of(failed) is None
 
 
 def test_rates_are_widened_until_the_best_is_no_edge(store: Store) -> None:
