@@ -198,12 +198,12 @@ def selected(
 
 def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     whole = {
-        "name": "fu", "search": "small", "store": f"sqlite:///{tmp_path / 'none.db'}",
+        "name": "fu", "search": "small", "store": f"sqlite:///{tmp_path / 'none.db'}", "baselines": ["adamw"],
         "stages": [{"tasks": [{"name": "digits_mlp_short"}], "keep": 1}],
     }  # fmt: skip
     config = tmp_path / "funnel.yaml"
     config.write_text(yaml.safe_dump(whole), encoding="utf-8")
-    with pytest.raises(InputError, match="none.db: no such database"):
+    with pytest.raises(InputError, match=r"none\.db: no such database"):
         select(config, [])
     assert list(tmp_path.iterdir()) == [config]
 
