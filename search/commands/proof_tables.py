@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from search.commands.terminal import console, number, show_table
 from search.store.evidence_views import ProofEntry
 from search.training.statistics import signs
 
 
-def show_proof(rows: Sequence[ProofEntry]) -> None:
+def show_proof(rows: Iterable[ProofEntry]) -> None:
     """Print, for each locked set, a table for each of its tasks, and one over all of them.
 
     Args:
-        rows: all of one finalist.
+        rows: of one finalist, on whole sets.
     """
-    sets = dict.fromkeys(row.locked_set for row in rows)
-    for name in sets:
-        _show_set(name, [row for row in rows if row.locked_set == name])
-    console.print(f"p is corrected for the finalists of a set so far, times {len(sets)} sets.")
+    of_sets: dict[str, list[ProofEntry]] = {}
+    for row in rows:
+        of_sets.setdefault(row.locked_set, []).append(row)
+    for name, of_set in of_sets.items():
+        _show_set(name, of_set)
+    console.print("p is corrected for the finalists of a set so far, and for there being several sets.")
 
 
 def _show_set(name: str, rows: Sequence[ProofEntry]) -> None:

@@ -28,7 +28,7 @@ from search.settings.settings import Dedup, EvaluatorSettings
 from search.store import ProofRow, Store, open_store
 from search.store.encoding import clean_number
 from search.store.evidence_views import OpeningEntry
-from search.store.proofs import finish_proof, open_locked, passed_funnel
+from search.store.proofs import finish_proof, open_locked, passed_funnel, set_proof
 from search.store.views import ProgramEntry
 from search.training.service import TrainingService
 from search.training.session import interrupt, on_signals, training_beside
@@ -102,9 +102,10 @@ def prove_finalist(
         with training_beside(store, evaluator_settings) as evaluator:
             service = TrainingService(store, evaluator, evaluator_settings.batch, DEDUP)
             with counting_trainings(service):
-                found = prove(name, _program(finalist, store), service, opening.openings, console.print)
-            finish_proof(store, opening, [row for on_set in found for row in _rows(on_set, finalist.id)])
-        show_proof(results.proof(finalist.id))
+                for found in prove(name, _program(finalist, store), service, opening.openings, console.print):
+                    set_proof(store, opening, _rows(found, finalist.id))
+                    show_proof(row for row in results.proof(finalist.id) if row.locked_set == found.locked.name)
+            finish_proof(store, opening)
         console.print(f"{service.trained} trainings in this run; all results are in v_proof of {store.location}")
 
 

@@ -145,7 +145,7 @@ def _show(results: Results, found: Found) -> None:
         _show_funnel(found.funnel)
     if found.opening is not None and found.opening.finished is None:
         console.print(f"proof: {interrupted_proof(found.opening)}")
-    elif found.proof:
+    if found.proof:
         show_proof(found.proof)
 
 

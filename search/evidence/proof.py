@@ -13,7 +13,7 @@ between its finalists (Bonferroni; Dunn, JASA 1961), which holds however they de
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from statistics import fmean
@@ -120,8 +120,8 @@ def prove(
     openings: int,
     say: Callable[[str], None],
     sets: Sequence[LockedSet] = LOCKED_SETS,
-) -> list[ProofOnSet]:
-    """Measure the finalist and all baselines on each locked set.
+) -> Iterator[ProofOnSet]:
+    """Measure the finalist and all baselines on one locked set after the other.
 
     Args:
         name: of the finalist.
@@ -131,16 +131,15 @@ def prove(
         say: told what is going on.
         sets: the locked sets.
 
-    Returns:
-        What each set says, in their order.
+    Yields:
+        What each set says, in their order, as soon as it is measured.
     """
     competitors = [competitor(name, finalist), *(BASELINES[baseline] for baseline in COMPETITORS)]
-    measured = [_on_set(locked, competitors, service, say) for locked in sets]
-    times = step_times([of_one[0].tuned.program for of_one in measured[0]])
-    return [
-        _proof_on_set(locked, locked.finalists(openings), len(sets), of_each, times)
-        for locked, of_each in zip(sets, measured, strict=True)
-    ]
+    times: list[float] = []
+    for locked in sets:
+        of_each = _on_set(locked, competitors, service, say)
+        times = times or step_times([of_one[0].tuned.program for of_one in of_each])
+        yield _proof_on_set(locked, locked.finalists(openings), len(sets), of_each, times)
 
 
 def _on_set(

@@ -37,8 +37,8 @@ def proof(source: ReportedSearch) -> Section:
     blocks += [_details(rows), *_noise(source)]
     lead = (
         f"Program {rows[0].finalist} and every known optimizer, each tuned with the same number of trials on each task"
-        f" and then trained on fresh seeds. The locked tasks were opened on {rows[0].opened[:10]}. They are"
-        f" {plural(len(sets), 'set')}, each measured apart; p is corrected for all of them."
+        f" and then trained on fresh seeds. The locked tasks were opened on {rows[0].opened[:10]}. Each"
+        " locked set is measured apart; p is corrected for all of them."
     )
     return Section("proof", title, blocks, lead)
 

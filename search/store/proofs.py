@@ -39,13 +39,20 @@ def open_locked(
     return found
 
 
-def finish_proof(store: Store, opening: OpeningEntry, rows: Sequence[ProofRow]) -> None:
-    """Keep what was measured, and that this was all."""
-    proof, openings = table_of(ProofRow), table_of(OpeningRow)
+def set_proof(store: Store, opening: OpeningEntry, rows: Sequence[ProofRow]) -> None:
+    """Keep what was measured on whole locked sets; what was kept of the same sets goes."""
+    t = table_of(ProofRow)
     with store.writing() as connection:
-        connection.execute(proof.delete().where(proof.c.opening_id == opening.id))
+        same = t.c.locked_set.in_({row.locked_set for row in rows})
+        connection.execute(t.delete().where(t.c.opening_id == opening.id, same))
         store.insert(connection, rows, opening_id=opening.id)
-        connection.execute(openings.update().where(openings.c.id == opening.id).values(finished=store.now()))
+
+
+def finish_proof(store: Store, opening: OpeningEntry) -> None:
+    """Write down that everything was measured."""
+    t = table_of(OpeningRow)
+    with store.writing() as connection:
+        connection.execute(t.update().where(t.c.id == opening.id).values(finished=store.now()))
 
 
 def set_noise(store: Store, rows: Sequence[NoiseRow]) -> None:

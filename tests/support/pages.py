@@ -14,7 +14,7 @@ from programs.liveness import live_program
 
 from search.results.results import Results
 from search.store import NoiseRow, ProofRow, ProxyMeasurementRow, SelectionRow, Store
-from search.store.proofs import finish_proof, open_locked, set_noise
+from search.store.proofs import finish_proof, open_locked, set_noise, set_proof
 from search.store.proxies import set_proxy_measurements
 from search.store.tables import SimplificationRow, VerdictRow
 from search.store.views import LeaderboardEntry
@@ -104,7 +104,9 @@ def _compare(store: Store, best: LeaderboardEntry) -> None:
     ]  # fmt: skip
     store.set_selection([one, other, rival])
     store.set_selection([replace(one, stage=2, task="digits_cnn", task_fingerprint="e", z=2.5)])
-    finish_proof(store, open_locked(store, best.id, best.dataflow_hash, "final", 9000, {}), rows)
+    opening = open_locked(store, best.id, best.dataflow_hash, "final", 9000, {})
+    set_proof(store, opening, rows)
+    finish_proof(store, opening)
     set_noise(store, [NoiseRow("digits_mlp", "f", "k", genome, 8, 0, -0.1, 0.004)])
 
 

@@ -24,7 +24,7 @@ from search.commands.cli import main
 from search.commands.dashboard import NAME, metadata
 from search.results.results import Results
 from search.store import ProofRow, SelectionRow, open_store, rows
-from search.store.proofs import finish_proof, open_locked
+from search.store.proofs import open_locked, set_proof
 from search.store.rows import VIEWS
 
 from tests.support.mounts import read_only
@@ -97,7 +97,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
             seeds_failed=0, fitness=-0.5, standard_error=0.01, ahead=0.1, ahead_error=0.01, task_z=2.0,
             steps_to_adamw=1.0, tolerance=0.1, one_setting=0.5, state_per_weight=2.0, step_time=1.5, z=4.0, p=0.001,
         )  # fmt: skip
-        finish_proof(store, opening, [row])
+        set_proof(store, opening, [row])
     return path
 
 

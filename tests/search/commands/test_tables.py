@@ -34,7 +34,7 @@ from search.commands.terminal import console, make_table, number
 from search.results.results import Results
 from search.results.text import printable
 from search.store import ProofRow, SelectionRow
-from search.store.proofs import finish_proof, open_locked
+from search.store.proofs import finish_proof, open_locked, set_proof
 
 from tests.support.commands import SETTINGS, command, fits, said
 from tests.support.searches import CurvedEvaluator, opened, rows_of_query, run
@@ -134,7 +134,8 @@ def proven(path: Path, ids: dict[str, int], tmp_path_factory: pytest.TempPathFac
         other = open_locked(store, 1, "another", "final", 9000, {})
         opening = open_locked(store, best, Results(store).program(best).dataflow_hash, "final", 9000, {})
         assert opening.id > other.id
-        finish_proof(store, opening, rows)
+        set_proof(store, opening, rows)
+        finish_proof(store, opening)
     return copy
 
 

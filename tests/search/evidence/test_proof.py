@@ -104,7 +104,7 @@ def measured(folder: Path, evaluator: Fast, openings: int = 1) -> list[ProofOnSe
     with opened(folder / "r.db") as store, pytest.MonkeyPatch.context() as patch:
         patch.setattr("search.evidence.proof.step_times", _same_times)
         service = TrainingService(store, evaluator, 64, DEDUP)
-        return prove("program 1", FINALIST, service, openings, lambda _: None, SMALL)
+        return list(prove("program 1", FINALIST, service, openings, lambda _: None, SMALL))
 
 
 @pytest.fixture(scope="module")
@@ -312,7 +312,7 @@ def test_a_finalist_is_proven_once(
     assert max(map(len, said.splitlines())) <= 100
     assert "over the first locked set (4 finalists so far)" in said, "three of them before any database"
     assert "over the second locked set (3 finalists so far)" in said
-    assert "p is corrected for the finalists of a set so far, times 2 sets" in said
+    assert said.count("p is corrected for the finalists of a set so far, and for there being several sets") == 2
     rows = shown(path)
     assert [row["competitor"] for row in rows] == ["program 2", *COMPETITORS] * 2
     tasks = {(row["locked_set"], row["task"]) for row in rows}
@@ -381,7 +381,7 @@ def test_a_second_finalist_is_corrected_for(store_with_funnel: Path, monkeypatch
     assert all(row["p"] == pytest.approx(min(1, 2 * row["finalists"] * p_of(row["z"]))) for row in rivals) and rivals
 
 
-def test_an_interrupted_proof_goes_on_and_trains_nothing_twice(
+def test_an_interrupted_proof_has_its_first_set_goes_on_and_trains_nothing_twice(
     store_with_funnel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = store_with_funnel
@@ -391,14 +391,16 @@ def test_an_interrupted_proof_goes_on_and_trains_nothing_twice(
     first, second, undisturbed = Fast(until=of_second), Fast(), Fast()
     with pytest.raises(KeyboardInterrupt):
         proven(path, 2, first, monkeypatch)
-    assert shown(path) == []
+    half = shown(path)
+    assert {(row["locked_set"], row["finished"]) for row in half} == {("first", None)}
+    assert "over the first locked set" in capsys.readouterr().out, "as soon as it is measured"
     with opened(path) as store:
         found = find_opening(store, hash_of(store, 2))
         assert found is not None and found.finished is None and found.program_id == 2
         assert 0 < found.trained < found.trainings == cost_of_proof().trainings
-        capsys.readouterr()
         write_program(Results(store), 2, Form.TEXT)
     said = " ".join(capsys.readouterr().out.split())
+    assert "over the first locked set" in said and "over the second locked set" not in said
     assert f"the locked tasks were opened for program 2 on {found.opened[:16]} UTC, and the proof has not come" in said
     assert f": {found.trained:,} of at most {found.trainings:,} trainings; go on with `optsearch prove 2`" in said
     proven(path, 2, second, monkeypatch)
@@ -408,7 +410,7 @@ def test_an_interrupted_proof_goes_on_and_trains_nothing_twice(
         [{name: value for name, value in row.items() if name not in ignored} for row in shown(of)]
         for of in (path, whole)
     ]
-    assert facts[0] == facts[1] and facts[0]
+    assert facts[0] == facts[1] and len(facts[0]) == 2 * len(half)
     assert 0 < len(second.submitted) < len(undisturbed.submitted)
     assert {job.task.name.partition(" ")[0] for job in second.submitted} == {of_second}, "the first set was done"
     assert {job.task.name.partition(" ")[0] for job in undisturbed.submitted} == {of_first, of_second}
@@ -464,7 +466,7 @@ def test_a_program_that_does_the_same_is_the_same_finalist(
 ) -> None:
     path = store_with_funnel
     with opened(path) as store:
-        finish_proof(store, open_locked(store, 2, hash_of(store, 2), "fu", 9000, {}), [])
+        finish_proof(store, open_locked(store, 2, hash_of(store, 2), "fu", 9000, {}))
     with opened(path) as store, store.writing() as connection:
         twin = "UPDATE program SET genome = (SELECT genome FROM program WHERE id = 2) WHERE id = 3"
         connection.exec_driver_sql(twin)

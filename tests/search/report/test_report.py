@@ -74,7 +74,7 @@ def test_every_section_is_there_and_linked(page: ParsedPage) -> None:
         ("meta-validation", "The best there, −0.001037, was program 78 after 80 births, and the search's last best"
                             " program is as good: no sign of overfitting."),
         ("funnel", "1 of 2 programs passed stage 1, over 1 task."),
-        ("proof", "They are 2 sets, each measured apart; p is corrected for all of them."),
+        ("proof", "Each locked set is measured apart; p is corrected for all of them."),
         ("proof", "The first locked set was opened for 2 finalists so far."),
         ("proof", "Over all tasks of the first locked set it beats 1 of 2 baselines beyond chance (p < 0.05); not"
                   " shown to beat: lion."),

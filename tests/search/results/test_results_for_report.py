@@ -10,7 +10,7 @@ import pytest
 from proxy_tasks.outcome import Status
 
 from search.results.results import Results, open_results
-from search.store.proofs import finish_proof, open_locked
+from search.store.proofs import open_locked, set_proof
 from search.store.tables import ProgramColumns, ProgramRow, ProofRow
 
 from tests.support.pages import fill
@@ -64,7 +64,7 @@ def test_the_last_proof_is_that_of_the_search(tmp_path: Path) -> None:
             store.insert(connection, [born], search_id=other)
         (last,) = rows_of_query(store, "SELECT MAX(id) AS id FROM program")
         for program_id in (1, last["id"]):
-            finish_proof(store, open_locked(store, program_id, f"of {program_id}", "final", 9000, {}), rows)
+            set_proof(store, open_locked(store, program_id, f"of {program_id}", "final", 9000, {}), rows)
         assert {row.finalist for row in results.proof()} == {1, 78, last["id"]} and last["id"] > 78
         assert {row.finalist for row in results.last_proof("small")} == {78}
         assert {row.finalist for row in results.last_proof("other")} == {last["id"]}
