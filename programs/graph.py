@@ -19,7 +19,8 @@ W, G, M, V, LR = range(5)
 INPUTS = ("w", "g", "m", "v", "lr")
 N_INPUTS = len(INPUTS)
 
-INPUT, CONSTANT = "input", "constant"  # in place of the name of a function
+# In place of the name of a function; no name that a user may give to one.
+INPUT, CONSTANT = "<input>", "<constant>"
 
 
 class Node(NamedTuple):

@@ -10,9 +10,10 @@ counts (added to the update), coupled decay (added to the gradient), and an inte
 *decay* of a program is the size of the constant coefficient of its first decay term; setting it multiplies all of
 them alike.
 
-The *momentum* of a program is the coefficient of its first average: of an `interp` with a state, or a number below 1
-that a state is multiplied with. States that are never negative, such as averages of squares, do not count. Constants of
-the same value go with it, as in a correction of bias, unless they belong to such a state, are added, or scale w.
+The *momentum* of a program is how much of a state its first average keeps: the coefficient of an `interp` towards a
+state, one less that of an `interp` from a state, or a number below 1 that a state is multiplied with. States that are
+never negative, such as averages of squares, do not count. Constants of the same value go with it, as in a correction of
+bias, unless they belong to such a state, are added, or scale w.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import NamedTuple
 from programs.analysis.bounds import never_negative_states
 from programs.constants import COEFFICIENTS, Constant, live_constants, with_nodes
 from programs.errors import InputError
-from programs.graph import INPUTS, Node, W
+from programs.graph import INPUTS, M, Node, V, W
 from programs.kinds import WEIGHTS
 from programs.liveness import live
 from programs.ops import EPS, OPS, largest, like_first
@@ -110,7 +111,8 @@ def momentum_of(program: Program) -> float | None:
         is_coefficient = constant.argument == COEFFICIENTS.get(function) or function == "mul"
         return is_coefficient and 0 < constant.value < 1 and not signed.isdisjoint(args)
 
-    return next((constant.value for constant in live_constants(program) if is_average(constant)), None)
+    first = next((constant for constant in live_constants(program) if is_average(constant)), None)
+    return None if first is None else _kept(nodes[numbers[first.statement]], first.value)
 
 
 def with_momentum(program: Program, value: float) -> Program:
@@ -126,10 +128,17 @@ def with_momentum(program: Program, value: float) -> Program:
     others = {W, *never_negative_states(program.dataflow)}
     places = {}
     for constant in live_constants(program):
-        function, args, _, _ = nodes[numbers[constant.statement]]
-        if constant.value == momentum and function not in ("add", "sub") and others.isdisjoint(args):
-            places[args[constant.argument]] = value
+        node = nodes[numbers[constant.statement]]
+        is_it = _kept(node, constant.value) == momentum
+        if is_it and node.function not in ("add", "sub") and others.isdisjoint(node.args):
+            places[node.args[constant.argument]] = _kept(node, value)
     return with_nodes(program, places)
+
+
+def _kept(node: Node, coefficient: float) -> float:
+    """Return how much of a state stays in an average with this coefficient, and the reverse, which is the same."""
+    is_from_state = node.function == "interp" and node.args[0] in (M, V) and node.args[1] not in (M, V)
+    return 1 - coefficient if is_from_state else coefficient
 
 
 class _Values:

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from programs import kinds
+from programs.analysis.bounds import never_negative_states
 from programs.graph import INPUTS, LR, N_INPUTS, G, M, Node, V
 from programs.kinds import SCALAR
 from programs.liveness import live
@@ -33,9 +34,9 @@ from programs.phases import (
 )
 from programs.program import Program
 
-NUMBER = "number"  # in place of the name of a function
+NUMBER = "<number>"  # in place of the name of a function, and no name that a user may give to one
 
-SPREAD = "spread"  # the same of a value by rows or columns that becomes a tree
+SPREAD = "<spread>"  # the same of a value by rows or columns that becomes a tree
 
 _RANKS = {kinds.LEAF: LEAF, kinds.ROW: ROW, kinds.COLUMN: COLUMN, kinds.TREE: TREE}
 _ZEROS = {
@@ -80,6 +81,7 @@ class LoweredRule:
             tensors: those that functions of torch are called with.
         step: the number of the step, steps: the length of the training, if the rule reads it.
         of_node: where the nodes of the program went; constants that were folded are missing.
+        never_negative: the slots in use whose states never are, such as averages of squares.
     """
 
     values: list[Value]
@@ -91,6 +93,7 @@ class LoweredRule:
     step: int | None
     steps: int | None
     of_node: dict[int, int]
+    never_negative: set[int]
 
     @property
     def needs_tensor_lr(self) -> bool:
@@ -140,6 +143,7 @@ class _Lowering:
         self._nodes, self._update = flow.nodes, flow.update
         self._names = {number: s.target for number, s in zip(flow.statements, program.statements, strict=True)}
         self._alive, self._slots = live(flow)
+        self._never_negative = never_negative_states(flow)
         self._numbers = self._folded()
         self._total_steps = math.nan if total_steps is None else float(total_steps)
         self._told: dict[str, int] = {}
@@ -156,7 +160,7 @@ class _Lowering:
         for slot in (M, V):
             if slot in self._alive and slot not in self._slots:  # read but never written: always zero
                 rank = self._values[slot].rank
-                self._of[slot] = self._add(Value("zeros", _ZEROS[rank], (G,), rank, "zeros"))
+                self._of[slot] = self._add(Value("<zeros>", _ZEROS[rank], (G,), rank, "zeros"))
         peak = self._peak_node()
         for number in self._alive:
             if number == peak:
@@ -167,7 +171,18 @@ class _Lowering:
         update = self._of[self._update]
         step, steps = (self._told.get(what) for what in ("step", "steps"))
         tensors = self._tensors()
-        return LoweredRule(self._values, self._constants, update, states, self._lr, tensors, step, steps, self._of)
+        return LoweredRule(
+            self._values,
+            self._constants,
+            update,
+            states,
+            self._lr,
+            tensors,
+            step,
+            steps,
+            self._of,
+            self._never_negative,
+        )
 
     def _folded(self) -> dict[int, float]:
         """Return the values of the nodes that depend on constants alone."""

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 CONSTANT, RATE, TOTAL, STEP, LEAF, ROW, COLUMN, TREE = range(8)
 
-# In place of the name of a function, for values that are complete one phase after what they are of.
-SUM, HANDED = "sum", "handed"
+# In place of the name of a function, and no name that a user may give to one; such values are complete one phase after
+# what they are of.
+SUM, HANDED = "<sum>", "<handed>"
 
 
 def rank_of_all(ranks: Sequence[int]) -> int:

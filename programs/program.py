@@ -142,13 +142,24 @@ def _call(node: ast.expr, source: str) -> tuple[str, list[ast.expr]]:
             raise _error(node, source, f"expected one of the operators {' '.join(INFIX)} or a function")
         return INFIX[symbol].name, [node.left, node.right]
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.keywords:
-        raise _error(node, source, "expected one function of variables and numbers on the right of '='")
+        raise _error(node, source, f"expected one function of variables and numbers on the right of '='{_hint(node)}")
     op = OPS.get(node.func.id)
     if op is None:
         raise _error(node, source, f"unknown function '{node.func.id}'; `optsearch zoo --functions` lists all")
     if len(node.args) != op.arity:
         raise _error(node, source, f"{op.name} takes {op.arity} argument{'s' * (op.arity != 1)}, got {len(node.args)}")
     return op.name, node.args
+
+
+def _hint(node: ast.expr) -> str:
+    """Return what to write in place of what looks like a statement of Python and is none of the language."""
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Name):
+        return f", such as negative({node.operand.id})"
+    if isinstance(node, ast.Name):
+        return f"; there are no copies: read {node.id} where it is needed"
+    if isinstance(node, ast.Constant | ast.UnaryOp):
+        return "; write a number where it is needed"
+    return ""
 
 
 def _argument(node: ast.expr, source: str) -> Argument:

@@ -107,18 +107,24 @@ def read_program(text: str, source: str) -> Program:
     Raises:
         InputError: as of `programs.parse`, `read_functions` and `define`.
     """
-    several = len(re.findall(r"^def ", text, re.MULTILINE)) > 1
-    if len(text) <= MAX_TEXT and (several or _BEGINS_WITH_TEXT.match(text)):
-        body, lines = _parsed(text, source), text.splitlines(keepends=True)
+    has_more = re.search(r"^def (?!train\b)", text, re.MULTILINE) or _BEGINS_WITH_TEXT.match(text)
+    if len(text) <= MAX_TEXT and has_more:
+        body, lines = _parsed(text, source), [f"{line}\n" for line in text.split("\n")]  # as Python counts them
         if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):  # what the file is about
             end = body.pop(0).end_lineno or 0
             lines[:end] = ["\n"] * end
-        if len(body) > 1:
-            start = body[-1].lineno - 1
-            define(read_functions("".join(lines[:start]), source), source)
-            lines[:start] = ["\n"] * start  # so that messages have the lines of the file
+        start = next((place for place, node in enumerate(body[:-1]) if not _is_definition(node)), len(body) - 1)
+        if start > 0:
+            end = body[start].lineno - 1
+            define(read_functions("".join(lines[:end]), source), source)
+            lines[:end] = ["\n"] * end  # so that messages have the lines of the file
         text = "".join(lines)
     return parse(text, source)
+
+
+def _is_definition(node: ast.stmt) -> bool:
+    """Return whether a statement is a function other than the program itself."""
+    return isinstance(node, ast.FunctionDef) and node.name != "train"
 
 
 def _parsed(text: str, source: str) -> list[ast.stmt]:
@@ -158,15 +164,18 @@ def _read(node: ast.stmt, source: str) -> Op:
     names = _arguments(node, source)
     reader = _Reader(source, {name: _argument(place) for place, name in enumerate(names)})
     texts, body = (node.body[:1], node.body[1:]) if _is_text(node.body[0]) else ([], node.body)
-    for statement in body[:-1]:
-        reader.assign(statement)
-    result = reader.result(body[-1] if body else node)
+    try:
+        for statement in body[:-1]:
+            reader.assign(statement)
+        result = reader.result(body[-1] if body else node)
+        torch = ast.unparse(ast.parse(result.torch, mode="eval"))
+    except (SyntaxError, RecursionError, MemoryError):  # of Python, whose parser and compiler go only so deep
+        raise _error(node, source, f"{node.name} has too long an expression; make it shorter") from None
     unused = [name for place, name in enumerate(names) if f"{{{place}}}" not in result.torch]
     if result.is_plain or unused:
         wrong = f"does not depend on {unused[0]}" if unused else "computes nothing"
         raise _error(node, source, f"{node.name} {wrong}; the result must depend on every argument")
     node.decorator_list, node.returns, node.type_comment = [], None, None
-    torch = ast.unparse(ast.parse(result.torch, mode="eval"))
     meaning = " ".join((ast.get_docstring(node) or "").split()).rstrip(".")
     definition = ast.unparse(ast.FunctionDef(node.name, node.args, [*texts, *body], [], lineno=0))
     return Op(

@@ -87,7 +87,7 @@ class Intervals:
         return Interval(new.low if low else last.low, new.high if high else last.high)
 
     def call(self, node: Node, args: Sequence[Interval], nodes: Sequence[Node]) -> Interval:  # noqa: ARG002 - of the interface
-        function = node.function
+        function = "square" if node.function == "mul" and node.args[0] == node.args[1] else node.function
         if function in _RANGES:
             return _RANGES[function]
         if OPS[function].of_training:

@@ -28,7 +28,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import count
 from typing import NamedTuple
 
-from programs.graph import LR, M, V, W
+from programs.graph import M, V, W
 from programs.lowering import NUMBER, LoweredRule
 from programs.phases import Value
 
@@ -157,27 +157,24 @@ def _describe(rule: LoweredRule, n: int, averages: dict[int, bool]) -> tuple[str
 
 # --- coefficients of averages -----------------------------------------------------------------------------------------
 
-_NEVER_NEGATIVE = ("abs", "square", "sqrt", "exp", "exp2", "exp10", "cosh", "norm", "global_norm")
-_NOT_NEGATIVE_OF_SUCH = ("add", "mul", "div", "interp", "maximum", "minimum", "power", "cube", "cbrt", "clip")
-
 
 def _averages(rule: LoweredRule) -> dict[int, bool]:
     """Return the constants that say how much of an average stays, each with whether it is of a second moment.
 
-    First moments come first. A second moment is an average of what is never negative.
+    First moments come first. A second moment is a state that is never negative.
     """
-    not_negative, summands = _not_negative(rule), _summands(rule)
+    summands = _summands(rule)
     found: dict[int, bool] = {}
     for n, value in enumerate(rule.values):
         if value.function == "interp" and value.args[1] in (M, V):
-            average, _, constant = value.args
+            _, average, constant = value.args
         elif value.function == "mul" and n in summands and not {M, V}.isdisjoint(value.args):
             average, constant = sorted(value.args)  # constants come after the inputs
         else:
             continue
         is_first_use = rule.values[constant].function == NUMBER and rule.users[constant][0][0] == n
         if is_first_use and _is_fraction(rule.constants[constant]):
-            found[constant] = average in not_negative
+            found[constant] = average in rule.never_negative
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
@@ -201,18 +198,3 @@ def _summands(rule: LoweredRule) -> set[int]:
             found.add(n)
             stack += {"add": rule.values[n].args, "sub": rule.values[n].args[:1]}.get(rule.values[n].function, ())
     return found
-
-
-def _not_negative(rule: LoweredRule) -> set[int]:
-    """Return the values that are never negative, states among them by induction over the steps."""
-    states = set(rule.states)
-    while True:
-        found = {LR, *states, *(n for n, constant in rule.constants.items() if constant >= 0)}
-        for n, value in enumerate(rule.values):
-            is_square = value.function == "mul" and value.args[0] == value.args[1]
-            of_such = value.function in _NOT_NEGATIVE_OF_SUCH and found.issuperset(value.args)
-            if value.function in _NEVER_NEGATIVE or is_square or of_such:
-                found.add(n)
-        if found.issuperset(rule.states[slot] for slot in states):
-            return found
-        states = {slot for slot in states if rule.states[slot] in found}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import keyword
 import math
 import re
@@ -120,8 +121,9 @@ def check_name(name: str, what: str, example: str, reserved: Collection[str]) ->
     """Raise an InputError if a generated class or function cannot have this name."""
     if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name) or name.startswith("_"):
         raise InputError(f"'{name}' cannot name a {what}; expected letters, digits and '_', such as '{example}'")
-    if name in reserved:
-        raise InputError(f"'{name}' is a name that the exported file uses itself; choose another one")
+    if name in reserved or hasattr(builtins, name):
+        whose = "the exported file uses itself" if name in reserved else "Python has given to something else"
+        raise InputError(f"'{name}' is a name that {whose}; choose another one")
 
 
 def default(hyperparameter: NamedConstant) -> str:

@@ -13,7 +13,7 @@ from programs.phases import CONSTANT, RATE, SUM, Phase, Value
 
 WIDEST_INLINED = 44  # characters: an expression above this gets a line and a name of its own
 
-_WRITE = "write"
+_WRITE = "<write>"  # in place of the name of a function, and no name that a user may give to one
 _PLAIN = ("add", "sub", "negative")  # functions whose arguments autograd does not keep
 
 

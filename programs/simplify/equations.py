@@ -90,7 +90,8 @@ class _Equations:
         self._flow = program.dataflow
         self._alive, self._states = live(self._flow)
         self._rule = lower(program)
-        self._names = {n: constant.name for n, constant in named_constants(self._rule).items()}
+        named = named_constants(self._rule)
+        self._names = {n: constant.name for n, constant in named.items() if n != self._rule.steps}
         self._texts = {n: _Text(latex, _ATOM) for n, latex in _INPUTS.items()}
         for slot in (M, V):
             if slot not in self._states:
@@ -121,7 +122,7 @@ class _Equations:
         value, node = self._rule.of_node[n], self._flow.nodes[n]
         if value == LR:
             return _Text(r"\eta_t", _ATOM)
-        if value in self._rule.constants:
+        if value in self._rule.constants and value != self._rule.steps:
             return self._constant(value)
         return _call(node.function, [self._argument(a) for a in node.args])
 

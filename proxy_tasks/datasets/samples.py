@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
 from programs.errors import InputError
 
 from proxy_tasks.datasets.dataset import SAMPLES
 
 _SILENT = 3.0  # seconds of reading without a word
+# What dictionaries of samples call them, as far as it is told from the name.
+_INPUTS = ("input_ids", "inputs", "pixel_values", "image", "img", "x")
+_TARGETS = ("labels", "label", "targets", "target", "y")
 _GIVE = "give a pair (x, y), a torch Dataset of such pairs, or a DataLoader"
 
 
@@ -29,14 +32,18 @@ def samples_of(what: str, given: Any) -> tuple[Tensor, Tensor]:
             which is read once; or a `DataLoader`, of which the data set and `collate_fn` are taken and nothing else.
 
     Raises:
-        InputError: it is something else, or its samples are not pairs of numbers, all of one shape.
+        InputError: it is something else, a loader with a sampler of its own, which may leave samples out, or its
+            samples are not pairs of numbers, all of one shape.
     """
     if isinstance(given, tuple) or (isinstance(given, list) and any(map(_is_array, given))):
+        _refuse_several(what, given)
         x, y = _pair(what, given)
         return _typed(x), _typed(y, is_target=True)
-    in_batches = isinstance(given, DataLoader)
-    dataset = given.dataset if in_batches else given
+    in_batches = isinstance(given, DataLoader) and given.batch_sampler is not None
+    dataset = given.dataset if isinstance(given, DataLoader) else given
     _check_source(what, dataset)
+    if isinstance(given, DataLoader):
+        _refuse_sampler(what, given)
     xs: list[Tensor] = []
     ys: list[Tensor] = []
     for place, one in _read(what, given, dataset):
@@ -53,6 +60,18 @@ def samples_of(what: str, given: Any) -> tuple[Tensor, Tensor]:
     return _typed(x), _typed(y, is_target=True)
 
 
+def _refuse_several(what: str, given: list[Any] | tuple[Any, ...]) -> None:
+    """Raise InputError if the inputs are several tensors, each of as many samples as there are targets."""
+    x, y = given if len(given) == 2 else (None, None)
+    if isinstance(x, list | tuple) and len(x) > 1 and all(map(_is_array, [*x, y])):
+        lengths = {len(part) for part in (*x, y) if len(np.shape(part))}
+        if lengths == {len(y)} != {len(x)}:
+            raise InputError(
+                f"{what}: x is a {type(x).__name__} of {len(x)} tensors; models have one input: make one tensor of"
+                " them, which forward splits"
+            )
+
+
 def _check_source(what: str, given: Any) -> None:
     """Raise InputError unless this can be asked for each of its samples."""
     is_endless = (hasattr(given, "__iter__") or hasattr(given, "__getitem__")) and not isinstance(given, Sized | type)
@@ -63,16 +82,29 @@ def _check_source(what: str, given: Any) -> None:
         raise InputError(f"{what} is {_kind(given)}; {_GIVE}{call}")
 
 
+def _refuse_sampler(what: str, loader: DataLoader[Any]) -> None:
+    """Raise InputError if a loader does not draw all samples alike, as the trainer does."""
+    sampler = loader.sampler if loader.batch_sampler is None else getattr(loader.batch_sampler, "sampler", None)
+    if not isinstance(sampler, SequentialSampler | RandomSampler):
+        which = type(loader.batch_sampler if sampler is None else sampler).__name__
+        raise InputError(
+            f"{what}: the DataLoader has a {which}, which is not used: the trainer draws minibatches from all samples"
+            " alike; for a part of them give torch.utils.data.Subset(dataset, indices)"
+        )
+
+
 def _read(what: str, given: Any, dataset: Any) -> Iterator[tuple[str, Any]]:
     """Yield each sample of a data set, or each batch of a loader, with what it is called."""
-    total, each = len(dataset), (given.batch_size or 1) if isinstance(given, DataLoader) else 1
+    in_batches = isinstance(given, DataLoader) and given.batch_sampler is not None
+    total, each = len(dataset), (given.batch_size or 1) if in_batches else 1
     spoken = time.monotonic() - 1 + _SILENT
     for start in range(0, total, each):
-        if isinstance(given, DataLoader):
+        if in_batches:
             samples = [dataset[number] for number in range(start, min(start + each, total))]
             yield f"{what}: batch {start // each}", given.collate_fn(samples)
         else:
-            yield f"{what}: sample {start}", dataset[start]
+            one = dataset[start]
+            yield f"{what}: sample {start}", given.collate_fn(one) if isinstance(given, DataLoader) else one
         if sys.stderr.isatty() and time.monotonic() - spoken > 1:
             spoken = time.monotonic()
             print(f"\r{what}: {start + each} of {total} samples read ", end="", file=sys.stderr)
@@ -81,15 +113,24 @@ def _read(what: str, given: Any, dataset: Any) -> Iterator[tuple[str, Any]]:
 def _pair(what: str, given: Any) -> tuple[Tensor, Tensor]:
     """Return the two parts of a sample, a batch, or of all samples."""
     if isinstance(given, Mapping):
-        keys = [str(key) for key in given]
-        raise InputError(
-            f"{what} is a dict of {', '.join(map(repr, keys[:6]))}; give pairs, such as [(s[{keys[0]!r}],"
-            f" s[{keys[-1]!r}]) for s in ...]" if keys else f"{what} is an empty dict; give pairs (x, y)"
-        )  # fmt: skip
+        raise InputError(f"{what} is {_of_keys([str(key) for key in given])}")
     if not isinstance(given, list | tuple) or len(given) != 2:
         size = f" of {len(given)}" if isinstance(given, list | tuple) else ""
         raise InputError(f"{what} is {_kind(given)}{size}; give a pair (x, y)")
     return _tensor(f"{what}: x", given[0]), _tensor(f"{what}: y", given[1])
+
+
+def _of_keys(keys: list[str]) -> str:
+    """Return what a dictionary with these keys is, and what to give in its place."""
+    if not keys:
+        return "an empty dict; give pairs (x, y)"
+    said = f"a dict of {', '.join(map(repr, keys[:6]))}; give pairs (x, y)"
+    x, y = (next((name for name in names if name in keys), None) for names in (_INPUTS, _TARGETS))
+    if x is None or y is None:
+        return said
+    said += f", such as [(s[{x!r}], s[{y!r}]) for s in ...]"
+    others = [key for key in keys if key not in (x, y)]
+    return f"{said}, and have forward make what else it needs, such as {others[0]!r}" if others else said
 
 
 def _tensor(what: str, value: Any) -> Tensor:

@@ -16,7 +16,7 @@ from programs.errors import InputError
 from proxy_tasks.datasets import Dataset
 from proxy_tasks.models.model import Model
 from proxy_tasks.models.module import module_model
-from proxy_tasks.models.module_checks import refuse_hooks
+from proxy_tasks.models.module_checks import check_parameters, refuse_hooks
 from proxy_tasks.models.objective import Kind, Objective
 from proxy_tasks.named import Args, call_users, reason_of
 from proxy_tasks.randomness import seeded
@@ -64,7 +64,9 @@ def user_model(name: str, given: UserTask, dataset: Dataset, args: Args) -> Mode
     if dataset.train_x.device.type == "cpu":  # where every task is loaded first
         with seeded(0):  # it may draw
             for x, y in ((dataset.train_x, dataset.train_y), (dataset.valid_x, dataset.valid_y)):
-                _try(name, build(), given, *_telling(x, y))
+                one = build()
+                check_parameters(name, one)
+                _try(name, one, given, *_telling(x, y))
     loss = given.loss
 
     def with_loss() -> nn.Module:
@@ -147,7 +149,9 @@ def _fix_of_inputs(x: Tensor) -> str:
     """Return what is likely to be wrong with inputs that a module does not take."""
     if x.dtype == torch.uint8:
         return "; for images give numbers of 0 to 1: x.float() / 255"
-    return "" if x.is_floating_point() else "; if they are no labels of anything, give x.float()"
+    if x.is_floating_point():
+        return ""
+    return f"; they are {int(x.min())} to {int(x.max())}: an embedding needs as many rows, and others x.float()"
 
 
 def _fix_of_targets(output: Any, y: Tensor) -> str:
@@ -163,7 +167,15 @@ def _fix_of_targets(output: Any, y: Tensor) -> str:
         return "; if targets are numbers of classes give y.long()" if output.shape != y.shape else ""
     if output.shape == y.shape:
         return "; give targets as numbers with a fraction: y.float()"
-    return f"; targets are {int(y.min())} to {int(y.max())}, classes count from 0 to one less than outputs"
+    by_place = output.shape[2:] == y.shape[1:] and output.dim() > 1  # classes are on the second axis
+    classes = output.shape[1] if by_place else output.shape[-1] if output.dim() else 0
+    if output.shape[:-1] == y.shape and classes == 1:
+        return "; for one output of each sample give targets of its shape: y.float().unsqueeze(-1)"
+    if int(y.min()) < 0 or int(y.max()) >= classes:
+        return f"; targets are {int(y.min())} to {int(y.max())}, classes count from 0 to one less than outputs"
+    if output.shape[:-1] == y.shape and y.dim() > 1:
+        return "; classes are on the last axis: without loss the cross-entropy is over that one"
+    return ""
 
 
 def _is_one_hot(y: Tensor) -> bool:

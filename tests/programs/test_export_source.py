@@ -48,6 +48,17 @@ SUMS = "g2 = g * g\nv = v * {}\nv = v + g2\nm = {} * m\nm = g + m\nx = sqrt(v)\n
         (AVERAGES.format("interp(g2, v, 0.99)", "interp(g, m, 0.9)"), {"lr": 1.0, "betas": (0.9, 0.99)}),
         (AVERAGES.format("interp(g2, v, 0.9)", "interp(g2, m, 0.99)"), {"lr": 1.0, "beta2": 0.9, "beta3": 0.99}),
         (AVERAGES.format("interp(g2, v, 0.9)", "interp(m, g, 0.1)"), {"lr": 1.0, "beta2": 0.9, "beta3": 0.1}),
+        *[  # whatever makes the second moment one that is never negative
+            (
+                f"a = {of}\nv = interp(a, v, 0.99)\nm = interp(g, m, 0.9)\nupdate = m / v",
+                {"lr": 1.0, "betas": (0.9, 0.99)},
+            )
+            for of in ("rms(g)", "row_norm(g)", "column_norm(g)", "arccosh(g)", "norm(g)", "exp(g)")
+        ],
+        (
+            "a = square(g)\na = row_mean(a)\nv = interp(a, v, 0.99)\nm = interp(g, m, 0.9)\nupdate = m / v",
+            {"lr": 1.0, "betas": (0.9, 0.99)},
+        ),
         (SUMS.format("0.99", "0.9"), {"lr": 1.0, "betas": (0.9, 0.99)}),
         (SUMS.format("0.99", "1.1"), {"lr": 1.0, "beta2": 0.99, "c1": 1.1}),
         (

@@ -349,6 +349,15 @@ def test_adamw_with_another_momentum_is_that_of_torch() -> None:
     np.testing.assert_allclose(w, param.detach().numpy(), rtol=1e-6)
 
 
+def test_the_momentum_of_an_average_that_is_written_from_its_state() -> None:
+    """It is one less the coefficient, and the correction of bias goes with it."""
+    rule = "m = interp(m, g, {})\nt = get_step()\nc = power({}, t)\nc = 1.0 - c\nu = m / c\nupdate = u * lr"
+    program = parse(rule.format(0.25, 0.75))
+    assert momentum_of(program) == 0.75 == momentum_of(parse("m = interp(g, m, 0.75)\nupdate = m * lr"))
+    assert with_momentum(program, 0.5) == parse(rule.format(0.5, 0.5))
+    assert with_momentum(program, 0.875) == parse(rule.format(0.125, 0.875))
+
+
 def test_constants_that_only_look_like_the_momentum_stay() -> None:
     program = parse("m = interp(g, m, 0.9)\nd = w * 0.9\nu = m + 0.9\nu = u + d\nupdate = u * lr")
     assert str(with_momentum(program, 0.5)).count("0.9") == 2

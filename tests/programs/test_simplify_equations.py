@@ -48,6 +48,12 @@ def test_expressions(text: str, row: str) -> None:
     assert row in equations(parse(text))
 
 
+def test_the_length_of_the_training_is_no_hyperparameter() -> None:
+    text = equations(parse("t = get_step()\ns = get_steps()\nx = t / s\nx = 1.0 - x\nx = g * x\nupdate = x * lr"))
+    assert r"\left(c_{1} - \frac{t}{T + 10^{-8}}\right)" in text
+    assert "nan" not in text and "steps" not in text and text.endswith(r"\qquad c_{1} = 1")
+
+
 def test_what_is_used_twice_has_an_equation() -> None:
     rows = equations(parse("x = arcsin(g)\ny = x * w\nupdate = x + y")).splitlines()
     assert rows[1:3] == [

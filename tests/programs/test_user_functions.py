@@ -256,7 +256,7 @@ CALLS = {"softsign": "(g)", "huber": "(g, lr)", "gate": "(w)", "mix": "(g, w, 0.
 def table(monkeypatch: pytest.MonkeyPatch) -> None:
     """The table of functions is what it was after the test."""
     monkeypatch.setattr(hashing, "_TAGS", hashing._Tags())
-    for name in (*DEFINITIONS, "mine"):
+    for name in (*DEFINITIONS, "mine", "twice"):
         monkeypatch.setitem(OPS, name, SOFTSIGN)
         del OPS[name]
 
@@ -280,6 +280,22 @@ def test_a_function_may_be_of_the_length_of_the_training_and_a_number(table: Non
     )
     assert "class Found(Optimizer)" in export_torch(program, "Found", total_steps=100)
     assert "jnp.asarray(total_steps, dtype=jnp.float32)" in optax_source(program, "found", total_steps=100)
+
+
+@pytest.mark.parametrize("name", ["input", "constant", "sum", "handed", "number", "spread", "zeros", "write"])
+def test_a_function_may_be_called_as_what_is_none(table: None, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs have words for inputs, numbers, and what is known a phase later, which are no names of functions."""
+    monkeypatch.setitem(OPS, name, SOFTSIGN)
+    del OPS[name]
+    rule = (
+        "a = {0}(g, w)\nb = {0}(0.5, lr)\nr = norm(g)\nc = {0}(r, a)\nm = interp(c, m, 0.9)\nm = m * b\nupdate = m * lr"
+    )
+    for one in (name, "mine"):
+        user_functions.define({one: f"def {one}(x, y):\n    return x + 2 * y"}, "mine.py")
+    program, other = parse(rule.format(name)), parse(rule.format("mine"))
+    check_everywhere(program)
+    assert fingerprint(program) == fingerprint(other)
+    assert len(simplify_algebra(program).program) == len(simplify_algebra(other).program)
 
 
 def test_a_number_may_end_as_the_guard_does(table: None) -> None:
@@ -321,6 +337,12 @@ def test_a_text_of_a_program_brings_its_functions(table: None) -> None:
     for before in ("# mine, 2026\n\n", '"""What I found.\n\nIn two lines."""\n'):
         assert user_functions.read_program(before + user_functions.as_text(program), "b.txt") == program
     assert user_functions.as_text(program).startswith("def mine(x):\n    return x * x\n\n\ndef train(w")
+    definition = "def mine(x):\n    return x * x\n\n"
+    for definitions in (definition, definition + "def twice(x):\n    return x * 2\n"):
+        assert user_functions.read_program(f"{definitions}m = mine(g)\nupdate = m * lr\n", "d.txt") == program
+    with pytest.raises(InputError, match=r"^d.txt: line 5, column 5: unknown function 'other'"):
+        user_functions.read_program(f"{definition}m = g * g\nm = other(m)\nupdate = m * lr\n", "d.txt")
+    assert len(user_functions.read_program(f'"""Of two\fpages\u2028and lines."""\n{alone}', "e.txt")) == 1
     with pytest.raises(InputError, match=r"^a.txt: line 5, column 9: unknown function 'other'"):
         user_functions.read_program(f"def mine(x):\n    return x * x\n\n{text.replace('mine(g)', 'other(g)')}", "a.txt")
 
@@ -377,6 +399,8 @@ def test_a_name_has_one_meaning(table: None) -> None:
         ("def f(x): return x * True", "'True' cannot stand here"),
         ("def f(x):\n" + "    x = x * x\n" * 40 + "    return x", "has more than 4000 characters"),
         ("def f(x): return " + "-" * 3000 + "x", ""),
+        ("def f(x): return " + " + ".join(["x"] * 300), "f has too long an expression; make it shorter"),
+        ("def f(x): return " + " + ".join(["x"] * 700), "f has too long an expression; make it shorter"),
     ],
 )
 def test_what_is_no_function_is_refused_in_one_line(text: str, said: str) -> None:

@@ -14,7 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from programs import zoo
 from programs.errors import InputError
@@ -48,6 +56,8 @@ Y = torch.arange(12) % 2
         [(x.numpy(), y.numpy()) for x, y in zip(X, Y, strict=True)],
         DataLoader(TensorDataset(X, Y), batch_size=5),
         DataLoader(TensorDataset(X, Y), batch_size=5, shuffle=True, drop_last=True),
+        DataLoader(TensorDataset(X, Y), batch_size=None),
+        DataLoader(TensorDataset(X, Y), batch_sampler=BatchSampler(RandomSampler(Y.tolist()), 5, drop_last=False)),
         DataLoader(
             [{"a": x, "b": y} for x, y in zip(X, Y, strict=True)], collate_fn=lambda some: (
                 torch.stack([s["a"] for s in some]), torch.stack([s["b"] for s in some])
@@ -84,7 +94,19 @@ class Endless(IterableDataset[Any]):
         (iter([]), "has no length"),
         ([], "train is empty"),
         (TensorDataset(X), "sample 0 is a tuple of 1; give a pair"),
-        ([{"ids": X[0], "labels": 1}], r"is a dict of 'ids', 'labels'; give pairs, such as \[\(s\['ids'\]"),
+        ([{"ids": X[0], "labels": 1}], r"is a dict of 'ids', 'labels'; give pairs \(x, y\)$"),
+        (
+            [{"labels": 1, "input_ids": X[0], "mask": X[0]}],
+            r"give pairs \(x, y\), such as \[\(s\['input_ids'\], s\['labels'\]\) for s in \.\.\.\], .* such as 'mask'$",
+        ),
+        ([{}], "sample 0 is an empty dict; give pairs"),
+        (((X, X), Y), "train: x is a tuple of 2 tensors; models have one input"),
+        (DataLoader(TensorDataset(X, Y), sampler=SubsetRandomSampler([1])), r"has a SubsetRandomSampler, .*Subset\("),
+        (
+            DataLoader(TensorDataset(X, Y), batch_sampler=BatchSampler(WeightedRandomSampler([1.0] * 12, 9), 4, False)),
+            "has a WeightedRandomSampler, which is not used",
+        ),
+        (DataLoader(TensorDataset(X, Y), batch_sampler=[[0, 1], [2]]), "has a list, which is not used"),
         ([(X[0], 0), (X[0, :2], 1)], r"sample 1 is \[2\], the first \[3\]; make all of one shape"),
         ([("words", 0)], "sample 0: x is a str of <U5; give numbers"),
         (([[1.0], [1.0, 2.0]], [0, 1]), "x is a list of object; give numbers, samples of one shape"),
@@ -149,6 +171,21 @@ def test_trainings_start_from_the_weights_of_a_module_that_is_given() -> None:
         model_of(made(model=module), width=5)
 
 
+class Padded(nn.Module):
+    """Sums embeddings; row 0 is that of the padding."""
+
+    def __init__(self, rows: int = 5, **options: Any) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(rows, 4, padding_idx=0, **options)
+        self.out = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.out(self.embed(x).sum(1))
+
+
+IDS = torch.tensor([[i % 5, (i // 2) % 5, 0] for i in range(12)])
+
+
 def test_the_loss_is_that_which_is_given() -> None:
     module = net()
     built = model_of(made(model=module, loss=lambda output, y: 3 * functional.cross_entropy(output, y)))
@@ -173,6 +210,16 @@ def test_the_loss_is_that_which_is_given() -> None:
         ({"train": (X, functional.one_hot(Y).float()), "loss": None}, "targets are one-hot"),
         ({"train": (X, functional.one_hot(Y)), "loss": nn.BCEWithLogitsLoss()}, "one-hot|y.float"),
         ({"train": (X, Y + 1)}, "targets are 1 to 2, classes count from 0"),
+        ({"model": lambda: net().double()}, "parameter '0.weight' is torch.float64; parameters must be float32"),
+        ({"train": (IDS, Y), "model": lambda: Padded(rows=3)}, "they are 0 to 4: an embedding needs as many rows"),
+        (
+            {"train": (X, Y), "model": lambda: nn.Linear(3, 1), "loss": nn.BCEWithLogitsLoss()},
+            r"for one output of each sample give targets of its shape: y.float\(\).unsqueeze\(-1\)",
+        ),
+        (
+            {"train": (X[:, None].expand(-1, 5, -1), Y[:, None].expand(-1, 5))},
+            r"got \[\d+, 5\]; classes are on the last axis: without loss the cross-entropy is over that one",
+        ),
         ({"valid": (X, Y - 1)}, "targets are -1 to 0, classes count from 0"),
         ({"train": ((255 * X.abs()).to(torch.uint8), Y)}, r"for images give numbers of 0 to 1: x.float\(\) / 255"),
         ({"train": (X[:, :2], Y)}, r"cannot be computed of inputs \[\d, 2\] of float32: RuntimeError"),
@@ -188,21 +235,6 @@ def test_mistakes_are_said_in_one_line(changes: dict[str, Any], said: str) -> No
     with pytest.raises(InputError, match=said) as caught:
         model_of(made(**changes))
     assert "\n" not in str(caught.value)
-
-
-class Padded(nn.Module):
-    """Sums embeddings; row 0 is that of the padding."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(5, 4, padding_idx=0, **options)
-        self.out = nn.Linear(4, 2)
-
-    def forward(self, x: Tensor) -> Any:
-        return self.out(self.embed(x).sum(1))
-
-
-IDS = torch.tensor([[i % 5, (i // 2) % 5, 0] for i in range(12)])
 
 
 @pytest.mark.parametrize("by_frequency", [False, True])
@@ -237,7 +269,7 @@ class CheckpointedLate(Net):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"model": hooked}, r"parameter 'module.0.weight' has a hook, .* freeze it"),
+        ({"model": hooked}, r"parameter '0.weight' has a hook, .* freeze it"),
         ({"model": hooked()}, r"parameter '0.weight' has a hook, .* freeze it"),
         (
             {"model": Checkpointed},
