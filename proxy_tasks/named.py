@@ -146,7 +146,8 @@ def reason_of(error: BaseException) -> str:
     """Return an exception in one line: its kind, the first line of its message, and where it was raised."""
     said = (str(error).strip().splitlines() or [""])[0][:300]
     frames = traceback.extract_tb(error.__traceback__)
-    own = next((frame for frame in reversed(frames) if is_users_file(Path(frame.filename))), None)
+    files = (frame for frame in reversed(frames) if not frame.filename.startswith("<"))  # as <frozen importlib...>
+    own = next((frame for frame in files if is_users_file(Path(frame.filename))), None)
     where = f" ({Path(own.filename).name}, line {own.lineno})" if own is not None else ""
     return f"{type(error).__name__}: {said}{where}"
 

@@ -62,7 +62,7 @@ def samples_of(what: str, given: Any) -> tuple[Tensor, Tensor]:
 
 def _refuse_several(what: str, given: list[Any] | tuple[Any, ...]) -> None:
     """Raise InputError if the inputs are several tensors, each of as many samples as there are targets."""
-    x, y = given if len(given) == 2 else (None, None)
+    x, y = given if len(given) == 2 else ((), ())
     if isinstance(x, list | tuple) and len(x) > 1 and all(map(_is_array, [*x, y])):
         lengths = {len(part) for part in (*x, y) if len(np.shape(part))}
         if lengths == {len(y)} != {len(x)}:

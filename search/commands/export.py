@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ from search.commands.options import RESULTS, ProgramArgument, StoreOption
 from search.results.export import class_name_of, export_source
 from search.results.programs import named_program
 from search.results.results import open_results
+from search.results.text import failure
 from search.store.errors import NotWritable
 from search.store.tables import DataSheetRow, ExportRow
 
@@ -36,6 +38,8 @@ def command(
         class_name = name or class_name_of(found.name)
         sheet = data_sheet_of(found.program, store) if results is None else results.data_sheet(found.program)
         source = export_source(found, to, class_name, sheet)
+        if found.entry is not None and found.entry.fitness is None:
+            print(f"{found.name} has no fitness: {failure(found.entry)}", file=sys.stderr)
         if output is None:
             print(source, end="")
         else:
@@ -47,10 +51,14 @@ def command(
 
 def data_sheet_of(program: Program, location: str) -> DataSheetRow | None:
     """Return the data sheet of a program that is none of the store's, if there is a store that has one."""
-    if not Path(location).is_file():
+    if "://" not in location and not Path(location).is_file():
         return None
-    with open_results(location) as results:
-        return results.data_sheet(program)
+    try:
+        with open_results(location) as results:
+            return results.data_sheet(program)
+    except InputError as error:  # the optimizer itself is none of the store's
+        print(f"without a data sheet: {error}", file=sys.stderr)
+        return None
 
 
 def refuse_database(output: Path) -> None:

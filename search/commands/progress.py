@@ -13,6 +13,7 @@ from rich.console import Console
 from tqdm import tqdm
 
 from search.evolution.progress import Progress
+from search.results.text import pace
 from search.settings.settings import Budget
 from search.training.service import TrainingService
 
@@ -30,7 +31,7 @@ def describe(progress: Progress) -> list[str]:
     best = f"best {'-' if progress.best_fitness is None else f'{progress.best_fitness:.4f}'}"
     programs, trained = f"{progress.births} programs", f"{progress.trained} trained"
     cached, redundant = f"{progress.cache_hit_share:.0%} cached", f"{progress.redundant_share:.0%} redundant"
-    rate, left = _pace(progress.rate), _left(progress.seconds_left)
+    rate, left = pace(progress.rate), _left(progress.seconds_left)
     whole = margin.replace(")", " vs AdamW)")
     return [
         " ".join(part for part in parts if part)
@@ -45,11 +46,6 @@ def describe(progress: Progress) -> list[str]:
             (left,),
         )
     ]
-
-
-def _pace(rate: float) -> str:
-    """Return how many there are in a second, or in a minute where that says more."""
-    return f"{rate:.0f}/s" if rate == 0 or rate >= 1 else f"{60 * rate:.2g}/min"
 
 
 def _left(seconds: float | None) -> str:
@@ -115,9 +111,9 @@ class ProgressLine:
         self._is_first = False
         rate = (known - self._known_before) / max(time.monotonic() - self._started, 1e-9)
         counted = f"{known} of {total} trainings"
-        pace, left = ("", "") if rate <= 0 else (f" {_pace(rate)}", f" {_left((total - known) / rate)}")
+        speed, left = ("", "") if rate <= 0 else (f" {pace(rate)}", f" {_left((total - known) / rate)}")
         label = f", {self._label}" if self._label else ""
-        texts = [f"{counted}{pace}{left}{label}", f"{counted}{pace}{left}", f"{counted}{left}", left.strip()]
+        texts = [f"{counted}{speed}{left}{label}", f"{counted}{speed}{left}", f"{counted}{left}", left.strip()]
         self._show(known / total, texts, stays=False)
         if known >= total:
             self._close()

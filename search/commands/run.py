@@ -168,6 +168,8 @@ def _next(settings: Settings, verdict: VerdictRow) -> list[str]:
 def _show_alternatives(settings: Settings, driver: Driver, verdict: VerdictRow) -> None:
     """Print what may lead to something better, and the best baseline as it was tuned."""
     limit, most = next((name, most) for name, most in settings.budget.model_dump().items() if most is not None)
+    if limit == "programs":  # there may be more by an earlier run
+        most = max(most, driver.progress.births)
     larger = ["more tasks or longer ones", "`strategy.start` with several optimizers"]
     larger += ["`language: extended`"] * (not set(LANGUAGES["extended"]) <= set(settings.language.set))
     console.print(

@@ -19,7 +19,7 @@ from search.commands.proof_tables import show_proof
 from search.commands.terminal import console, describe, estimate, number, show_program, show_table
 from search.results.queries import Duplicates
 from search.results.results import Results, open_results
-from search.results.text import change, interrupted_proof, printable
+from search.results.text import change, failure, interrupted_proof, printable
 from search.results.trained_tasks import remarks_on_fitness
 from search.settings.baselines import adamw_among
 from search.store.evidence_views import FunnelEntry, OpeningEntry, ProofEntry
@@ -152,7 +152,7 @@ def _show(results: Results, found: Found) -> None:
 def _facts(results: Results, found: Found) -> list[tuple[str, str]]:
     row = found.row
     if row.fitness is None:
-        outcome = f"{row.status}: {printable(row.reason or 'no reason noted')}"
+        outcome = failure(row)
     else:
         over = f", {number(found.over_adamw, True)} over tuned AdamW" if found.over_adamw is not None else ""
         remarks = "".join(f"; {remark}" for remark in remarks_on_fitness([results.search(row.search)]))

@@ -9,7 +9,7 @@ from search.commands.output import Form, form_of, table_of, write
 from search.commands.terminal import console, estimate, number, show_table
 from search.results.queries import AskedOutside
 from search.results.results import Results, SearchDriver, open_results
-from search.results.text import printable, verdict_line
+from search.results.text import pace, printable, verdict_line
 from search.results.trained_tasks import remarks_on_fitness
 from search.store.evidence_views import MetaValidationEntry, VerdictEntry
 from search.store.keys import SearchState
@@ -140,7 +140,7 @@ def _row(search: SearchStatus) -> list[str]:
     }
     return [
         search.search, search.state, str(search.programs), str(search.trained), number(search.best_fitness),
-        number(search.best_standard_error), f"{search.programs_per_second:.0f}/s",
+        number(search.best_standard_error), pace(search.programs_per_second),
         ", ".join(f"{number_of}{what}" for what, number_of in left.items() if number_of is not None) or "-",
     ]  # fmt: skip
 

@@ -12,7 +12,7 @@ from programs.schedules import DEFAULT_SCHEDULE, Schedule
 from programs.user_functions import as_text
 
 from search.results.data_sheets import short_form
-from search.results.text import in_trainings
+from search.results.text import failure, in_trainings
 from search.store.tables import DataSheetRow
 from search.store.views import ProgramEntry
 
@@ -66,7 +66,9 @@ def _provenance(found: NamedProgram) -> dict[str, str]:
     provenance = {"program": found.name, "hash": dataflow_hash(found.program)}
     if found.entry is not None:
         tasks = ", ".join(found.tasks)
-        fitness, error = f"{found.entry.fitness}", found.entry.standard_error
+        provenance |= {"search": found.entry.search, "task": tasks}
+        error = found.entry.standard_error
+        fitness = f"{found.entry.fitness}"
         fitness += "" if error is None else f" +- {error:.2g} over {in_trainings(found.entry.trainings)}"
-        provenance |= {"search": found.entry.search, "task": tasks, "fitness": fitness}
+        provenance |= {"outcome": failure(found.entry)} if found.entry.fitness is None else {"fitness": fitness}
     return provenance

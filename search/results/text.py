@@ -11,6 +11,7 @@ from search.store.keys import Judgement
 if TYPE_CHECKING:  # words are the same without a database
     from search.store.evidence_views import OpeningEntry, VerdictEntry
     from search.store.tables import VerdictRow
+    from search.store.views import ProgramEntry
 
 STRATEGIES = {
     "evolution": "evolution of structures",
@@ -83,6 +84,16 @@ def printable(text: str, most: int = 1000) -> str:
     """Return a text without characters that steer a terminal, and cut after `most` characters."""
     shown = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text[:most])
     return shown + "..." if len(text) > most else shown
+
+
+def failure(of: ProgramEntry) -> str:
+    """Return why a program has no fitness."""
+    return f"{of.status}: {printable(of.reason or 'no reason noted')}"
+
+
+def pace(rate: float) -> str:
+    """Return how many there are in a second, or in a minute where that says more."""
+    return f"{rate:.0f}/s" if rate == 0 or rate >= 1 else f"{60 * rate:.2g}/min"
 
 
 def states(slots: float) -> str:

@@ -43,6 +43,8 @@ def _known_sets(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _read(value: Any, info: ValidationInfo) -> Any:
     """Return the definitions that a file holds, whose path is relative to the file of settings."""
+    if isinstance(value, list):
+        raise ValueError("give the path of one file with all your functions, such as mine.py")
     if not isinstance(value, str):
         return value
     path = Path((info.context or {}).get("folder", "."), value)

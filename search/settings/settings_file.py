@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from programs.errors import InputError
 from programs.text_file import read_text
@@ -43,7 +44,8 @@ class SettingsFile:
         self._changes: dict[str, str] = {}
         self._tree, self.data = read_yaml(read_text(path, "a YAML file of settings"), str(path))
         if not isinstance(self.data, dict):
-            raise InputError(f"{path}: expected settings such as 'name: quickstart', found {type(self.data).__name__}")
+            found = "nothing" if self.data is None else f"a {type(self.data).__name__}"
+            raise InputError(f"{path}: expected settings such as 'name: quickstart', found {found}")
         self.data.setdefault("name", re.sub(r"[^\w.-]", "_", path.stem))
         if (folder := str(path.resolve().parent)) not in sys.path:
             sys.path.append(folder)
@@ -130,7 +132,7 @@ def stored_settings(data: dict[str, Any], search: str) -> Settings:
         if is_users(choice.name):
             raise InputError(
                 f"search '{search}' has a user-defined task, '{choice.name}', and nothing is loaded because a database"
-                " names it: give the config with --config, or the task with --task"
+                " names it: give the config with --config"
             )
     return settings
 
@@ -225,13 +227,16 @@ class _Source(NamedTuple):
 
 def _first_error(error: ValidationError, model: type[BaseModel], source: _Source) -> str:
     """Return what is wrong with the first wrong setting, where it was set, and how many others are wrong."""
-    details = error.errors()
+    details = _of_meant_branches(error.errors())
     unknown = [detail for detail in details if detail["type"] == "extra_forbidden"]
     first = unknown[0] if unknown and details[0]["type"] == "missing" else details[0]  # which may be misspelt
     location = _location(first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = "unknown setting; " + _known_settings(model, location[:-1])
+    elif first["type"] in _WANTED:
+        message = f"expected {_WANTED[first['type']]}, {_written_short(first['input'])}"
+        message += f"; {_known_settings(model, location)}" if first["type"] == "model_type" else ""
     elif "input" in first and not isinstance(first["input"], dict | list) and first["type"] != "missing":
         message = f"{message}, got {_written(first['input'])}"
     wrong = {tuple(_location(d["loc"])) for d in details}
@@ -239,6 +244,31 @@ def _first_error(error: ValidationError, model: type[BaseModel], source: _Source
     others = sum(not any(other[: len(loc)] == loc for other in wrong if other != loc) for loc in wrong) - 1
     more = f" (and {others} more)" if others else ""
     return f"{source.of(location)}: {shortened(message, 400)}{more}"
+
+
+_WANTED = {"tuple_type": "a list, such as [a, b]", "model_type": "settings, such as {a: 1}", "dict_type": "settings"}
+"""What to give where pydantic wants a type of Python's."""
+
+
+def _of_meant_branches(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Return what is wrong, without what the other form of a setting would be where it is written as settings."""
+
+    def is_other_form(detail: ErrorDetails) -> bool:
+        place = _location(detail["loc"])
+        return (
+            detail["type"].endswith("_type")
+            and isinstance(detail["input"], dict)
+            and any(_location(d["loc"])[: len(place)] == place and d["loc"] != detail["loc"] for d in details)
+        )
+
+    return [detail for detail in details if not is_other_form(detail)]
+
+
+def _written_short(value: Any) -> str:
+    """Return what was given in place of it."""
+    if isinstance(value, dict | list):
+        return "found settings" if isinstance(value, dict) else "found a list"
+    return "found nothing" if value is None else f"got {_written(value)}"
 
 
 def _written(value: Any) -> str:

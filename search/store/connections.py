@@ -88,7 +88,9 @@ def _url(location: str) -> URL:
     url = make_url(location) if "://" in location else URL.create("sqlite", database=location)
     if url.database == "" or "\0" in location:
         raise ValueError(location)
-    return url.set(drivername=_DRIVERS[url.drivername])
+    url = url.set(drivername=_DRIVERS[url.drivername])
+    is_in_home = url.drivername == "sqlite" and (url.database or "").startswith("~")
+    return url.set(database=str(Path(url.database or "").expanduser())) if is_in_home else url
 
 
 def sqlite_file(engine: Engine) -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os.path
 import sqlite3
 import time
 from contextlib import suppress
@@ -84,6 +85,8 @@ def reach(location: str, to_write: bool = False) -> Engine:
         return engine
     if not is_there(file):
         if to_write:
+            if not os.path.isdir(file.parent):  # noqa: PTH112 - which raises nothing, whatever the name
+                raise InputError(f"{file}: no folder {file.parent}; make it, or name another database")
             return engine
         raise InputError(f"{file}: no such database; `optsearch run CONFIG` writes one, --store names another")
     require_readable(file)

@@ -297,7 +297,7 @@ BAD = [
     (("run", "tiny.yaml", "--name", "2026", "--set", "store=mysql://x/y"), "mysql://x/y: not a database URL of SQLite"),
     # databases
     (("run", "tiny.yaml", "--set", "store=sqlite:////sys/x.db"), "/sys/x.db: cannot be used as a database"),
-    (("run", "tiny.yaml", "--set", "store=absent/x.db"), "absent/x.db: cannot be used as a database"),
+    (("run", "tiny.yaml", "--set", "store=absent/x.db"), "absent/x.db: no folder absent; make it, or name another"),
     (("run", "tiny.yaml", "--set", "store=foreign.db"), "foreign.db: holds tables of another program"),
     (("run", "tiny.yaml", "--set", "store=tiny.yaml"), "tiny.yaml: cannot be used as a database"),
     (("run", "tiny.yaml", "--set", "store=nothing://x"), "nothing://x: not a database URL"),

@@ -51,3 +51,10 @@ def test_files_as_editors_save_them(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / f"{module}.py").write_bytes(SOURCE.replace("\n", end).encode("utf-8-sig"))
     monkeypatch.syspath_prepend(tmp_path)
     assert find(f"{module}:task", {}, "task")() == 1
+
+
+def test_a_module_that_is_missing_has_no_place_in_python_itself() -> None:
+    with pytest.raises(
+        InputError, match=r"cannot import 'nomod' \(ModuleNotFoundError: No module named 'nomod'\); put its"
+    ):
+        find("nomod:task", {}, "task")

@@ -55,11 +55,16 @@ def test_a_sheet_is_kept_and_later_sections_are_added(store: Store) -> None:
     assert found is not None and found.task == "other" and results.data_sheet(zoo.load("sgd")) is None
 
 
-def test_an_export_says_the_short_form(store: Store, tmp_path: Path) -> None:
+def test_an_export_says_the_short_form(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store.keep_data_sheet(sheet_of_lion())
     location = str(tmp_path / "sheet.db")
     found = data_sheet_of(zoo.load("lion"), location)
     assert found is not None and data_sheet_of(zoo.load("lion"), str(tmp_path / "none.db")) is None
+    assert data_sheet_of(zoo.load("lion"), f"sqlite:///{location}") == found
+    junk = tmp_path / "junk.db"
+    junk.write_text("no database")
+    assert data_sheet_of(zoo.load("lion"), str(junk)) is None
+    assert "without a data sheet: " in capsys.readouterr().err
     source = export_source(NamedProgram("lion", zoo.load("lion")), "torch", sheet=found)
     said = " ".join(source.split())
     for line in (

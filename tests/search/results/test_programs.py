@@ -10,6 +10,7 @@ from programs import zoo
 from programs.errors import InputError
 from programs.hyperparameters import learning_rate_of
 
+from search.commands.export import command
 from search.results.programs import find_program, named_program
 from search.results.results import Results
 
@@ -51,3 +52,17 @@ def test_a_baseline_as_it_was_tuned(tmp_path: Path) -> None:
         assert again.program == found.program
     with pytest.raises(InputError, match="small:nonsense: neither an ID, nor a file, nor SEARCH:BASELINE, nor in"):
         find_program("small:nonsense", None)
+
+
+def test_the_export_of_a_program_that_has_no_fitness_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with opened(tmp_path / "r.db") as store:
+        run(settings_of(), store, PretendingEvaluator())
+        with store.writing() as connection:
+            connection.exec_driver_sql("UPDATE training SET status = 'diverged', fitness = NULL, reason = 'too large'")
+            connection.exec_driver_sql("UPDATE program SET status = 'diverged', fitness = NULL, reason = 'too large'")
+    command("1", to="torch", output=tmp_path / "found.py", store=str(tmp_path / "r.db"))
+    assert capsys.readouterr().err == "program 1 has no fitness: diverged: too large\n"
+    text = (tmp_path / "found.py").read_text(encoding="utf-8")
+    assert "outcome: diverged: too large" in text and "fitness:" not in text

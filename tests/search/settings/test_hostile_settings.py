@@ -171,11 +171,25 @@ def test_anchors_must_be_apart(tmp_path: Path) -> None:
         ("meta_validation.tasks=[{name: digits_cnn}, {name: digits_cnn, steps: 5}]", "each task may be named once"),
         (f"name={'x' * 300}", "at most 200 characters"),
         ("name=2026", "valid string, got 2026"),
+        ("baselines=lion", "baselines: expected a list, such as [a, b], got 'lion'"),
+        ("strategy.operators={insert: 1}", "strategy.operators: expected a list, such as [a, b], found settings"),
+        ("budget=100", "budget: expected settings, such as {a: 1}, got 100; known here: programs, evaluations, "),
+        ("strategy=null", "strategy: expected settings, such as {a: 1}, found nothing; known here: kind, "),
+        ("tasks.0.seeds={frist: 2}", "tasks.0.seeds.frist: unknown setting; known here: first, most"),
+        ("tasks.0.seeds={first: 4, most: 2}", "tasks.0.seeds: most (2) must not be below first (4)"),
+        ("tasks.0.seeds={first: 0}", "tasks.0.seeds.first: Input should be greater than or equal to 1, got 0"),
+        ("tasks.0.seeds=many", "tasks.0.seeds: Input should be a valid integer, got 'many'"),
+        ("language.functions=[mine.py]", "language.functions: give the path of one file with all your functions"),
     ],
 )
 def test_values_of_the_wrong_kind(tmp_path: Path, override: str, said: str) -> None:
     message = refusal(tmp_path, override)
     assert said in message and message.startswith(f"--set {override[:60]}")
+
+
+@pytest.mark.parametrize(("text", "found"), [("", "nothing"), ("- a", "a list"), ("3", "a int")])
+def test_a_file_that_holds_no_settings(tmp_path: Path, text: str, found: str) -> None:
+    assert refusal(tmp_path, text=text).endswith(f"expected settings such as 'name: quickstart', found {found}")
 
 
 def test_a_stage_names_each_task_once(tmp_path: Path) -> None:

@@ -49,6 +49,14 @@ def test_a_search_is_not_continued_where_versions_are_others(
         go_on(store)
 
 
+def test_a_change_within_a_task_is_named_alone(tmp_path: Path) -> None:
+    with opened(tmp_path / "r.db") as store:
+        go_on(store, budget={"programs": 20}, tasks=[{"name": "digits_mlp", "steps": 5, "seeds": 2}])
+        with pytest.raises(InputError, match=r"other settings \(tasks\.0\.steps: 5 -> 6\); ") as caught:
+            go_on(store, tasks=[{"name": "digits_mlp", "steps": 6, "seeds": 2}])
+        assert "\n" not in str(caught.value)
+
+
 def test_changed_data_are_named_with_the_first_digits_of_their_digest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,7 +100,20 @@ def test_an_empty_file_is_filled_by_a_run_only(path: Path) -> None:
         assert rows_of_query(store, "SELECT * FROM v_leaderboard") == []
 
 
-@pytest.mark.parametrize("location", ["sqlite:////sys/x.db", "sqlite:////proc/x.db", "/absent/folder/x.db"])
+@pytest.mark.parametrize("location", ["/absent/folder/x.db", "sqlite:////absent/folder/x.db"])
+def test_a_folder_that_is_missing_is_named(location: str) -> None:
+    message = "/absent/folder/x.db: no folder /absent/folder; make it, or name another database"
+    assert refusal(location, create=True) == message
+
+
+@pytest.mark.parametrize("location", ["~/x.db", "sqlite:///~/x.db"])
+def test_a_location_may_be_in_the_home(location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    open_store(location, create=True).close()
+    assert (tmp_path / "x.db").is_file()
+
+
+@pytest.mark.parametrize("location", ["sqlite:////sys/x.db", "sqlite:////proc/x.db"])
 def test_a_location_that_cannot_be_written_is_refused(location: str) -> None:
     message = refusal(location, create=True)
     assert "x.db: cannot be used as a database (unable to open database file)" in message
