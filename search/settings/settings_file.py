@@ -161,7 +161,7 @@ def _as_hurdles(value: Any) -> Any:
     return {} if value is None or value is False or value == "off" else value
 
 
-# What stands for a group of settings, in the form in which one of them can be set.
+# What stands for a group of settings, wherever they are, in the form in which one of them can be set.
 _SHORT_FORMS: dict[str, Callable[[Any], Any]] = {
     "tasks": as_choices, "language": as_language, "hurdles": _as_hurdles,
 }  # fmt: skip
@@ -185,14 +185,14 @@ def set_value(data: dict[str, Any], key: str, value: Any, what: str) -> str:
     *parents, last = key.split(".") if isinstance(key, str) else [""]
     if "" in (*parents, last):
         raise InputError(f"{what}: expected a key such as budget.programs")
-    if parents and parents[0] in data:
-        data[parents[0]] = _SHORT_FORMS.get(parents[0], lambda given: given)(data[parents[0]])
     node: Any = data
     new = key
     try:
         for depth, name in enumerate(parents, start=1):
             if new == key and isinstance(node, dict) and name not in node:
                 new = ".".join(parents[:depth])
+            if isinstance(node, dict) and name in node and name in _SHORT_FORMS:
+                node[name] = _SHORT_FORMS[name](node[name])
             node = node[int(_place(node, name))] if isinstance(node, list) else node.setdefault(name, {})
         node[_place(node, last)] = value
     except (TypeError, AttributeError, ValueError, IndexError):

@@ -165,12 +165,14 @@ def test_overrides(tmp_path: Path, override: str, place: tuple[Any, ...], value:
         ("tasks.0.steps=20", ("tasks", 0, "steps"), 20),
         ("language.set=paper", ("language", "set"), ("paper",)),
         ("hurdles.at=[0.1, 0.35]", ("hurdles", "points"), (2, 7)),
+        ("meta_validation.tasks.0.steps=7", ("meta_validation", "tasks", 0, "steps"), 7),
     ],
 )
 def test_a_setting_of_what_is_given_in_short_may_be_overridden(
     tmp_path: Path, override: str, place: tuple[Any, ...], value: object
 ) -> None:
     short = "name: a\nbudget: {programs: 5}\ntasks: digits_mlp\nlanguage: extended\nhurdles: off\n"
+    short += "meta_validation: {tasks: digits_cnn}\n"
     found: Any = load_settings(write(tmp_path, short), [override])
     for part in place:
         found = found[part] if isinstance(part, int) else getattr(found, part)
