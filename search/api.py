@@ -8,7 +8,7 @@ Nothing is printed unless it is asked for, and wrong input raises an `InputError
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +91,8 @@ def run(
     """Start a search, or continue it where it stopped; the engine is that of `optsearch run`.
 
     An interruption (Ctrl-C, the stop button of a notebook) drains: no new batch is drawn, what is in flight is trained
-    and kept, and the call returns with `finished` False. A second one stops at once.
+    and kept, and the call returns with `finished` False, as it does when the verdict is interrupted. A second one stops
+    at once.
 
     Args:
         settings: the path of a YAML file, the same as a dictionary, or `Settings`.
@@ -123,13 +124,14 @@ def _run(chosen: Settings, callbacks: Iterable[Callback], show: bool) -> Result:
                 with shown(driver) if show else nullcontext():
                     driver.run()
                     if not driver.stopping:
-                        verdict = judge_search(driver)
+                        with suppress(KeyboardInterrupt):
+                            verdict = judge_search(driver)
             finally:
                 driver.callbacks.on_end(driver.progress, verdict)
     except BaseException:
         store.close()
         raise
-    return Result(chosen.name, not driver.stopping, driver.progress, Results(store))
+    return Result(chosen.name, verdict is not None, driver.progress, Results(store))
 
 
 def open_store(path: str | Path = "results.db") -> Results:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 
 from search.commands.terminal import console, number, show_table
 from search.store.evidence_views import ProofEntry
-from search.training.statistics import signs
 
 
 def show_proof(rows: Iterable[ProofEntry]) -> None:
@@ -20,7 +19,7 @@ def show_proof(rows: Iterable[ProofEntry]) -> None:
         of_sets.setdefault(row.locked_set, []).append(row)
     for name, of_set in of_sets.items():
         _show_set(name, of_set)
-    console.print("p is corrected for the finalists of a set so far, and for there being several sets.")
+    console.print("p is corrected for the finalists of a set by then, and for there being several sets.")
 
 
 def _show_set(name: str, rows: Sequence[ProofEntry]) -> None:
@@ -28,7 +27,7 @@ def _show_set(name: str, rows: Sequence[ProofEntry]) -> None:
         _show_task(task, [row for row in rows if row.task == task])
     competitors, finalists = dict.fromkeys(row.competitor for row in rows), rows[0].finalists
     show_table(
-        f"over the {name} locked set ({finalists} finalist{'s' * (finalists != 1)} so far)",
+        f"over the {name} locked set ({finalists} finalist{'s' * (finalists != 1)} by then)",
         ["competitor", "beaten on", "z", "p", "one setting", "failed trials", "states", "step time"],
         [_overall([row for row in rows if row.competitor == competitor]) for competitor in competitors],
         left=["competitor"],
@@ -39,7 +38,7 @@ def _overall(rows: Sequence[ProofEntry]) -> list[str]:
     """Return the line of a competitor over all tasks of a set."""
     one = rows[0]
     ahead = [row.ahead for row in rows if row.ahead is not None]
-    wins = "-" if one.program_id is not None else f"{signs(ahead).better} of {len(rows)}"
+    wins = "-" if one.program_id is not None else f"{sum(lead > 0 for lead in ahead)} of {len(rows)}"
     failed = sum(row.trials_failed for row in rows) / max(1, sum(row.trials for row in rows))
     states = max(row.state_per_weight for row in rows)
     return [

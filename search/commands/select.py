@@ -160,7 +160,7 @@ def _run_stages(funnel: Funnel, stages: Sequence[Stage], store: Store, service: 
 
 def _entrants(results: Results, funnel: Funnel) -> tuple[list[Entrant], int]:
     """Return the best distinct programs of the search, and how many it has compared."""
-    rows = results.leaderboard(funnel.search, None)
+    rows = results.leaderboard(funnel.search, None, pareto=False)
     if not rows:
         raise InputError(f"search '{funnel.search}' has no program that trained well; `optsearch failures` says why")
     best = rows[: funnel.enter]  # by fitness less its standard error

@@ -107,7 +107,7 @@ def _find(results: Results, program_id: int) -> Found:
     row = named.entry
     assert row is not None
     baselines = results.baselines(row.search)
-    adamw = adamw_among({baseline.name: baseline.fitness for baseline in baselines})
+    adamw = adamw_among({baseline.name: baseline.fitness for baseline in baselines if baseline.fitness is not None})
     competitors: list[tuple[str, ProgramEntry | BaselineEntry]] = [(named.name, row)]
     competitors += [(f"tuned {baseline.name}", baseline) for baseline in baselines]
     return Found(

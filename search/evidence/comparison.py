@@ -27,7 +27,7 @@ from search.store.tables import ProgramRow, SearchRow
 LENGTHS_OF = "lengths_of"  # of an arm of random programs: the arm whose last members give the lengths of its programs
 SEEDS = "seeds"  # of an arm: those of all its tasks, instead of what the tasks say
 _KINDS_WITHOUT_RACES = {*get_args(Strategy.model_fields["kind"].annotation)} - {"evolution"}
-_OF_ALL = ("name", "store", "tasks", "each", "arms")  # what arms have in common
+_OF_ALL = ("name", "store", "tasks", "aggregate", "each", "arms")  # what arms have in common
 
 
 Named = TypeVar("Named", "Arm", "Contest")

@@ -148,11 +148,14 @@ def _mean(by_seed: BySeed) -> float:
 
 
 def _hardest(baselines: Sequence[Contestant], chosen: Mapping[int | str, BySeed]) -> list[Contestant]:
-    """Return the baseline that did best, and those that are not clearly behind it."""
-    trained = [one for one in baselines if len(chosen[one.name]) == CHOICE]
+    """Return the baseline that did best, and those that are not clearly behind it.
+
+    They count on the seeds where they train, as in funnels and proofs: what trains on nearly all is a rival.
+    """
+    trained = [one for one in baselines if len(chosen[one.name]) > 1]
     if not trained:
         return []
-    best = max(trained, key=lambda one: _mean(chosen[one.name]))
+    best = max(trained, key=lambda one: statistics.fmean(chosen[one.name].values()))
     return [one for one in trained if _ahead(chosen[best.name], chosen[one.name]).z < BOUND]
 
 
@@ -168,7 +171,7 @@ def _verdict(
     """Return the verdict on so many seeds."""
     assert isinstance(candidate.name, int)
     ours = judged[candidate.name]
-    trained = [one.name for one in rivals if len(judged[one.name]) == seeds]
+    trained = [one.name for one in rivals if len(judged[one.name]) > 1]
     rival = max(trained, key=lambda name: statistics.fmean(judged[name].values()), default=None)
     theirs = {} if rival is None else judged[rival]
     ahead = _ahead(ours, theirs) if len(ours) == seeds and rival is not None else None

@@ -44,7 +44,8 @@ def loss_curves(source: ReportedSearch, winner: Winner | None) -> Section:
         return missing("curves", title, why)
     lead = (
         f"How {winner.name} and the tuned baselines train on the tasks of the search:"
-        " mean over the search's seeds, each point the mean over a twentieth of the steps."
+        " mean over the seeds of the search that all of them were trained on, each point the mean over a twentieth of"
+        " the steps."
     )
     return Section("curves", title, figures, lead, columns=True)
 
@@ -70,7 +71,8 @@ def _figure(
 ) -> Figure:
     ours = winner.row.key
     task = of_task[ours][0].task
-    means = {key: _mean(of_task[key]) for key in names if key in of_task}
+    seeds = _common_seeds([of_task[key] for key in names if key in of_task])
+    means = {key: _mean(those) for key in names if (those := [t for t in of_task.get(key, ()) if t.seed in seeds])}
     traces = []
     for key in means:
         steps = of_task[key][0].steps * np.arange(1, len(means[key]) + 1) / len(means[key])
@@ -82,8 +84,17 @@ def _figure(
         )  # fmt: skip
     every = np.concatenate(list(means.values()))
     y = axis_of("mean training loss", float(every.min()), float(every.max()))
-    caption = _caption(means, names, ours, len(of_task[ours]))
+    caption = _caption(means, names, ours, len(seeds))
     return Figure(f"curve-{place}", caption, traces, Axis("training step"), y, title=task)
+
+
+def _common_seeds(of_each: Sequence[Sequence[TrainingEntry]]) -> set[int]:
+    """Return the seeds on which all were trained, without those that have none in common with the first, the winner.
+
+    Seeds differ in how hard they are, and promising programs are trained on more of them than others.
+    """
+    first, *others = ({training.seed for training in trainings} for trainings in of_each)
+    return first.intersection(*(seeds for seeds in others if seeds & first))
 
 
 def _mean(trainings: Sequence[TrainingEntry]) -> NDArray[Any]:

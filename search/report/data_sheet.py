@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
@@ -24,6 +24,7 @@ _AS_TABLES = {
 }  # fmt: skip
 
 Rows = Sequence[Mapping[str, Any]]
+_Colour = Callable[[float], float]
 
 
 def data_sheet(source: ReportedSearch) -> Section:
@@ -83,13 +84,14 @@ def _cell(value: Any, is_text: bool) -> Cell:
 
 def _maps(rows: Rows, of: str, name: str) -> Iterator[Figure]:
     """Yield a map for each momentum, all of one scale of colours."""
-    losses = [row["loss"] for row in rows if row["loss"] is not None and row["loss"] > 0]
+    losses = [row["loss"] for row in rows if row["loss"] is not None]
     if not losses:
         return
-    scale = (math.log10(min(losses)), math.log10(max(losses)))
+    colour: _Colour = math.log10 if min(losses) > 0 else float
+    ends = colour(min(losses)), colour(max(losses))
     for place, momentum in enumerate(dict.fromkeys(row["momentum"] for row in rows)):
         cells = [row for row in rows if row["momentum"] == momentum]
-        yield _map(cells, scale, _title(of, momentum), f"{name}-{place}")
+        yield _map(cells, colour, ends, _title(of, momentum), f"{name}-{place}")
 
 
 def _is_full(rate: float, decays: Sequence[float | None], by_place: Mapping[tuple[float, float | None], Any]) -> bool:
@@ -100,7 +102,7 @@ def _title(of: str, momentum: float | None) -> str:
     return f"Stability of {of}" + ("" if momentum is None else f", momentum {momentum:g}")
 
 
-def _map(cells: Rows, scale: tuple[float, float], title: str, name: str) -> Figure:
+def _map(cells: Rows, colour: _Colour, ends: tuple[float, float], title: str, name: str) -> Figure:
     decays = sorted({row["decay"] for row in cells}, key=lambda decay: decay or 0.0)
     by_place = {(row["learning rate"], row["decay"]): row["loss"] for row in cells}
     best = min((row for row in cells if row["loss"] is not None), key=lambda row: row["loss"], default=cells[0])
@@ -111,11 +113,11 @@ def _map(cells: Rows, scale: tuple[float, float], title: str, name: str) -> Figu
         "type": "heatmap",
         "x": [f"{rate:.2g}" for rate in rates],
         "y": ["none" if decay is None else f"{decay:g}" for decay in decays],
-        "z": [[math.log10(loss) if loss else None for loss in row] for row in losses],
+        "z": [[None if loss is None else colour(loss) for loss in row] for row in losses],
+        "zmin": ends[0], "zmax": ends[1],
         "text": [["" if loss is None else f"{loss:.2g}" for loss in row] for row in losses],
         "texttemplate": "%{text}",
         "textfont": {"size": 10},
-        "zmin": scale[0], "zmax": scale[1],
         "colorscale": [[0.0, OURS], [1.0, GROUND]],
         "showscale": False,
         "hovertemplate": "loss %{text}<br>learning rate %{x}, decay %{y}<extra></extra>",

@@ -68,11 +68,10 @@ def _stage_figure(stage: int, rows: Sequence[FunnelEntry]) -> Figure:
     caption = f"{passed} of {plural(len(programs), 'program')} passed stage {stage}, over {tasks}."
     if drawn:
         z, best = drawn[0]
+        says = "is ahead of every baseline with" if best.passed else "has, against its hardest baseline,"
         caption += (
-            f" The best, {best.competitor}, is ahead of every baseline with z at least {z:.1f},"
-            f" p = {figures(best.p, 2)} corrected for all programs compared."
-            if z > 0
-            else " None is ahead of every baseline."
+            f" The best, {best.competitor}, {says} z = {z:.1f}, p = {figures(best.p, 2)} corrected for all programs"
+            " compared."
         )
     layout = {"xaxis": {"type": "category", "title": {"text": "program, best first"}, "categoryorder": "array",
                         "categoryarray": [label(row.competitor) for _, row in drawn]}}  # fmt: skip

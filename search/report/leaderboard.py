@@ -26,7 +26,12 @@ def leaderboard(source: ReportedSearch) -> Section:
     ]  # fmt: skip
     distinct = source.results.distinct_programs(source.name)
     lead = f"{plural(distinct, 'distinct program')} trained well"
-    lead += f"; these are the best {MOST_LEADERS}." if distinct > MOST_LEADERS else "."
+    if source.results.wants_small(source.name):
+        lead += (
+            f"; these {len(source.leaders)} are those that no other beats in fitness, statements and states at once."
+        )
+    else:
+        lead += f"; these are the best {MOST_LEADERS}." if distinct > MOST_LEADERS else "."
     lead += " Best is what has the highest fitness less its standard error." if _has_errors(source) else ""
     lead += " A click on a heading sorts. `optsearch show ID` tells all about one."
     return Section("leaderboard", title, [DataTable("leaders", columns, table, ("mutation",), sortable=True)], lead)

@@ -87,7 +87,8 @@ def _baselines(source: ReportedSearch) -> list[dict[str, Any]]:
 def _caption(front: Sequence[Size], left_out: int) -> str:
     text = f"{plural(len(front), 'size')} on the front."
     best = front[0]
-    leanest = next((row for row in reversed(front) if row.lower_bound >= 0.95 * best.lower_bound), best)
+    good = [best, *(row for row in front if row.lower_bound >= 0.95 * best.lower_bound)]
+    leanest = min(good, key=lambda row: row.live_statements)
     text += f" The best has {plural(best.live_statements, 'live statement')}"
     text += f" and {in_states(best.state_slots)}, fitness {estimate(best.fitness, best.standard_error)}"
     fewer = next((row for row in front if row.state_slots < best.state_slots), None)

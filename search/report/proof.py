@@ -13,7 +13,7 @@ from search.settings.baselines import adamw_among
 from search.store.evidence_views import ProofEntry
 
 SURE = 0.05  # p below which a difference counts as more than luck
-_STANDARD_ERRORS = 1.96  # of a 95 % interval
+_STANDARD_ERRORS = 2  # of the bars
 
 
 def proof(source: ReportedSearch) -> Section:
@@ -78,7 +78,7 @@ def _sets(rows: Sequence[ProofEntry]) -> dict[str, list[ProofEntry]]:
 
 
 def _on_set(place: int, name: str, rows: Sequence[ProofEntry]) -> list[Figure | DataTable | Note]:
-    opened = f"The {printable(name)} locked set was opened for {plural(rows[0].finalists, 'finalist')} so far."
+    opened = f"The {printable(name)} locked set had been opened for {plural(rows[0].finalists, 'finalist')} by then."
     blocks: list[Figure | DataTable | Note] = [Note(opened)]
     rivals = _rivals(rows)
     if rivals:
@@ -99,7 +99,7 @@ def _beaten(rivals: Rivals) -> list[str]:
 
 
 def _figure(place: int, name_of_set: str, rivals: Rivals) -> Figure:
-    """Return how far the finalist is ahead, in percent of each rival's loss, with 95 % intervals."""
+    """Return how far the finalist is ahead, in percent of each rival's loss."""
     traces = []
     comparable = {
         name: [(row, row.ahead, abs(row.fitness)) for row in rows if row.ahead is not None and row.fitness]
@@ -116,7 +116,7 @@ def _figure(place: int, name_of_set: str, rivals: Rivals) -> Figure:
              "hovertemplate": "%{y:+.2f} % of its loss<br>%{x}<extra>ahead of " + label(name) + "</extra>"}
         )  # fmt: skip
     layout = {"scattermode": "group", "scattergap": 0.3}
-    axes = Axis("locked task", "category"), Axis("ahead (% of the rival's loss, 95 % interval)")
+    axes = Axis("locked task", "category"), Axis("ahead (% of the rival's loss, ± 2 standard errors)")
     caption = _caption(name_of_set, rivals)
     return Figure(f"ahead-on-locked-{place}", caption, traces, *axes, height=430, layout=layout)
 

@@ -42,7 +42,10 @@ class ReportedSearch:
     @property
     def meaning_of_fitness(self) -> str:
         """What the fitness is, for axes."""
-        return "score (0 tuned AdamW, 1 best known)" if self.error == SCORE else f"negative {self.error}"
+        if self.error != SCORE:
+            return f"negative {self.error}"
+        has_own_anchors = any(isinstance(task, dict) and task.get("anchors") for task in self.settings.get("tasks", ()))
+        return "score (0 and 1 at its anchors)" if has_own_anchors else "score (0 tuned AdamW, 1 best known)"
 
     @property
     def error(self) -> str:

@@ -80,6 +80,8 @@ def _or_least(tau: float) -> float:
 def spread(rows: Sequence[LeaderboardEntry], number: int) -> list[LeaderboardEntry]:
     """Return programs of distinct structures, evenly over the better part of a leaderboard, the best among them.
 
+    Where the better part has too few, they are the best.
+
     Programs that differ in their constants alone would be much the same once all are tuned.
 
     Args:

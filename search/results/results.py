@@ -89,8 +89,8 @@ class Results:
     `with` block, or `close` it.
 
     Raises:
-        InputError: from every method, where a search or a program is not there, or the database holds what optsearch
-            cannot have written.
+        InputError: where the search or the program that a method returns something of is not there, or the database
+            holds what optsearch cannot have written. Lists and counts of what is not there are empty and 0.
     """
 
     def __init__(self, store: Store) -> None:
@@ -429,10 +429,10 @@ class Results:
         return self.store.select(ProofEntry, "" if finalist is None else "finalist = :id", id=finalist)
 
     def last_proof(self, search: str) -> list[ProofEntry]:
-        """Return the proof of the last finalist that a search has found, an empty list if there is none."""
+        """Return the last proof of a program that a search has found, an empty list if there is none."""
         return self.store.select(
-            ProofEntry, "finalist = (SELECT MAX(p.finalist) FROM v_proof p WHERE EXISTS (SELECT 1 FROM v_programs i"
-            " WHERE i.id = p.finalist AND i.search = :search))", search=search,
+            ProofEntry, "finalist = (SELECT p.finalist FROM v_proof p WHERE EXISTS (SELECT 1 FROM v_programs i"
+            " WHERE i.id = p.finalist AND i.search = :search) ORDER BY p.opened DESC LIMIT 1)", search=search,
         )  # fmt: skip
 
     def opening(self, dataflow_hash: str) -> OpeningEntry | None:

@@ -55,11 +55,6 @@ def standard_error(values: Sequence[float]) -> float:
     return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
-def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
-    """Return where the mean behind two or more values lies with this confidence (Student, Biometrika 1908)."""
-    return Difference(statistics.fmean(values), standard_error(values), len(values) - 1, True).interval(level)
-
-
 def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference | None:
     """Return what our values are above theirs; None where there are too few values.
 
@@ -106,20 +101,3 @@ def limited(z: float) -> float:
 def combined(zs: Sequence[float]) -> float:
     """Return z over independent tasks of equal weight: sum / sqrt(n) (Stouffer et al., The American Soldier, 1949)."""
     return math.fsum(zs) / math.sqrt(len(zs))
-
-
-class Signs(NamedTuple):
-    """On how many tasks a program is better, of those where there is any difference, and p of at least as many."""
-
-    better: int
-    tasks: int
-    p: float
-
-
-def signs(differences: Sequence[float]) -> Signs:
-    """Return the sign test (Arbuthnot, 1710; Dixon and Mood, JASA 1946): tasks count, whatever their differences."""
-    better = sum(d > 0 for d in differences)
-    tasks = sum(d != 0 for d in differences)
-    return Signs(
-        better, tasks, float(_stats().binomtest(better, tasks, alternative="greater").pvalue) if tasks else 1.0
-    )

@@ -104,7 +104,11 @@ def test_settings_as_dictionary_file_and_object_are_the_same(tmp_path: Path) -> 
     assert data == settings_in(tmp_path, budget={"programs": 8}), "what is given is not changed"
 
 
-def test_a_run_ends_with_a_verdict(tmp_path: Path) -> None:
+def interrupted(_driver: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_run_ends_with_a_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = settings_in(tmp_path, baselines=["adamw"])
     with run(settings).results as results:
         (found,) = results.verdicts()
@@ -112,6 +116,11 @@ def test_a_run_ends_with_a_verdict(tmp_path: Path) -> None:
     stopped = run(settings, {"budget.programs": BIRTHS + 8}, callbacks=[StoppedAtOnce()])
     with stopped.results as results:
         assert not stopped.finished and stopped.verdict is None and results.verdicts() == [found]
+    with monkeypatch.context() as patch:
+        patch.setattr("search.api.judge_search", interrupted)
+        result = run(settings, {"budget.programs": BIRTHS + 8})
+        with result.results:
+            assert not result.finished and result.progress.births == BIRTHS + 8, "the search itself has ended"
     result = run(settings, {"budget.programs": BIRTHS + 8})
     with result.results:
         assert result.verdict is not None and result.verdict.births == BIRTHS + 8

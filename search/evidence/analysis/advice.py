@@ -79,7 +79,7 @@ def _measured(analysis: Analysis) -> str:
         return ""
     sizes = f"from {min(axis.curves):g} to {max(axis.curves):g}"
     if not axis.power.is_sure:
-        return f"{sizes} the best rate was seen to stay about the same"
+        return f"{sizes} the slope of the best rate, {axis.power.in_words()}, could not be told from zero"
     return f"{sizes} the best rate was seen to go as the power {axis.power.exponent:.2f} of the batch size"
 
 

@@ -58,9 +58,9 @@ class Power(NamedTuple):
         """Whether the exponent can be told from zero."""
         return self.low > 0 or self.high < 0
 
-    def at(self, value: float) -> float:
-        """Return the rate at a value."""
-        return float(10**self.intercept * value**self.exponent)
+    def in_words(self) -> str:
+        """Return the exponent with its interval."""
+        return f"{self.exponent:.2f} ({LEVEL:.0%} from {self.low:.2f} to {self.high:.2f})"
 
 
 class Surge(NamedTuple):
@@ -73,10 +73,6 @@ class Surge(NamedTuple):
     peak: float
     top: float
     misfit: float
-
-    def at(self, value: float) -> float:
-        """Return the rate at a value."""
-        return float(self.top / np.cosh(np.log(value / self.peak) / 2))
 
 
 def refined(rates: np.ndarray, losses: np.ndarray) -> Best | None:

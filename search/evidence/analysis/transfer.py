@@ -151,10 +151,9 @@ def _about(axis: Scaling) -> list[str]:
     if axis.power is None:
         sentences.append(f"{axis.name}: fewer than three best rates are known, so there is no exponent")
     else:
-        interval = f"{LEVEL:.0%} from {axis.power.low:.2f} to {axis.power.high:.2f}"
-        says = f"the best rate goes as its power {axis.power.exponent:.2f} ({interval})"
+        says = f"the best rate goes as its power {axis.power.in_words()}"
         if not axis.power.is_sure:
-            says = f"the slope of the best rate, {axis.power.exponent:.2f} ({interval}), cannot be told from zero"
+            says = f"the slope of the best rate, {axis.power.in_words()}, cannot be told from zero"
         sentences.append(f"{axis.name}: {says}")
     if axis.edges:
         values = ", ".join(f"{value:g}" for value in axis.edges)

@@ -142,7 +142,7 @@ def proven(path: Path, ids: dict[str, int], tmp_path_factory: pytest.TempPathFac
 def test_a_program_that_is_proven(proven: Path, ids: dict[str, int]) -> None:
     out = said(proven, f"show {ids['best']}")
     fits(out)
-    assert "first locked set (3 finalists so far)" in out and "second locked set (2 finalists so far)" in out
+    assert "first locked set (3 finalists by then)" in out and "second locked set (2 finalists by then)" in out
     assert "1 of 2" in out
     matches_snapshot("proven", out[out.index("in the funnel") :])
 

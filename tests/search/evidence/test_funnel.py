@@ -6,7 +6,8 @@ import json
 from collections import defaultdict
 from pathlib import Path
 from random import Random
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -20,6 +21,7 @@ from proxy_tasks import Outcome, Replica, get_task
 from search.commands import select as select_command
 from search.commands.select import select
 from search.evidence.funnel import Entrant, StageResult, run_stage
+from search.results.results import Results
 from search.settings.baselines import TRIALS
 from search.settings.funnel import Funnel, Stage
 from search.settings.seeds import stage_fresh_seeds, stage_tuning_seeds
@@ -185,6 +187,18 @@ def funnel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "funnel.yaml"
     path.write_text(yaml.safe_dump(FUNNEL))
     return path
+
+
+def test_the_best_enter_and_all_are_counted_whatever_the_objectives(tmp_path: Path) -> None:
+    """Sizes decide who is a parent; p is for all distinct programs that were compared."""
+    with opened(tmp_path / "results.db") as store:
+        objectives = {"kind": "evolution", "objectives": ["fitness", "states", "statements"]}
+        run(settings_of(strategy=objectives, budget={"programs": 60}), store, PretendingEvaluator())
+        results = Results(store)
+        found, examined = select_command._entrants(results, cast("Any", SimpleNamespace(search="small", enter=5)))
+        best = results.leaderboard("small", 5, pareto=False)
+        assert [one.program_id for one in found] == [row.id for row in best] and len(best) == 5
+        assert examined == results.distinct_programs("small") > len(results.leaderboard("small", None))
 
 
 def selected(

@@ -310,9 +310,9 @@ def test_a_finalist_is_proven_once(
     proven(path, 2, Fast(), monkeypatch)
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 100
-    assert "over the first locked set (4 finalists so far)" in said, "three of them before any database"
-    assert "over the second locked set (3 finalists so far)" in said
-    assert said.count("p is corrected for the finalists of a set so far, and for there being several sets") == 2
+    assert "over the first locked set (4 finalists by then)" in said, "three of them before any database"
+    assert "over the second locked set (3 finalists by then)" in said
+    assert said.count("p is corrected for the finalists of a set by then, and for there being several sets") == 2
     rows = shown(path)
     assert [row["competitor"] for row in rows] == ["program 2", *COMPETITORS] * 2
     tasks = {(row["locked_set"], row["task"]) for row in rows}

@@ -111,6 +111,15 @@ def test_a_baseline_that_may_be_the_best_judges_too(tmp_path: Path) -> None:
     assert (found.judgement, found.baseline) == ("ahead", "lion")
 
 
+@pytest.mark.parametrize("fails_on", [FRESH_SEED + 1, JUDGING + 2])
+def test_a_baseline_that_fails_on_a_seed_is_a_rival_on_the_others(tmp_path: Path, fails_on: int) -> None:
+    """Whether the seed chooses or judges, what is behind it elsewhere is not ahead of the best baseline."""
+    evaluator = Staged(at(0.5), lion=lambda seed: None if seed == fails_on else 0.4, signum=at(0.7))
+    found, _ = judged(tmp_path, evaluator)
+    assert (found.judgement, found.baseline, found.seeds_failed) == ("behind", "lion", 0)
+    assert found.ahead == pytest.approx(-0.1, abs=0.02)
+
+
 def test_a_candidate_that_fails_on_fresh_seeds_is_not_ahead(tmp_path: Path) -> None:
     fails = Staged(lambda seed: None if seed == JUDGING + 3 else 0.5, lion=at(0.7), signum=at(0.6))
     found, words = judged(tmp_path, fails)

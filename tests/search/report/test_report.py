@@ -75,10 +75,10 @@ def test_every_section_is_there_and_linked(page: ParsedPage) -> None:
                             " program is as good: no sign of overfitting."),
         ("funnel", "1 of 2 programs passed stage 1, over 1 task."),
         ("proof", "Each locked set is measured apart; p is corrected for all of them."),
-        ("proof", "The first locked set was opened for 2 finalists so far."),
+        ("proof", "The first locked set had been opened for 2 finalists by then."),
         ("proof", "Over all tasks of the first locked set it beats 1 of 2 baselines beyond chance (p < 0.05); not"
                   " shown to beat: lion."),
-        ("proof", "The second locked set was opened for 1 finalist so far."),
+        ("proof", "The second locked set had been opened for 1 finalist by then."),
         ("proof", "Over all tasks of the second locked set it beats 0 of 2 baselines beyond chance (p < 0.05)."),
         ("proxies", "6 programs from the better half of this search, each tuned with 28 trials on each task and then"
                     " trained on 8 fresh seeds."),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from search.training.statistics import combined, corrected, difference, interval, p_of, signs, standard_error
+from search.training.statistics import Difference, combined, corrected, difference, p_of, standard_error
 
 RNG = random.Random(3)
 OURS = {seed: RNG.gauss(0.2, 1.0) for seed in range(1000, 1012)}
@@ -86,7 +86,10 @@ def test_intervals_hold_what_they_promise() -> None:
     rng = np.random.default_rng(0)
     hits = 0
     for _ in range(2000):
-        low, high = interval(rng.normal(3.0, 2.0, size=5).tolist(), 0.9)
+        ours = dict(enumerate(rng.normal(3.0, 2.0, size=5).tolist()))
+        found = difference(ours, dict.fromkeys(ours, 0.0))
+        assert found is not None
+        low, high = found.interval(0.9)
         hits += low < 3.0 < high
     assert 1750 < hits < 1850  # 1800 expected, sigma 13
 
@@ -114,15 +117,8 @@ def test_tasks_are_combined_as_scipy_does() -> None:
     assert combined([1.5]) == 1.5
 
 
-def test_signs_are_counted() -> None:
-    found = signs([0.1, 3.0, -0.2, 0.0, 0.4])
-    assert found[:2] == (3, 4)
-    assert found.p == pytest.approx(stats.binomtest(3, 4, alternative="greater").pvalue) == 5 / 16
-    assert signs([0.0]).p == 1.0 == signs([]).p
-
-
 def test_the_mean_of_an_interval_is_its_middle() -> None:
     values = [1.0, 2.0, 4.0]
-    low, high = interval(values)
+    low, high = Difference(statistics.fmean(values), standard_error(values), 2, True).interval()
     assert (low + high) / 2 == pytest.approx(statistics.fmean(values))
     assert high - low == pytest.approx(2 * 4.302653 * standard_error(values), rel=1e-6)  # t of 2 degrees, 97.5 %
