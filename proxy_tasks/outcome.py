@@ -106,7 +106,7 @@ def diverged_outcome(loss: float, bound: float, step: int) -> Outcome | None:
     Returns:
         None if the loss is within the bound.
     """
-    if loss <= bound:
+    if math.isfinite(loss) and loss <= bound:
         return None
     problem = f"exceeds {bound:g}" if math.isfinite(loss) else "is not finite"
     return Outcome(Status.DIVERGED, None, [], step, 0.0, f"training loss {problem} by step {step}")
@@ -121,7 +121,7 @@ def validated(task: Task, loss: float, metric: float | None, norms: Sequence[flo
         metric: there, the accuracy where fitness is by it.
         norms: of the gradients of all steps, where the task asks for them.
     """
-    if not loss <= task.loss_bound:
+    if not (math.isfinite(loss) and loss <= task.loss_bound):
         reason = "validation loss is not finite or exceeds the bound"
         return Outcome(Status.DIVERGED, None, [], task.steps, 0.0, reason)
     if task.fitness == "loss":

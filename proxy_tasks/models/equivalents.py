@@ -143,8 +143,9 @@ def _filled_bernoulli(draws: Draws, input: Tensor, p: Any = 0.5, **_: Any) -> Te
     return input.copy_(draws.uniform(input.shape) < p)
 
 
-def _filled_uniform(draws: Draws, input: Tensor, a: float = 0, b: float = 1, **_: Any) -> Tensor:  # noqa: A002
-    return input.copy_(draws.uniform(input.shape) * (b - a) + a)
+def _filled_uniform(draws: Draws, input: Tensor, low: float = 0, high: float = 1, **ends: Any) -> Tensor:  # noqa: A002
+    low, high = ends.get("from", low), ends.get("to", high)  # as torch calls them
+    return input.copy_(draws.uniform(input.shape) * (high - low) + low)
 
 
 def _filled_normal(draws: Draws, input: Tensor, mean: float = 0, std: float = 1, **_: Any) -> Tensor:  # noqa: A002

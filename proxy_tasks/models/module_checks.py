@@ -214,8 +214,8 @@ def _take_gradients(name: str, module: nn.Module, loss: Tensor) -> None:
     """
     if any(node.name() == "CheckpointFunctionBackward" for node in _nodes(loss)):
         raise InputError(
-            f"model '{name}': it checkpoints with use_reentrant=True, and trainings would not take the backward pass"
-            " within; leave checkpoints out, which small models do not need, or give use_reentrant=False"
+            f"model '{name}': it checkpoints, and trainings would not take the backward pass within; leave checkpoints"
+            " out, which small models do not need"
         )
     module.zero_grad(set_to_none=True)  # it may have been trained before
     loss.backward()  # type: ignore[no-untyped-call]

@@ -18,7 +18,7 @@ class Credit:
     def __init__(self, kinds: Sequence[str], constants: float) -> None:
         self._gains = dict.fromkeys(kinds, 0.0)
         self._tried = dict.fromkeys(kinds, 0.0)
-        structural = max(1, len(kinds) - 1)
+        structural = max(1, len(kinds) - (CONSTANTS in kinds))
         self._prior = {k: constants if k == CONSTANTS else (1 - constants) / structural for k in kinds}
 
     def note(self, kind: str, gain: float) -> None:

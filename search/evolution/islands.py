@@ -83,6 +83,7 @@ class Island:
         """Take in a record, or a new estimate of one that is here, and drop what is beyond the size."""
         record = record._replace(structure=self._first_alike(record))
         self.records[record.key] = record
+        self.starts = [record if start.key == record.key else start for start in self.starts]  # to begin anew from
         ranked = self.best_of_structures()
         highest = max(one.estimate.fitness for one in ranked)
         if highest > self.highest:

@@ -21,7 +21,7 @@ GECCO 2005). All of it is a function of committed births.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from random import Random
 from statistics import fmean
@@ -82,6 +82,7 @@ class StructureEvolution:
         kinds = [CONSTANTS] * (settings.constants > 0) + list(settings.operators or PROPOSALS)
         self.credit = [Credit(kinds, settings.constants) for _ in range(settings.repeats)]
         self.spent = [Spending() for _ in range(settings.repeats)]
+        self.variants = _Variants(settings.scales, settings.repeats * settings.islands)
         self._fitness: dict[int, float] = {}  # of births, as far as it is known by now
         self._knowledge = [Knowledge(estimator) for _ in range(settings.repeats)]
 
@@ -101,6 +102,7 @@ class StructureEvolution:
     def join(self, birth: Birth, score: Score) -> None:
         """Take in a committed birth."""
         repeat, island = self.place(birth.number)
+        self.variants.note(birth)
         self.spent[repeat].count(birth, self.estimator)
         if birth.answered_by == Answer.REEVALUATION:
             assert birth.parent is not None
@@ -108,6 +110,7 @@ class StructureEvolution:
             self._correct(birth.key, score)
             if score.by_seed is not None:
                 self._knowledge[repeat].note_race(birth.key, score.by_seed)
+            self._migrate(repeat, island, birth.number)
             return
         if score.fitness is not None:
             self._fitness[birth.number] = score.fitness
@@ -200,6 +203,39 @@ class StructureEvolution:
         return _Draw(self, window)
 
 
+class _Variants:
+    """New structures with updates of other sizes, which their islands have still to try, the oldest first.
+
+    A variant is born right after its structure, unless races or the end of a batch come between.
+    """
+
+    def __init__(self, factors: Sequence[float], islands: int) -> None:
+        self._factors = [factor for factor in factors if factor != 1]
+        self._waiting: list[deque[Proposal]] = [deque() for _ in range(islands)]
+
+    def copy(self) -> _Variants:
+        """Return the same variants, to be tried apart from these."""
+        other = _Variants(self._factors, 0)
+        other._waiting = [waiting.copy() for waiting in self._waiting]
+        return other
+
+    def next(self, number: int) -> Proposal | None:
+        """Return what the island of a birth has to try first."""
+        waiting = self._waiting[number % len(self._waiting)]
+        return waiting[0] if waiting else None
+
+    def note(self, birth: Birth) -> None:
+        """Take in a birth of a structure or of a variant."""
+        waiting = self._waiting[birth.number % len(self._waiting)]
+        if " x" in birth.mutation:
+            waiting.popleft()
+        elif birth.answered_by == Answer.TRAINING and kind_of(birth.mutation) in PROPOSALS:
+            waiting.extend(
+                Proposal(scaled(birth.genome.program, factor), f"{birth.mutation} x{factor:g}", birth.parent)
+                for factor in self._factors
+            )
+
+
 class _Draw:
     def __init__(self, strategy: StructureEvolution, window: Sequence[Batch]) -> None:
         self._strategy = strategy
@@ -208,10 +244,10 @@ class _Draw:
         self._tries: Counter[tuple[int, int | None]] = Counter()  # by repeat and parent
         self._races: dict[int, tuple[deque[Record], deque[Record]]] = {}
         self._ranked: dict[int, list[Record]] = {}
-        self._variants: defaultdict[int, deque[Proposal]] = defaultdict(deque)
+        self._variants = strategy.variants.copy()
         self._weights = [credit.weights(strategy.settings.adapt) for credit in strategy.credit]
         for birth in (birth for batch in window for birth in batch.births):
-            self._count(birth)
+            self.note(birth)
 
     def propose(self, number: int, rng: Random) -> Proposal:
         """Return a start program for the first births, then races, variants of new structures, and new programs."""
@@ -223,8 +259,9 @@ class _Draw:
         raced = self._race(repeat)
         if raced is not None:
             return raced
-        if self._variants[repeat]:
-            return self._variants[repeat].popleft()
+        variant = self._variants.next(number)
+        if variant is not None:
+            return variant
         weights = self._weights[repeat]
         kind = _drawn(rng, list(weights), list(weights.values()))
         if kind == CONSTANTS:
@@ -240,24 +277,8 @@ class _Draw:
         return self._changed(program, operators[first:] + operators[:first], rng)[0]
 
     def note(self, birth: Birth) -> None:
-        """Take in a birth, and propose variants of a new structure next."""
-        self._count(birth)
-        factors = self._strategy.settings.scales
-        kind = kind_of(birth.mutation)
-        if (
-            len(factors) > 1
-            and birth.answered_by == Answer.TRAINING
-            and kind in PROPOSALS
-            and " x" not in birth.mutation
-        ):
-            repeat, _ = self._strategy.place(birth.number)
-            self._variants[repeat].extend(
-                Proposal(scaled(birth.genome.program, factor), f"{birth.mutation} x{factor:g}", birth.parent)
-                for factor in factors
-                if factor != 1
-            )
-
-    def _count(self, birth: Birth) -> None:
+        """Take in a birth; variants of a new structure are proposed next."""
+        self._variants.note(birth)
         repeat, _ = self._strategy.place(birth.number)
         if birth.is_trained:
             self._in_flight.add(birth.key)

@@ -170,6 +170,13 @@ class Strategy(Immutable):
                     raise ValueError(f"{name} is a setting of kind: evolution; leave it out with kind: {self.kind}")
         return self
 
+    @field_validator("scales")
+    @classmethod
+    def _with_the_structure_itself(cls, factors: tuple[float, ...]) -> tuple[float, ...]:
+        if 1 not in factors:
+            raise ValueError("1, the structure as it is, must be among the scales; add it")
+        return factors
+
     @field_validator("operators")
     @classmethod
     def _known_operators(cls, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -354,7 +354,7 @@ def test_seeds_of_an_arm_may_be_raced_and_hold_for_all_tasks(tmp_path: Path) -> 
         (", seeds: 2}", ", seeds: few}", ":9: arms.paper.seeds: "),
         (", seeds: 2}", ", seed_s: 2}", ":9: arms.paper.seed_s: unknown setting; known here: seeds, lengths_of"),
         (", seeds: 2}", ", seeds: 2, tasks: []}", ":9: arms.paper.tasks: all arms have the same; leave it out"),
-        (", seeds: 2}", ", seeds: 2, aggregate: worst}", ":9: arms.paper.aggregate: all arms have the same; leave it out"),
+        (", seeds: 2}", ", seeds: 2, aggregate: worst}", ":9: arms.paper.aggregate: all arms have the same; leave it"),
         (", seeds: 2}", ", seeds: 2, strategy.kind: x}", ":9: arms.paper.strategy.kind: unknown setting"),
         ("kind: paper", "kinds: paper", ":9: arms.paper.strategy.kinds: unknown setting"),
         ("strategy: {kind: paper}", "strategy: paper", ":9: arms.paper.strategy: "),

@@ -24,7 +24,7 @@ from search.evolution.births import Genome
 from search.evolution.credit import CONSTANTS, FLOOR, Credit
 from search.evolution.estimates import Estimate
 from search.evolution.islands import FIRST_STEP, RECORDS, STEPS, Island, Record, dominates
-from search.evolution.structures import ALIKE, RACE, kind_of
+from search.evolution.structures import ALIKE, MOST_GAIN, RACE, kind_of
 from search.results.results import Results
 from search.store import ProgramRow
 
@@ -126,6 +126,13 @@ def test_domination_is_one_sided_and_needs_more_than_noise(one: Record, other: R
         assert one.sizes != other.sizes or one.estimate.fitness - other.estimate.fitness > noise
 
 
+def test_what_an_island_begins_anew_from_is_known() -> None:
+    island = Island([record(0, -math.inf), record(1, -math.inf, 1)], 10, 0.0)
+    for one in (record(0, 0.5), record(2, 0.7, 2), record(0, 0.4)):
+        island.add(one)
+    assert [start.estimate.fitness for start in island.starts] == [0.4, -math.inf]
+
+
 def test_the_front_comes_first() -> None:
     island = Island([record(0, -math.inf, 0, 0.0, (9.0,))], 10, 0.0)
     for one in (record(1, 1.0, 1, 0.01, (5.0,)), record(2, 0.9, 2, 0.01, (6.0,)), record(3, 0.2, 3, 0.01, (2.0,))):
@@ -149,6 +156,15 @@ def test_kinds_share_all_births_and_none_is_given_up(noted: list[tuple[str, floa
     assert sum(weights.values()) == pytest.approx(1)
     assert all(weights[kind] >= FLOOR * prior[kind] for kind in KINDS)
     assert credit.weights(adapts=False) == prior
+
+
+def test_without_births_of_constants_the_others_share_all() -> None:
+    credit = Credit([*PROPOSALS], 0.0)
+    assert sum(credit.weights(adapts=False).values()) == pytest.approx(1)
+    for _ in range(200):
+        credit.note("insert", MOST_GAIN)
+    weights = credit.weights(adapts=True)
+    assert sum(weights.values()) == pytest.approx(1) and weights["insert"] > 1 / len(PROPOSALS)
 
 
 def test_what_gains_is_tried_more_often() -> None:
@@ -334,6 +350,18 @@ def test_scales_are_tried_side_by_side(tmp_path: Path) -> None:
     assert words == {"x0.1", "x10"}
 
 
+@pytest.mark.parametrize("islands", [1, 2])
+def test_no_variant_is_lost_at_the_end_of_a_batch_or_born_elsewhere(tmp_path: Path, islands: int) -> None:
+    rows = searched(tmp_path, scales=[1, 0.1, 10], match_size=False, islands=islands, migrate_after=None)
+    new = {
+        row.birth for row in rows
+        if row.answered_by == "training" and kind_of(row.mutation) in PROPOSALS and " x" not in row.mutation
+    }  # fmt: skip
+    variants = [row for row in rows if " x" in row.mutation]
+    assert 2 * len(new) - 2 * islands <= len(variants) <= 2 * len(new) and variants, "all but the last"
+    assert all(row.parent_birth is not None and row.parent_birth % islands == row.birth % islands for row in variants)
+
+
 def test_islands_of_repeats_do_not_mix(tmp_path: Path) -> None:
     rows = searched(tmp_path, repeats=2, islands=2, migrate_after=None)
     for row in rows:
@@ -341,6 +369,15 @@ def test_islands_of_repeats_do_not_mix(tmp_path: Path) -> None:
             assert row.parent_birth % 4 == row.birth % 4, "island = birth // 2 % 2, repeat = birth % 2"
         elif row.mutation == RACE and row.parent_birth is not None:
             assert row.parent_birth % 2 == row.birth % 2
+
+
+def test_a_race_is_a_turn_to_migrate_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(
+        "search.evolution.structures.StructureEvolution._migrate", lambda _self, _r, _i, number: asked.append(number)
+    )
+    rows = searched(tmp_path, 200, islands=2)
+    assert asked == [row.birth for row in rows] and any(row.mutation == RACE for row in rows)
 
 
 def test_the_best_migrate(tmp_path: Path) -> None:
