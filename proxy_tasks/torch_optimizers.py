@@ -62,14 +62,16 @@ def train_with(task: Task, seed: int, optimizers: Optimizers, device: str = "cpu
     """Train one replica with the optimizers that `optimizers` makes; each weight belongs to one of them.
 
     Raises:
-        InputError: the device is missing, or the task keeps states in less memory, which is for programs.
+        InputError: the device is missing, the model changes after its first step what replicas have in common, or the
+            task keeps states in less memory, which is for programs.
     """
     if task.states != "float32":
         raise InputError(f"task '{task.name}': states in {task.states} are for programs, not for optimizers of torch")
     started = time.perf_counter()
     backend = open_backend(device)
     training = _OptimizerTraining(task, seed, optimizers, backend)
-    outcome = training.run()
+    with training.model.unchanged(task.model):
+        outcome = training.run()
     return outcome._replace(curve=training.curve, seconds=time.perf_counter() - started, device=backend.name)
 
 

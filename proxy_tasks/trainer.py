@@ -87,7 +87,7 @@ def train(
         Outcomes in the order of the replicas.
 
     Raises:
-        InputError: the device is missing.
+        InputError: the device is missing, or the model changes after its first step what replicas have in common.
         torch.OutOfMemoryError: a GPU lacks memory for a single replica.
     """
     if not replicas:
@@ -96,10 +96,11 @@ def train(
     backend = open_backend(resources.device, resources.share)
     memory = backend.memory_mib() if resources.memory_mib is None else resources.memory_mib
     most = min(resources.rows or len(replicas), len(replicas), replicas_within(memory, task))
-    while (outcomes := _outcomes(task, replicas, hurdles, backend, most)) is None:
-        backend.release()
-        log.info("out of memory with %d replicas of task %s at once; trained again by %d", most, task.name, most // 2)
-        most //= 2
+    with task.load(backend.device)[1].unchanged(task.model):
+        while (outcomes := _outcomes(task, replicas, hurdles, backend, most)) is None:
+            backend.release()
+            log.info("out of memory with %d replicas of task %s at once; again by %d", most, task.name, most // 2)
+            most //= 2
     each = (time.perf_counter() - started) / len(replicas)
     return [outcome._replace(seconds=each, device=backend.name) for outcome in outcomes]
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from programs.errors import InputError
 from programs.layout import Layout
 
 from proxy_tasks.fitness import Fitness
@@ -58,6 +61,7 @@ class Model:
     - `evaluation` takes the same as `losses`, changes nothing, and gives the losses at validation; None if `losses`
       does.
     - `is_recordable`: a step is operations on tensors alone, so that a GPU can repeat a recording of it.
+    - `held` gives what no training may change, by what it is called, to compare; None where nothing could.
     - `remark` says what is not computed on the replica axis, and why; empty if everything is.
     """
 
@@ -71,9 +75,30 @@ class Model:
     is_random: bool = False
     evaluation: Losses | None = None
     is_recordable: bool = True
+    held: Callable[[], Mapping[str, Any]] | None = None
     remark: str = ""
     metrics: Losses | None = None
     accuracy: Losses | None = None
+
+    @contextmanager
+    def unchanged(self, name: str) -> Iterator[None]:
+        """Refuse outcomes that depend on what was trained before or beside them.
+
+        Args:
+            name: of the model.
+
+        Raises:
+            InputError: when the context ends, it has changed what replicas have in common.
+        """
+        before = {} if self.held is None else self.held()
+        yield
+        after = {} if self.held is None else self.held()
+        changed = next((key for key in {**before, **after} if before.get(key) != after.get(key)), None)
+        if changed is not None:
+            raise InputError(
+                f"model '{name}': '{changed}' changed in training, though not in the first step, so that replicas would"
+                " not have their own; begin with it in the first step, also where it has no effect yet"
+            )
 
     @cached_property
     def losses_in_chunks(self) -> Losses:

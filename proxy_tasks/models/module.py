@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,10 +27,10 @@ from proxy_tasks.models.module_checks import (
     refuse_broadcasting,
 )
 from proxy_tasks.models.module_replicas import Alone, Fit, Together, fit, trained
-from proxy_tasks.models.module_state import slots
+from proxy_tasks.models.module_state import held, slots
 from proxy_tasks.models.objective import Kind, Measured, Metric, Objective, accuracy_of_labels
 from proxy_tasks.named import reason_of
-from proxy_tasks.randomness import seeded
+from proxy_tasks.randomness import random_state, seeded
 
 # Replicas from which vmap beats a loop over them. Measured (ms for a step of one replica, loop | vmap), batch 128, one
 # thread: MLP 64-32-10 at 4: 0.20 | 0.26, at 8: 0.19 | 0.16, at 64: 0.16 | 0.08; CNN of three 1-D convolutions at 1:
@@ -99,8 +99,17 @@ def model_of(
         is_random=nature.is_random,
         evaluation=_by_number(alone.evaluation, together.evaluation, validation),
         is_recordable=not nature.alone,
+        held=lambda: _held([one.module for one in objectives], nature),
         remark=_remark(name, training),
     )
+
+
+def _held(modules: Sequence[nn.Module], nature: Nature) -> dict[str, Any]:
+    """Return what no training may change: global random numbers, and what no step has been seen to change."""
+    known = {*nature.kept, *nature.loose}
+    of_each = [held(module, known) for module in modules]
+    paths = dict.fromkeys(path for of_one in of_each for path in of_one)
+    return {"random numbers": random_state(), **{path: [of_one.get(path) for of_one in of_each] for path in paths}}
 
 
 class _Start(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 from warnings import WarningMessage
@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 from programs.errors import InputError
 
 from proxy_tasks.models.equivalents import Equivalents
-from proxy_tasks.models.module_state import slots, states
+from proxy_tasks.models.module_state import Slot, slots, states
 from proxy_tasks.models.objective import Objective
 from proxy_tasks.randomness import random_state, seeded
 
@@ -99,12 +99,14 @@ class Nature(NamedTuple):
 
     Attributes:
         kept: paths of what a step changes, and the next one may need.
+        loose: paths of what it changes besides, which the next one does not need.
         is_random: whether it draws random numbers.
         draws_unknown: whether some of them follow from no key, but from a generator of the process.
         alone: why its replicas must be computed one after another; empty if that is not known.
     """
 
     kept: tuple[str, ...]
+    loose: tuple[str, ...]
     is_random: bool
     draws_unknown: bool
     alone: str
@@ -135,6 +137,7 @@ def check_step(name: str, objective: Objective, another: Objective, samples: Seq
     """
     module, (x, y, *others) = objective.module, samples
     found, before, copies = slots(module), states(module), (x.clone(), y.clone())
+    storages = _storages(found)
     versions = _versions(module)
     start = {path: slot.read().clone() for path, slot in found.items()}  # type: ignore[union-attr]  # as in `slots`
     first = _step(name, objective, x, y)
@@ -152,11 +155,68 @@ def check_step(name: str, objective: Objective, another: Objective, samples: Seq
             f"model '{name}': {_owner(module, loose[0])} changes '{_last(loose[0])}' when it computes, and its next"
             " loss depends on it; keep it as a tensor of one shape: self.register_buffer(...)"
         )
+    _refuse_second_names(name, objective, x, y)
+    for path in kept:
+        found[path].write(start[path])
+        _refuse_shared(name, path, storages)
     attribute = next((path for path in kept if not found[path].is_buffer), None)
     alone = f"{first.where} draws from a generator that no replica axis has" if first.drew_unknown else ""
     if attribute is not None:
         alone = f"{_owner(module, attribute)} keeps '{_last(attribute)}' as an attribute, not as a buffer"
-    return Nature(kept, first.drew or first.drew_unknown, first.drew_unknown, alone)
+    # What an attribute counts may decide later steps, which may draw then.
+    drew_unknown = first.drew_unknown or attribute is not None
+    return Nature(kept, tuple(loose), first.drew or drew_unknown, drew_unknown, alone)
+
+
+def _storages(found: Mapping[str, Slot]) -> dict[str, int]:
+    """Return where the tensors are that a module keeps."""
+    tensors = {path: slot.read() for path, slot in found.items() if slot.is_tensor}
+    return {path: t.untyped_storage().data_ptr() for path, t in tensors.items() if t is not None and t.numel()}
+
+
+def _refuse_shared(name: str, path: str, storages: Mapping[str, int]) -> None:
+    """Refuse a tensor that a step changes under several names: replicas have one of their own under each.
+
+    Raises:
+        InputError: it has another name.
+    """
+    other = next((p for p, at in storages.items() if p != path and at == storages.get(path)), None)
+    if other is not None:
+        raise InputError(
+            f"model '{name}': '{path}' and '{other}' are one tensor, which it changes when it computes; keep it under"
+            " one name"
+        )
+
+
+def _refuse_second_names(name: str, objective: Objective, x: Tensor, y: Tensor) -> None:
+    """Refuse a module that reads parameters elsewhere than where modules keep them: replicas have weights of their own.
+
+    Raises:
+        InputError: it computes with a parameter that is no longer its own.
+    """
+    originals = {key: p for key, p in objective.module.named_parameters() if p.requires_grad}
+    copies = {id(p): p.detach().clone().requires_grad_() for p in originals.values()}
+    places = [
+        (part._parameters, key, p)
+        for part in objective.modules()
+        for key, p in part._parameters.items()
+        if p is not None
+    ]
+    try:
+        for table, key, p in places:
+            table[key] = copies.get(id(p), p)  # type: ignore[assignment]  # any tensor will do
+        with seeded(0), Equivalents(torch.zeros((), dtype=torch.int64, device=x.device), is_batched=False):
+            loss = objective(x, y)
+        needed = loss.requires_grad and torch.autograd.grad(loss, list(originals.values()), allow_unused=True)
+    finally:
+        for table, key, p in places:
+            table[key] = p
+    for key, gradient in zip(originals, needed or (), strict=False):
+        if gradient is not None:
+            raise InputError(
+                f"model '{name}': parameter '{key}' is read elsewhere than in its layer, as from a list or a function"
+                " that was made with it, and replicas have weights of their own; read it from the layer in forward"
+            )
 
 
 def _versions(module: nn.Module) -> dict[str, tuple[int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -34,6 +34,11 @@ class Slot:
         self.is_buffer = name in part._buffers
         self._table: dict[str, Any] = part._buffers if self.is_buffer else vars(part)
 
+    @property
+    def is_tensor(self) -> bool:
+        """Whether its value is a tensor itself."""
+        return isinstance(self._table.get(self.name), Tensor)
+
     def read(self) -> Tensor | None:
         """Return a tensor with its value, None if no tensor can hold what it is now."""
         value = self._table.get(self.name)
@@ -61,6 +66,18 @@ def slots(module: nn.Module) -> dict[str, Slot]:
             slot = Slot(part, name)
             if slot.read() is not None:
                 found[f"{key}.{name}" if key else name] = slot
+    return found
+
+
+def held(module: nn.Module, without: Collection[str]) -> dict[str, Any]:
+    """Return, by path, what a tensor can hold besides parameters, without some paths, to compare."""
+    found = {}
+    for key, part in module.named_modules():
+        for name in (*part._buffers, *(vars(part).keys() - _OF_EVERY_MODULE - {"training"})):
+            path = f"{key}.{name}" if key else name
+            value = None if path in without else Slot(part, name).read()
+            if value is not None:
+                found[path] = _plain(value, _DEEPEST)
     return found
 
 

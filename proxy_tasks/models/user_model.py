@@ -120,13 +120,30 @@ def _try(name: str, module: nn.Module, given: UserTask, x: Tensor, y: Tensor) ->
         of = f"outputs {_shown(output)} and targets {_shown(y)}"
         fix = _fix_of_targets(output, y)
         if given.loss is not None:
-            _computed(f"the loss of '{name}'", of, fix, given.loss, output, y.clone())
+            loss = _computed(f"the loss of '{name}'", of, fix, given.loss, output, y.clone())
+            _refuse_sum(name, given.loss, loss, output, y)
         elif not has_own_loss and _is_no_default(output, y):
             raise InputError(f"model of '{name}': {of}{fix}")
         if given.metric is not None:
             value = _computed(f"the metric of '{name}'", of, "", given.metric, output, y.clone())
             if not isinstance(value, bool | int | float | Tensor) or torch.as_tensor(value).numel() != 1:
                 raise InputError(f"the metric of '{name}' is {_shown(value)}; it must be a number")
+
+
+def _refuse_sum(name: str, function: Callable[..., Any], loss: Any, output: Any, y: Tensor) -> None:
+    """Refuse a loss that is twice as large where all samples are there twice: validation is in parts of other sizes.
+
+    Raises:
+        InputError: it is a sum over the samples.
+    """
+    if not isinstance(output, Tensor) or not isinstance(loss, Tensor) or loss.numel() != 1 or not loss:
+        return
+    try:
+        twice = function(torch.cat([output, output]), torch.cat([y, y]))
+    except Exception:  # it is for batches of one size
+        return
+    if torch.allclose(torch.as_tensor(twice), 2 * loss, rtol=1e-3, atol=0.0):
+        raise InputError(f"the loss of '{name}' is a sum over the samples; give their mean (reduction='mean')")
 
 
 def _is_no_default(output: Any, y: Tensor) -> bool:

