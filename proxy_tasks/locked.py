@@ -40,14 +40,14 @@ LOCKED_SETS = (
             "mnist1d_cnn_short", "mnist1d_cnn_large_batch", "mnist1d_cnn",
             "pydoc_transformer_short", "pydoc_transformer",
         ),
-        openings=3,  # for program 28671 of docs/discovery.md, root_scion and two_signs of docs/gallery.md
+        openings=4,  # for program 28671 of docs/discovery.md, root_scion, two_signs and root_normuon of docs/gallery.md
     ),
     LockedSet(
         "second",
         # A language model of code, the removal of noise, a differential equation, fine-tuning at low rank.
         (("stdlib", "transformer"), ("noisy_digits", "mlp"), ("poisson", "pinn"), ("transfer_digits", "lora")),
         ("stdlib_transformer_short", "stdlib_transformer", "digits_diffusion", "poisson_pinn", "digits_lora"),
-        openings=2,  # for root_scion and two_signs
+        openings=3,  # for root_scion, two_signs and root_normuon
     ),
 )  # fmt: skip
 

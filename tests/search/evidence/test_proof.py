@@ -167,7 +167,7 @@ def test_each_row_of_a_competitor_has_its_mean_over_the_tasks_of_the_set(
         ratios = [on.one_setting or math.nan for on in one.tasks]
         assert len(ratios) == 2 and one.one_setting == pytest.approx(math.sqrt(math.prod(ratios)))
         assert [row.one_setting for row in rows if row.competitor == one.name] == [one.one_setting] * 2
-    assert all(row.locked_set == "first" and row.finalists == 4 for row in rows)
+    assert all(row.locked_set == "first" and row.finalists == 5 for row in rows)
 
 
 def test_where_a_finalist_fails_it_has_no_z_on_that_set_and_the_other_set_is_as_it_was(
@@ -310,8 +310,8 @@ def test_a_finalist_is_proven_once(
     proven(path, 2, Fast(), monkeypatch)
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 100
-    assert "over the first locked set (4 finalists by then)" in said, "three of them before any database"
-    assert "over the second locked set (3 finalists by then)" in said
+    assert "over the first locked set (5 finalists by then)" in said, "four of them before any database"
+    assert "over the second locked set (4 finalists by then)" in said
     assert said.count("p is corrected for the finalists of a set by then, and for there being several sets") == 2
     rows = shown(path)
     assert [row["competitor"] for row in rows] == ["program 2", *COMPETITORS] * 2
@@ -376,7 +376,7 @@ def test_a_second_finalist_is_corrected_for(store_with_funnel: Path, monkeypatch
         open_locked(store, 3, hash_of(store, 3), "fu", 9000, {})
     proven(path, 2, Fast(), monkeypatch)
     rows = shown(path)
-    assert {(row["locked_set"], row["finalists"]) for row in rows} == {("first", 5), ("second", 4)}
+    assert {(row["locked_set"], row["finalists"]) for row in rows} == {("first", 6), ("second", 5)}
     rivals = [row for row in rows if row["program_id"] is None]
     assert all(row["p"] == pytest.approx(min(1, 2 * row["finalists"] * p_of(row["z"]))) for row in rivals) and rivals
 
