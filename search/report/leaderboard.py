@@ -26,7 +26,7 @@ def leaderboard(source: ReportedSearch) -> Section:
     ]  # fmt: skip
     distinct = source.results.distinct_programs(source.name)
     lead = f"{plural(distinct, 'distinct program')} trained well"
-    if source.results.wants_small(source.name):
+    if source.wants_small:
         lead += (
             f"; these {len(source.leaders)} are those that no other beats in fitness, statements and states at once."
         )

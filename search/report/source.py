@@ -84,7 +84,12 @@ class ReportedSearch:
     @cached_property
     def leaders(self) -> list[LeaderboardEntry]:
         """The best programs."""
-        return self.results.leaderboard(self.name, MOST_LEADERS, pareto=wants_small(self.settings))
+        return self.results.leaderboard(self.name, MOST_LEADERS, pareto=self.wants_small)
+
+    @property
+    def wants_small(self) -> bool:
+        """Whether sizes are among its objectives, so that the best are a front."""
+        return wants_small(self.settings)
 
     @property
     def best(self) -> LeaderboardEntry | None:

@@ -105,7 +105,8 @@ def _differences(old: Any, new: Any, path: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         keys = sorted(old.keys() | new.keys())
         return [d for key in keys for d in _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))]
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+    are_groups = all(isinstance(one, list) and all(isinstance(item, dict) for item in one) for one in (old, new))
+    if are_groups and len(old) == len(new):
         return [d for n, pair in enumerate(zip(old, new, strict=True)) for d in _differences(*pair, f"{path}.{n}")]
     return [] if old == new else [f"{path}: {_shown(old)} -> {_shown(new)}"]
 
