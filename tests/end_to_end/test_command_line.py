@@ -210,7 +210,7 @@ def test_eval_of_file_name_and_id(server: ForkServer, searched: Path, winner: tu
         if what == str(winner[0]):
             database = "results.db"
         code, out, err = server.optsearch(searched, "eval", what, "--steps", "20", "--seeds", "2", "--store", database)
-        assert (code, err) == (0, "")
+        assert code == 0 and re.fullmatch(r"(\s|\d+% .*)*", err), "no more than progress, which slow machines show"
         for name in ("tuned adamw", "tuned lion", "tuned sgd_momentum"):
             assert name in out
         name = {"adamw": "adamw", str(winner[0]): f"program {winner[0]}"}.get(what, "mine")

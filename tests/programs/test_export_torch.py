@@ -20,6 +20,7 @@ from programs.export import export_torch, torch_source, verify_torch
 from programs.layout import Layout
 from programs.liveness import live_functions
 from programs.lowering import lower
+from programs.phases import SUM
 from programs.run.reference import initial_state, numpy_step
 
 from proxy_tasks import TASKS
@@ -202,7 +203,7 @@ def test_evolved_programs_follow_the_program(make: Any, part: int) -> None:
 def test_the_evolved_programs_include_all_reductions() -> None:
     programs = [make(Random(seed), 30) for make in (mutated_program, random_program) for seed in range(160)]
     functions = {value.function for program in programs for value in lower(program).values}
-    assert {"norm", "global_norm", "cosine_sim", "clip", "sum"} <= functions
+    assert {"norm", "global_norm", "cosine_sim", "clip", SUM} <= functions
 
 
 def test_lion_is_lion() -> None:

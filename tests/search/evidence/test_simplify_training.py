@@ -457,7 +457,7 @@ def test_a_program_of_a_search_is_judged_on_its_tasks(tmp_path: Path, capsys: py
     assert "loss on digits_mlp, 2 fresh seeds" in said and "digits_mlp_short" not in said
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE search SET settings = replace(settings, 'digits_mlp', 'os:system')")
-    with pytest.raises(InputError, match=r"'os:system'.*--task"):
+    with pytest.raises(InputError, match=r"'os:system'.*--config"):
         simplify_program("1", [], 2, 1.0, str(path), None)
 
 
