@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -60,25 +60,20 @@ class Slot:
 
 def slots(module: nn.Module) -> dict[str, Slot]:
     """Return everything in a module that a tensor can hold besides its parameters, by its path."""
-    found = {}
-    for key, part in module.named_modules():
-        for name in (*part._buffers, *(vars(part).keys() - _OF_EVERY_MODULE - {"training"})):
-            slot = Slot(part, name)
-            if slot.read() is not None:
-                found[f"{key}.{name}" if key else name] = slot
-    return found
+    return {path: slot for path, slot in _all_slots(module) if slot.read() is not None}
 
 
 def held(module: nn.Module, without: Collection[str]) -> dict[str, Any]:
     """Return, by path, what a tensor can hold besides parameters, without some paths, to compare."""
-    found = {}
+    values = ((path, slot.read()) for path, slot in _all_slots(module) if path not in without)
+    return {path: _plain(value, _DEEPEST) for path, value in values if value is not None}
+
+
+def _all_slots(module: nn.Module) -> Iterator[tuple[str, Slot]]:
+    """Yield every buffer and attribute by its path, whether or not a tensor can hold it."""
     for key, part in module.named_modules():
         for name in (*part._buffers, *(vars(part).keys() - _OF_EVERY_MODULE - {"training"})):
-            path = f"{key}.{name}" if key else name
-            value = None if path in without else Slot(part, name).read()
-            if value is not None:
-                found[path] = _plain(value, _DEEPEST)
-    return found
+            yield f"{key}.{name}" if key else name, Slot(part, name)
 
 
 def states(module: nn.Module) -> dict[str, Any]:

@@ -150,7 +150,7 @@ def _mean(by_seed: BySeed) -> float:
 def _hardest(baselines: Sequence[Contestant], chosen: Mapping[int | str, BySeed]) -> list[Contestant]:
     """Return the baseline that did best, and those that are not clearly behind it.
 
-    They count on the seeds where they train, as in funnels and proofs: what trains on nearly all is a rival.
+    They count on the seeds where they train, at least two, as in funnels and proofs.
     """
     trained = [one for one in baselines if len(chosen[one.name]) > 1]
     if not trained:

@@ -44,7 +44,7 @@ class SettingsFile:
         self._changes: dict[str, str] = {}
         self._tree, self.data = read_yaml(read_text(path, "a YAML file of settings"), str(path))
         if not isinstance(self.data, dict):
-            found = "nothing" if self.data is None else f"a {type(self.data).__name__}"
+            found = "nothing" if self.data is None else type(self.data).__name__
             raise InputError(f"{path}: expected settings such as 'name: quickstart', found {found}")
         self.data.setdefault("name", re.sub(r"[^\w.-]", "_", path.stem))
         if (folder := str(path.resolve().parent)) not in sys.path:

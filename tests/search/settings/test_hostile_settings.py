@@ -187,7 +187,7 @@ def test_values_of_the_wrong_kind(tmp_path: Path, override: str, said: str) -> N
     assert said in message and message.startswith(f"--set {override[:60]}")
 
 
-@pytest.mark.parametrize(("text", "found"), [("", "nothing"), ("- a", "a list"), ("3", "a int")])
+@pytest.mark.parametrize(("text", "found"), [("", "nothing"), ("- a", "list"), ("3", "int")])
 def test_a_file_that_holds_no_settings(tmp_path: Path, text: str, found: str) -> None:
     assert refusal(tmp_path, text=text).endswith(f"expected settings such as 'name: quickstart', found {found}")
 
