@@ -89,12 +89,15 @@ def _figure(
 
 
 def _common_seeds(of_each: Sequence[Sequence[TrainingEntry]]) -> set[int]:
-    """Return the seeds on which all were trained, without those that have none in common with the first, the winner.
+    """Return the seeds on which all were trained, without those that have none in common with what is before them.
 
-    Seeds differ in how hard they are, and promising programs are trained on more of them than others.
+    Seeds differ in how hard they are, and promising programs are trained on more of them than others. The first is the
+    winner, which has some.
     """
-    first, *others = ({training.seed for training in trainings} for trainings in of_each)
-    return first.intersection(*(seeds for seeds in others if seeds & first))
+    common, *others = ({training.seed for training in trainings} for trainings in of_each)
+    for seeds in others:
+        common = common & seeds or common
+    return common
 
 
 def _mean(trainings: Sequence[TrainingEntry]) -> NDArray[Any]:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from search.report.curves import _figure
+from search.report.curves import _common_seeds, _figure
 from search.report.data_sheet import _maps
 from search.report.funnel import _stage_figure
 from search.report.leaderboard import leaderboard
@@ -34,6 +34,12 @@ def test_curves_are_means_over_the_seeds_that_all_have() -> None:
         "program 1": [1.0, 0.5], "tuned adamw": [1.0, 0.5],
     }, "of what has no seed in common with the winner nothing is said"  # fmt: skip
     assert figure.caption.startswith("At the end the training loss is 0% above tuned adamw's; mean of 1 seed")
+
+
+def test_baselines_that_have_no_seed_in_common_do_not_hinder() -> None:
+    """Where one failed on the first seed and another on the second."""
+    of_each = [[SimpleNamespace(seed=seed) for seed in seeds] for seeds in ((0, 1), (0,), (1,), (0, 1))]
+    assert _common_seeds(cast("Any", of_each)) == {0}
 
 
 @pytest.mark.parametrize("losses", [[-2.5, 0.0, 1.9], [0.5, 2.0, 1.0]])
